@@ -1,0 +1,1 @@
+"""One runnable document per recipe."""

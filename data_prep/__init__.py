@@ -1,0 +1,1 @@
+"""Everything that happens once, before training."""

@@ -1,0 +1,172 @@
+"""H.264 encoding profiles whose motion vectors mean the same thing in every frame.
+
+*Decision* (project): what a codec exports as motion is the displacement from *some* reference
+frame. Masking needs it from a known one, so prepared videos are encoded with one of two profiles:
+
+- `low_delay` (IPPP): every vector is the displacement from the frame before, as in the paper.
+- `stride_aligned`: a reference frame every `stride` frames, unreferenced B-frames between them.
+  A decoder that skips unreferenced frames decodes only what a clip of that stride uses, and every
+  P-frame's vectors come from the previous *sampled* frame, provided that the clip starts on a
+  multiple of the stride.
+
+Encoding runs on one thread, so that equal frames give equal bytes.
+"""
+
+import dataclasses
+import fractions
+import io
+import re
+from collections.abc import Sequence
+
+import av
+import numpy as np
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    VideoReformatter,
+)
+from jaxtyping import UInt8
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodingProfile:
+    """How frames become H.264.
+
+    Attributes:
+        stride: frames from one reference frame to the next; 1, without B-frames, is `low_delay`.
+        references_per_gop: reference frames from one key frame to the next, so a group of
+            pictures lasts `stride * references_per_gop` frames.
+        crf: x264's constant rate factor, 0 (lossless) to 51.
+        preset: x264's speed preset.
+    """
+
+    stride: int = 1
+    references_per_gop: int = 12
+    crf: int = 20
+    preset: str = "medium"
+
+    def __post_init__(self) -> None:
+        if self.stride < 1 or self.references_per_gop < 1:
+            raise ValueError(
+                f"encoding profile: stride {self.stride} and references_per_gop "
+                f"{self.references_per_gop} must both be at least 1"
+            )
+        if self.stride > 17:
+            raise ValueError(
+                f"encoding profile: stride {self.stride} needs {self.stride - 1} B-frames in a "
+                "row and x264 allows 16; choose a stride of 17 or less"
+            )
+
+    @property
+    def label(self) -> str:
+        """The text stored with each clip, e.g. "low_delay" or "stride_aligned:4"."""
+        return "low_delay" if self.stride == 1 else f"stride_aligned:{self.stride}"
+
+    def encoder_options(self) -> dict[str, str]:
+        """Options of libavcodec's libx264 encoder."""
+        x264 = {
+            "keyint": self.stride * self.references_per_gop,
+            "ref": 1,
+            "bframes": self.stride - 1,
+            "b-adapt": 0,
+            "b-pyramid": "none",
+            "weightb": 0,
+            "open-gop": 0,
+        }
+        if self.stride > 1:
+            # A key frame at a scene cut would move the reference frames off the multiples of
+            # the stride. With B-frames x264's mbtree gives other bytes from run to run.
+            x264 |= {"scenecut": 0, "mbtree": 0}
+        return {
+            "preset": self.preset,
+            "tune": "fastdecode",
+            "crf": str(self.crf),
+            "x264-params": ":".join(f"{key}={value}" for key, value in x264.items()),
+        }
+
+
+PROFILES: dict[str, EncodingProfile] = {
+    "low_delay": EncodingProfile(),
+    "stride_aligned": EncodingProfile(stride=4),
+}
+
+
+def parse_profile(label: str) -> EncodingProfile:
+    """Finds a profile by its label, the inverse of `EncodingProfile.label`.
+
+    Args:
+        label: "low_delay", "stride_aligned" (stride 4) or "stride_aligned:STRIDE".
+
+    Returns:
+        The profile.
+
+    Raises:
+        ValueError: no such profile.
+    """
+    if label in PROFILES:
+        return PROFILES[label]
+    stride = re.fullmatch(r"stride_aligned:([2-9]|1[0-7])", label)
+    if stride is None:
+        raise ValueError(
+            f"no encoding profile {label!r}; there are low_delay, stride_aligned and "
+            "stride_aligned:STRIDE, with a stride from 2 to 17"
+        )
+    return EncodingProfile(stride=int(stride[1]))
+
+
+def encoder_version() -> str:
+    """The encoder and the libraries that run it, to be stored with what they made."""
+    libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
+    return f"libx264 in libavcodec {libavcodec}, PyAV {av.__version__}"
+
+
+def encode_h264(
+    frames: UInt8[np.ndarray, "t h w 3"] | Sequence[UInt8[np.ndarray, "h w 3"]],
+    fps: float | fractions.Fraction,
+    profile: EncodingProfile,
+) -> bytes:
+    """Encodes RGB frames to an mp4 in memory: H.264, 4:2:0, limited range, BT.601.
+
+    Args:
+        frames: RGB, 0..255; height and width even.
+        fps: frames per second.
+        profile: one of `PROFILES`, or a variation of one.
+
+    Returns:
+        The mp4 file.
+
+    Raises:
+        ValueError: no frames, an odd height or width, or a frame rate that is not positive.
+    """
+    if len(frames) == 0:
+        raise ValueError("cannot encode a video of 0 frames")
+    height, width, _ = frames[0].shape
+    if height % 2 or width % 2:
+        raise ValueError(
+            f"cannot encode frames of {height}x{width} pixels in 4:2:0; "
+            "crop or scale to an even height and width"
+        )
+    if not fps > 0:
+        raise ValueError(f"cannot encode at {fps} frames per second; it must be positive")
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        rate = fractions.Fraction(fps).limit_denominator(1001)
+        stream = container.add_stream("libx264", rate=rate, options=profile.encoder_options())
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.codec_context.thread_count = 1
+        stream.codec_context.color_range = ColorRange.MPEG
+        stream.codec_context.colorspace = Colorspace.ITU601
+        stream.codec_context.color_primaries = ColorPrimaries.SMPTE170M
+        stream.codec_context.color_trc = ColorTrc.SMPTE170M
+        # One reformatter for all frames: setting one up takes longer than converting a small frame.
+        to_yuv = VideoReformatter()
+        for index, rgb in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+            frame = to_yuv.reformat(frame, format="yuv420p", dst_colorspace=Colorspace.ITU601)
+            frame.pts = index
+            frame.time_base = 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()

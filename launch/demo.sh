@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# From nothing to pictures: makes the environment and the demo data, pretrains a small ViT with
+# motion-guided masking, stops it half way, goes on from its checkpoint, and draws what it learnt.
+# Environment, data and compiled programs are kept for the next run. Further arguments go to
+# training, for instance --config.masking.strategy=random_tube.
+set -euo pipefail
+source "$(dirname "$0")/environment.sh"
+
+data=${MGM_DEMO_DATA:-$repository/runs/demo_data}
+workdir=${MGM_DEMO_WORKDIR:-$repository/runs/demo_$(date +%Y%m%d_%H%M%S)}
+steps=${MGM_DEMO_STEPS:-600}
+
+python -m data_prep.demo --out="$data"
+
+pretrain() {
+  python -m mgm_jax.main --config=configs/demo_pretrain.py --workdir="$workdir" \
+    --config.data.path="$data" --config.num_steps="$steps" "$@"
+}
+pretrain --config.stop_at_step=$((steps / 2)) "$@"
+echo "stopped half way; going on from the checkpoint"
+pretrain "$@"
+python -m mgm_jax.visualize --workdir="$workdir" --split=validation --leaky
+
+cat <<END
+
+checkpoint  $workdir/checkpoints/$steps
+metrics     $workdir/metrics.jsonl
+            tensorboard --logdir=$workdir/tensorboard  (pip install tensorboard)
+pictures    $workdir/pictures
+END

@@ -1,0 +1,41 @@
+# Sourced by the other scripts: makes or reuses .venv and puts its python on the PATH.
+# PYTHON names the interpreter (3.11 or newer); EXTRA_REQUIREMENTS further files, space separated.
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$repository" || exit 1
+environment=${MGM_ENVIRONMENT:-$repository/.venv}
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3}; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  echo "error: no Python 3.11 or newer among: ${PYTHON:-python3.11 python3.12 python3.13 python3};" \
+    "install one, or name it with PYTHON=/path/to/python" >&2
+  return 1
+}
+
+install_requirements() {
+  local file stamp
+  for file in "$@"; do
+    stamp=$environment/.installed-$(basename "$file")
+    cmp -s "$file" "$stamp" && continue
+    echo "installing $file into $environment"
+    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check -r "$file" || return 1
+    cp "$file" "$stamp"
+  done
+}
+
+if [ ! -x "$environment/bin/python" ]; then
+  python=$(find_python) || exit 1
+  # Debian's python has venv without ensurepip; its own pip can fill the environment in.
+  "$python" -m venv "$environment" >/dev/null 2>&1 ||
+    { "$python" -m venv --clear --without-pip "$environment" &&
+      "$python" -m pip --python "$environment/bin/python" install --quiet pip; } || exit 1
+fi
+# shellcheck disable=SC2086  # a list on purpose
+install_requirements requirements.txt ${EXTRA_REQUIREMENTS:-} || exit 1
+export PATH="$environment/bin:$PATH"

@@ -1,0 +1,1 @@
+"""Motion-guided masking for video masked autoencoders."""

@@ -1,0 +1,151 @@
+"""Checks of a run's config: names, values, and what changed since a checkpoint."""
+
+import difflib
+import fnmatch
+import json
+import pathlib
+import runpy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mgm_jax.errors import ConfigError
+
+CHOICES = {
+    "data.crop": ("multi_scale", "centre"),
+    "data.motion": ("auto", "codec", "estimate", "none"),
+    "model.dtype": ("float32", "bfloat16"),
+    "model.attention": ("xla", "cudnn"),
+    "optimizer.name": ("adamw",),
+}
+
+# Values that cannot change what a run computes, so a resumed run may change them freely.
+HARMLESS = (
+    "log_every",
+    "checkpoint_every",
+    "checkpoints_kept",
+    "pictures_every",
+    "num_pictures",
+    "profile_steps",
+    "stop_at_step",
+    "allow_config_change",
+    "data.num_workers",
+    "data.max_skipped_share",
+    "mesh.*",
+)
+
+
+def flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields `(dotted name, value)` for every value of a nested config."""
+    for name, value in config.items():
+        if isinstance(value, Mapping | ConfigDict):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def near_names(config: ConfigDict, name: str) -> list[str]:
+    """Dotted names of the config that resemble a misspelt one, best first."""
+    names = [known for known, _ in flatten(config)]
+    leaf = name.rpartition(".")[2]
+    by_leaf = difflib.get_close_matches(leaf, {n.rpartition(".")[2] for n in names}, n=3)
+    same_leaf = [known for close in by_leaf for known in names if known.split(".")[-1] == close]
+    whole = difflib.get_close_matches(name, names, n=3)
+    return list(dict.fromkeys(whole + same_leaf))[:4]
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Refuses a missing config file and misspelt `--config.NAME` flags, naming the near ones.
+
+    Args:
+        arguments: The command line, without the program's name.
+
+    Raises:
+        ConfigError: Naming the flag and what it might have meant.
+    """
+    flags = [argument.lstrip("-") for argument in arguments if argument.startswith("-")]
+    files = [flag.partition("=")[2] for flag in flags if flag.startswith("config=")]
+    if not files:
+        return
+    path, _, argument = files[-1].partition(":")
+    if not pathlib.Path(path).is_file():
+        beside = sorted(str(file) for file in pathlib.Path(path).parent.glob("*_*.py"))
+        near = difflib.get_close_matches(path, beside, n=3) or beside
+        raise ConfigError(
+            f"--config: no file {path}" + (f"; there are {', '.join(near)}" if near else "")
+        )
+    get_config = runpy.run_path(path)["get_config"]
+    config = get_config(argument) if argument else get_config()
+    known = {name for name, _ in flatten(config)}
+    for flag in flags:
+        name = flag.partition("=")[0].removeprefix("config.")
+        if flag.startswith("config.") and name not in known:
+            near = near_names(config, name)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ConfigError(f"--config.{name}: {path} has no such value{hint}")
+
+
+def check_values(config: ConfigDict) -> None:
+    """Refuses values that cannot work, before any data is read or program compiled.
+
+    Raises:
+        ConfigError: Naming the value and what it may be.
+    """
+    flat = dict(flatten(config))
+    for name, choices in CHOICES.items():
+        if flat[name] not in choices:
+            near = difflib.get_close_matches(str(flat[name]), choices, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(
+                f"config.{name}={flat[name]!r} is not one of {', '.join(choices)}{hint}"
+            )
+    for name in ("batch_size", "epochs", "log_every", "checkpoint_every", "checkpoints_kept"):
+        if flat[name] <= 0:
+            raise ConfigError(f"config.{name}={flat[name]} must be positive")
+    for name in ("data.clip_frames", "data.stride", "data.size", "data.window"):
+        if flat[name] <= 0:
+            raise ConfigError(f"config.{name}={flat[name]} must be positive")
+    if config.data.window % 2:
+        raise ConfigError(f"config.data.window={config.data.window} must be even (4:2:0 chroma)")
+    if config.data.size % 8:
+        raise ConfigError(
+            f"config.data.size={config.data.size} must be a multiple of 8, the motion cell"
+        )
+    extent = (config.data.clip_frames, config.data.size, config.data.size)
+    if any(side % step for side, step in zip(extent, config.model.tubelet, strict=True)):
+        raise ConfigError(
+            f"config.model.tubelet={tuple(config.model.tubelet)} does not divide clips of "
+            f"{extent[0]} frames of {extent[1]}x{extent[2]} pixels "
+            "(config.data.clip_frames, config.data.size)"
+        )
+    if config.model.tubelet[1] % 8 or config.model.tubelet[1] != config.model.tubelet[2]:
+        raise ConfigError(
+            f"config.model.tubelet={tuple(config.model.tubelet)}: its height and width must be "
+            "equal and a multiple of 8, the motion cell"
+        )
+
+
+def differences(config: ConfigDict, saved: Mapping[str, Any]) -> list[str]:
+    """Names the values in which a config differs from the one a checkpoint was made with.
+
+    Args:
+        config: The config of this run.
+        saved: The config in the checkpoint, as read from JSON.
+
+    Returns:
+        One line per value that can change the results: `name: saved -> now`.
+    """
+    now = dict(flatten(to_json(config)))
+    then = dict(flatten(saved))
+    return [
+        f"{name}: {then.get(name, 'absent')!r} -> {now.get(name, 'absent')!r}"
+        for name in sorted(now.keys() | then.keys())
+        if now.get(name, "absent") != then.get(name, "absent")
+        and not any(fnmatch.fnmatch(name, pattern) for pattern in HARMLESS)
+    ]
+
+
+def to_json(config: ConfigDict) -> dict[str, Any]:
+    """The config as JSON types (tuples become lists), the form it is saved in."""
+    return json.loads(config.to_json_best_effort())

@@ -1,0 +1,1 @@
+"""Host side: from video files to batches of planes, crops and motion."""

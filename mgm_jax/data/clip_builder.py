@@ -1,0 +1,144 @@
+"""Gathers one clip's planes and motion while its video is decoded."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import av
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from mgm_jax.data.frame_decoder import INTER_PICTURES
+from mgm_jax.data.motion_estimation import estimate
+from mgm_jax.data.motion_vectors import CELL, orient, rasterise
+from mgm_jax.data.planes import Orientation, PlaneReader, yuv_to_rgb
+
+MotionSource = Literal["codec", "estimate", "none"]
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodedClip:
+    """Frames of one video, in the order they were asked for.
+
+    Attributes:
+        luma: Y planes of the region.
+        chroma: U and V planes of the region.
+        motion: Displacement from the past as (dx, dy) per 8x8 cell of the **whole** displayed
+            frame, in its pixels before any scaling. See `motion_vectors` for what it means.
+        motion_valid: False where a frame has no motion to show: then its map is zero.
+        yuv_to_rgb: Affine map from (Y, U, V, 1) in 0..255 to (R, G, B) in 0..1.
+        motion_source: Where the motion came from.
+    """
+
+    luma: UInt8[np.ndarray, "t h w"]
+    chroma: UInt8[np.ndarray, "t h2 w2 2"]
+    motion: Float[np.ndarray, "t rows columns 2"]
+    motion_valid: Bool[np.ndarray, " t"]
+    yuv_to_rgb: Float[np.ndarray, "3 4"]
+    motion_source: MotionSource
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameLayout:
+    """What all frames of a video share.
+
+    Attributes:
+        stored_height: Rows of the decoded frame, luma pixels.
+        stored_width: Columns of the decoded frame, luma pixels.
+        orientation: How it is turned for display.
+        yuv_to_rgb: Affine map from its planes to RGB.
+    """
+
+    stored_height: int
+    stored_width: int
+    orientation: Orientation
+    yuv_to_rgb: Float[np.ndarray, "3 4"]
+
+    @classmethod
+    def of_frame(cls, frame: av.VideoFrame) -> "FrameLayout":
+        """The layout of a decoded frame."""
+        return cls(frame.height, frame.width, Orientation.of_frame(frame), yuv_to_rgb(frame))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the displayed frame."""
+        return self.orientation.size(self.stored_height, self.stored_width)
+
+
+class ClipBuilder:
+    """Takes decoded frames in presentation order and keeps what the clip needs of them.
+
+    Args:
+        numbers: Frame numbers of the clip; any order, may repeat.
+        layout: Of the video's frames.
+        source: Where motion comes from.
+        size: (height, width) to scale the displayed frames to; None keeps them.
+        region: (top, left, height, width) in the scaled frame; None is the whole frame.
+
+    Attributes:
+        num_seen: Frames added.
+    """
+
+    def __init__(
+        self,
+        numbers: Sequence[int],
+        layout: FrameLayout,
+        source: MotionSource,
+        size: tuple[int, int] | None,
+        region: tuple[int, int, int, int] | None,
+    ) -> None:
+        wanted, self._order = np.unique(np.asarray(numbers), return_inverse=True)
+        self._slots = {number: slot for slot, number in enumerate(wanted.tolist())}
+        self._layout = layout
+        self._source = source
+        self._reader = PlaneReader(layout.orientation, *layout.size, size, region)
+        self._luma, self._chroma = self._reader.empty_planes(len(wanted))
+        height, width = layout.size
+        cells = (-(-height // CELL), -(-width // CELL))
+        self._motion = np.zeros((len(wanted), *cells, 2), np.float32)
+        self._motion_valid = np.zeros(len(wanted), bool)
+        self._last_inter: av.VideoFrame | None = None
+        self._last: tuple[int, av.VideoFrame] | None = None
+        self.num_seen = 0
+
+    @property
+    def saw_inter(self) -> bool:
+        """Whether a frame was predicted from another."""
+        return self._last_inter is not None
+
+    def add(self, number: int, frame: av.VideoFrame) -> None:
+        """Takes the next decoded frame, wanted or not.
+
+        Args:
+            number: Its number in presentation order.
+            frame: As stored.
+        """
+        self.num_seen += 1
+        if frame.pict_type in INTER_PICTURES:
+            self._last_inter = frame
+        slot = self._slots.get(number)
+        if slot is not None:
+            self._reader.read(frame, self._luma[slot], self._chroma[slot])
+            self._add_motion(slot, number, frame)
+        self._last = number, frame
+
+    def finish(self) -> DecodedClip:
+        """The clip, once every frame it needs has been added."""
+        arrays = self._luma, self._chroma, self._motion, self._motion_valid
+        if not np.array_equal(self._order, np.arange(len(self._slots))):
+            arrays = tuple(array[self._order] for array in arrays)
+        return DecodedClip(*arrays, self._layout.yuv_to_rgb, self._source)
+
+    def _add_motion(self, slot: int, number: int, frame: av.VideoFrame) -> None:
+        if self._source == "codec" and self._last_inter is not None:
+            vectors = self._last_inter.side_data.get("MOTION_VECTORS")
+            vectors = None if vectors is None else vectors.to_ndarray()
+        elif self._source == "estimate" and self._last and self._last[0] == number - 1:
+            vectors = estimate(self._last[1], frame)
+        else:
+            return
+        self._motion_valid[slot] = True
+        if vectors is not None:
+            layout = self._layout
+            vectors = orient(vectors, layout.orientation, layout.stored_height, layout.stored_width)
+            self._motion[slot] = rasterise(vectors, *layout.size)

@@ -1,0 +1,217 @@
+"""Decoding a video file from any frame on, with every frame known by its number."""
+
+import collections
+import contextlib
+import io
+import os
+from collections.abc import Collection, Iterable, Iterator
+
+import av
+from av.stream import Disposition
+
+from mgm_jax.data.motion_vectors import EXPORTING_CODECS
+from mgm_jax.data.packet_index import TOLERATED_MISSING_FRAMES, PacketIndex, index_packets
+from mgm_jax.errors import VideoError
+
+NumberedFrame = tuple[int, av.VideoFrame]
+"""A frame's number in presentation order, from 0, and the frame as stored."""
+
+INTER_PICTURES = frozenset({2, 3, 4, 6})
+"""FFmpeg's picture types P, B, S and SP: predicted from other frames."""
+
+_GET_AGAIN = "the file is damaged or incomplete: get it again, or leave it out"
+
+
+class OutOfStep(Exception):
+    """The decoder does not give the frames that the packets announced."""
+
+
+class FrameDecoder:
+    """An open file, its packets and its decoder; single-threaded.
+
+    Args:
+        source: Path, or the file's bytes.
+        name: For messages.
+
+    Attributes:
+        codec: FFmpeg's name of the codec.
+        fps: Frames per second; nan if the file does not say.
+        index: The packets.
+        timed: Whether frames are known by their time stamps. If not, they are counted as they
+            leave the decoder, from the first one on.
+        num_frames: Number of frames; corrected by `count_instead`.
+
+    Raises:
+        VideoError: Not a video, empty, or cut off.
+    """
+
+    def __init__(self, source: str | os.PathLike | bytes, name: str) -> None:
+        self._source = source
+        self._name = name
+        self._container, stream = self._open()
+        self._decoder = stream.codec_context
+        self._exports_vectors: bool | None = None  # not decided before the first decoding
+        self.codec: str = stream.codec_context.codec.canonical_name
+        self.fps = float(stream.average_rate or stream.guessed_rate or "nan")
+        try:
+            self.index: PacketIndex = index_packets(self._container, stream, name)
+            self.timed = self.index.timed
+            self.num_frames = self.index.num_shown if self.timed else self._count_frames()
+        except av.FFmpegError as error:
+            self.close()
+            raise VideoError(
+                f"{name}: it cannot be read ({error.strerror}); {_GET_AGAIN}"
+            ) from error
+        except VideoError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._container.close()
+
+    def first_frame(self) -> av.VideoFrame:
+        """Decodes the first frame that can be decoded."""
+        self._reset(None)
+        for frame in self._decode(range(len(self.index.packets))):
+            return frame
+        raise VideoError(f"{self._name}: none of its frames can be decoded; {_GET_AGAIN}")
+
+    def start_for(self, number: int) -> int:
+        """Position of the packet from which a frame is decoded: its key frame, or the first."""
+        return self.index.start_for(number) if self.timed else 0
+
+    def count_instead(self) -> None:
+        """Gives up the time stamps: from now on frames are counted."""
+        self.timed = False
+        self.num_frames = self._count_frames()
+
+    def frames(
+        self, start: int, wanted: Iterable[int], needed: Collection[int], export_vectors: bool
+    ) -> Iterator[NumberedFrame]:
+        """Decodes until the last wanted frame has come.
+
+        Frames that nothing is predicted from are left out unless needed (H.264).
+
+        Args:
+            start: Position of the first packet, from `start_for`.
+            wanted: Frame numbers, ascending.
+            needed: Further frame numbers that are not to be left out.
+            export_vectors: Whether frames are to carry the codec's motion vectors.
+
+        Yields:
+            Frames with their numbers, ascending, the wanted ones among them.
+
+        Raises:
+            VideoError: A wanted frame cannot be decoded.
+            OutOfStep: A wanted frame did not come. Start at packet 0; if this was from packet 0,
+                `count_instead` first.
+        """
+        self._reset(export_vectors)
+        missing = collections.deque(wanted)
+        positions = self._needed_positions(start, {*missing, *needed})
+        last = None
+        for number, frame in self._numbered(self._decode(positions), start):
+            # Containers call some frames key frames that are none.
+            false_start = start > 0 and last is None and frame.pict_type in INTER_PICTURES
+            if false_start or missing[0] < number:
+                raise OutOfStep
+            last = number, frame
+            yield last
+            if missing[0] == number:
+                missing.popleft()
+                if not missing:
+                    return
+        if self.timed:
+            raise OutOfStep
+        for number in missing:
+            if last is None or number - last[0] > TOLERATED_MISSING_FRAMES:
+                raise VideoError(
+                    f"{self._name}: there is no frame {number}, only {self.num_frames} frames can "
+                    f"be decoded; {_GET_AGAIN}"
+                )
+            yield number, last[1]
+
+    def _open(self) -> tuple[av.container.InputContainer, av.VideoStream]:
+        name, source = self._name, self._source
+        is_bytes = isinstance(source, bytes)
+        try:
+            if not (len(source) if is_bytes else os.path.getsize(source)):
+                raise VideoError(f"{name}: the file is empty; get it again, or leave it out")
+            # Some downloads carry metadata that is not UTF-8.
+            container = av.open(
+                io.BytesIO(source) if is_bytes else os.fspath(source), metadata_errors="ignore"
+            )
+        except FileNotFoundError as error:
+            raise VideoError(f"{name}: the file does not exist; check the path") from error
+        except (av.FFmpegError, OSError) as error:
+            raise VideoError(
+                f"{name}: it cannot be opened as a video ({error.strerror}); {_GET_AGAIN}"
+            ) from error
+        for stream in container.streams.video:
+            if stream.codec_context and not stream.disposition & Disposition.attached_pic:
+                # Many worker processes decode side by side; threads would only compete.
+                stream.thread_type = "NONE"
+                stream.thread_count = 1
+                return container, stream
+        container.close()
+        raise VideoError(f"{name}: it has no video stream that FFmpeg can decode; leave it out")
+
+    def _reset(self, export_vectors: bool | None) -> None:
+        """Makes the decoder ready for a new start; None leaves the export of vectors open."""
+        if self._exports_vectors is None:
+            # The option is fixed by the first decoding, and most readers want vectors.
+            wanted = self.codec in EXPORTING_CODECS if export_vectors is None else export_vectors
+        elif export_vectors in (None, self._exports_vectors):
+            self._decoder.flush_buffers()
+            return
+        else:
+            wanted = export_vectors
+            self.close()
+            self._container, stream = self._open()
+            self._decoder = stream.codec_context
+        self._exports_vectors = wanted
+        if wanted:
+            self._decoder.options = {"flags2": "+export_mvs"}
+
+    def _count_frames(self) -> int:
+        self._reset(None)
+        return sum(1 for _ in self._decode(range(len(self.index.packets))))
+
+    def _needed_positions(self, start: int, needed: set[int]) -> Iterator[int]:
+        for position in range(start, len(self.index.packets)):
+            number = self.index.number_at(position) if self.timed else None
+            if number is None or number in needed or not self.index.is_unreferenced(position):
+                yield position
+
+    def _decode(self, positions: Iterable[int]) -> Iterator[av.VideoFrame]:
+        packets = self.index.packets
+        position = 0
+        try:
+            for position in positions:
+                yield from self._decoder.decode(packets[position])
+            yield from self._decoder.decode(None)
+        except av.FFmpegError as error:
+            # Frames that the decoder still holds back are good all the same.
+            with contextlib.suppress(av.FFmpegError):
+                yield from self._decoder.decode(None)
+            number = self.index.number_at(position) if self.timed else None
+            raise VideoError(
+                f"{self._name}: frame {position if number is None else number} of {len(packets)} "
+                f"cannot be decoded ({error.strerror}); {_GET_AGAIN}"
+            ) from error
+
+    def _numbered(self, frames: Iterable[av.VideoFrame], start: int) -> Iterator[NumberedFrame]:
+        last = -1
+        first = self.index.number_at(start) if start > 0 else 0
+        for frame in frames:
+            if self.timed:
+                number = self.index.number_of_time.get(frame.pts)
+                if number is None or number <= last:
+                    raise OutOfStep
+            else:
+                number = last + 1
+            last = number
+            # Frames shown before the key frame that decoding started from lack their references.
+            if number >= first:
+                yield number, frame

@@ -1,0 +1,152 @@
+"""Batches of clips for one host, read by worker processes with Grain.
+
+The global order is one sequence: the shuffled videos of epoch 0, of epoch 1, and so on. The clip
+at each position depends on the seed and the position alone. Batch `b` is the positions
+`[b · batch, (b + 1) · batch)`, of which each host reads every `process_count`-th. So the batches
+are the same whatever the number of workers or hosts, and a run resumes at any batch by its
+number. The last, incomplete batch of the whole run is left out; epochs are not cut.
+"""
+
+import ctypes
+import math
+import signal
+import sys
+from collections.abc import Mapping
+
+import grain
+import numpy as np
+from absl import logging
+
+from mgm_jax.data.clips import LoadClip
+from mgm_jax.errors import ConfigError, TooManySkippedError
+
+_SKIP_GRACE = 100  # Clips before the share of skipped ones can stop a run.
+
+
+def _with_position(position: int, video: int) -> tuple[int, int]:
+    return position, video
+
+
+def _die_with_parent(worker_index: int, worker_count: int) -> None:
+    """Asks Linux to end this worker when the training process is killed."""
+    del worker_index, worker_count
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+class ClipBatches:
+    """Iterator over this host's rows of every global batch, as dictionaries of numpy arrays.
+
+    Unreadable videos are counted, named once in the log, and stop the run when their share grows
+    too large. Close the iterator when done: it owns processes.
+    """
+
+    def __init__(
+        self,
+        load: LoadClip,
+        *,
+        global_batch: int,
+        num_batches: int,
+        seed: int,
+        state: Mapping[str, int] | None = None,
+        shuffle: bool = True,
+        process_index: int = 0,
+        process_count: int = 1,
+        num_workers: int = 0,
+        max_skipped_share: float = 0.1,
+    ):
+        """Starts the readers.
+
+        Args:
+            load: Reads one clip.
+            global_batch: Clips per batch over all hosts.
+            num_batches: Batches in the whole run, also when it goes on from a state.
+            seed: Seed of the order, the start frames and the crops.
+            state: Where to go on, as `state()` gave it; None starts at the first batch.
+            shuffle: Whether to shuffle each epoch; else the source's order.
+            process_index: This host among `process_count`.
+            process_count: Hosts that share each batch.
+            num_workers: Worker processes; 0 reads in threads of this process.
+            max_skipped_share: Largest share of clips that may be unreadable.
+
+        Raises:
+            ConfigError: The batch is not divisible by the hosts.
+        """
+        if global_batch % process_count:
+            raise ConfigError(
+                f"config.batch_size={global_batch} is not divisible by {process_count} processes"
+            )
+        state = state or {"next_batch": 0, "skipped": 0, "seen": 0}
+        self.next_batch, self.skipped, self.seen = (
+            state[name] for name in ("next_batch", "skipped", "seen")
+        )
+        self._source = load.source
+        self._max_skipped_share = max_skipped_share
+        self._named: set[int] = set()
+
+        positions = num_batches * global_batch
+        order = grain.MapDataset.range(len(load.source)).seed(seed)
+        if shuffle:
+            order = order.shuffle()
+        order = order.repeat(max(1, math.ceil(positions / len(load.source))))
+        clips = order.map_with_index(_with_position).random_map(load)
+        mine = clips[self.next_batch * global_batch + process_index : positions : process_count]
+        batches = mine.batch(global_batch // process_count, drop_remainder=True)
+        # Grain's default buffer of 500 elements would hold gigabytes of clips.
+        threads = 1 if num_workers else 2
+        dataset = batches.to_iter_dataset(
+            grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2)
+        )
+        if num_workers:
+            dataset = dataset.mp_prefetch(
+                grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2),
+                worker_init_fn=_die_with_parent,
+            )
+        self._iterator = iter(dataset)
+
+    def __iter__(self) -> "ClipBatches":
+        """Itself."""
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        """The next batch, with a leading axis of this host's clips (see `LoadClip`).
+
+        Raises:
+            StopIteration: The run's batches are used up.
+            TooManySkippedError: More clips than allowed were unreadable.
+        """
+        batch = dict(next(self._iterator))
+        self.next_batch += 1
+        self._account(batch.pop("video"), batch.pop("error"))
+        return batch
+
+    def state(self) -> dict[str, int]:
+        """What a checkpoint keeps to resume with the batch after the last returned one."""
+        return {"next_batch": self.next_batch, "skipped": self.skipped, "seen": self.seen}
+
+    def close(self) -> None:
+        """Ends the worker processes."""
+        self._iterator.close()
+
+    def _account(self, videos: np.ndarray, errors: np.ndarray) -> None:
+        self.seen += len(videos)
+        for video, error in zip(videos.tolist(), errors, strict=True):
+            reason = error.tobytes().rstrip(b"\0").decode(errors="replace")
+            if not reason:
+                continue
+            self.skipped += 1
+            if video not in self._named:
+                self._named.add(video)
+                logging.warning("skipped %s", reason)
+        enough = min(_SKIP_GRACE, len(self._source))
+        if self.seen >= enough and self.skipped > self._max_skipped_share * self.seen:
+            raise TooManySkippedError(
+                f"{self.skipped} of the {self.seen} clips read so far come from videos that "
+                f"cannot be read, more than config.data.max_skipped_share="
+                f"{self._max_skipped_share}; among them: "
+                + ", ".join(self._source.describe(video) for video in sorted(self._named)[:5])
+                + ". The warnings above name each with its reason: repair or remove them, or "
+                "raise the share."
+            )

@@ -1,0 +1,226 @@
+"""From a decoded frame to the 4:2:0 planes that are sent to the device.
+
+The host only slices: no colour conversion, and no scaling unless it is asked for. A frame whose
+pixel format is not 8-bit 4:2:0 is converted to it first.
+"""
+
+import dataclasses
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from jaxtyping import Float, UInt8
+
+# Formats whose three planes are used as they are; they differ in their range only.
+_PLANAR_420 = ("yuv420p", "yuvj420p")
+
+_LIMITED_RANGE, _FULL_RANGE = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
+
+# Luma weights (Kr, Kb) by the colour space number of ITU-T H.273, which FFmpeg uses.
+_BT601 = (0.299, 0.114)
+_LUMA_WEIGHTS = {
+    1: (0.2126, 0.0722),  # BT.709
+    4: (0.30, 0.11),  # FCC
+    7: (0.212, 0.087),  # SMPTE 240M
+    9: (0.2627, 0.0593),  # BT.2020, non-constant luminance
+    10: (0.2627, 0.0593),  # BT.2020, constant luminance
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Orientation:
+    """How the stored picture is turned for display: transposed first, then mirrored.
+
+    Attributes:
+        transpose: Rows and columns are exchanged.
+        flip_x: The result is mirrored left to right.
+        flip_y: The result is mirrored top to bottom.
+    """
+
+    transpose: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    @classmethod
+    def of_frame(cls, frame: av.VideoFrame) -> "Orientation":
+        """Reads the display matrix that the container attached to the frame.
+
+        Angles are rounded to the nearest quarter turn. A pixel aspect ratio is not applied.
+
+        Args:
+            frame: A decoded frame.
+
+        Returns:
+            The orientation; the identity if the frame has no display matrix.
+        """
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        if matrix is None:
+            return cls()
+        # 3x3, fixed point, acting on row vectors: x' = a x + c y, y' = b x + d y.
+        a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+        if abs(a) + abs(d) >= abs(b) + abs(c):
+            return cls(False, flip_x=a < 0, flip_y=d < 0)
+        return cls(True, flip_x=c < 0, flip_y=b < 0)
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Exchanges height and width if the picture is transposed; its own inverse."""
+        return (width, height) if self.transpose else (height, width)
+
+    def turn(self, plane: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h2 w2"]:
+        """Turns one plane.
+
+        Args:
+            plane: As stored.
+
+        Returns:
+            As displayed; a view, nothing is copied.
+        """
+        plane = plane.T if self.transpose else plane
+        return plane[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+
+
+def is_full_range(frame: av.VideoFrame) -> bool:
+    """Whether luma spans 0..255 (JPEG range) rather than 16..235."""
+    return frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
+
+
+def _is_yuv(frame: av.VideoFrame) -> bool:
+    return not frame.format.is_rgb and frame.format.name.startswith("yuv")
+
+
+def to_planar_420(
+    frame: av.VideoFrame,
+    size: tuple[int, int] | None = None,
+    reformatter: VideoReformatter | None = None,
+) -> av.VideoFrame:
+    """Converts a frame to 8-bit 4:2:0, and scales it if asked to.
+
+    Range and colour space are kept. RGB, grey and palette sources become limited-range BT.601.
+    Scaling is FFmpeg's bilinear, which widens its kernel when it shrinks (no aliasing).
+
+    Args:
+        frame: A decoded frame.
+        size: (height, width) in stored orientation; None keeps the size.
+        reformatter: Reused between frames, because building the scaler is slow.
+
+    Returns:
+        The frame itself if it needs no change.
+    """
+    height, width = size or (frame.height, frame.width)
+    if frame.format.name in _PLANAR_420 and (height, width) == (frame.height, frame.width):
+        return frame
+    if _is_yuv(frame):
+        colour_range = _FULL_RANGE if is_full_range(frame) else _LIMITED_RANGE
+        # The same colour space on both sides, whichever, changes no colour; the frame's own may be
+        # one that FFmpeg's scaler refuses.
+        colours = {
+            "src_colorspace": "ITU601",
+            "dst_colorspace": "ITU601",
+            "src_color_range": colour_range,
+            "dst_color_range": colour_range,
+        }
+    else:
+        colours = {"dst_colorspace": "ITU601", "dst_color_range": _LIMITED_RANGE}
+    return (reformatter or VideoReformatter()).reformat(
+        frame, width, height, "yuv420p", interpolation="BILINEAR", threads=1, **colours
+    )
+
+
+def yuv_to_rgb(frame: av.VideoFrame) -> Float[np.ndarray, "3 4"]:
+    """The affine map from the planes of `to_planar_420(frame)` to RGB.
+
+    A frame that does not say its colour space is taken as BT.601, as FFmpeg's scaler does.
+
+    Args:
+        frame: A decoded frame, before conversion.
+
+    Returns:
+        float32 [3, 4]: multiplies (Y, U, V, 1), each in 0..255, and gives (R, G, B) in 0..1
+        (values outside are to be clipped).
+    """
+    yuv = _is_yuv(frame)
+    red, blue = _LUMA_WEIGHTS.get(frame.colorspace, _BT601) if yuv else _BT601
+    green = 1 - red - blue
+    matrix = np.array(
+        [
+            [1, 0, 2 * (1 - red)],
+            [1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green],
+            [1, 2 * (1 - blue), 0],
+        ]
+    )
+    if yuv and is_full_range(frame):
+        scale, zero = np.array([255, 255, 255]), np.array([0, 128, 128])
+    else:
+        scale, zero = np.array([219, 224, 224]), np.array([16, 128, 128])
+    linear = matrix / scale
+    return np.concatenate([linear, -(linear @ zero)[:, None]], axis=1).astype(np.float32)
+
+
+class PlaneReader:
+    """Copies a region of the displayed frames into arrays.
+
+    Args:
+        orientation: How stored frames are turned for display.
+        height: Of the displayed frame, luma pixels.
+        width: Of the displayed frame, luma pixels.
+        size: (height, width) to scale the displayed frames to; None keeps them.
+        region: (top, left, height, width) in the scaled frame, all even; None is the whole frame.
+    """
+
+    def __init__(
+        self,
+        orientation: Orientation,
+        height: int,
+        width: int,
+        size: tuple[int, int] | None,
+        region: tuple[int, int, int, int] | None,
+    ) -> None:
+        self._orientation = orientation
+        height, width = size or (height, width)
+        self._stored_size = orientation.size(height, width)
+        self._region = region or (0, 0, height, width)
+        self._reformatter = VideoReformatter()
+
+    def empty_planes(
+        self, num_frames: int
+    ) -> tuple[UInt8[np.ndarray, "t h w"], UInt8[np.ndarray, "t h2 w2 2"]]:
+        """Allocates luma and chroma for `num_frames` frames, zero everywhere."""
+        _, _, height, width = self._region
+        luma = np.zeros((num_frames, height, width), np.uint8)
+        chroma = np.zeros((num_frames, (height + 1) // 2, (width + 1) // 2, 2), np.uint8)
+        return luma, chroma
+
+    def read(
+        self,
+        frame: av.VideoFrame,
+        luma: UInt8[np.ndarray, "h w"],
+        chroma: UInt8[np.ndarray, "h2 w2 2"],
+    ) -> None:
+        """Writes the region of one frame into zeroed arrays; what lies outside stays zero.
+
+        Args:
+            frame: A decoded frame, as stored.
+            luma: Written to.
+            chroma: Written to, U then V.
+        """
+        frame = to_planar_420(frame, self._stored_size, self._reformatter)
+        top, left, _, _ = self._region
+        planes = [self._orientation.turn(_stored_plane(plane)) for plane in frame.planes]
+        _copy_region(planes[0], top, left, luma)
+        for channel, plane in enumerate(planes[1:]):
+            _copy_region(plane, top // 2, left // 2, chroma[..., channel])
+
+
+def _stored_plane(plane: av.video.plane.VideoPlane) -> UInt8[np.ndarray, "h w"]:
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : plane.width]
+
+
+def _copy_region(
+    plane: UInt8[np.ndarray, "h w"], top: int, left: int, out: UInt8[np.ndarray, "h2 w2"]
+) -> None:
+    y0, x0 = max(top, 0), max(left, 0)
+    y1 = min(top + out.shape[0], plane.shape[0])
+    x1 = min(left + out.shape[1], plane.shape[1])
+    if y0 < y1 and x0 < x1:
+        out[y0 - top : y1 - top, x0 - left : x1 - left] = plane[y0:y1, x0:x1]

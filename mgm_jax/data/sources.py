@@ -1,0 +1,188 @@
+"""Where videos come from: prepared records, or a folder of video files as it is.
+
+A source is a sequence of `VideoRecord`s with names for messages. It is small, picklable and
+imports no jax: it travels to the worker processes.
+"""
+
+import dataclasses
+import difflib
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+from mgm_jax.errors import ConfigError, VideoError
+
+VIDEO_SUFFIXES = frozenset(
+    (
+        ".avi",
+        ".flv",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".ogv",
+        ".ts",
+        ".webm",
+        ".wmv",
+    )
+)
+UNLABELLED = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoRecord:
+    """One video: its file or its bytes, its name for people, and its class."""
+
+    video: str | bytes
+    video_id: str
+    label: int
+
+
+@runtime_checkable
+class VideoSource(Protocol):
+    """A sequence of videos with named classes."""
+
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of videos."""
+        ...
+
+    def __getitem__(self, index: int) -> VideoRecord:
+        """The video at a position; raises `VideoError` where it cannot be read."""
+        ...
+
+    def describe(self, index: int) -> str:
+        """A name that leads a person to the video, without reading it."""
+        ...
+
+
+class FolderSource:
+    """Every video file below a folder; the first folder level names the class.
+
+    Files directly in the folder have no class. Hidden files and folders are passed over. The
+    order is that of the sorted paths, so it is the same on every host.
+    """
+
+    def __init__(self, folder: str):
+        root = pathlib.Path(folder)
+        if not root.is_dir():
+            raise ConfigError(
+                f"config.data.path: no folder at {root.absolute()}; give the folder that holds "
+                "the videos, or class folders of videos"
+            )
+        files = sorted(
+            file.relative_to(root) for file in _walk(root) if file.suffix.lower() in VIDEO_SUFFIXES
+        )
+        if not files:
+            raise ConfigError(
+                f"config.data.path: no video file below {root.absolute()} "
+                f"(looked for {', '.join(sorted(VIDEO_SUFFIXES))})"
+            )
+        self._root = str(root)
+        self._files = [str(file) for file in files]
+        self.class_names = tuple(sorted({file.parts[0] for file in files if len(file.parts) > 1}))
+        label_of = {name: label for label, name in enumerate(self.class_names)}
+        self._labels = [
+            label_of[file.parts[0]] if len(file.parts) > 1 else UNLABELLED for file in files
+        ]
+
+    def __len__(self) -> int:
+        """Number of video files."""
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> VideoRecord:
+        """The video file at a position of the sorted list."""
+        file = self._files[index]
+        return VideoRecord(os.path.join(self._root, file), file, self._labels[index])
+
+    def describe(self, index: int) -> str:
+        """Path of the video file."""
+        return os.path.join(self._root, self._files[index])
+
+
+def _walk(root: pathlib.Path) -> list[pathlib.Path]:
+    found = []
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        found += [pathlib.Path(folder, name) for name in files if not name.startswith(".")]
+    return found
+
+
+class RecordSource:
+    """A split of a prepared tensorflow-datasets dataset in ArrayRecord files."""
+
+    def __init__(self, folder: str, split: str):
+        import tensorflow_datasets as tfds
+
+        if not os.path.exists(os.path.join(folder, "dataset_info.json")):
+            raise ConfigError(
+                f"config.data.path: no prepared dataset at {os.path.abspath(folder)} (it has no "
+                "dataset_info.json); prepare one with data_prep, or read the video files as they "
+                "are with --config.data.source=folder"
+            )
+        builder = tfds.builder_from_directory(folder)
+        if split not in builder.info.splits:
+            raise ConfigError(
+                f"config.data.split: {folder} has no split {split!r}; "
+                f"it has {', '.join(builder.info.splits)}"
+            )
+        self._name = f"{folder}[{split}]"
+        self._records = builder.as_data_source(split)
+        self.class_names = tuple(builder.info.features["label"].names)
+
+    def __len__(self) -> int:
+        """Number of records in the split."""
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> VideoRecord:
+        """The record at a position; raises `VideoError` where it is damaged."""
+        try:
+            record = self._records[index]
+        except (RuntimeError, OSError, ValueError) as error:
+            raise VideoError(
+                f"{self.describe(index)}: the record cannot be read ({error}); prepare its shard "
+                "again"
+            ) from error
+        video_id = record["video_id"]
+        return VideoRecord(
+            video=record["video"],
+            video_id=video_id.decode() if isinstance(video_id, bytes) else str(video_id),
+            label=int(record["label"]),
+        )
+
+    def describe(self, index: int) -> str:
+        """Dataset, split and position of the record."""
+        return f"{self._name} record {index}"
+
+
+SOURCES: dict[str, Callable[[str, str], VideoSource]] = {
+    "records": RecordSource,
+    "folder": lambda path, split: FolderSource(path),
+}
+
+
+def make_source(kind: str, path: str, split: str) -> VideoSource:
+    """Opens the videos that `config.data` names.
+
+    Args:
+        kind: `records` (prepared by data_prep) or `folder` (video files as they are).
+        path: Folder of the dataset.
+        split: Split of a prepared dataset; a folder has none.
+
+    Returns:
+        The source.
+
+    Raises:
+        ConfigError: Unknown kind, no path, nothing at the path, no video, no such split.
+    """
+    if kind not in SOURCES:
+        near = difflib.get_close_matches(kind, SOURCES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"config.data.source: {kind!r} is not one of {', '.join(SOURCES)}{hint}")
+    if not path:
+        raise ConfigError("config.data.path is empty: give the data with --config.data.path=DIR")
+    return SOURCES[kind](path, split)

@@ -1,0 +1,142 @@
+"""What is measured during training, and where it is written."""
+
+import functools
+import json
+import pathlib
+import time
+from collections.abc import Sequence
+
+import clu.metrics
+import flax.struct
+import jax
+import numpy as np
+import tensorboardX
+from jaxtyping import UInt8
+
+
+@flax.struct.dataclass
+class PretrainMetrics(clu.metrics.Collection):
+    """Metrics of pretraining steps; merging two averages what should be averaged."""
+
+    loss: clu.metrics.Average.from_output("loss")
+    gradient_norm: clu.metrics.Average.from_output("gradient_norm")
+    learning_rate: clu.metrics.LastValue.from_output("learning_rate")
+
+
+def summarise(steps: Sequence[clu.metrics.Collection]) -> dict[str, float]:
+    """Merges the metrics of several steps, which are on the host already."""
+    merged = functools.reduce(lambda left, right: left.merge(right), steps)
+    return {name: float(value) for name, value in merged.compute().items()}
+
+
+class Writer:
+    """Writes scalars to `metrics.jsonl` and TensorBoard files, pictures to TensorBoard."""
+
+    def __init__(self, workdir: pathlib.Path, *, from_step: int = 0):
+        """Opens the files.
+
+        Args:
+            workdir: Folder of the run.
+            from_step: Step the run goes on from; later lines of an interrupted run are dropped.
+        """
+        self._path = workdir / "metrics.jsonl"
+        if self._path.exists():
+            lines = self._path.read_text().splitlines(keepends=True)
+            kept = [line for line in lines if _step_of(line) <= from_step]
+            self._path.write_text("".join(kept))
+        self._file = self._path.open("a")
+        self._board = tensorboardX.SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=from_step + 1
+        )
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Writes the values of a step and makes them visible at once."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+        self._board.flush()
+
+    def picture(self, step: int, name: str, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Writes a picture to TensorBoard."""
+        self._board.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._file.close()
+        self._board.close()
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except ValueError:  # A line that a kill cut short.
+        return float("inf")
+
+
+class Throughput:
+    """Clips per second, time spent waiting for data, and the time to the end."""
+
+    def __init__(self, batch_size: int):
+        """Starts the clock.
+
+        Args:
+            batch_size: Clips per step.
+        """
+        self._batch_size = batch_size
+        self._restart()
+
+    def waited(self, seconds: float) -> None:
+        """Adds time in which the loop waited for a batch."""
+        self._waited += seconds
+
+    def report(self, steps: int, steps_left: int) -> dict[str, float]:
+        """Rates since the last report.
+
+        Args:
+            steps: Steps since the last report.
+            steps_left: Steps to the end of the run.
+
+        Returns:
+            clips_per_second, data_wait_share (of the time), eta_seconds.
+        """
+        elapsed = time.monotonic() - self._start
+        report = {
+            "clips_per_second": steps * self._batch_size / elapsed,
+            "data_wait_share": self._waited / elapsed,
+            "eta_seconds": steps_left * elapsed / steps,
+        }
+        self._restart()
+        return report
+
+    def _restart(self) -> None:
+        self._start, self._waited = time.monotonic(), 0.0
+
+
+class ProfilerWindow:
+    """Traces a few steps with the jax profiler, for TensorBoard's profile page or Perfetto."""
+
+    def __init__(self, folder: pathlib.Path, first: int, last: int):
+        """Sets the window.
+
+        Args:
+            folder: Where the trace goes.
+            first: First step to trace; 0 for none.
+            last: Last step to trace.
+        """
+        self._folder, self._first, self._last = folder, first, last
+        self._running = False
+
+    def before(self, step: int) -> None:
+        """Call before each step: starts or ends the trace where it is due."""
+        if self._first and step == self._first:
+            jax.profiler.start_trace(str(self._folder))
+            self._running = True
+        elif step > self._last:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the trace if it runs."""
+        if self._running:
+            jax.profiler.stop_trace()
+            self._running = False

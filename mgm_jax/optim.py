@@ -1,0 +1,108 @@
+"""The optimiser and its learning-rate schedule."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from jaxtyping import Array, Float32, Int, PyTree
+
+Schedule = Callable[[int | Int[Array, ""]], Float32[Array, ""]]
+
+
+def make_schedule(peak: float, minimum: float, total_steps: int, warmup_steps: int = 0) -> Schedule:
+    """Linear warm-up from 0, then half a cosine, per step; VideoMAE's `cosine_scheduler`.
+
+    Its ends are kept as they are there. Warm-up is `linspace(0, peak, warmup_steps)` with both
+    ends, so step 0 has rate 0, step warmup_steps - 1 already has the peak, and step warmup_steps,
+    the first of the cosine, has it again; a single warm-up step has rate 0. The cosine divides by
+    its number of steps, so the last step lies one short of the minimum; later steps have it.
+
+    Args:
+        peak: Highest learning rate.
+        minimum: Learning rate towards which the cosine falls.
+        total_steps: Steps of the whole run.
+        warmup_steps: Steps of the warm-up, among them.
+
+    Returns:
+        A function from the step (0, 1, …) to the learning rate.
+
+    Raises:
+        ValueError: The warm-up is longer than the run.
+    """
+    if not 0 <= warmup_steps <= total_steps:
+        raise ValueError(
+            f"{warmup_steps} warm-up steps do not fit into a run of {total_steps} steps; "
+            "shorten the warm-up or lengthen the run"
+        )
+
+    def schedule(step: int | Int[Array, ""]) -> Float32[Array, ""]:
+        step = jnp.asarray(step, jnp.float32)
+        warmup = peak * step / max(warmup_steps - 1, 1)
+        progress = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
+        cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(progress, 0.0, 1.0)))
+        return jnp.where(step < warmup_steps, warmup, minimum + (peak - minimum) * cosine)
+
+    return schedule
+
+
+def weight_decay_mask(params: PyTree) -> PyTree[bool]:
+    """Marks the parameters that decay: neither 1-D, nor bias, nor LayerNorm scale, nor mask token.
+
+    Names decide as well as ranks: the query and value biases are [heads, head_dim], and stacking
+    layers adds an axis to everything.
+
+    Args:
+        params: Parameters.
+
+    Returns:
+        A tree of the same structure, True where weight decay applies.
+    """
+
+    def decays(path: tuple[Any, ...], value: Any) -> bool:
+        name = path[-1].key
+        is_bias = name == "bias" or name.endswith("_bias")
+        return value.ndim > 1 and not is_bias and name not in ("scale", "mask_token")
+
+    return jax.tree_util.tree_map_with_path(decays, params)
+
+
+def make_optimizer(
+    config: ml_collections.ConfigDict, total_steps: int, warmup_steps: int, global_batch: int
+) -> tuple[optax.GradientTransformation, Schedule]:
+    """Makes the optimiser of a recipe (Tables 5 and 6: AdamW with a cosine schedule).
+
+    Learning rates grow with the batch: base_lr · global_batch / 256, the minimum likewise.
+
+    Args:
+        config: The recipe's `optimizer` section: name ("adamw"), base_lr, min_lr, b1, b2, eps,
+            weight_decay, and clip_norm, the largest global norm of the gradient (None: any).
+        total_steps: Steps of the whole run.
+        warmup_steps: Steps of the warm-up, among them.
+        global_batch: Clips per step over all hosts; repeated-augmentation copies do not count.
+
+    Returns:
+        The optimiser, and the schedule that it follows, for the log.
+
+    Raises:
+        ValueError: No such optimiser, or the warm-up is longer than the run.
+    """
+    if config.name != "adamw":
+        raise ValueError(f"no optimiser named {config.name!r} in config.optimizer; choose 'adamw'")
+    scale = global_batch / 256
+    schedule = make_schedule(
+        config.base_lr * scale, config.min_lr * scale, total_steps, warmup_steps
+    )
+    optimizer = optax.adamw(
+        schedule,
+        b1=config.b1,
+        b2=config.b2,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        mask=weight_decay_mask,
+    )
+    if config.clip_norm is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
+    return optimizer, schedule

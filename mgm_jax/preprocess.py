@@ -1,0 +1,93 @@
+"""From 4:2:0 planes and crop boxes to normalised RGB clips, on the device."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, UInt8
+
+# ImageNet statistics of RGB in [0, 1], as VideoMAE uses.
+MEAN = (0.485, 0.456, 0.406)
+STANDARD_DEVIATION = (0.229, 0.224, 0.225)
+
+
+def crop_to_rgb(
+    luma: UInt8[Array, "b t window window"],
+    chroma: UInt8[Array, "b t half_window half_window 2"],
+    crop_box: Float[Array, "b 4"],
+    flip: Bool[Array, " b"],
+    yuv_to_rgb: Float[Array, "b 3 4"],
+    *,
+    size: int,
+) -> Float[Array, "b t size size 3"]:
+    """Crops, resizes, flips and converts clips: the second half of the clip's geometry.
+
+    Each plane is resampled by one small matrix per axis with the antialiased triangle kernel of
+    Pillow's bilinear resize, applied to the cropped image alone; the colour conversion comes
+    last. Chroma is taken as sited at the centre of its four luma pixels.
+
+    Args:
+        luma: Y planes of the window.
+        chroma: U and V planes of the window, at half its resolution.
+        crop_box: (top, left, height, width) in luma pixels of the window, any fraction.
+        flip: Whether to mirror left to right.
+        yuv_to_rgb: Affine map from (Y, U, V, 1) in 0..255 to RGB in 0..1.
+        size: Output side, pixels.
+
+    Returns:
+        RGB in [0, 1], float32.
+    """
+    y = _resample(luma[..., None], crop_box, flip, size)
+    uv = _resample(chroma, crop_box / 2, flip, size)
+    yuv = jnp.concatenate([y, uv], axis=-1)
+    matrix, offset = yuv_to_rgb[:, :, :3], yuv_to_rgb[:, :, 3]
+    rgb = jnp.einsum("bthwc,bdc->bthwd", yuv, matrix, precision=jax.lax.Precision.HIGHEST)
+    return jnp.clip(rgb + offset[:, None, None, None, :], 0.0, 1.0)
+
+
+def normalise(clips: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
+    """RGB in [0, 1] to zero mean and unit variance over ImageNet, the model's input."""
+    return (clips - jnp.array(MEAN)) / jnp.array(STANDARD_DEVIATION)
+
+
+def _resample(
+    planes: UInt8[Array, "b t rows columns c"],
+    box: Float[Array, "b 4"],
+    flip: Bool[Array, " b"],
+    size: int,
+) -> Float[Array, "b t size size c"]:
+    make_matrix = jax.vmap(resize_matrix, in_axes=(0, 0, 0, None, None))
+    rows = make_matrix(box[:, 0], box[:, 2], jnp.zeros_like(flip), size, planes.shape[2])
+    columns = make_matrix(box[:, 1], box[:, 3], flip, size, planes.shape[3])
+    planes = planes.astype(jnp.float32)
+    highest = jax.lax.Precision.HIGHEST
+    planes = jnp.einsum("bih,bthwc->btiwc", rows, planes, precision=highest)
+    return jnp.einsum("bjw,btiwc->btijc", columns, planes, precision=highest)
+
+
+def resize_matrix(
+    start: Float[Array, ""],
+    length: Float[Array, ""],
+    flip: Bool[Array, ""],
+    size: int,
+    source_size: int,
+) -> Float[Array, "size source_size"]:
+    """Weights that resample `[start, start + length)` of an axis to `size` pixels.
+
+    Args:
+        start: First coordinate of the crop, source pixels.
+        length: Length of the crop, source pixels.
+        flip: Whether to reverse the output.
+        size: Output pixels.
+        source_size: Source pixels.
+
+    Returns:
+        One row of weights per output pixel, summing to one; pixels outside the crop weigh zero.
+    """
+    outputs = jnp.arange(size, dtype=jnp.float32)
+    outputs = jnp.where(flip, size - 1 - outputs, outputs)
+    scale = length / size
+    centres = start + (outputs + 0.5) * scale
+    pixels = jnp.arange(source_size, dtype=jnp.float32) + 0.5
+    weights = 1 - jnp.abs(pixels[None, :] - centres[:, None]) / jnp.maximum(scale, 1.0)
+    inside = (pixels + 0.5 > start) & (pixels - 0.5 < start + length)
+    weights = jnp.where(inside, jnp.maximum(weights, 0.0), 0.0)
+    return weights / weights.sum(axis=1, keepdims=True)

@@ -1,0 +1,121 @@
+"""Meshes, and where parameters and batches live on them, by ordered rules."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from mgm_jax.errors import ConfigError
+
+AXES = ("data", "fsdp", "tensor")
+
+Rules = Sequence[tuple[str, PartitionSpec]]
+
+# The first rule whose pattern is found in a parameter's path places it; a dimension that the axis
+# does not divide stays whole. Optimizer moments carry the same paths, so they follow.
+PARAMETER_RULES: Rules = (
+    (r"attention/qkv/kernel$", PartitionSpec("fsdp", None, "tensor", None)),
+    (r"attention/(q|v)_bias$", PartitionSpec("tensor", None)),
+    (r"attention/proj/kernel$", PartitionSpec("tensor", None, "fsdp")),
+    (r"mlp/fc1/kernel$", PartitionSpec("fsdp", "tensor")),
+    (r"mlp/fc1/bias$", PartitionSpec("tensor")),
+    (r"mlp/fc2/kernel$", PartitionSpec("tensor", "fsdp")),
+    (r"kernel$", PartitionSpec("fsdp", None)),
+    (r".*", PartitionSpec()),
+)
+
+
+def make_mesh(axis_sizes: dict[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Arranges devices as a `(data, fsdp, tensor)` mesh.
+
+    Args:
+        axis_sizes: Size of each axis; one of them may be -1 and takes the remaining devices.
+        devices: The devices; all of them by default.
+
+    Returns:
+        The mesh, with Auto axes, over which jit places the computation.
+
+    Raises:
+        ConfigError: The sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = [axis_sizes[axis] for axis in AXES]
+    wanted = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
+    if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
+        raise ConfigError(
+            f"config.mesh ({wanted}): sizes are positive, and one of them may be -1 for the rest"
+        )
+    known = int(np.prod([size for size in sizes if size != -1]))
+    if len(devices) % known or (-1 not in sizes and known != len(devices)):
+        raise ConfigError(
+            f"config.mesh ({wanted}) does not use {len(devices)} devices exactly; "
+            "let one axis be -1, or choose sizes that multiply to the number of devices"
+        )
+    return jax.make_mesh(
+        tuple(size if size != -1 else len(devices) // known for size in sizes),
+        AXES,
+        axis_types=(AxisType.Auto,) * len(AXES),
+        devices=devices,
+    )
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Batches are split over their first dimension, along `data` and `fsdp`."""
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def check_batch(mesh: Mesh, batch_size: int) -> None:
+    """Refuses a global batch that the mesh cannot split evenly.
+
+    Raises:
+        ConfigError: With the nearest batch sizes that work.
+    """
+    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    if batch_size % shards:
+        below = batch_size // shards * shards
+        near = " or ".join(str(size) for size in (below, below + shards) if size)
+        raise ConfigError(
+            f"config.batch_size={batch_size} is not divisible by the {shards} shards of the mesh "
+            f"(data={mesh.shape['data']} x fsdp={mesh.shape['fsdp']}); use {near}"
+        )
+
+
+def state_sharding(mesh: Mesh, abstract_state: Any, rules: Rules = PARAMETER_RULES) -> Any:
+    """The sharding of every leaf of a train state.
+
+    Args:
+        mesh: The mesh.
+        abstract_state: Tree of arrays or `ShapeDtypeStruct`s.
+        rules: Ordered (pattern, spec) pairs; the first pattern found in a leaf's path counts.
+
+    Returns:
+        The same tree with a `NamedSharding` at every leaf.
+    """
+
+    def place(path: tuple, leaf: Any) -> NamedSharding:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        spec = next(spec for pattern, spec in rules if re.search(pattern, name))
+        return NamedSharding(mesh, _fit(spec, leaf.shape, mesh))
+
+    return jax.tree_util.tree_map_with_path(place, abstract_state)
+
+
+def _fit(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    if len(spec) > len(shape):
+        return PartitionSpec()
+    return PartitionSpec(
+        *(
+            axis if axis and size % mesh.shape[axis] == 0 else None
+            for axis, size in zip(spec, shape, strict=False)
+        )
+    )
+
+
+def global_batch(sharding: NamedSharding, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Assembles the hosts' rows into arrays of the global batch, on the devices."""
+    return {
+        name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
+    }

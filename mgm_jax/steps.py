@@ -1,0 +1,143 @@
+"""Pure step functions: `(state, batch) -> (state, metrics)`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Key
+
+from mgm_jax import losses, masking, motion, preprocess
+from mgm_jax.metrics import PretrainMetrics
+from mgm_jax.state import TrainState
+
+Batch = dict[str, Array]
+
+
+def make_prepare_fn(
+    config: Any, grid: tuple[int, int, int]
+) -> Callable[[Batch, Key[Array, ""]], tuple[Float[Array, "b T H W 3"], Bool[Array, "b t h w"]]]:
+    """Builds the function that turns a batch into RGB clips and their masks.
+
+    Args:
+        config: The run's config.
+        grid: Token grid (t, h, w).
+
+    Returns:
+        `(batch, key) -> (clips in [0, 1], mask, True = masked)`. Each clip's mask depends on the
+        key and the clip's `index` alone, not on its place in the batch.
+    """
+    draw_masks = masking.make_mask_fn(
+        config.masking.strategy, grid, config.masking.ratio, jitter=config.masking.jitter
+    )
+    tubelet_frames = config.model.tubelet[0]
+
+    def prepare_fn(
+        batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Float[Array, "b T H W 3"], Bool[Array, "b t h w"]]:
+        clips = preprocess.crop_to_rgb(
+            *(batch[name] for name in ("luma", "chroma", "crop_box", "flip", "yuv_to_rgb")),
+            size=config.data.size,
+        )
+        magnitude = motion.magnitude_per_step(
+            batch["motion"], batch["motion_valid"], tubelet_frames
+        )
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
+        return clips, draw_masks(keys, magnitude)
+
+    return prepare_fn
+
+
+def make_pretrain_step(
+    config: Any,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+) -> Callable[[TrainState, Batch], tuple[TrainState, PretrainMetrics]]:
+    """Builds the pretraining step: mask, encode, decode, compare with the hidden pixels.
+
+    A step whose loss or gradient is not finite leaves parameters and optimizer as they were; its
+    loss shows in the metrics.
+
+    Args:
+        config: The run's config.
+        model: The masked autoencoder.
+        optimizer: Its optimizer.
+        schedule: The learning rate by step, for the metrics.
+
+    Returns:
+        A pure function, to be jitted.
+    """
+    prepare_fn = make_prepare_fn(config, model.grid)
+    num_masked = masking.num_masked(model.grid, config.masking.ratio)
+    tubelet = tuple(config.model.tubelet)
+
+    def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, PretrainMetrics]:
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.seed), state.step)
+        mask_key, dropout_key = jax.random.split(key)
+        clips, mask = prepare_fn(batch, mask_key)
+        visible_ids, masked_ids = masking.split_ids(mask, num_masked)
+        targets = losses.normalised_pixel_target(clips, tubelet, masked_ids)
+
+        def loss_fn(params: Any) -> Float[Array, ""]:
+            predictions = model.apply(
+                {"params": params},
+                preprocess.normalise(clips),
+                visible_ids,
+                masked_ids,
+                train=True,
+                rngs={"dropout": dropout_key},
+            )
+            return losses.masked_mse(predictions, targets, batch["valid"])
+
+        loss, gradients = jax.value_and_grad(loss_fn)(state.params)
+        gradient_norm = optax.global_norm(gradients)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old),
+            (params, opt_state),
+            (state.params, state.opt_state),
+        )
+        metrics = PretrainMetrics.single_from_model_output(
+            loss=loss, gradient_norm=gradient_norm, learning_rate=schedule(state.step)
+        )
+        new_state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        return new_state, metrics
+
+    return step_fn
+
+
+def make_reconstruct_fn(
+    config: Any, model: nn.Module
+) -> Callable[[Any, Batch, Key[Array, ""]], dict[str, Array]]:
+    """Builds the function behind the pictures: what was hidden and what the model made of it.
+
+    Args:
+        config: The run's config.
+        model: The masked autoencoder.
+
+    Returns:
+        `(params, batch, key) -> {clips, mask, masked_ids, predictions}`; predictions are the
+        normalised pixels of the masked tubelets.
+    """
+    prepare_fn = make_prepare_fn(config, model.grid)
+    num_masked = masking.num_masked(model.grid, config.masking.ratio)
+
+    def reconstruct_fn(params: Any, batch: Batch, key: Key[Array, ""]) -> dict[str, Array]:
+        clips, mask = prepare_fn(batch, key)
+        visible_ids, masked_ids = masking.split_ids(mask, num_masked)
+        predictions = model.apply(
+            {"params": params}, preprocess.normalise(clips), visible_ids, masked_ids
+        )
+        return {
+            "clips": clips,
+            "mask": mask,
+            "masked_ids": masked_ids,
+            "predictions": predictions.astype(jnp.float32),
+        }
+
+    return reconstruct_fn

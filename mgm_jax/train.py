@@ -1,0 +1,256 @@
+"""The one training loop: mesh → data → state → step → checkpoint, log, pictures."""
+
+import collections
+import dataclasses
+import datetime
+import json
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import clu.parameter_overview
+import jax
+import numpy as np
+from absl import logging
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from mgm_jax import config as config_lib
+from mgm_jax import metrics as metrics_lib
+from mgm_jax import optim, sharding, steps, visualize
+from mgm_jax.checkpoints import Checkpoints, refuse_other_config
+from mgm_jax.data.clips import make_clip_loader
+from mgm_jax.data.pipeline import ClipBatches
+from mgm_jax.data.sources import VideoSource, make_source
+from mgm_jax.errors import ConfigError, NonFiniteLossError
+from mgm_jax.models import mae
+from mgm_jax.state import TrainState, abstract_state, make_init_fn
+
+# Steps dispatched ahead of the device: enough to keep it busy, few enough that the batches
+# waiting in its memory stay few.
+_STEPS_AHEAD = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How long a run is, in steps."""
+
+    total_steps: int
+    warmup_steps: int
+    stop_step: int
+    steps_per_epoch: float
+
+
+def make_plan(config: ConfigDict, num_videos: int) -> Plan:
+    """Counts the steps of a run.
+
+    Args:
+        config: The run's config; `num_steps` and `warmup_steps` win over the epochs.
+        num_videos: Videos in an epoch.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ConfigError: The run has no step, or its warm-up is longer than itself.
+    """
+    steps_per_epoch = num_videos / config.batch_size
+
+    def count(number: int | None, epochs: float) -> int:
+        return int(epochs * num_videos) // config.batch_size if number is None else number
+
+    total = count(config.num_steps, config.epochs)
+    warmup = count(config.warmup_steps, config.warmup_epochs)
+    if total < 1:
+        raise ConfigError(
+            f"config.epochs={config.epochs} of {num_videos} videos make no batch of "
+            f"{config.batch_size}; lower config.batch_size, or set config.num_steps"
+        )
+    if warmup > total:
+        raise ConfigError(
+            f"the warm-up of {warmup} steps is longer than the run of {total}; set "
+            "config.warmup_steps or config.warmup_epochs"
+        )
+    stop = total if config.stop_at_step is None else min(config.stop_at_step, total)
+    return Plan(total, warmup, stop, steps_per_epoch)
+
+
+def train(
+    config: ConfigDict, workdir: str, devices: Sequence[jax.Device] | None = None
+) -> TrainState:
+    """Trains, or goes on training, the run of a folder.
+
+    Args:
+        config: The run's config.
+        workdir: Folder of the run: checkpoints, metrics, pictures.
+        devices: Devices to train on; all by default.
+
+    Returns:
+        The state after the last step.
+
+    Raises:
+        ConfigError: A value that cannot work.
+        CheckpointError: The folder's checkpoint was made with another config, or a save failed.
+        NonFiniteLossError: The loss or a gradient is not finite; the last good state is saved.
+    """
+    config_lib.check_values(config)
+    mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
+    sharding.check_batch(mesh, config.batch_size)
+    source = make_source(config.data.source, config.data.path, config.data.split)
+    plan = make_plan(config, len(source))
+    model = mae.make_autoencoder(config.model, config.data.clip_frames, config.data.size)
+    optimizer, schedule = optim.make_optimizer(
+        config.optimizer, plan.total_steps, plan.warmup_steps, config.batch_size
+    )
+    step_fn = steps.make_pretrain_step(config, model, optimizer, schedule)
+
+    folder = pathlib.Path(workdir)
+    checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoints_kept)
+    init_fn = make_init_fn(config, model, optimizer)
+    abstract = abstract_state(init_fn, mesh)
+    state, data_state = _start_or_resume(config, init_fn, abstract, checkpoints)
+    (folder / "config.json").write_text(json.dumps(config_lib.to_json(config), indent=2))
+    _describe(config, mesh, source, plan, state)
+
+    state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    batch_sharding = sharding.batch_sharding(mesh)
+    replicated = NamedSharding(mesh, PartitionSpec())
+    step_fn = jax.jit(
+        step_fn,
+        in_shardings=(state_shardings, batch_sharding),
+        out_shardings=(state_shardings, replicated),
+        donate_argnums=0,
+    )
+    batches = ClipBatches(
+        make_clip_loader(config.data, source),
+        global_batch=config.batch_size,
+        num_batches=plan.total_steps,
+        seed=config.seed,
+        state=data_state,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        num_workers=config.data.num_workers,
+        max_skipped_share=config.data.max_skipped_share,
+    )
+    writer = metrics_lib.Writer(folder, from_step=batches.next_batch)
+    gallery = visualize.Gallery(config, model, source) if config.pictures_every else None
+    throughput = metrics_lib.Throughput(config.batch_size)
+    profiler = metrics_lib.ProfilerWindow(folder / "profile", *config.profile_steps)
+    pending: list[metrics_lib.PretrainMetrics] = []
+    in_flight: collections.deque[Any] = collections.deque()
+    first_step = batches.next_batch
+
+    try:
+        for step in range(first_step + 1, plan.stop_step + 1):
+            profiler.before(step)
+            asked = time.monotonic()
+            batch = next(batches)
+            throughput.waited(time.monotonic() - asked)
+
+            state, step_metrics = step_fn(state, sharding.global_batch(batch_sharding, batch))
+            pending.append(step_metrics)
+            in_flight.append(step_metrics)
+            if len(in_flight) > _STEPS_AHEAD:
+                jax.block_until_ready(in_flight.popleft())
+
+            last = step == plan.stop_step
+            if step % config.log_every == 0 or last or step == first_step + 1:
+                pending = jax.device_get(pending)
+                _log(step, plan, pending, throughput, batches, writer)
+                broken = _first_non_finite(pending, step)
+                pending = []
+                if broken is not None:
+                    checkpoints.save(step, state, batches.state(), config)
+                    raise NonFiniteLossError(
+                        f"the loss or a gradient of step {broken} is not finite. Steps like it "
+                        f"left the parameters as they were; the state is saved at step {step} in "
+                        f"{folder}. Lower config.optimizer.base_lr, set "
+                        "config.optimizer.clip_norm=1.0 or config.model.dtype=float32, and go on "
+                        "with --config.allow_config_change"
+                    )
+            if step % config.checkpoint_every == 0 or last:
+                checkpoints.save(step, state, batches.state(), config)
+            if gallery and (step % config.pictures_every == 0 or step == plan.total_steps):
+                for name, image in gallery.sheets(state.params, step):
+                    writer.picture(step, name, image)
+    finally:
+        profiler.close()
+        batches.close()
+        writer.close()
+        checkpoints.close()
+    logging.info("done: step %d of %d, in %s", plan.stop_step, plan.total_steps, folder)
+    return state
+
+
+def _start_or_resume(
+    config: ConfigDict,
+    init_fn: Callable[[], TrainState],
+    abstract: TrainState,
+    checkpoints: Checkpoints,
+) -> tuple[TrainState, dict[str, int] | None]:
+    if checkpoints.latest_step() is None:
+        return jax.jit(init_fn, out_shardings=jax.tree.map(lambda x: x.sharding, abstract))(), None
+    refuse_other_config(checkpoints, config)
+    state, data_state = checkpoints.restore(abstract)
+    logging.info("going on from the checkpoint of step %d", checkpoints.latest_step())
+    return state, data_state
+
+
+def _describe(
+    config: ConfigDict, mesh: Mesh, source: VideoSource, plan: Plan, state: TrainState
+) -> None:
+    logging.info(
+        "\n%s", clu.parameter_overview.get_parameter_overview(state.params, include_stats=False)
+    )
+    scale = config.batch_size / 256
+    logging.info(
+        "%d videos, %d classes; global batch %d on %s, %.2f steps per epoch, %d steps with %d of "
+        "warm-up; learning rate %.3g = %.3g x %d / 256, to %.3g",
+        len(source),
+        len(source.class_names),
+        config.batch_size,
+        " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items()),
+        plan.steps_per_epoch,
+        plan.total_steps,
+        plan.warmup_steps,
+        config.optimizer.base_lr * scale,
+        config.optimizer.base_lr,
+        config.batch_size,
+        config.optimizer.min_lr * scale,
+    )
+
+
+def _log(
+    step: int,
+    plan: Plan,
+    pending: list[metrics_lib.PretrainMetrics],
+    throughput: metrics_lib.Throughput,
+    batches: ClipBatches,
+    writer: metrics_lib.Writer,
+) -> None:
+    values = metrics_lib.summarise(pending)
+    values |= throughput.report(len(pending), plan.stop_step - step)
+    values |= {"epoch": step / plan.steps_per_epoch, "skipped_clips": batches.skipped}
+    writer.scalars(step, values)
+    logging.info(
+        "step %d/%d  epoch %.1f  loss %.4f  lr %.2e  %.1f clips/s  data wait %.0f%%  skipped %d  "
+        "ETA %s",
+        step,
+        plan.total_steps,
+        values["epoch"],
+        values["loss"],
+        values["learning_rate"],
+        values["clips_per_second"],
+        100 * values["data_wait_share"],
+        batches.skipped,
+        datetime.timedelta(seconds=round(values["eta_seconds"])),
+    )
+
+
+def _first_non_finite(pending: list[metrics_lib.PretrainMetrics], step: int) -> int | None:
+    for offset, step_metrics in enumerate(pending):
+        values = step_metrics.compute()
+        if not np.isfinite([values["loss"], values["gradient_norm"]]).all():
+            return step - len(pending) + 1 + offset
+    return None

@@ -1,0 +1,45 @@
+"""What every test shares: eight virtual CPU devices, shapes checked at run time, real videos."""
+
+import os
+import pathlib
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+# Many tests compile the same small programs; the processes of one run share them.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / "runs" / "test_compiled"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+from jaxtyping import install_import_hook
+
+install_import_hook(["mgm_jax", "data_prep"], "typechecker.typecheck")
+
+import pytest
+import rendered
+from absl import flags
+
+# Grain's worker processes read absl flags, which `absl.app.run` would have parsed.
+flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(scope="session")
+def real_videos() -> pathlib.Path:
+    """Folder of real clips (`jhmdb/`, `weizmann/`, `mixed/`), named by MGM_TEST_VIDEOS."""
+    default = REPOSITORY.parent / "shared" / "data" / "videos"
+    folder = pathlib.Path(os.environ.get("MGM_TEST_VIDEOS", default))
+    if not folder.is_dir():
+        message = f"no real videos at {folder}; set MGM_TEST_VIDEOS to a folder that holds them"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def video_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Twelve small H.264 videos in two class folders; not to be changed."""
+    return rendered.write_folder(tmp_path_factory.mktemp("videos"))

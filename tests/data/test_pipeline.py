@@ -1,0 +1,178 @@
+import itertools
+import os
+import signal
+import time
+
+import numpy as np
+import psutil
+import pytest
+import rendered
+
+from mgm_jax.data.clips import LoadClip
+from mgm_jax.data.pipeline import ClipBatches
+from mgm_jax.data.sources import FolderSource
+from mgm_jax.errors import ConfigError, TooManySkippedError
+
+
+def make_loader(folder, **changes):
+    settings = {"clip_frames": 8, "stride": 2, "size": 32, "window": 64, "flip": True}
+    return LoadClip(FolderSource(str(folder)), **(settings | changes))
+
+
+def read(loader, *, batches=6, **settings):
+    settings = {"global_batch": 4, "num_batches": batches, "seed": 3} | settings
+    reader = ClipBatches(loader, **settings)
+    try:
+        return list(reader)
+    finally:
+        reader.close()
+
+
+def assert_equal(left, right):
+    assert len(left) == len(right)
+    for one, other in zip(left, right, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_shapes_and_types(video_folder):
+    batch = read(make_loader(video_folder), batches=1)[0]
+    assert {name: (array.shape, array.dtype.name) for name, array in batch.items()} == {
+        "luma": ((4, 8, 64, 64), "uint8"),
+        "chroma": ((4, 8, 32, 32, 2), "uint8"),
+        "crop_box": ((4, 4), "float32"),
+        "flip": ((4,), "bool"),
+        "yuv_to_rgb": ((4, 3, 4), "float32"),
+        "motion": ((4, 8, 4, 4, 2), "float32"),
+        "motion_valid": ((4, 8), "bool"),
+        "valid": ((4,), "bool"),
+        "label": ((4,), "int32"),
+        "index": ((4,), "uint32"),
+    }
+    assert batch["valid"].all()
+    assert batch["motion_valid"][:, 1:].all()
+    assert np.abs(batch["motion"]).max() > 1
+
+
+def test_same_batches_whatever_the_number_of_workers(video_folder):
+    loader = make_loader(video_folder)
+    without = read(loader)
+    assert_equal(without, read(loader, num_workers=1))
+    assert_equal(without, read(loader, num_workers=2))
+
+
+def test_hosts_share_each_batch_without_overlap_or_loss(video_folder):
+    loader = make_loader(video_folder)
+    whole = read(loader)
+    parts = [read(loader, process_index=host, process_count=2) for host in range(2)]
+    for batch, *rows in zip(whole, *parts, strict=True):
+        for name in batch:
+            interleaved = np.stack([row[name] for row in rows], axis=1).reshape(batch[name].shape)
+            np.testing.assert_array_equal(interleaved, batch[name], err_msg=name)
+
+
+def test_each_epoch_holds_every_video_once_in_another_order_with_other_crops(video_folder):
+    batches = read(make_loader(video_folder), batches=6)
+    index = np.concatenate([batch["index"] for batch in batches])
+    assert index.tolist() == list(range(24))
+    labels = np.concatenate([batch["label"] for batch in batches])
+    assert sorted(labels[:12]) == sorted(labels[12:]) == [0] * 6 + [1] * 6
+    clips = np.concatenate([batch["luma"] for batch in batches])
+    assert not np.array_equal(clips[:12], clips[12:])
+
+
+def test_another_seed_gives_other_batches(video_folder):
+    loader = make_loader(video_folder)
+    first, second = read(loader, batches=1), read(loader, batches=1, seed=4)
+    assert not np.array_equal(first[0]["luma"], second[0]["luma"])
+
+
+def test_going_on_from_a_state_gives_the_rest(video_folder):
+    loader = make_loader(video_folder)
+    whole = read(loader)
+    reader = ClipBatches(loader, global_batch=4, num_batches=6, seed=3)
+    list(itertools.islice(reader, 4))
+    state = reader.state()
+    reader.close()
+    assert state["next_batch"] == 4
+    assert_equal(whole[4:], read(loader, state=state, num_workers=1))
+
+
+def test_corrupt_video_is_skipped_counted_and_named_and_the_rest_stays(tmp_path, caplog):
+    folder = rendered.write_folder(tmp_path, num_videos=8)
+    intact = read(make_loader(folder), batches=4)
+    victim = folder / "odd" / "video_03.mp4"
+    data = victim.read_bytes()
+    victim.write_bytes(data[: len(data) // 3])
+
+    reader = ClipBatches(
+        make_loader(folder), global_batch=4, num_batches=4, seed=3, max_skipped_share=0.5
+    )
+    damaged = list(reader)
+    reader.close()
+    assert reader.state() == {"next_batch": 4, "skipped": 2, "seen": 16}
+    assert sum("video_03.mp4" in record.message for record in caplog.records) == 1
+    hit = 0
+    for before, after in zip(intact, damaged, strict=True):
+        np.testing.assert_array_equal(before["index"], after["index"])
+        good = after["valid"]
+        hit += (~good).sum()
+        for name in before:
+            np.testing.assert_array_equal(before[name][good], after[name][good], err_msg=name)
+    assert hit == 2
+
+
+def test_too_many_corrupt_videos_stop_with_their_names(tmp_path):
+    folder = rendered.write_folder(tmp_path, num_videos=4)
+    (folder / "even" / "video_00.mp4").write_bytes(b"")
+    (folder / "odd" / "video_01.mp4").write_bytes(b"no video at all")
+    reader = ClipBatches(
+        make_loader(folder), global_batch=4, num_batches=4, seed=3, max_skipped_share=0.25
+    )
+    with pytest.raises(TooManySkippedError, match=r"2 of the 4 clips.*video_00.*video_01"):
+        next(reader)
+    reader.close()
+
+
+def test_a_video_shorter_than_the_clip_is_looped(tmp_path):
+    folder = rendered.write_folder(tmp_path, num_videos=2, frames=5)
+    batch = read(make_loader(folder, crop="centre"), batches=1)[0]
+    assert batch["valid"].all()
+    np.testing.assert_array_equal(batch["luma"][:, :3], batch["luma"][:, 5:])
+
+
+def test_a_source_larger_than_the_window_is_scaled_to_it(tmp_path):
+    folder = rendered.write_folder(tmp_path, num_videos=2, height=144, width=176)
+    batch = read(make_loader(folder, crop="centre"), batches=1)[0]
+    assert batch["valid"].all()
+    np.testing.assert_array_equal(batch["crop_box"][:, 2:], 64)
+
+
+def test_a_batch_that_hosts_cannot_share_is_refused(video_folder):
+    with pytest.raises(ConfigError, match="not divisible by 3 processes"):
+        ClipBatches(
+            make_loader(video_folder), global_batch=4, num_batches=1, seed=0, process_count=3
+        )
+
+
+def test_killed_worker_is_an_error_and_workers_die_with_close(video_folder):
+    reader = ClipBatches(
+        make_loader(video_folder), global_batch=4, num_batches=10**6, seed=3, num_workers=1
+    )
+    next(reader)
+    worker = next(
+        child
+        for child in psutil.Process().children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    )
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="(?i)process|worker"):
+        for _ in range(20):
+            next(reader)
+    reader.close()
+    deadline = time.monotonic() + 10
+    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+

@@ -1,0 +1,251 @@
+import dataclasses
+import fractions
+import io
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_prep.transcode import (
+    PROFILES,
+    EncodingProfile,
+    encode_h264,
+    encoder_version,
+    parse_profile,
+)
+
+INTRA, FORWARD, BOTH = (av.video.frame.PictureType[name] for name in "IPB")
+
+
+def texture(seed, size=160):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (size // 8, size // 8, 3)).repeat(8, 0).repeat(8, 1)
+    fine = rng.integers(0, 256, (size // 4, size // 4, 3)).repeat(4, 0).repeat(4, 1)
+    return ((coarse + fine) // 2).astype(np.uint8)
+
+
+def moved(positions, seed=0, size=64):
+    """A window over a texture; the picture moves against the window's steps."""
+    picture = texture(seed)
+    return np.stack([picture[y : y + size, x : x + size] for x, y in positions])
+
+
+def decode(video, skip_frame="DEFAULT"):
+    """Picture type, vectors (or None) and number of every decoded frame."""
+    with av.open(io.BytesIO(video)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.options = {"flags2": "+export_mvs"}
+        stream.codec_context.skip_frame = skip_frame
+        for frame in container.decode(stream):
+            vectors = frame.side_data.get("MOTION_VECTORS")
+            number = round(frame.pts * frame.time_base * stream.average_rate)
+            yield (
+                av.video.frame.PictureType(frame.pict_type),
+                None if vectors is None else vectors.to_ndarray(),
+                number,
+            )
+
+
+def displacement(vectors):
+    """Median displacement from the past of the blocks, in pixels."""
+    return np.median([vectors["dst_x"] - vectors["src_x"], vectors["dst_y"] - vectors["src_y"]], 1)
+
+
+class Bits:
+    """Reads the fields of an H.264 parameter set."""
+
+    def __init__(self, data):
+        data = data.replace(b"\x00\x00\x03", b"\x00\x00")
+        self.bits = "".join(f"{byte:08b}" for byte in data)
+
+    def take(self, count):
+        taken, self.bits = self.bits[:count], self.bits[count:]
+        return int(taken, 2)
+
+    def golomb(self):
+        zeros = self.bits.index("1")
+        return self.take(2 * zeros + 1) - 1
+
+
+def max_num_ref_frames(video):
+    """How many frames the decoder keeps to predict from, by the sequence parameter set."""
+    with av.open(io.BytesIO(video)) as container:
+        header = container.streams.video[0].codec_context.extradata
+    length = int.from_bytes(header[6:8], "big")  # avcC: five bytes, the count, a length, the set
+    bits = Bits(header[8 : 8 + length])
+    assert bits.take(8) & 31 == 7
+    profile = bits.take(8)
+    bits.take(16)
+    bits.golomb()
+    if profile == 100:  # High: chroma format, two bit depths, bypass flag, scaling matrices
+        chroma, *_ = bits.golomb(), bits.golomb(), bits.golomb()
+        assert chroma == 1
+        assert bits.take(2) == 0
+    bits.golomb()
+    order = bits.golomb()
+    if order == 0:
+        bits.golomb()
+    assert order in (0, 2)
+    return bits.golomb()
+
+
+STEPS = np.array([[3, 0], [0, 2], [-2, 1], [4, -3], [1, 1], [-3, -2], [0, 4], [2, -2]])
+
+
+def walk(num_frames):
+    """Window positions with a different step each time."""
+    steps = STEPS[np.arange(num_frames - 1) % len(STEPS)]
+    path = np.concatenate([[[0, 0]], np.cumsum(steps, 0)])
+    return path - path.min(0)
+
+
+def test_low_delay_holds_i_and_p_frames_with_vectors_from_the_frame_before():
+    path = walk(30)
+    video = encode_h264(moved(path), 25.0, PROFILES["low_delay"])
+    assert max_num_ref_frames(video) == 1
+    frames = list(decode(video))
+    assert [number for *_, number in frames] == list(range(30))
+    assert [kind for kind, *_ in frames] == [INTRA if t % 12 == 0 else FORWARD for t in range(30)]
+    for kind, vectors, t in frames:
+        if kind == INTRA:
+            assert vectors is None
+        else:
+            assert set(vectors["source"]) == {-1}
+            np.testing.assert_array_equal(displacement(vectors), path[t - 1] - path[t])
+
+
+@settings(max_examples=8, deadline=None)
+@given(stride=st.sampled_from([2, 3, 4, 8]), num_frames=st.integers(1, 40), gop=st.integers(1, 4))
+def test_stride_aligned_needs_only_the_multiples_of_the_stride(stride, num_frames, gop):
+    profile = EncodingProfile(stride=stride, references_per_gop=gop)
+    path = walk(num_frames)
+    video = encode_h264(moved(path), 25.0, profile)
+    kinds = {t: kind for kind, _, t in decode(video)}
+    assert list(kinds) == list(range(num_frames))
+    assert BOTH not in {kinds[t] for t in range(0, num_frames, stride)}
+    kept = {t: vectors for _, vectors, t in decode(video, skip_frame="NONREF")}
+    # Besides the multiples only what closes a group of pictures, or the video.
+    closing = {t for t in range(num_frames) if (t + 1) % (stride * gop) == 0 or t == num_frames - 1}
+    assert set(range(0, num_frames, stride)) <= set(kept)
+    assert set(kept) <= set(range(0, num_frames, stride)) | closing
+    for t in range(stride, num_frames, stride):
+        if kinds[t] == FORWARD and gop * stride > 1:
+            assert set(kept[t]["source"]) == {-1}
+
+
+def test_stride_aligned_vectors_come_from_the_previous_sampled_frame():
+    stride, num_frames = 4, 25
+    path = np.cumsum(np.tile([[1, 0], [1, 1], [0, 1], [0, 1], [1, 0]], (5, 1)), 0)
+    frames = list(decode(encode_h264(moved(path), 25.0, PROFILES["stride_aligned"]), "NONREF"))
+    assert [t for *_, t in frames] == list(range(0, num_frames, stride))
+    for _, vectors, t in frames[1:]:
+        np.testing.assert_array_equal(displacement(vectors), path[t - stride] - path[t])
+
+
+def test_a_scene_cut_does_not_break_the_alignment():
+    frames = np.concatenate([moved(walk(18), seed=1), moved(walk(18), seed=2)])
+    kinds = [kind for kind, *_ in decode(encode_h264(frames, 25.0, PROFILES["stride_aligned"]))]
+    assert all(kind in (INTRA, FORWARD) for kind in kinds[::4])
+    assert all(kind == BOTH for t, kind in enumerate(kinds[:-1]) if t % 4)
+
+
+def test_colours_are_bt601_in_limited_range():
+    rgb = np.random.default_rng(0).integers(0, 256, (6, 3)).astype(np.uint8)
+    frames = np.broadcast_to(rgb[:, None, None], (6, 32, 48, 3)).copy()
+    video = encode_h264(frames, 25.0, dataclasses.replace(PROFILES["low_delay"], crf=1))
+    red, green, blue = rgb.T / 255.0
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    expected = [
+        16 + 219 * luma,
+        128 + 224 * (blue - luma) / (2 - 2 * 0.114),
+        128 + 224 * (red - luma) / (2 - 2 * 0.299),
+    ]
+    with av.open(io.BytesIO(video)) as container:
+        context = container.streams.video[0].codec_context
+        # 5 and 6 are BT.601's matrix, 1 is the limited range.
+        assert context.colorspace in (5, 6)
+        assert context.color_range == 1
+        planes = [
+            [np.frombuffer(plane, np.uint8)[: plane.width].mean() for plane in frame.planes]
+            for frame in container.decode(video=0)
+        ]
+    np.testing.assert_allclose(np.transpose(planes), expected, atol=1.5)
+
+
+@pytest.mark.parametrize("fps", [25.0, 30, fractions.Fraction(30000, 1001), 29.97])
+def test_frame_rate_and_shape_are_kept(fps):
+    with av.open(io.BytesIO(encode_h264(moved(walk(5)), fps, PROFILES["low_delay"]))) as container:
+        stream = container.streams.video[0]
+        assert float(stream.average_rate) == pytest.approx(float(fps), rel=1e-4)
+        assert (stream.frames, stream.height, stream.width) == (5, 64, 64)
+        assert stream.codec_context.name == "h264"
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+def test_equal_frames_give_equal_bytes(stride):
+    frames = moved(walk(33))
+    random = np.random.default_rng(0)
+    videos = set()
+    for _ in range(12):
+        # Memory that the encoder gets used: it has read some before it wrote it.
+        litter = [random.bytes(size) for size in random.integers(1000, 300_000, 40)]
+        del litter
+        videos.add(encode_h264(frames, 25.0, EncodingProfile(stride=stride)))
+    assert len(videos) == 1
+
+
+def test_bad_frames_are_named():
+    profile = PROFILES["low_delay"]
+    with pytest.raises(ValueError, match=r"63x64 pixels.*even"):
+        encode_h264(np.zeros((3, 63, 64, 3), np.uint8), 25.0, profile)
+    with pytest.raises(ValueError, match="64x63 pixels"):
+        encode_h264(np.zeros((3, 64, 63, 3), np.uint8), 25.0, profile)
+    with pytest.raises(ValueError, match="0 frames"):
+        encode_h264(np.zeros((0, 64, 64, 3), np.uint8), 25.0, profile)
+    with pytest.raises(ValueError, match="0 frames per second"):
+        encode_h264(np.zeros((3, 64, 64, 3), np.uint8), 0, profile)
+
+
+@given(st.integers(1, 17))
+def test_labels_are_read_back(stride):
+    profile = EncodingProfile(stride=stride)
+    assert parse_profile(profile.label) == profile
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_names_are_labels(name):
+    assert parse_profile(name) == PROFILES[name]
+
+
+@pytest.mark.parametrize(
+    "label", ["", "hevc", "low_delay:2", "stride_aligned:", "stride_aligned:1", "stride_aligned:18"]
+)
+def test_unknown_labels_are_named(label):
+    with pytest.raises(ValueError, match=f"no encoding profile '{label}'.*from 2 to 17"):
+        parse_profile(label)
+
+
+@pytest.mark.parametrize(
+    ("settings_", "message"),
+    [
+        ({"stride": 0}, "at least 1"),
+        ({"references_per_gop": 0}, "at least 1"),
+        ({"stride": 18}, "17 or less"),
+    ],
+)
+def test_impossible_profiles_are_refused(settings_, message):
+    with pytest.raises(ValueError, match=message):
+        EncodingProfile(**settings_)
+
+
+def test_profiles_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PROFILES["low_delay"].stride = 2
+
+
+def test_the_encoder_is_named_with_its_versions():
+    version = encoder_version()
+    assert "libx264" in version
+    assert f"PyAV {av.__version__}" in version

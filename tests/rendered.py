@@ -1,0 +1,41 @@
+"""Small real videos for tests, encoded as H.264."""
+
+import pathlib
+
+import numpy as np
+
+from data_prep import transcode
+
+
+def moving_square(seed: int, *, frames: int = 40, height: int = 64, width: int = 80) -> np.ndarray:
+    """RGB frames of a textured square that moves over a textured background."""
+    rng = np.random.default_rng(seed)
+    background = rng.integers(60, 120, (height // 4, width // 4, 3), np.uint8)
+    background = background.repeat(4, axis=0).repeat(4, axis=1)
+    square = rng.integers(120, 255, (5, 5, 3), np.uint8).repeat(4, axis=0).repeat(4, axis=1)
+    top, left = rng.integers(0, (height - 20, width - 20))
+    step = rng.choice([-2, 2], 2)
+    video = np.repeat(background[None], frames, axis=0)
+    for frame in video:
+        frame[top : top + 20, left : left + 20] = square
+        step = np.where(
+            (np.array([top, left]) + step < 0)
+            | (np.array([top, left]) + step > (height - 20, width - 20)),
+            -step,
+            step,
+        )
+        top, left = np.array([top, left]) + step
+    return video
+
+
+def write_folder(folder: pathlib.Path, num_videos: int = 12, **shape: int) -> pathlib.Path:
+    """Writes `num_videos` videos into two class folders."""
+    for i in range(num_videos):
+        file = folder / ("even", "odd")[i % 2] / f"video_{i:02d}.mp4"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(
+            transcode.encode_h264(
+                moving_square(i, **shape), fps=25, profile=transcode.PROFILES["low_delay"]
+            )
+        )
+    return folder

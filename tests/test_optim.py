@@ -1,0 +1,139 @@
+"""The schedule against VideoMAE's, AdamW against numpy, and what decays."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+import pytest
+
+from mgm_jax import optim
+from mgm_jax.models import mae, vit
+
+
+def optimizer_config(**changes):
+    config = ml_collections.ConfigDict(
+        {
+            "name": "adamw",
+            "base_lr": 1.5e-4,
+            "min_lr": 1e-5,
+            "b1": 0.9,
+            "b2": 0.95,
+            "eps": 1e-8,
+            "weight_decay": 0.05,
+            "clip_norm": ml_collections.config_dict.placeholder(float),
+        }
+    )
+    config.update(changes)
+    return config
+
+
+def videomae_schedule(peak, minimum, total, warmup):
+    """The list of VideoMAE's utils.cosine_scheduler."""
+    rates = list(np.linspace(0, peak, warmup)) if warmup else []
+    steps = total - warmup
+    for i in range(steps):
+        rates.append(minimum + 0.5 * (peak - minimum) * (1 + math.cos(math.pi * i / steps)))
+    return np.array(rates)
+
+
+@pytest.mark.parametrize(("total", "warmup"), [(40, 8), (40, 0), (40, 1), (40, 2), (7, 7), (1, 0)])
+def test_schedule_is_videomaes(total, warmup):
+    schedule = optim.make_schedule(3e-4, 2e-5, total, warmup)
+    rates = jax.vmap(schedule)(jnp.arange(total))
+    expected = videomae_schedule(3e-4, 2e-5, total, warmup)
+    np.testing.assert_allclose(rates, expected, rtol=1e-5, atol=1e-10)
+
+
+def test_both_ends_of_the_warm_up_have_the_peak_and_the_end_stops_short_of_the_minimum():
+    schedule = optim.make_schedule(1.0, 0.1, 100, 10)
+    assert float(schedule(0)) == 0.0
+    assert float(schedule(9)) == float(schedule(10)) == 1.0
+    assert float(schedule(99)) > 0.1
+    assert float(schedule(100)) == float(schedule(10_000)) == pytest.approx(0.1)
+
+
+def test_a_warm_up_longer_than_the_run_is_refused():
+    with pytest.raises(ValueError, match="11 warm-up steps do not fit into a run of 10"):
+        optim.make_schedule(1.0, 0.0, 10, 11)
+
+
+def tiny_parameters():
+    part = vit.TransformerSettings(dim=8, depth=1, heads=2)
+    model = mae.MaskedAutoencoder(vit.AutoencoderSettings(part, part), (2, 2, 2), (2, 4, 4))
+    ids = jnp.arange(8)[None]
+    clips = jnp.zeros((1, 4, 8, 8, 3))
+    return jax.eval_shape(model.init, jax.random.key(0), clips, ids[:, :2], ids[:, 2:])["params"]
+
+
+def test_only_kernels_decay():
+    mask = optim.weight_decay_mask(tiny_parameters())
+    decays = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): value
+        for path, value in jax.tree_util.tree_leaves_with_path(mask)
+    }
+    assert not decays["mask_token"]
+    for part in ("encoder", "decoder"):
+        block = f"{part}/blocks/0"
+        assert not decays[f"{block}/attention/q_bias"]
+        assert not decays[f"{block}/attention/v_bias"]
+        assert not decays[f"{block}/norm1/scale"]
+        assert not decays[f"{part}/norm/bias"]
+        assert decays[f"{block}/attention/qkv/kernel"]
+        assert decays[f"{block}/attention/proj/kernel"]
+        assert decays[f"{block}/mlp/fc1/kernel"]
+    assert decays["encoder/embed/kernel"]
+    assert decays["encoder_to_decoder/kernel"]
+    assert decays["decoder/head/kernel"]
+    assert {name.split("/")[-1] for name, yes in decays.items() if yes} == {"kernel"}
+    assert all(yes for name, yes in decays.items() if name.endswith("kernel"))
+
+
+def test_stacked_layers_decay_the_same():
+    stacked = {"norm1": {"scale": np.ones((3, 8)), "bias": np.ones((3, 8))}, "kernel": np.ones(4)}
+    mask = optim.weight_decay_mask(stacked)
+    assert mask == {"norm1": {"scale": False, "bias": False}, "kernel": False}
+
+
+def test_adamw_takes_the_steps_of_the_formula():
+    config = optimizer_config(base_lr=2e-2, min_lr=1e-3, weight_decay=0.1)
+    optimizer, schedule = optim.make_optimizer(config, 10, 2, global_batch=512)
+    r = np.random.default_rng(0)
+    params = {"kernel": r.standard_normal((3, 4)), "bias": r.standard_normal(4)}
+    device = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
+    state = optimizer.init(device)
+    first = {name: np.zeros_like(value) for name, value in params.items()}
+    second = {name: np.zeros_like(value) for name, value in params.items()}
+    rates = videomae_schedule(4e-2, 2e-3, 10, 2)
+    for step in range(4):
+        assert float(schedule(step)) == pytest.approx(rates[step], rel=1e-5)
+        gradients = {name: r.standard_normal(value.shape) for name, value in params.items()}
+        for name, gradient in gradients.items():
+            first[name] = 0.9 * first[name] + 0.1 * gradient
+            second[name] = 0.95 * second[name] + 0.05 * gradient**2
+            update = (first[name] / (1 - 0.9 ** (step + 1))) / (
+                np.sqrt(second[name] / (1 - 0.95 ** (step + 1))) + 1e-8
+            )
+            decay = 0.1 if name == "kernel" else 0.0
+            params[name] = params[name] - rates[step] * (update + decay * params[name])
+        gradients = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), gradients)
+        updates, state = optimizer.update(gradients, state, device)
+        device = optax.apply_updates(device, updates)
+        for name, value in params.items():
+            np.testing.assert_allclose(device[name], value, rtol=2e-5, atol=1e-6)
+
+
+def test_clipping_bounds_the_gradient_before_the_moments():
+    params = {"kernel": jnp.zeros((2, 2))}
+    gradients = {"kernel": jnp.full((2, 2), 5.0)}  # of norm 10
+    optimizer, _ = optim.make_optimizer(optimizer_config(clip_norm=1.0), 10, 0, 256)
+    _, state = optimizer.update(gradients, optimizer.init(params), params)
+    moments = optax.tree_utils.tree_get(state, "mu")
+    np.testing.assert_allclose(moments["kernel"], 0.1 * 0.5, rtol=1e-5)
+
+
+def test_an_unknown_optimiser_is_refused():
+    with pytest.raises(ValueError, match="no optimiser named 'lion'"):
+        optim.make_optimizer(optimizer_config(name="lion"), 10, 0, 256)

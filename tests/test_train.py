@@ -1,0 +1,181 @@
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import shrunk
+
+from mgm_jax.checkpoints import Checkpoints
+from mgm_jax.errors import (
+    CheckpointError,
+    ConfigError,
+    NonFiniteLossError,
+    TooManySkippedError,
+)
+from mgm_jax.train import make_plan, train
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+TIMINGS = ("clips_per_second", "data_wait_share", "eta_seconds")
+
+
+def logged(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in TIMINGS} for line in lines]
+
+
+def assert_same_state(left, right):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(left), jax.device_get(right))
+
+
+@pytest.mark.parametrize("name", shrunk.RECIPES)
+def test_every_recipe_takes_real_steps(name, video_folder, tmp_path):
+    state = train(shrunk.recipe(name, video_folder), str(tmp_path))
+    assert int(state.step) == 2
+    lines = logged(tmp_path)
+    assert [line["step"] for line in lines] == [1, 2]
+    assert all(np.isfinite(line["loss"]) for line in lines)
+    assert lines[0]["skipped_clips"] == 0
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_exactly(video_folder, tmp_path):
+    config = shrunk.recipe("demo_pretrain", video_folder, num_steps=6)
+    whole = train(config, str(tmp_path / "whole"))
+    config.stop_at_step = 2
+    train(config, str(tmp_path / "parts"))
+    config.stop_at_step = 3  # Another number of workers on the way.
+    config.data.num_workers = 1
+    train(config, str(tmp_path / "parts"))
+    config.stop_at_step = None
+    parts = train(config, str(tmp_path / "parts"))
+    assert_same_state(whole, parts)
+    assert logged(tmp_path / "whole") == logged(tmp_path / "parts")
+
+
+def test_a_run_killed_between_checkpoints_repeats_its_steps_exactly(video_folder, tmp_path):
+    config = shrunk.recipe("demo_pretrain", video_folder, num_steps=4, checkpoint_every=2)
+    whole = train(config, str(tmp_path))
+    expected = logged(tmp_path)
+    newest = tmp_path / "checkpoints" / "4"
+    newest.rename(tmp_path / "as if step 4 had not been saved")
+    assert_same_state(whole, train(config, str(tmp_path)))
+    assert logged(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    "mesh", [{"data": 8, "fsdp": 1, "tensor": 1}, {"data": 2, "fsdp": 2, "tensor": 2}]
+)
+def test_one_device_and_eight_give_the_same_losses(mesh, video_folder, tmp_path):
+    config = shrunk.recipe("demo_pretrain", video_folder, num_steps=3)
+    train(config, str(tmp_path / "one"), devices=jax.devices()[:1])
+    config.mesh.update(mesh)
+    state = train(config, str(tmp_path / "eight"))
+    kernel = state.params["encoder"]["blocks"]["0"]["mlp"]["fc1"]["kernel"]
+    assert len(kernel.sharding.device_set) == 8
+    losses = [[line["loss"] for line in logged(tmp_path / run)] for run in ("one", "eight")]
+    np.testing.assert_allclose(*losses, rtol=2e-5)
+
+
+def test_a_changed_config_is_refused_by_name_unless_allowed(video_folder, tmp_path):
+    config = shrunk.recipe("demo_pretrain", video_folder)
+    train(config, str(tmp_path))
+    config.masking.ratio = 0.5
+    config.num_steps = 3
+    with pytest.raises(CheckpointError, match=r"masking\.ratio: 0\.75 -> 0\.5\n.*num_steps: 2 -> 3"):
+        train(config, str(tmp_path))
+    config.allow_config_change = True
+    assert int(train(config, str(tmp_path)).step) == 3
+
+
+def test_another_model_in_the_workdir_is_refused(video_folder, tmp_path):
+    config = shrunk.recipe("demo_pretrain", video_folder)
+    train(config, str(tmp_path))
+    config.model.encoder.depth = 3
+    config.allow_config_change = True
+    with pytest.raises(CheckpointError, match="step 2 .* does not fit the model"):
+        train(config, str(tmp_path))
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_good_state_saved(video_folder, tmp_path):
+    config = shrunk.recipe(
+        "demo_pretrain", video_folder, num_steps=8, log_every=4, optimizer__base_lr=1e38
+    )
+    with pytest.raises(NonFiniteLossError, match=r"step \d.*saved at step \d.*clip_norm"):
+        train(config, str(tmp_path))
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.latest_step() is not None
+    restored = checkpoints._manager.restore(checkpoints.latest_step())["state"]
+    checkpoints.close()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(restored["params"]))
+
+
+def test_bad_input_is_refused_before_anything_is_computed(video_folder, tmp_path):
+    def refused(message, error=ConfigError, **changes):
+        with pytest.raises(error, match=message):
+            train(shrunk.recipe("demo_pretrain", video_folder, **changes), str(tmp_path / "run"))
+        assert not (tmp_path / "run").exists()
+
+    (tmp_path / "empty").mkdir()
+    refused("no video file below", data__path=str(tmp_path / "empty"))
+    refused("batch_size=12 is not divisible by the 8 shards", batch_size=12)
+    refused("masking.*did you mean|did you mean.*mgm", masking__strategy="mgn")
+    refused("ratio", masking__ratio=1.0)
+    refused("size.*Ti, S, B, L, H|Ti.*S.*B.*L.*H", model__size="Q")
+    refused("warm-up of 5 steps is longer than the run of 2", warmup_steps=5)
+
+
+def test_a_codec_without_vectors_is_skipped_with_the_cure_in_the_log(real_videos, tmp_path, caplog):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    (folder / "vp9.webm").symlink_to(real_videos / "mixed/20bn_talk/smth-smth-1.webm")
+    config = shrunk.recipe("demo_pretrain", folder, data__motion="codec")
+    with pytest.raises(TooManySkippedError, match=r"vp9\.webm"):
+        train(config, str(tmp_path / "run"))
+    assert any(
+        "vp9.webm" in record.message and "estimate" in record.message for record in caplog.records
+    )
+
+
+def test_a_full_disk_stops_with_the_older_checkpoint_kept(video_folder, tmp_path):
+    """The kernel refuses to grow files past a limit, as a full disk does."""
+    program = f"""
+import resource, sys
+sys.path[:0] = [{str(REPOSITORY)!r}, {str(REPOSITORY / "tests")!r}]
+import shrunk
+from mgm_jax.errors import CheckpointError
+from mgm_jax.train import train
+config = shrunk.recipe("demo_pretrain", {str(video_folder)!r}, num_steps=4, stop_at_step=2)
+train(config, {str(tmp_path)!r})
+config.stop_at_step = None
+config.checkpoint_every = 3
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    train(config, {str(tmp_path)!r})
+except CheckpointError as error:
+    print(error)
+    sys.exit(7)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 7, ended.stderr[-3000:]
+    assert "could not be written" in ended.stdout
+    assert "newest complete one is step 2" in ended.stdout
+    assert "--workdir" in ended.stdout
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.latest_step() == 2
+    checkpoints.close()
+
+
+def test_plan_counts_steps_from_epochs_or_takes_them(video_folder):
+    config = shrunk.recipe("demo_pretrain", video_folder, num_steps=None, warmup_steps=None)
+    config.epochs, config.warmup_epochs, config.batch_size = 10.0, 2.0, 8
+    plan = make_plan(config, num_videos=100)
+    assert (plan.total_steps, plan.warmup_steps, plan.stop_step) == (125, 25, 125)
+    config.stop_at_step = 7
+    assert make_plan(config, num_videos=100).stop_step == 7
+    config.batch_size = 2000
+    with pytest.raises(ConfigError, match="make no batch of 2000"):
+        make_plan(config, num_videos=100)
+
