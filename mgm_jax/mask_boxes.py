@@ -128,7 +128,8 @@ def fit_sizes(
     reference = size[0].max()
 
     def scaled(target: Int[Array, ""]) -> Int[Array, "t 2"]:
-        return jnp.clip(size * target // reference, unit, extent)
+        # Even, so that a box has its centre where it should be, to the unit.
+        return jnp.clip(size * target // reference // 2 * 2, unit, extent)
 
     def halve(
         _: Int[Array, ""], bounds: tuple[Int[Array, ""], Int[Array, ""]]

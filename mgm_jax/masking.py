@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from mgm_jax import motion
+from mgm_jax.errors import ConfigError
 from mgm_jax.mask_boxes import (
     Boxes,
     centred_boxes,
@@ -76,14 +77,14 @@ def num_masked(grid: tuple[int, int, int], mask_ratio: float) -> int:
         The count.
 
     Raises:
-        ValueError: The ratio is not between 0 and 1, or masks no or all tokens of a step.
+        ConfigError: The ratio is not between 0 and 1, or masks no or all tokens of a step.
     """
     steps, height, width = grid
     if not 0 < mask_ratio < 1:
-        raise ValueError(f"mask_ratio {mask_ratio} is not between 0 and 1; the paper's is 0.75")
+        raise ConfigError(f"mask_ratio {mask_ratio} is not between 0 and 1; the paper's is 0.75")
     per_step = round(mask_ratio * height * width)
     if not 0 < per_step < height * width:
-        raise ValueError(
+        raise ConfigError(
             f"mask_ratio {mask_ratio} masks {per_step} of the {height * width} tokens of a step of "
             f"grid {grid}; choose one that masks some and leaves some"
         )
@@ -280,16 +281,16 @@ def make_mask_fn(
         to jit. It raises ValueError when the magnitude's shape does not fit the grid.
 
     Raises:
-        ValueError: A setting is unknown or out of range.
+        ConfigError: A setting is unknown or out of range.
     """
     if strategy not in STRATEGIES:
         near = difflib.get_close_matches(strategy, STRATEGIES) or sorted(STRATEGIES)
-        raise ValueError(f"unknown masking strategy {strategy!r}; did you mean {', '.join(near)}?")
+        raise ConfigError(f"unknown masking strategy {strategy!r}; did you mean {', '.join(near)}?")
     if guidance not in GUIDANCES:
-        raise ValueError(f"unknown guidance {guidance!r}; choose one of {', '.join(GUIDANCES)}")
+        raise ConfigError(f"unknown guidance {guidance!r}; choose one of {', '.join(GUIDANCES)}")
     for name, cells in (("jitter", jitter), ("velocity", velocity)):
         if not 0 <= cells <= max(grid[1:]):
-            raise ValueError(
+            raise ConfigError(
                 f"{name} {cells} is not between 0 and {max(grid[1:])}, the longer side of grid "
                 f"{grid} in cells"
             )

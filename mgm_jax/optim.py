@@ -9,6 +9,8 @@ import ml_collections
 import optax
 from jaxtyping import Array, Float32, Int, PyTree
 
+from mgm_jax.errors import ConfigError
+
 Schedule = Callable[[int | Int[Array, ""]], Float32[Array, ""]]
 
 
@@ -30,10 +32,10 @@ def make_schedule(peak: float, minimum: float, total_steps: int, warmup_steps: i
         A function from the step (0, 1, …) to the learning rate.
 
     Raises:
-        ValueError: The warm-up is longer than the run.
+        ConfigError: The warm-up is longer than the run.
     """
     if not 0 <= warmup_steps <= total_steps:
-        raise ValueError(
+        raise ConfigError(
             f"{warmup_steps} warm-up steps do not fit into a run of {total_steps} steps; "
             "shorten the warm-up or lengthen the run"
         )
@@ -87,10 +89,10 @@ def make_optimizer(
         The optimiser, and the schedule that it follows, for the log.
 
     Raises:
-        ValueError: No such optimiser, or the warm-up is longer than the run.
+        ConfigError: No such optimiser, or the warm-up is longer than the run.
     """
     if config.name != "adamw":
-        raise ValueError(f"no optimiser named {config.name!r} in config.optimizer; choose 'adamw'")
+        raise ConfigError(f"no optimiser named {config.name!r} in config.optimizer; choose 'adamw'")
     scale = global_batch / 256
     schedule = make_schedule(
         config.base_lr * scale, config.min_lr * scale, total_steps, warmup_steps

@@ -18,12 +18,13 @@ from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
 from mgm_jax import metrics as metrics_lib
-from mgm_jax import optim, sharding, steps, visualize
+from mgm_jax import optim, sharding, steps
 from mgm_jax.checkpoints import Checkpoints, refuse_other_config
 from mgm_jax.data.clips import make_clip_loader
 from mgm_jax.data.pipeline import ClipBatches
 from mgm_jax.data.sources import VideoSource, make_source
 from mgm_jax.errors import ConfigError, NonFiniteLossError
+from mgm_jax.gallery import Gallery
 from mgm_jax.models import mae
 from mgm_jax.state import TrainState, abstract_state, make_init_fn
 
@@ -134,7 +135,7 @@ def train(
         max_skipped_share=config.data.max_skipped_share,
     )
     writer = metrics_lib.Writer(folder, from_step=batches.next_batch)
-    gallery = visualize.Gallery(config, model, source) if config.pictures_every else None
+    gallery = Gallery(config, model, source) if config.pictures_every else None
     throughput = metrics_lib.Throughput(config.batch_size)
     profiler = metrics_lib.ProfilerWindow(folder / "profile", *config.profile_steps)
     pending: list[metrics_lib.PretrainMetrics] = []

@@ -120,7 +120,7 @@ def test_mgm_boxes_are_solid_and_cover_the_peak(layout, kind, seed):
     st.integers(1, 3),
     motions,
 )
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_mgm_on_any_grid_and_ratio(grid, mask_ratio, cells_per_token, kind):
     assume(0 < round(mask_ratio * grid[1] * grid[2]) < grid[1] * grid[2])
     mask_fn = quick_jit(masking.make_mask_fn("mgm", grid, mask_ratio))
@@ -156,8 +156,6 @@ def test_jit_batch_and_sharding_change_no_bit(strategy):
 
     if strategy == "mgm":  # The others are made of the same parts.
         np.testing.assert_array_equal(mask_fn(keys[5:6], magnitude[5:6]), expected[5:6])
-    alone = quick_jit(lambda key, clip: mask_fn(key[None], clip[None])[0])
-    np.testing.assert_array_equal(alone(keys[3], magnitude[3]), expected[3])
 
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec("data"))

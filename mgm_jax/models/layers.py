@@ -50,9 +50,9 @@ def dot_product_attention(
         key: Keys.
         value: Values.
         implementation: "xla" is the formula written out. It equals `jax.nn.dot_product_attention`
-            but for a grouping axis, which keeps XLA:CPU from fusing softmax and products: 1.8
-            times the time there. "cudnn" is the flash attention of NVIDIA GPUs, which never holds
-            the n×m weights; bfloat16 only.
+            but for a grouping axis, which keeps XLA:CPU from fusing softmax and products and
+            makes it copy the weights. "cudnn" is the flash attention of NVIDIA GPUs, which never
+            holds the n×m weights; bfloat16 only.
 
     Returns:
         The attended values.
@@ -77,7 +77,8 @@ def dot_product_attention(
 def exact_gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Computes x·Φ(x) in float32, by erf.
 
-    `jax.nn.gelu(approximate=False)` goes by erfc, which is ten times as slow on XLA:CPU.
+    `jax.nn.gelu(approximate=False)` goes by erfc, whose forward pass is several times as slow on
+    XLA:CPU.
 
     Args:
         x: Values.

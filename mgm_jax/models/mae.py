@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from mgm_jax import tubelets
+from mgm_jax.errors import ConfigError
 from mgm_jax.models import layers, vit
 
 
@@ -180,10 +181,11 @@ def make_autoencoder(
         The model, without parameters.
 
     Raises:
-        ValueError: The config names something unknown, or the clip does not divide into tubelets.
+        ConfigError: The config names something unknown.
+        ValueError: The clip does not divide into tubelets.
     """
     if config.dtype not in ("float32", "bfloat16"):
-        raise ValueError(
+        raise ConfigError(
             f"no compute dtype {config.dtype!r} in config.model; choose 'float32' or 'bfloat16'"
         )
     tubelet = tuple(config.tubelet)

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from mgm_jax import tubelets
+from mgm_jax.errors import ConfigError
 from mgm_jax.models import layers
 
 
@@ -32,7 +33,7 @@ class TransformerSettings:
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
-            raise ValueError(
+            raise ConfigError(
                 f"a width of {self.dim} does not divide into {self.heads} heads; choose dim as a "
                 "multiple of heads"
             )
@@ -76,18 +77,18 @@ def autoencoder_settings(
         The settings.
 
     Raises:
-        ValueError: No such size, part or field.
+        ConfigError: No such size, part or field.
     """
     if size not in SIZES:
-        raise ValueError(f"no model size named {size!r}; choose one of {', '.join(SIZES)}")
+        raise ConfigError(f"no model size named {size!r}; choose one of {', '.join(SIZES)}")
     parts = dataclasses.asdict(SIZES[size])
     for part, fields in (overrides or {}).items():
         known = parts.get(part)
         if known is None:
-            raise ValueError(f"no part {part!r} to override; choose from {', '.join(parts)}")
+            raise ConfigError(f"no part {part!r} to override; choose from {', '.join(parts)}")
         for name, value in fields.items():
             if name not in known:
-                raise ValueError(
+                raise ConfigError(
                     f"no field {name!r} to override in the {part}; choose from {', '.join(known)}"
                 )
             if value is not None:

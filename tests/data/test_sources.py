@@ -1,11 +1,7 @@
-import pickle
-
-import numpy as np
 import pytest
 
-from data_prep import records
-from mgm_jax.data.sources import UNLABELLED, FolderSource, RecordSource, make_source
-from mgm_jax.errors import ConfigError, VideoError
+from mgm_jax.data.sources import UNLABELLED, FolderSource, make_source
+from mgm_jax.errors import ConfigError
 
 
 def touch(folder, *names):

@@ -1,0 +1,122 @@
+"""A few clips, reconstructed by a model as it learns, as sheets and animations."""
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+
+from mgm_jax import pictures, reconstruction, steps
+from mgm_jax.data.clips import make_clip_loader
+from mgm_jax.data.sources import VideoSource
+from mgm_jax.errors import VideoError
+
+
+class Gallery:
+    """A few clips, always the same, to be reconstructed by a model as it learns."""
+
+    def __init__(self, config: ConfigDict, model: nn.Module, source: VideoSource):
+        """Reads the clips: evenly spaced over the videos, cropped at the centre.
+
+        Args:
+            config: The run's config; `num_pictures` clips are read.
+            model: The masked autoencoder.
+            source: The videos.
+
+        Raises:
+            VideoError: None of the chosen videos can be read.
+        """
+        self._config = config
+        self._reconstruct_fn = jax.jit(steps.make_reconstruct_fn(config, model))
+        centre = config.copy_and_resolve_references()
+        centre.data.crop = "centre"
+        load = make_clip_loader(centre.data, source)
+        count = min(config.num_pictures, len(source))
+        chosen = np.linspace(0, len(source) - 1, count).astype(int).tolist()
+        clips = [
+            load.random_map((video, video), np.random.default_rng(config.seed)) for video in chosen
+        ]
+        readable = [clip for clip in clips if clip["valid"]]
+        if not readable:
+            raise VideoError(
+                "no picture can be made, for none of these videos can be read: "
+                + ", ".join(source.describe(video) for video in chosen)
+            )
+        self._names = [source.describe(int(clip["video"])) for clip in readable]
+        self._batch = {
+            name: np.stack([clip[name] for clip in readable])
+            for name in readable[0]
+            if name not in ("video", "error")
+        }
+
+    def clips(self, params: Any, step: int, *, leaky: bool = False) -> Iterator[dict[str, Any]]:
+        """Reconstructs the clips.
+
+        Args:
+            params: The model's parameters.
+            step: The training step they are of.
+            leaky: Whether to add the reconstruction that uses the target's statistics.
+
+        Yields:
+            The arguments of `pictures.reconstruction_sheet`, by name.
+        """
+        key = jax.random.key(self._config.seed)
+        made = jax.device_get(self._reconstruct_fn(params, self._batch, key))
+        tubelet = tuple(self._config.model.tubelet)
+        for i, name in enumerate(self._names):
+            views = {
+                row: reconstruction.denormalise(
+                    made["predictions"][i],
+                    made["masked_ids"][i],
+                    made["clips"][i],
+                    tubelet,
+                    statistics=statistics,
+                )
+                for row, statistics in (
+                    ("reconstruction", "visible"),
+                    ("leaky_reconstruction", "target"),
+                )
+                if leaky or statistics == "visible"
+            }
+            yield {
+                "frames": made["clips"][i],
+                "motion": self._batch["motion"][i],
+                "motion_valid": self._batch["motion_valid"][i],
+                "mask": made["mask"][i],
+                "clip_id": name,
+                "strategy": self._config.masking.strategy,
+                "step": step,
+                **views,
+            }
+
+    def sheets(self, params: Any, step: int) -> Iterator[tuple[str, UInt8[np.ndarray, "h w 3"]]]:
+        """Yields a name and a sheet for each clip."""
+        for number, clip in enumerate(self.clips(params, step)):
+            yield f"reconstruction/{number}", pictures.reconstruction_sheet(**clip)
+
+    def write(
+        self, params: Any, step: int, folder: pathlib.Path, *, leaky: bool = False
+    ) -> list[pathlib.Path]:
+        """Writes a sheet (PNG) and an animation (GIF) for each clip.
+
+        Args:
+            params: The model's parameters.
+            step: The training step they are of.
+            folder: Where the pictures go.
+            leaky: Whether to add the row that uses the target's statistics.
+
+        Returns:
+            The files.
+        """
+        files = []
+        for number, clip in enumerate(self.clips(params, step, leaky=leaky)):
+            sheet = folder / f"step{step:07d}_clip{number}.png"
+            pictures.save_png(sheet, pictures.reconstruction_sheet(**clip))
+            animation = sheet.with_suffix(".gif")
+            pictures.save_animation(animation, pictures.reconstruction_animation(**clip), fps=8)
+            files += [sheet, animation]
+        return files
