@@ -16,7 +16,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from mgm_jax import optim, sharding
+from mgm_jax import optim, runtime, sharding
 from mgm_jax.checkpoints import Checkpoints
 from mgm_jax.data.sources import make_source
 from mgm_jax.errors import CheckpointError, MgmError
@@ -76,6 +76,7 @@ def visualize(
 
 def main(_: Sequence[str]) -> None:
     """Writes the pictures that the flags ask for; bad input ends with its message."""
+    runtime.use_compile_cache()
     workdir = pathlib.Path(_WORKDIR.value)
     chosen = {"source": _SOURCE.value, "path": _PATH.value, "split": _SPLIT.value}
     try:
@@ -94,5 +95,5 @@ def main(_: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("workdir")
-    logging.set_verbosity(logging.INFO)
+    runtime.log_to_stderr()
     app.run(main)

@@ -1,0 +1,74 @@
+"""All-pairs correlation of two feature maps, and the look-up around a flow (RAFT, section 3.2)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+PYRAMID_LEVELS = 4
+RADIUS = 3
+"""Correlations are looked up this many cells around the estimate, on every level."""
+
+
+def correlation_pyramid(
+    features1: Float[Array, "b h w c"], features2: Float[Array, "b h2 w2 c"]
+) -> tuple[Float[Array, "b n _ _"], ...]:
+    """Correlates every cell of one map with every cell of another.
+
+    Args:
+        features1: First map; n = h·w.
+        features2: Second map.
+
+    Returns:
+        Per level, for each cell of the first map a map of its correlations with the second, the
+        second halved from level to level by averaging. An odd last row or column is dropped.
+    """
+    batch, height, width, channels = features1.shape
+    level = jnp.einsum(
+        "bnc,bijc->bnij",
+        features1.reshape(batch, height * width, channels) / np.sqrt(channels),
+        features2,
+    )
+    levels = [level]
+    for _ in range(PYRAMID_LEVELS - 1):
+        rows, columns = level.shape[2] // 2, level.shape[3] // 2
+        level = level[:, :, : 2 * rows, : 2 * columns]
+        level = level.reshape(batch, -1, rows, 2, columns, 2).mean(axis=(3, 5))
+        levels.append(level)
+    return tuple(levels)
+
+
+def look_up(
+    pyramid: tuple[Float[Array, "b n _ _"], ...], centres: Float[Array, "b h w 2"]
+) -> Float[Array, "b h w features"]:
+    """Samples the correlations of each cell around a position, on every level.
+
+    Bilinear, zero outside the map. The samples lie one cell apart along each axis, so sampling is
+    one small matrix per axis, which accelerators like better than a gather.
+
+    Args:
+        pyramid: Of `correlation_pyramid`, for h·w cells.
+        centres: Position (x, y) in the second map, in cells of the finest level.
+
+    Returns:
+        (2·RADIUS + 1)² samples per level; within a level x varies slowest.
+    """
+    batch, height, width, _ = centres.shape
+    centres = centres.reshape(batch, height * width, 2)
+    offsets = jnp.arange(-RADIUS, RADIUS + 1, dtype=centres.dtype)
+    samples = []
+    for number, level in enumerate(pyramid):
+        x, y = (centres[..., axis, None] / 2**number + offsets for axis in (0, 1))
+        rows, columns = _hat_weights(y, level.shape[2]), _hat_weights(x, level.shape[3])
+        sampled = jnp.einsum("bnyh,bnhw->bnyw", rows, level, precision=jax.lax.Precision.HIGHEST)
+        sampled = jnp.einsum(
+            "bnyw,bnxw->bnxy", sampled, columns, precision=jax.lax.Precision.HIGHEST
+        )
+        samples.append(sampled.reshape(batch, height, width, -1))
+    return jnp.concatenate(samples, axis=-1)
+
+
+def _hat_weights(positions: Float[Array, "*n"], size: int) -> Float[Array, "*n {size}"]:
+    """Linear interpolation at positions along an axis, as weights of its cells."""
+    cells = jnp.arange(size, dtype=positions.dtype)
+    return jnp.maximum(1 - jnp.abs(positions[..., None] - cells), 0)

@@ -1,0 +1,216 @@
+"""The flow of whole videos, by the network or by the classical method."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from jaxtyping import Array, Float, Float16, Float32, UInt8
+
+from mgm_jax.data.clip_builder import DecodedClip
+from mgm_jax.data.geometry import MOTION_CELL
+from mgm_jax.data.sources import VideoSource
+from mgm_jax.data.video import Video
+from mgm_jax.errors import VideoError
+from mgm_jax.flow import classical, convert, raft, sidecar
+from mgm_jax.flow.cells import cell_means
+
+FlowFn = Callable[[DecodedClip], Float32[np.ndarray, "frames rows columns 2"]]
+"""Motion of frames 1, 2, … of a clip, per 8x8 cell, in pixels of the clip."""
+
+# Decision: flow is stored in steps of 1/16 pixel (a codec's are 1/4), which makes the files a
+# third of the size.
+_STEPS_PER_PIXEL = 16
+_FRAMES_PER_READ = 128
+_PAIRS_PER_CALL = 8
+_SECONDS_BETWEEN_REPORTS = 10.0
+
+
+def make_raft_flow(weights: str | os.PathLike, num_flow_updates: int = 12) -> FlowFn:
+    """Flow by RAFT-Small, compiled once per size of frame.
+
+    Args:
+        weights: The .npz of `convert`.
+        num_flow_updates: How often the network improves the flow.
+
+    Returns:
+        The method.
+
+    Raises:
+        CheckpointError: The weights are not there or do not fit.
+    """
+    params = jax.device_put(convert.load_weights(weights))
+
+    @jax.jit
+    def estimate(
+        params: Any,
+        luma: UInt8[Array, "t h w"],
+        chroma: UInt8[Array, "t h/2 w/2 2"],
+        yuv_to_rgb: Float[Array, "3 4"],
+    ) -> Float[Array, "t-1 h/8 w/8 2"]:
+        clip = _to_rgb(luma, chroma, yuv_to_rgb)[None]
+        return raft.flow_motion(params, clip, num_flow_updates=num_flow_updates)[0][0, 1:]
+
+    def flow(clip: DecodedClip) -> Float32[np.ndarray, "frames rows columns 2"]:
+        num_pairs = len(clip.luma) - 1
+        motion = []
+        for first in range(0, num_pairs, _PAIRS_PER_CALL):
+            # The last group repeats its last frame, so that every call has the same shape.
+            frames = np.minimum(np.arange(first, first + _PAIRS_PER_CALL + 1), num_pairs)
+            motion.append(estimate(params, clip.luma[frames], clip.chroma[frames], clip.yuv_to_rgb))
+        return np.concatenate(jax.device_get(motion))[:num_pairs]
+
+    return flow
+
+
+def _to_rgb(
+    luma: UInt8[Array, "t h w"],
+    chroma: UInt8[Array, "t h/2 w/2 2"],
+    yuv_to_rgb: Float[Array, "3 4"],
+) -> Float[Array, "t h w 3"]:
+    """RGB in [0, 1]; chroma is taken as sited at the centre of its four luma pixels."""
+    luma, chroma = luma[..., None].astype(jnp.float32), chroma.astype(jnp.float32)
+    chroma = jax.image.resize(chroma, (*luma.shape[:3], 2), "linear")
+    yuv = jnp.concatenate([luma, chroma], axis=-1)
+    rgb = jnp.einsum("thwc,dc->thwd", yuv, yuv_to_rgb[:, :3], precision=jax.lax.Precision.HIGHEST)
+    return jnp.clip(rgb + yuv_to_rgb[:, 3], 0, 1)
+
+
+def make_dis_flow(preset: str = "medium") -> FlowFn:
+    """Flow by Dense Inverse Search.
+
+    Args:
+        preset: One of `classical.PRESETS`.
+
+    Returns:
+        The method.
+
+    Raises:
+        ConfigError: OpenCV is not installed.
+    """
+    classical.load_opencv()
+
+    def flow(clip: DecodedClip) -> Float32[np.ndarray, "frames rows columns 2"]:
+        pairs = zip(clip.luma[:-1], clip.luma[1:], strict=True)
+        return np.stack([classical.dis_flow(*pair, preset=preset) for pair in pairs])
+
+    return flow
+
+
+def processing_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """Size to which frames are scaled before their flow is estimated.
+
+    Decision: large frames are brought down to the short side, small ones are not enlarged, and
+    each side is rounded to a multiple of 8, which changes the aspect ratio by a little; the
+    vectors are scaled back axis by axis.
+
+    Args:
+        height: Of the source, pixels.
+        width: Of the source, pixels.
+        short_side: The longest the short side may be, about, pixels.
+
+    Returns:
+        (height, width), multiples of 8 and at least 64.
+    """
+    scale = min(1.0, short_side / min(height, width))
+    height, width = (
+        max(raft.SMALLEST_SIDE, round(side * scale / raft.FEATURE_STRIDE) * raft.FEATURE_STRIDE)
+        for side in (height, width)
+    )
+    return height, width
+
+
+def video_flow(
+    video: Video, flow: FlowFn, *, short_side: int = 256
+) -> Float16[np.ndarray, "frames rows columns 2"]:
+    """The motion of every frame of a video.
+
+    Args:
+        video: The video.
+        flow: The method.
+        short_side: See `processing_size`.
+
+    Returns:
+        For each frame the displacement (dx, dy) from the frame before it, in source pixels, on
+        this frame's grid of `[ceil(H/8), ceil(W/8)]` cells; zero for frame 0.
+
+    Raises:
+        VideoError: A frame cannot be read, or its flow is not finite.
+    """
+    source_size = (video.height, video.width)
+    size = processing_size(*source_size, short_side)
+    cells = [-(-side // MOTION_CELL) for side in source_size]
+    motion = np.zeros((video.num_frames, *cells, 2), np.float16)
+    for first in range(1, video.num_frames, _FRAMES_PER_READ):
+        stop = min(first + _FRAMES_PER_READ, video.num_frames)
+        clip = video.read(
+            range(first - 1, stop), size=None if size == source_size else size, motion="none"
+        )
+        means = cell_means(flow(clip), flow_size=size, source_size=source_size)
+        if not np.isfinite(means).all():
+            raise VideoError(
+                f"{video.name}: the flow of frames {first} to {stop - 1} is not finite; check that "
+                "the weights are whole"
+            )
+        motion[first:stop] = np.round(means * _STEPS_PER_PIXEL) / _STEPS_PER_PIXEL
+    return motion
+
+
+def make_sidecars(
+    source: VideoSource,
+    out: str | os.PathLike,
+    flow_fn: FlowFn,
+    *,
+    short_side: int = 256,
+    shard: int = 0,
+    num_shards: int = 1,
+) -> list[str]:
+    """Writes the flow of every video that has none yet.
+
+    Args:
+        source: The videos.
+        out: Folder for the flow.
+        flow_fn: The method.
+        short_side: See `processing_size`.
+        shard: Which share of the videos is this process's.
+        num_shards: Into how many shares the videos are divided.
+
+    Returns:
+        Messages about the videos that could not be read.
+    """
+    mine = range(shard, len(source), num_shards)
+    made, failures = 0, []
+    start = reported = time.monotonic()
+    for done, index in enumerate(mine):
+        name = source.describe(index)
+        if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
+            reported = time.monotonic()
+            rate = made / (reported - start)
+            logging.info("%d of %d videos, %.2f made per second", done, len(mine), rate)
+        try:
+            record = source[index]
+            path = sidecar.sidecar_path(out, record.video_id)
+            if path.exists():
+                continue
+            with Video(record.video, name=name) as video:
+                motion = video_flow(video, flow_fn, short_side=short_side)
+        except (VideoError, OSError) as error:
+            logging.warning("%s", error)
+            failures.append(str(error))
+            continue
+        sidecar.write_sidecar(path, motion)
+        made += 1
+    logging.info(
+        "flow of %d videos in %s: %d made in %.1f s, %d were there, %d failed",
+        len(mine) - len(failures),
+        out,
+        made,
+        time.monotonic() - start,
+        len(mine) - made - len(failures),
+        len(failures),
+    )
+    return failures

@@ -1,0 +1,312 @@
+"""RAFT-Small (Teed & Deng, 2020) in Flax, and the motion of clips by it (Table 4b).
+
+The network is torchvision's `raft_small`: every pair of 1/8-resolution features is correlated
+once, and a small recurrent network looks up the correlations around its current estimate of the
+flow and improves the estimate, twelve times over. `convert` brings torchvision's weights.
+
+Accelerators multiply float32 in fewer bits by default, which moves the flow a little;
+`jax.default_matmul_precision("highest")` gives torchvision's numbers back.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Float32
+
+from mgm_jax.data.geometry import MOTION_CELL
+from mgm_jax.flow.correlation import PYRAMID_LEVELS, correlation_pyramid, look_up
+
+FEATURE_STRIDE = 8
+"""Pixels per cell of the feature maps, along each axis."""
+HIDDEN_CHANNELS, CONTEXT_CHANNELS = 96, 64
+SMALLEST_SIDE = FEATURE_STRIDE * 2 ** (PYRAMID_LEVELS - 1)
+"""Decision: the shortest side whose coarsest level still has a cell, pixels. torchvision refuses
+frames below 128 pixels; between the two only the coarsest level gets thin."""
+
+
+class Bottleneck(nn.Module):
+    """Residual block of a 1x1, a 3x3 and a 1x1 convolution.
+
+    Attributes:
+        features: Output channels.
+        stride: Of the 3x3 convolution.
+        normalise: Whether to normalise each channel of each image (instance norm).
+    """
+
+    features: int
+    stride: int
+    normalise: bool
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 {self.features}"]:
+        """Runs the block."""
+        norm = instance_norm if self.normalise else _identity
+        y = nn.relu(norm(_conv(self.features // 4, 1, name="reduce")(x)))
+        y = nn.relu(norm(_conv(self.features // 4, 3, self.stride, name="spatial")(y)))
+        y = nn.relu(norm(_conv(self.features, 1, name="expand")(y)))
+        if self.stride > 1:
+            x = norm(_conv(self.features, 1, self.stride, name="shortcut")(x))
+        return nn.relu(x + y)
+
+
+class Encoder(nn.Module):
+    """Images to maps of 1/8 resolution.
+
+    Attributes:
+        features: Output channels.
+        normalise: Whether the blocks normalise; the context encoder's do not.
+    """
+
+    features: int
+    normalise: bool
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h8 w8 {self.features}"]:
+        """Encodes images in [-1, 1]."""
+        norm = instance_norm if self.normalise else _identity
+        x = nn.relu(norm(_conv(32, 7, 2, name="stem")(images)))
+        for stage, (features, stride) in enumerate(((32, 1), (64, 2), (96, 2)), start=1):
+            x = Bottleneck(features, stride, self.normalise, name=f"stage{stage}_block1")(x)
+            x = Bottleneck(features, 1, self.normalise, name=f"stage{stage}_block2")(x)
+        return _conv(self.features, 1, name="projection")(x)
+
+
+class MotionEncoder(nn.Module):
+    """Correlations and flow to motion features; the flow itself is passed on at the end."""
+
+    @nn.compact
+    def __call__(
+        self, correlations: Float[Array, "b h w c"], flow: Float[Array, "b h w 2"]
+    ) -> Float[Array, "b h w 82"]:
+        """Encodes."""
+        of_correlations = nn.relu(_conv(96, 1, name="correlations")(correlations))
+        of_flow = nn.relu(_conv(64, 7, name="flow1")(flow))
+        of_flow = nn.relu(_conv(32, 3, name="flow2")(of_flow))
+        both = jnp.concatenate([of_correlations, of_flow], axis=-1)
+        return jnp.concatenate([nn.relu(_conv(80, 3, name="joint")(both)), flow], axis=-1)
+
+
+class ConvGRU(nn.Module):
+    """Gated recurrent unit whose matrices are 3x3 convolutions."""
+
+    @nn.compact
+    def __call__(
+        self, hidden: Float[Array, "b h w c"], x: Float[Array, "b h w c2"]
+    ) -> Float[Array, "b h w c"]:
+        """Advances the hidden state by one step."""
+        features = hidden.shape[-1]
+        joint = jnp.concatenate([hidden, x], axis=-1)
+        update = nn.sigmoid(_conv(features, 3, name="update_gate")(joint))
+        reset = nn.sigmoid(_conv(features, 3, name="reset_gate")(joint))
+        joint = jnp.concatenate([reset * hidden, x], axis=-1)
+        candidate = jnp.tanh(_conv(features, 3, name="candidate")(joint))
+        return (1 - update) * hidden + update * candidate
+
+
+class FlowHead(nn.Module):
+    """Hidden state to a change of the flow."""
+
+    @nn.compact
+    def __call__(self, hidden: Float[Array, "b h w c"]) -> Float[Array, "b h w 2"]:
+        """Predicts the change, in cells."""
+        return _conv(2, 3, name="conv2")(nn.relu(_conv(128, 3, name="conv1")(hidden)))
+
+
+class FlowUpdate(nn.Module):
+    """One step of the recurrent network."""
+
+    @nn.compact
+    def __call__(
+        self,
+        state: tuple[Float[Array, "b h w c"], Float[Array, "b h w 2"]],
+        context: Float[Array, "b h w c2"],
+        pyramid: tuple[Float[Array, "b n _ _"], ...],
+    ) -> tuple[tuple[Float[Array, "b h w c"], Float[Array, "b h w 2"]], Float[Array, "b h w 2"]]:
+        """Improves the flow.
+
+        Args:
+            state: Hidden state, and the flow in cells.
+            context: Features of the first image.
+            pyramid: Of `correlation_pyramid`.
+
+        Returns:
+            The new state, and the new flow once more for the scan to collect.
+        """
+        hidden, flow = state
+        correlations = look_up(pyramid, flow + _cell_positions(*flow.shape[1:3]))
+        motion = MotionEncoder(name="motion_encoder")(correlations, flow)
+        x = jnp.concatenate([context, motion], axis=-1)
+        hidden = ConvGRU(name="gru")(hidden, x)
+        flow = flow + FlowHead(name="flow_head")(hidden)
+        return (hidden, flow), flow
+
+
+class RaftSmall(nn.Module):
+    """Optical flow between two images.
+
+    Attributes:
+        num_flow_updates: How often the flow is improved, at least once.
+    """
+
+    num_flow_updates: int = 12
+
+    def setup(self) -> None:
+        """Names the parts."""
+        self.feature_encoder = Encoder(128, normalise=True)
+        self.context_encoder = Encoder(HIDDEN_CHANNELS + CONTEXT_CHANNELS, normalise=False)
+        # Scanned, so that one step is compiled and not twelve.
+        self.update = nn.scan(
+            FlowUpdate,
+            variable_broadcast="params",
+            split_rngs={"params": False},
+            in_axes=(nn.broadcast, nn.broadcast),
+            length=self.num_flow_updates,
+        )()
+
+    def __call__(
+        self,
+        image1: Float[Array, "b h w 3"],
+        image2: Float[Array, "b h w 3"],
+        all_iterates: bool = False,
+    ) -> Float[Array, "*iterates b h w 2"]:
+        """Estimates where each pixel of the first image is in the second.
+
+        Args:
+            image1: RGB in [0, 1]; sides of at least 64 pixels, multiples of 8.
+            image2: The same shape.
+            all_iterates: Whether to return the flow after every update.
+
+        Returns:
+            Flow (dx, dy) from `image1` to `image2` on the grid of `image1`, in pixels; with
+            `all_iterates` one per update, the last one last, along a new first axis.
+
+        Raises:
+            ValueError: The images' size does not fit.
+        """
+        _check_size(*image1.shape[1:3])
+        images = 2 * jnp.concatenate([image1, image2]) - 1
+        features1, features2 = jnp.split(self.feature_encoder(images), 2)
+        context = self.context_encoder(images[: image1.shape[0]])
+        flows = self._refine(features1, features2, context)
+        return jax.vmap(upsample_flow)(flows) if all_iterates else upsample_flow(flows[-1])
+
+    def to_previous_frames(self, clips: Float[Array, "b T h w 3"]) -> Float[Array, "b T-1 h w 2"]:
+        """Estimates where each pixel of frames 1, 2, … is in the frame before.
+
+        Features of a frame serve the pair with the frame before and the pair with the one after.
+
+        Args:
+            clips: RGB in [0, 1].
+
+        Returns:
+            Flow from frame t to frame t - 1 on the grid of frame t, in pixels.
+
+        Raises:
+            ValueError: The frames' size does not fit.
+        """
+        batch, frames, height, width, _ = clips.shape
+        _check_size(height, width)
+        clips = 2 * clips - 1
+        features = self.feature_encoder(clips.reshape(-1, height, width, 3))
+        features = features.reshape(batch, frames, *features.shape[1:])
+        context = self.context_encoder(clips[:, 1:].reshape(-1, height, width, 3))
+        later, earlier = (
+            part.reshape(-1, *features.shape[2:]) for part in (features[:, 1:], features[:, :-1])
+        )
+        flow = upsample_flow(self._refine(later, earlier, context)[-1])
+        return flow.reshape(batch, frames - 1, height, width, 2)
+
+    def _refine(
+        self,
+        features1: Float[Array, "b h8 w8 c"],
+        features2: Float[Array, "b h8 w8 c"],
+        context: Float[Array, "b h8 w8 c2"],
+    ) -> Float[Array, "{self.num_flow_updates} b h8 w8 2"]:
+        hidden, context = jnp.split(context, [HIDDEN_CHANNELS], axis=-1)
+        pyramid = correlation_pyramid(features1, features2)
+        state = jnp.tanh(hidden), jnp.zeros((*features1.shape[:3], 2), features1.dtype)
+        _, flows = self.update(state, nn.relu(context), pyramid)
+        return flows
+
+
+def flow_motion(
+    params: Any, clips: Float[Array, "b T h w 3"], *, num_flow_updates: int = 12
+) -> tuple[Float[Array, "b T h/8 w/8 2"], Bool[Array, "b T"]]:
+    """Motion maps of clips by optical flow, on the device, in the form of the codec's.
+
+    A codec vector at frame t says how far a block has come: its place now minus its place before,
+    drawn where it is now. So the flow is estimated from frame t back to frame t - 1, which puts it
+    on the grid of frame t, and negated.
+
+    The frame before is the one before **in the clip**. In a clip of stride s the motion spans s
+    frames, about s times a codec's vector between neighbouring frames.
+
+    Decision: a cell's motion is the mean flow of its 8x8 pixels.
+
+    Args:
+        params: Parameters of `RaftSmall`, of `convert.load_weights`.
+        clips: RGB in [0, 1], after cropping and flipping; sides of at least 64 pixels, multiples
+            of 8.
+        num_flow_updates: How often the flow is improved; fewer are faster and coarser.
+
+    Returns:
+        Displacement (dx, dy) from the previous frame, in pixels of the clip, and whether a frame
+        has one: frame 0 has not, and its map is zero.
+
+    Raises:
+        ValueError: The frames' size does not fit, or the clips have a single frame.
+    """
+    batch, frames, height, width, _ = clips.shape
+    if frames < 2:
+        raise ValueError("optical flow needs clips of at least 2 frames; these have 1")
+    model = RaftSmall(num_flow_updates)
+    flow = model.apply({"params": params}, clips, method="to_previous_frames")
+    rows, columns = height // MOTION_CELL, width // MOTION_CELL
+    cells = flow.reshape(batch, frames - 1, rows, MOTION_CELL, columns, MOTION_CELL, 2)
+    motion = jnp.pad(-cells.mean(axis=(3, 5)), ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
+    return motion, jnp.broadcast_to(jnp.arange(frames) > 0, (batch, frames))
+
+
+def instance_norm(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Normalises each channel of each image, with the biased variance and eps 1e-5 of torch."""
+    mean = x.mean(axis=(1, 2), keepdims=True)
+    variance = jnp.square(x - mean).mean(axis=(1, 2), keepdims=True)
+    return (x - mean) * jax.lax.rsqrt(variance + 1e-5)
+
+
+def upsample_flow(flow: Float[Array, "b h8 w8 2"]) -> Float[Array, "b h w 2"]:
+    """Brings flow in cells to pixels, bilinearly; the outermost values come to the corners."""
+    rows, columns = (_upsampling_matrix(size) for size in flow.shape[1:3])
+    flow = jnp.einsum("ih,bhwc->biwc", rows, flow, precision=jax.lax.Precision.HIGHEST)
+    flow = jnp.einsum("jw,biwc->bijc", columns, flow, precision=jax.lax.Precision.HIGHEST)
+    return FEATURE_STRIDE * flow
+
+
+def _upsampling_matrix(size: int) -> Float32[np.ndarray, "pixels {size}"]:
+    positions = np.linspace(0, size - 1, size * FEATURE_STRIDE)
+    return np.maximum(1 - np.abs(positions[:, None] - np.arange(size)), 0).astype(np.float32)
+
+
+def _cell_positions(height: int, width: int) -> Float32[np.ndarray, "{height} {width} 2"]:
+    """(x, y) of every cell."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return np.stack([x, y], axis=-1)
+
+
+def _conv(features: int, kernel: int, stride: int = 1, *, name: str) -> nn.Conv:
+    return nn.Conv(features, (kernel, kernel), stride, padding=kernel // 2, name=name)
+
+
+def _identity(x: Array) -> Array:
+    return x
+
+
+def _check_size(height: int, width: int) -> None:
+    if min(height, width) < SMALLEST_SIDE or height % FEATURE_STRIDE or width % FEATURE_STRIDE:
+        raise ValueError(
+            f"RAFT takes frames whose sides are multiples of {FEATURE_STRIDE} and at least "
+            f"{SMALLEST_SIDE} pixels, not {width}x{height} (width x height); resize or pad them"
+        )

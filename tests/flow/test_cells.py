@@ -1,0 +1,52 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mgm_jax.flow.cells import cell_means
+
+
+def test_cells_of_a_frame_that_they_fill_are_plain_means():
+    flow = np.random.default_rng(0).standard_normal((3, 16, 24, 2))
+    found = cell_means(flow, flow_size=(16, 24), source_size=(16, 24))
+    expected = flow.reshape(3, 2, 8, 3, 8, 2).mean(axis=(2, 4))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_cells_at_the_edge_are_means_of_what_is_inside():
+    flow = np.random.default_rng(0).standard_normal((12, 20, 2))
+    found = cell_means(flow, flow_size=(12, 20), source_size=(12, 20))
+    assert found.shape == (2, 3, 2)
+    np.testing.assert_allclose(found[1, 2], flow[8:, 16:].mean(axis=(0, 1)), rtol=1e-5)
+
+
+def test_a_grid_of_cells_that_is_the_sources_stays_as_it_is():
+    flow = np.random.default_rng(0).standard_normal((4, 5, 6, 2)).astype(np.float32)
+    found = cell_means(flow, flow_size=(40, 48), source_size=(40, 48))
+    np.testing.assert_allclose(found, flow, rtol=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    source_height=st.integers(1, 200),
+    source_width=st.integers(1, 200),
+    rows=st.integers(1, 30),
+    columns=st.integers(1, 30),
+)
+def test_a_uniform_flow_scales_with_the_pixels(source_height, source_width, rows, columns):
+    flow = np.broadcast_to(np.array([3.0, -2.0]), (rows, columns, 2))
+    found = cell_means(
+        flow, flow_size=(8 * rows, 8 * columns), source_size=(source_height, source_width)
+    )
+    assert found.shape == (-(-source_height // 8), -(-source_width // 8), 2)
+    expected = [3 * source_width / (8 * columns), -2 * source_height / (8 * rows)]
+    np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), rtol=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(source=st.integers(1, 200), values=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
+def test_the_mean_over_the_frame_is_kept(source, values, seed):
+    flow = np.random.default_rng(seed).standard_normal((values, 1, 2))
+    found = cell_means(flow, flow_size=(source, 8), source_size=(source, 8))
+    cell_heights = np.minimum(8, source - 8 * np.arange(len(found)))
+    mean = (found[:, 0] * cell_heights[:, None]).sum(axis=0) / source
+    np.testing.assert_allclose(mean, flow.mean(axis=(0, 1)), atol=1e-5)

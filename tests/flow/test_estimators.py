@@ -1,0 +1,163 @@
+import json
+import sys
+
+import encoded
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mgm_jax.data.clip_builder import DecodedClip
+from mgm_jax.data.geometry import MOTION_CELL
+from mgm_jax.data.sources import FolderSource
+from mgm_jax.data.video import Video, decode_frames_and_motion
+from mgm_jax.errors import ConfigError, VideoError
+from mgm_jax.flow import convert, estimators, files, raft, sidecar
+from tests.flow import make_reference
+
+NEEDS = "Dense Inverse Search needs opencv-python-headless"
+STEP = (4, 2)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    shapes = json.loads(make_reference.FILE.read_text())["shapes"]
+    path = tmp_path_factory.mktemp("weights") / "raft.npz"
+    arrays = convert.from_torchvision(make_reference.make_weights(shapes))
+    files.write_arrays(path, arrays)
+    return path
+
+
+@pytest.fixture(scope="module")
+def square_video():
+    """14 frames of 140x176 pixels, in which a square moves by STEP per frame."""
+    return encoded.encode(encoded.moving_square(14, STEP, height=140, width=176))
+
+
+@given(height=st.integers(16, 3000), width=st.integers(16, 3000), short_side=st.integers(64, 600))
+def test_processing_sizes_fit_the_network_and_keep_the_shape(height, width, short_side):
+    size = estimators.processing_size(height, width, short_side)
+    for side, source_side in zip(size, (height, width), strict=True):
+        assert side % 8 == 0
+        assert side >= raft.SMALLEST_SIDE
+        scale = min(1, short_side / min(height, width))
+        assert abs(side - source_side * scale) <= 4 or side == raft.SMALLEST_SIDE
+
+
+def test_frames_that_need_no_scaling_keep_their_size():
+    assert estimators.processing_size(240, 320, 256) == (240, 320)
+    assert estimators.processing_size(256, 340, 256) == (256, 336)
+    assert estimators.processing_size(1080, 1920, 256) == (256, 456)
+    assert estimators.processing_size(40, 50, 256) == (64, 64)
+
+
+@pytest.mark.parametrize("short_side", [256, 96])
+def test_classical_flow_of_a_video_is_the_step_in_source_pixels(square_video, short_side):
+    pytest.importorskip("cv2", reason=NEEDS)
+    with Video(square_video) as video:
+        motion = estimators.video_flow(video, estimators.make_dis_flow(), short_side=short_side)
+    assert motion.shape == (14, 18, 22, 2)
+    assert not motion[0].any()
+    for number in range(1, 13):
+        # Cells wholly on the square, one cell from its edge, where flow is blurred.
+        top, left = (
+            -(-(corner + MOTION_CELL) // MOTION_CELL)
+            for corner in encoded.square_corner(number, STEP)
+        )
+        found = motion[number, top : top + 5, left : left + 5].reshape(-1, 2)
+        np.testing.assert_allclose(np.median(found, axis=0), STEP, atol=0.4)
+        assert np.abs(motion[number, :2]).max() < 0.5
+
+
+def test_frames_and_groups_of_frames_do_not_depend_on_each_other(square_video, monkeypatch):
+    def flow(clip):
+        change = np.diff(clip.luma.astype(np.float32).mean(axis=(1, 2)))
+        cells = (len(change), clip.luma.shape[1] // 8, clip.luma.shape[2] // 8, 2)
+        return np.broadcast_to(change[:, None, None, None], cells).astype(np.float32)
+
+    with Video(square_video) as video:
+        whole = estimators.video_flow(video, flow)
+        monkeypatch.setattr(estimators, "_FRAMES_PER_READ", 4)
+        np.testing.assert_array_equal(estimators.video_flow(video, flow), whole)
+    assert np.abs(whole[1:]).max() > 0
+
+
+def test_network_flow_is_flow_motion_whatever_the_groups_of_pairs(weights, monkeypatch):
+    luma = np.random.default_rng(0).integers(0, 256, (5, 64, 80), np.uint8)
+    clip = DecodedClip(
+        luma=luma,
+        chroma=np.full((5, 32, 40, 2), 128, np.uint8),
+        motion=np.zeros((5, 8, 10, 2), np.float32),
+        motion_valid=np.zeros(5, bool),
+        yuv_to_rgb=np.array([[1 / 255, 0, 0, 0]] * 3, np.float32),
+        motion_source="none",
+    )
+    monkeypatch.setattr(estimators, "_PAIRS_PER_CALL", 3)
+    found = estimators.make_raft_flow(weights, 2)(clip)
+    grey = jnp.repeat(luma[None, ..., None] / np.float32(255), 3, axis=-1)
+    expected, _ = jax.jit(lambda params: raft.flow_motion(params, grey, num_flow_updates=2))(
+        convert.load_weights(weights)
+    )
+    assert found.shape == (4, 8, 10, 2)
+    assert np.abs(found).max() > 0.5
+    np.testing.assert_allclose(found, expected[0, 1:], atol=1e-4)
+
+
+def test_colours_are_those_of_ffmpeg():
+    video = encoded.encode(encoded.moving_square(2))
+    frames = encoded.decode_all(video)
+    clip = decode_frames_and_motion(video, motion="none")
+    found = estimators._to_rgb(*map(jnp.asarray, (clip.luma, clip.chroma, clip.yuv_to_rgb)))
+    expected = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]) / 255
+    assert np.abs(found - expected).mean() < 0.01
+
+
+def test_flow_that_is_not_finite_is_refused(square_video):
+    def flow(clip):
+        shape = (len(clip.luma) - 1, clip.luma.shape[1] // 8, clip.luma.shape[2] // 8, 2)
+        return np.full(shape, np.nan, np.float32)
+
+    with Video(square_video, name="square") as video, pytest.raises(VideoError, match="square: "):
+        estimators.video_flow(video, flow)
+
+
+def test_a_folder_is_done_in_shares_and_gone_on_with(tmp_path, square_video):
+    for name in ("a/one.mp4", "a/two.mp4", "b/three.mp4", "b/broken.mp4"):
+        path = tmp_path / "videos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(square_video if "broken" not in name else b"not a video")
+    source = FolderSource(str(tmp_path / "videos"))
+    calls = []
+
+    def flow(clip):
+        calls.append(clip)
+        return np.ones((len(clip.luma) - 1, 18, 22, 2), np.float32)
+
+    failures = [
+        failure
+        for shard in (0, 1)
+        for failure in estimators.make_sidecars(
+            source, tmp_path / "flow", flow, shard=shard, num_shards=2
+        )
+    ]
+    assert len(calls) == 3
+    assert len(failures) == 1
+    assert "broken.mp4" in failures[0]
+    made = sorted(path for path in (tmp_path / "flow").rglob("*") if path.is_file())
+    names = ["a/one.mp4.flow.npz", "a/two.mp4.flow.npz", "b/three.mp4.flow.npz"]
+    assert [str(path.relative_to(tmp_path / "flow")) for path in made] == names
+    motion, valid = sidecar.read_sidecar(made[0], [0, 5])
+    np.testing.assert_allclose(motion[1, ..., 0], 1)
+    np.testing.assert_array_equal(valid, [False, True])
+    made[1].unlink()
+    estimators.make_sidecars(source, tmp_path / "flow", flow)
+    assert len(calls) == 4
+    assert made[1].exists()
+
+
+def test_without_opencv_the_classical_method_is_refused_at_once(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ConfigError, match="pip install opencv-python-headless"):
+        estimators.make_dis_flow()
