@@ -52,6 +52,8 @@ def pretrain() -> ConfigDict:
         config.model[part].depth = placeholder(int)
         config.model[part].heads = placeholder(int)
 
+    config.target = "normalised_pixels"  # Each tubelet by its own statistics; or "pixels".
+
     config.optimizer = ConfigDict()
     config.optimizer.name = "adamw"
     config.optimizer.base_lr = 1.5e-4  # For 256 clips a step; scales with the batch.

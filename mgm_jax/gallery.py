@@ -59,7 +59,8 @@ class Gallery:
         Args:
             params: The model's parameters.
             step: The training step they are of.
-            leaky: Whether to add the reconstruction that uses the target's statistics.
+            leaky: Whether to add the reconstruction that uses the target's statistics; a model that
+                predicts pixels needs none.
 
         Yields:
             The arguments of `pictures.reconstruction_sheet`, by name.
@@ -68,20 +69,18 @@ class Gallery:
         made = jax.device_get(self._reconstruct_fn(params, self._batch, key))
         tubelet = tuple(self._config.model.tubelet)
         for i, name in enumerate(self._names):
-            views = {
-                row: reconstruction.denormalise(
-                    made["predictions"][i],
-                    made["masked_ids"][i],
-                    made["clips"][i],
-                    tubelet,
-                    statistics=statistics,
-                )
-                for row, statistics in (
-                    ("reconstruction", "visible"),
-                    ("leaky_reconstruction", "target"),
-                )
-                if leaky or statistics == "visible"
-            }
+            clip = (made["predictions"][i], made["masked_ids"][i], made["clips"][i], tubelet)
+            if self._config.target == "pixels":
+                views = {
+                    "reconstruction": reconstruction.paste_pixels(*clip),
+                    "reconstruction_note": pictures.PREDICTED_PIXELS,
+                }
+            else:
+                views = {"reconstruction": reconstruction.denormalise(*clip)}
+                if leaky:
+                    views["leaky_reconstruction"] = reconstruction.denormalise(
+                        *clip, statistics="target"
+                    )
             yield {
                 "frames": made["clips"][i],
                 "motion": self._batch["motion"][i],

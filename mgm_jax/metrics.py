@@ -1,10 +1,11 @@
 """What is measured during training, and where it is written."""
 
+import contextlib
 import functools
 import json
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import clu.metrics
 import flax.struct
@@ -86,9 +87,12 @@ class Throughput:
         self._batch_size = batch_size
         self._restart()
 
-    def waited(self, seconds: float) -> None:
-        """Adds time in which the loop waited for a batch."""
-        self._waited += seconds
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time inside as waiting for data."""
+        start = time.monotonic()
+        yield
+        self._waited += time.monotonic() - start
 
     def report(self, steps: int, steps_left: int) -> dict[str, float]:
         """Rates since the last report.

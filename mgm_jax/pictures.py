@@ -13,6 +13,9 @@ from mgm_jax import mask_overlays
 from mgm_jax.picture_clip import PictureClip, to_uint8
 from mgm_jax.picture_layout import Row, panels, resize, sheet, tile_size
 
+VISIBLE_STATISTICS = "mean, variance of visible tubelets"
+PREDICTED_PIXELS = "pixels as predicted"
+
 
 def reconstruction_sheet(
     frames: Float[np.ndarray, "T H W 3"] | UInt8[np.ndarray, "T H W 3"],
@@ -24,6 +27,7 @@ def reconstruction_sheet(
     clip_id: str,
     strategy: str,
     step: int | None = None,
+    reconstruction_note: str = VISIBLE_STATISTICS,
     leaky_reconstruction: Float[np.ndarray, "T H W 3"] | None = None,
     boxes: Float[np.ndarray, "T 4"] | None = None,
 ) -> UInt8[np.ndarray, "height width 3"]:
@@ -42,6 +46,7 @@ def reconstruction_sheet(
         clip_id: First line of the sheet.
         strategy: Name of the masking strategy, for the second line.
         step: Training step of the model, for the second line.
+        reconstruction_note: Beside the reconstruction: where its colours come from.
         leaky_reconstruction: The same from `denormalise(statistics="target")`, drawn in a row that
             says so.
         boxes: (left, top, right, bottom), pixels of the frames; a row with NaN is not drawn.
@@ -56,7 +61,7 @@ def reconstruction_sheet(
     made = _reconstructions(clip, reconstruction, leaky_reconstruction)
     size = tile_size(clip.frames.shape[1:3], mask.shape[1:], len(mask))
     made = {name: pictures[clip.first_frames(len(mask))] for name, pictures in made.items()}
-    rows = _reconstruction_rows(clip.per_step(len(mask)), mask, made, size)
+    rows = _reconstruction_rows(clip.per_step(len(mask)), mask, made, size, reconstruction_note)
     return sheet(rows, clip.column_labels(len(mask)), clip_id, _summary(strategy, mask, step))
 
 
@@ -70,6 +75,7 @@ def reconstruction_animation(
     clip_id: str,
     strategy: str,
     step: int | None = None,
+    reconstruction_note: str = VISIBLE_STATISTICS,
     leaky_reconstruction: Float[np.ndarray, "T H W 3"] | None = None,
     boxes: Float[np.ndarray, "T 4"] | None = None,
 ) -> UInt8[np.ndarray, "T height width 3"]:
@@ -84,6 +90,7 @@ def reconstruction_animation(
         clip_id: First line.
         strategy: Name of the masking strategy.
         step: Training step of the model.
+        reconstruction_note: Beside the reconstruction: where its colours come from.
         leaky_reconstruction: Drawn in a panel that says so.
         boxes: (left, top, right, bottom), pixels of the frames.
 
@@ -96,7 +103,7 @@ def reconstruction_animation(
     clip = PictureClip.of(frames, motion, motion_valid, boxes, {"mask": mask})
     made = _reconstructions(clip, reconstruction, leaky_reconstruction)
     size = tile_size(clip.frames.shape[1:3], mask.shape[1:], columns=5)
-    rows = _reconstruction_rows(clip, mask, made, size)
+    rows = _reconstruction_rows(clip, mask, made, size, reconstruction_note)
     return panels(rows, clip_id, _summary(strategy, mask, step))
 
 
@@ -214,12 +221,16 @@ def save_animation(
 
 
 def _reconstruction_rows(
-    clip: PictureClip, mask: np.ndarray, made: Mapping[str, np.ndarray], size: tuple[int, int]
+    clip: PictureClip,
+    mask: np.ndarray,
+    made: Mapping[str, np.ndarray],
+    size: tuple[int, int],
+    note: str,
 ) -> list[Row]:
     frames = resize(clip.frames, size)
     overlay = clip.with_boxes(mask_overlays.mask_overlay(frames, mask))
     details = {
-        "reconstruction": "mean, variance of visible tubelets",
+        "reconstruction": note,
         "leaky reconstruction": "uses the target's mean and variance",
     }
     return [

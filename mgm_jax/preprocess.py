@@ -48,6 +48,11 @@ def normalise(clips: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
     return (clips - jnp.array(MEAN)) / jnp.array(STANDARD_DEVIATION)
 
 
+def denormalise(clips: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
+    """The inverse of `normalise`."""
+    return clips * jnp.array(STANDARD_DEVIATION) + jnp.array(MEAN)
+
+
 def _resample(
     planes: UInt8[Array, "b t rows columns c"],
     box: Float[Array, "b 4"],

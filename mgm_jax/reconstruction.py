@@ -58,10 +58,41 @@ def denormalise(
         weights = _inverse_distance_weights(masked, grid, time_distance, power)
         mean, deviation = weights @ mean, weights @ deviation
 
-    order = np.argsort(masked_ids)
-    normalised = predictions[order].reshape(len(predictions), -1, 3).astype(np.float64)
+    normalised = _pixels_in_order(predictions, masked_ids)
     patches[masked] = normalised * (deviation[:, None] + EPSILON) + mean[:, None]
     return np.clip(_unpatchify(patches, grid, tubelet), 0.0, 1.0)
+
+
+def paste_pixels(
+    predictions: Float[np.ndarray, "n_masked patch_dim"],
+    masked_ids: Integer[np.ndarray, " n_masked"],
+    frames: Float[np.ndarray, "T H W 3"] | UInt8[np.ndarray, "T H W 3"],
+    tubelet: tuple[int, int, int] = (2, 16, 16),
+) -> Float[np.ndarray, "T H W 3"]:
+    """Pixels of one clip where the model predicts RGB itself, which needs no statistics.
+
+    Args:
+        predictions: RGB in [0, 1], flattened in the order (p0 p1 p2 c).
+        masked_ids: Their positions in the time-major token grid; all other tokens are visible.
+        frames: The clip, RGB, float in [0, 1] or uint8.
+        tubelet: (frames, rows, columns) of a tubelet, pixels.
+
+    Returns:
+        float32 RGB, clipped to [0, 1].
+
+    Raises:
+        ValueError: If shapes do not fit, or ids repeat or leave the grid.
+    """
+    grid = _grid(frames.shape, tubelet)
+    masked = _masked(predictions, masked_ids, grid, tubelet)
+    patches = _patchify(frames, grid, tubelet)
+    patches[masked] = _pixels_in_order(predictions, masked_ids)
+    return np.clip(_unpatchify(patches, grid, tubelet), 0.0, 1.0)
+
+
+def _pixels_in_order(predictions: np.ndarray, masked_ids: np.ndarray) -> np.ndarray:
+    order = np.argsort(masked_ids)
+    return predictions[order].reshape(len(predictions), -1, 3).astype(np.float64)
 
 
 def _grid(shape: tuple[int, ...], tubelet: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -79,12 +79,16 @@ def make_pretrain_step(
         mask_key, dropout_key = jax.random.split(key)
         clips, mask = prepare_fn(batch, mask_key)
         visible_ids, masked_ids = masking.split_ids(mask, num_masked)
-        targets = losses.normalised_pixel_target(clips, tubelet, masked_ids)
+        inputs = preprocess.normalise(clips)
+        if config.target == "pixels":
+            targets = losses.normalised_pixel_target(inputs, tubelet, masked_ids, normalise=False)
+        else:
+            targets = losses.normalised_pixel_target(clips, tubelet, masked_ids)
 
         def loss_fn(params: Any) -> Float[Array, ""]:
             predictions = model.apply(
                 {"params": params},
-                preprocess.normalise(clips),
+                inputs,
                 visible_ids,
                 masked_ids,
                 train=True,
@@ -122,7 +126,7 @@ def make_reconstruct_fn(
 
     Returns:
         `(params, batch, key) -> {clips, mask, masked_ids, predictions}`; predictions are the
-        normalised pixels of the masked tubelets.
+        masked tubelets as `config.target` says: normalised pixels, or RGB in [0, 1].
     """
     prepare_fn = make_prepare_fn(config, model.grid)
     num_masked = masking.num_masked(model.grid, config.masking.ratio)
@@ -132,12 +136,15 @@ def make_reconstruct_fn(
         visible_ids, masked_ids = masking.split_ids(mask, num_masked)
         predictions = model.apply(
             {"params": params}, preprocess.normalise(clips), visible_ids, masked_ids
-        )
+        ).astype(jnp.float32)
+        if config.target == "pixels":
+            pixels = predictions.reshape(*predictions.shape[:2], -1, 3)
+            predictions = preprocess.denormalise(pixels).reshape(predictions.shape)
         return {
             "clips": clips,
             "mask": mask,
             "masked_ids": masked_ids,
-            "predictions": predictions.astype(jnp.float32),
+            "predictions": predictions,
         }
 
     return reconstruct_fn

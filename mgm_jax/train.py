@@ -5,7 +5,6 @@ import dataclasses
 import datetime
 import json
 import pathlib
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -145,11 +144,10 @@ def train(
     try:
         for step in range(first_step + 1, plan.stop_step + 1):
             profiler.before(step)
-            asked = time.monotonic()
-            batch = next(batches)
-            throughput.waited(time.monotonic() - asked)
-
-            state, step_metrics = step_fn(state, sharding.global_batch(batch_sharding, batch))
+            with throughput.waiting():
+                batch = sharding.global_batch(batch_sharding, next(batches))
+            state, step_metrics = step_fn(state, batch)
+            del batch  # Its shared memory is to be free before the workers end.
             pending.append(step_metrics)
             in_flight.append(step_metrics)
             if len(in_flight) > _STEPS_AHEAD:

@@ -1,0 +1,68 @@
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mgm_jax import metrics
+
+
+def step_metrics(loss, learning_rate=0.1):
+    return metrics.PretrainMetrics.single_from_model_output(
+        loss=jnp.float32(loss),
+        gradient_norm=jnp.float32(2 * loss),
+        learning_rate=jnp.float32(learning_rate),
+    )
+
+
+def test_summary_averages_losses_and_takes_the_last_learning_rate():
+    summary = metrics.summarise([step_metrics(1.0), step_metrics(3.0, learning_rate=0.5)])
+    assert summary == {"loss": 2.0, "gradient_norm": 4.0, "learning_rate": 0.5}
+
+
+def test_writer_drops_what_an_interrupted_run_wrote_after_its_checkpoint(tmp_path):
+    writer = metrics.Writer(tmp_path)
+    for step in (1, 2, 3):
+        writer.scalars(step, {"loss": float(step)})
+    writer.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    writer = metrics.Writer(tmp_path, from_step=2)
+    writer.scalars(3, {"loss": 30.0})
+    writer.picture(3, "sheet", np.zeros((4, 6, 3), np.uint8))
+    writer.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [
+        {"step": 1, "loss": 1.0},
+        {"step": 2, "loss": 2.0},
+        {"step": 3, "loss": 30.0},
+    ]
+
+
+def test_throughput_counts_from_the_last_report(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(metrics.time, "monotonic", lambda: now[0])
+    throughput = metrics.Throughput(batch_size=8)
+    with throughput.waiting():
+        now[0] += 1
+    now[0] += 3
+    report = throughput.report(steps=10, steps_left=20)
+    assert report == {"clips_per_second": 20.0, "data_wait_share": 0.25, "eta_seconds": 8.0}
+    now[0] += 2
+    assert throughput.report(steps=1, steps_left=0)["data_wait_share"] == 0
+
+
+def test_profiler_window_traces_its_steps_only(tmp_path):
+    window = metrics.ProfilerWindow(tmp_path / "profile", first=2, last=2)
+    for step in (1, 2, 3, 4):
+        window.before(step)
+        jnp.ones(3).sum().block_until_ready()
+    window.close()
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    metrics.ProfilerWindow(tmp_path / "none", first=0, last=0).before(1)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("line", ['{"step": 7}', '{"step": 7, "loss": 1}\n'])
+def test_step_of_a_whole_line(line):
+    assert metrics._step_of(line) == 7
