@@ -10,7 +10,7 @@ data=${MGM_DEMO_DATA:-$repository/runs/demo_data}
 workdir=${MGM_DEMO_WORKDIR:-$repository/runs/demo_$(date +%Y%m%d_%H%M%S)}
 steps=${MGM_DEMO_STEPS:-600}
 
-python -m data_prep.demo --out="$data"
+python -m data_prep.demo --out="$data" --num_train=840 --num_validation=140
 
 pretrain() {
   python -m mgm_jax.main --config=configs/demo_pretrain.py --workdir="$workdir" \

@@ -1,0 +1,67 @@
+import shutil
+
+import numpy as np
+import pytest
+import rendered
+import shrunk
+from PIL import Image
+
+from mgm_jax.data.sources import FolderSource
+from mgm_jax.errors import CheckpointError, VideoError
+from mgm_jax.gallery import Gallery
+from mgm_jax.models import mae
+from mgm_jax.train import train
+from mgm_jax.visualize import visualize
+
+
+@pytest.fixture(scope="module")
+def run(video_folder, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    config = shrunk.recipe(
+        "demo_pretrain", video_folder, target="normalised_pixels", pictures_every=2, num_pictures=2
+    )
+    train(config, str(workdir))
+    return workdir
+
+
+def test_sheets_and_animations_of_the_last_checkpoint(run, tmp_path):
+    files = visualize(run, tmp_path / "pictures", num_clips=2, leaky=True)
+    assert [file.name for file in files] == [
+        "step0000002_clip0.png",
+        "step0000002_clip0.gif",
+        "step0000002_clip1.png",
+        "step0000002_clip1.gif",
+    ]
+    sheet = np.asarray(Image.open(files[0]))
+    assert sheet.std() > 20
+    assert Image.open(files[1]).n_frames == 8
+    shorter = visualize(run, tmp_path / "without", num_clips=1)[0]
+    assert Image.open(shorter).height < sheet.shape[0]
+
+
+def test_other_data_can_be_shown(run, tmp_path):
+    folder = rendered.write_folder(tmp_path / "videos", num_videos=1)
+    files = visualize(run, tmp_path / "out", num_clips=3, data={"path": str(folder)})
+    assert len(files) == 2
+
+
+def test_a_folder_without_a_run_is_named(run, tmp_path):
+    with pytest.raises(CheckpointError, match=r"no run at .*config\.json"):
+        visualize(tmp_path, tmp_path, num_clips=1)
+    shutil.copy(run / "config.json", tmp_path)
+    with pytest.raises(CheckpointError, match="no complete checkpoint"):
+        visualize(tmp_path, tmp_path, num_clips=1)
+
+
+def test_training_shows_sheets_in_tensorboard(run):
+    events = b"".join(file.read_bytes() for file in (run / "tensorboard").glob("events*"))
+    assert b"reconstruction/0" in events
+    assert b"reconstruction/1" in events
+
+
+def test_unreadable_videos_are_named_when_none_is_left(tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    config = shrunk.recipe("demo_pretrain", tmp_path)
+    model = mae.make_autoencoder(config.model, config.data.clip_frames, config.data.size)
+    with pytest.raises(VideoError, match=r"broken\.mp4"):
+        Gallery(config, model, FolderSource(str(tmp_path)))
