@@ -38,6 +38,12 @@ def pretrain() -> ConfigDict:
     config.masking.strategy = "mgm"
     config.masking.ratio = 0.75
     config.masking.jitter = 0.5  # Change of the box's sides per step, at most, in cells.
+    config.masking.velocity = 1.0  # smm, smm_sparse: move of the box per step, at most, in cells.
+    # Beyond the paper, for mgm: "window" puts the box where it covers the most motion; the first
+    # box may follow motion too; camera motion may be taken off first ("median", "affine").
+    config.masking.guidance = "peak"
+    config.masking.guide_first_step = False
+    config.masking.camera_compensation = "none"
 
     config.model = ConfigDict()
     config.model.size = "B"  # Ti, S, B, L, H.

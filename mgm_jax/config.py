@@ -17,6 +17,7 @@ CHOICES = {
     "data.motion": ("auto", "codec", "estimate", "none"),
     "model.dtype": ("float32", "bfloat16"),
     "model.attention": ("xla", "cudnn"),
+    "masking.camera_compensation": ("none", "median", "affine"),
     "target": ("normalised_pixels", "pixels"),
     "optimizer.name": ("adamw",),
 }

@@ -30,7 +30,13 @@ def make_prepare_fn(
         key and the clip's `index` alone, not on its place in the batch.
     """
     draw_masks = masking.make_mask_fn(
-        config.masking.strategy, grid, config.masking.ratio, jitter=config.masking.jitter
+        config.masking.strategy,
+        grid,
+        config.masking.ratio,
+        jitter=config.masking.jitter,
+        velocity=config.masking.velocity,
+        guidance=config.masking.guidance,
+        guide_first_step=config.masking.guide_first_step,
     )
     tubelet_frames = config.model.tubelet[0]
 
@@ -41,9 +47,10 @@ def make_prepare_fn(
             *(batch[name] for name in ("luma", "chroma", "crop_box", "flip", "yuv_to_rgb")),
             size=config.data.size,
         )
-        magnitude = motion.magnitude_per_step(
-            batch["motion"], batch["motion_valid"], tubelet_frames
+        own_motion = motion.compensate_camera(
+            batch["motion"], batch["motion_valid"], config.masking.camera_compensation
         )
+        magnitude = motion.magnitude_per_step(own_motion, batch["motion_valid"], tubelet_frames)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
         return clips, draw_masks(keys, magnitude)
 

@@ -22,7 +22,7 @@ from mgm_jax.checkpoints import Checkpoints, refuse_other_config
 from mgm_jax.data.clips import make_clip_loader
 from mgm_jax.data.pipeline import ClipBatches
 from mgm_jax.data.sources import VideoSource, make_source
-from mgm_jax.errors import ConfigError, NonFiniteLossError
+from mgm_jax.errors import ConfigError, NonFiniteLossError, VideoError
 from mgm_jax.gallery import Gallery
 from mgm_jax.models import mae
 from mgm_jax.state import TrainState, abstract_state, make_init_fn
@@ -125,7 +125,7 @@ def train(
     batches = ClipBatches(
         make_clip_loader(config.data, source),
         global_batch=config.batch_size,
-        num_batches=plan.total_steps,
+        num_batches=plan.stop_step,
         seed=config.seed,
         state=data_state,
         process_index=jax.process_index(),
@@ -134,7 +134,7 @@ def train(
         max_skipped_share=config.data.max_skipped_share,
     )
     writer = metrics_lib.Writer(folder, from_step=batches.next_batch)
-    gallery = Gallery(config, model, source) if config.pictures_every else None
+    gallery = _make_gallery(config, model, source)
     throughput = metrics_lib.Throughput(config.batch_size)
     profiler = metrics_lib.ProfilerWindow(folder / "profile", *config.profile_steps)
     pending: list[metrics_lib.PretrainMetrics] = []
@@ -180,6 +180,16 @@ def train(
         checkpoints.close()
     logging.info("done: step %d of %d, in %s", plan.stop_step, plan.total_steps, folder)
     return state
+
+
+def _make_gallery(config: ConfigDict, model: Any, source: VideoSource) -> Gallery | None:
+    if not config.pictures_every:
+        return None
+    try:
+        return Gallery(config, model, source)
+    except VideoError as error:
+        logging.warning("training without pictures: %s", error)
+        return None
 
 
 def _start_or_resume(

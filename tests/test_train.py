@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import shrunk
 
+from data_prep import demo
 from mgm_jax.checkpoints import Checkpoints
 from mgm_jax.errors import (
     CheckpointError,
@@ -39,6 +40,16 @@ def test_every_recipe_takes_real_steps(name, video_folder, tmp_path):
     assert all(np.isfinite(line["loss"]) for line in lines)
     assert lines[0]["skipped_clips"] == 0
     assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_prepared_records_train_with_the_papers_recipe(tmp_path):
+    demo.make_demo(tmp_path / "data", num_train=8, num_validation=1, seed=0)
+    config = shrunk.recipe(
+        "ssv2_pretrain", tmp_path / "data", data__source="records", data__num_workers=1
+    )
+    state = train(config, str(tmp_path / "run"))
+    assert int(state.step) == 2
+    assert logged(tmp_path / "run")[-1]["skipped_clips"] == 0
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_exactly(video_folder, tmp_path):

@@ -9,8 +9,10 @@ number. The last, incomplete batch of the whole run is left out; epochs are not 
 
 import ctypes
 import math
+import multiprocessing
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 
 import grain
@@ -20,6 +22,7 @@ from absl import logging
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.errors import ConfigError, TooManySkippedError
 
+_CLOSE_SECONDS = 10
 _SKIP_GRACE = 100  # Clips before the share of skipped ones can stop a run.
 
 
@@ -62,7 +65,7 @@ class ClipBatches:
         Args:
             load: Reads one clip.
             global_batch: Clips per batch over all hosts.
-            num_batches: Batches in the whole run, also when it goes on from a state.
+            num_batches: Number of the batch before which to end, also when going on from a state.
             seed: Seed of the order, the start frames and the crops.
             state: Where to go on, as `state()` gave it; None starts at the first batch.
             shuffle: Whether to shuffle each epoch; else the source's order.
@@ -72,13 +75,21 @@ class ClipBatches:
             max_skipped_share: Largest share of clips that may be unreadable.
 
         Raises:
-            ConfigError: The batch is not divisible by the hosts.
+            ConfigError: The batch is not divisible by the hosts, or the data has another number
+                of videos than at the state.
         """
         if global_batch % process_count:
             raise ConfigError(
                 f"config.batch_size={global_batch} is not divisible by {process_count} processes"
             )
-        state = state or {"next_batch": 0, "skipped": 0, "seen": 0}
+        num_videos = len(load.source)
+        state = state or {"next_batch": 0, "skipped": 0, "seen": 0, "num_videos": num_videos}
+        if state["num_videos"] != num_videos:
+            raise ConfigError(
+                f"the data held {state['num_videos']} videos when the run began and holds "
+                f"{num_videos} now, so its order cannot be gone on with; restore the data, or "
+                "start anew in another --workdir"
+            )
         self.next_batch, self.skipped, self.seen = (
             state[name] for name in ("next_batch", "skipped", "seen")
         )
@@ -87,10 +98,10 @@ class ClipBatches:
         self._named: set[int] = set()
 
         positions = num_batches * global_batch
-        order = grain.MapDataset.range(len(load.source)).seed(seed)
+        order = grain.MapDataset.range(num_videos).seed(seed)
         if shuffle:
             order = order.shuffle()
-        order = order.repeat(max(1, math.ceil(positions / len(load.source))))
+        order = order.repeat(max(1, math.ceil(positions / num_videos)))
         clips = order.map_with_index(_with_position).random_map(load)
         mine = clips[self.next_batch * global_batch + process_index : positions : process_count]
         batches = mine.batch(global_batch // process_count, drop_remainder=True)
@@ -124,11 +135,26 @@ class ClipBatches:
 
     def state(self) -> dict[str, int]:
         """What a checkpoint keeps to resume with the batch after the last returned one."""
-        return {"next_batch": self.next_batch, "skipped": self.skipped, "seen": self.seen}
+        return {
+            "next_batch": self.next_batch,
+            "skipped": self.skipped,
+            "seen": self.seen,
+            "num_videos": len(self._source),
+        }
 
     def close(self) -> None:
-        """Ends the worker processes."""
-        self._iterator.close()
+        """Ends the worker processes.
+
+        Grain's own close may wait for ever for the rest of a message that a worker left half
+        written, so it gets a bounded time; the processes end with it or are killed.
+        """
+        closing = threading.Thread(target=self._iterator.close, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
+        if closing.is_alive():
+            logging.warning("data workers did not end within %d s; killing them", _CLOSE_SECONDS)
+            for worker in multiprocessing.active_children():
+                worker.kill()
 
     def _account(self, videos: np.ndarray, errors: np.ndarray) -> None:
         self.seen += len(videos)

@@ -1,13 +1,17 @@
 import itertools
+import multiprocessing
 import os
 import signal
+import threading
 import time
+import types
 
 import numpy as np
 import psutil
 import pytest
 import rendered
 
+from mgm_jax.data import pipeline
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.pipeline import ClipBatches
 from mgm_jax.data.sources import FolderSource
@@ -99,6 +103,15 @@ def test_going_on_from_a_state_gives_the_rest(video_folder):
     assert_equal(whole[4:], read(loader, state=state, num_workers=1))
 
 
+def test_going_on_with_other_data_is_refused(video_folder, tmp_path):
+    reader = ClipBatches(make_loader(video_folder), global_batch=4, num_batches=6, seed=3)
+    state = reader.state()
+    reader.close()
+    fewer = make_loader(rendered.write_folder(tmp_path, num_videos=4))
+    with pytest.raises(ConfigError, match="held 12 videos when the run began and holds 4 now"):
+        ClipBatches(fewer, global_batch=4, num_batches=6, seed=3, state=state)
+
+
 def test_corrupt_video_is_skipped_counted_and_named_and_the_rest_stays(tmp_path, caplog):
     folder = rendered.write_folder(tmp_path, num_videos=8)
     intact = read(make_loader(folder), batches=4)
@@ -111,7 +124,7 @@ def test_corrupt_video_is_skipped_counted_and_named_and_the_rest_stays(tmp_path,
     )
     damaged = list(reader)
     reader.close()
-    assert reader.state() == {"next_batch": 4, "skipped": 2, "seen": 16}
+    assert reader.state() == {"next_batch": 4, "skipped": 2, "seen": 16, "num_videos": 8}
     assert sum("video_03.mp4" in record.message for record in caplog.records) == 1
     hit = 0
     for before, after in zip(intact, damaged, strict=True):
@@ -174,3 +187,22 @@ def test_killed_worker_is_an_error_and_workers_die_with_close(video_folder):
     while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_close_is_bounded_when_the_workers_do_not_answer(video_folder, monkeypatch, caplog):
+    reader = ClipBatches(
+        make_loader(video_folder), global_batch=4, num_batches=10**6, seed=3, num_workers=1
+    )
+    next(reader)
+    closed = threading.Event()
+    whole = reader._iterator
+    monkeypatch.setattr(pipeline, "_CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(reader, "_iterator", types.SimpleNamespace(close=closed.wait))
+    reader.close()
+    closed.set()
+    assert "did not end within" in caplog.text
+    deadline = time.monotonic() + 10
+    while multiprocessing.active_children():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    whole.close()
