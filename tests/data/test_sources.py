@@ -1,7 +1,11 @@
+import pickle
+import shutil
+
 import pytest
 
-from mgm_jax.data.sources import UNLABELLED, FolderSource, make_source
-from mgm_jax.errors import ConfigError
+from data_prep import demo, demo_scenes
+from mgm_jax.data.sources import UNLABELLED, FolderSource, RecordSource, make_source
+from mgm_jax.errors import ConfigError, VideoError
 
 
 def touch(folder, *names):
