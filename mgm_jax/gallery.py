@@ -1,7 +1,7 @@
-"""A few clips, reconstructed by a model as it learns, as sheets and animations."""
+"""A few clips as pictures: masked by every strategy, reconstructed by a model as it learns."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -10,17 +10,102 @@ import numpy as np
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from mgm_jax import pictures, reconstruction, steps
+from mgm_jax import pictures, reconstruction, steps, tubelets
 from mgm_jax.data.clips import make_clip_loader
 from mgm_jax.data.sources import VideoSource
 from mgm_jax.errors import VideoError
+
+
+def read_clips(config: ConfigDict, source: VideoSource) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Reads clips evenly spaced over the videos, cropped at the centre.
+
+    Args:
+        config: The run's config; `num_pictures` clips are read.
+        source: The videos.
+
+    Returns:
+        The clips' names, and a batch of them.
+
+    Raises:
+        VideoError: None of the chosen videos can be read.
+    """
+    centre = config.data.copy_and_resolve_references()
+    centre.crop = "centre"
+    load = make_clip_loader(centre, source)
+    count = min(config.num_pictures, len(source))
+    chosen = np.linspace(0, len(source) - 1, count).astype(int).tolist()
+    clips = [
+        load.random_map((video, video), np.random.default_rng(config.seed)) for video in chosen
+    ]
+    readable = [clip for clip in clips if clip["valid"]]
+    if not readable:
+        raise VideoError(
+            "no picture can be made, for none of these videos can be read: "
+            + ", ".join(source.describe(video) for video in chosen)
+        )
+    names = [source[int(clip["video"])].video_id for clip in readable]
+    batch = {
+        name: np.stack([clip[name] for clip in readable])
+        for name in readable[0]
+        if name not in ("video", "error")
+    }
+    return names, batch
+
+
+def mask_clips(
+    config: ConfigDict, source: VideoSource, strategies: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Masks of several strategies on the same clips, at the config's ratio (Figure 4).
+
+    Args:
+        config: The run's config.
+        source: The videos.
+        strategies: Names in `masking.STRATEGIES`.
+
+    Yields:
+        The arguments of `pictures.mask_sheet`, by name.
+
+    Raises:
+        ConfigError: No such strategy.
+        VideoError: None of the chosen videos can be read.
+    """
+    grid = tubelets.token_grid(
+        config.data.clip_frames, config.data.size, config.data.size, tuple(config.model.tubelet)
+    )
+    prepare_fns = {}
+    for strategy in strategies:
+        changed = config.copy_and_resolve_references()
+        changed.masking.strategy = strategy
+        prepare_fns[strategy] = jax.jit(steps.make_prepare_fn(changed, grid))
+    names, batch = read_clips(config, source)
+    key = jax.random.key(config.seed)
+    made = {name: jax.device_get(prepare(batch, key)) for name, prepare in prepare_fns.items()}
+    clips = next(iter(made.values()))[0]
+    for i, name in enumerate(names):
+        yield {
+            "frames": clips[i],
+            "motion": batch["motion"][i],
+            "motion_valid": batch["motion_valid"][i],
+            "masks": {strategy: masks[i] for strategy, (_, masks) in made.items()},
+            "clip_id": name,
+        }
+
+
+def save_pictures(
+    stem: pathlib.Path, sheet: UInt8[np.ndarray, "h w 3"], animation: UInt8[np.ndarray, "T y x 3"]
+) -> list[pathlib.Path]:
+    """Writes a sheet as PNG and an animation as GIF, 8 frames a second, and names the files."""
+    files = [stem.with_suffix(".png"), stem.with_suffix(".gif")]
+    pictures.save_png(files[0], sheet)
+    pictures.save_animation(files[1], animation, fps=8)
+    return files
 
 
 class Gallery:
     """A few clips, always the same, to be reconstructed by a model as it learns."""
 
     def __init__(self, config: ConfigDict, model: nn.Module, source: VideoSource):
-        """Reads the clips: evenly spaced over the videos, cropped at the centre.
+        """Reads the clips.
 
         Args:
             config: The run's config; `num_pictures` clips are read.
@@ -32,26 +117,7 @@ class Gallery:
         """
         self._config = config
         self._reconstruct_fn = jax.jit(steps.make_reconstruct_fn(config, model))
-        centre = config.copy_and_resolve_references()
-        centre.data.crop = "centre"
-        load = make_clip_loader(centre.data, source)
-        count = min(config.num_pictures, len(source))
-        chosen = np.linspace(0, len(source) - 1, count).astype(int).tolist()
-        clips = [
-            load.random_map((video, video), np.random.default_rng(config.seed)) for video in chosen
-        ]
-        readable = [clip for clip in clips if clip["valid"]]
-        if not readable:
-            raise VideoError(
-                "no picture can be made, for none of these videos can be read: "
-                + ", ".join(source.describe(video) for video in chosen)
-            )
-        self._names = [source.describe(int(clip["video"])) for clip in readable]
-        self._batch = {
-            name: np.stack([clip[name] for clip in readable])
-            for name in readable[0]
-            if name not in ("video", "error")
-        }
+        self._names, self._batch = read_clips(config, source)
 
     def clips(self, params: Any, step: int, *, leaky: bool = False) -> Iterator[dict[str, Any]]:
         """Reconstructs the clips.
@@ -113,9 +179,9 @@ class Gallery:
         """
         files = []
         for number, clip in enumerate(self.clips(params, step, leaky=leaky)):
-            sheet = folder / f"step{step:07d}_clip{number}.png"
-            pictures.save_png(sheet, pictures.reconstruction_sheet(**clip))
-            animation = sheet.with_suffix(".gif")
-            pictures.save_animation(animation, pictures.reconstruction_animation(**clip), fps=8)
-            files += [sheet, animation]
+            files += save_pictures(
+                folder / f"step{step:07d}_clip{number}",
+                pictures.reconstruction_sheet(**clip),
+                pictures.reconstruction_animation(**clip),
+            )
         return files

@@ -7,11 +7,11 @@ import shrunk
 from PIL import Image
 
 from mgm_jax.data.sources import FolderSource
-from mgm_jax.errors import CheckpointError, VideoError
+from mgm_jax.errors import CheckpointError, ConfigError, VideoError
 from mgm_jax.gallery import Gallery
 from mgm_jax.models import mae
 from mgm_jax.train import train
-from mgm_jax.visualize import visualize
+from mgm_jax.visualize import read_config, show_run, show_strategies
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,8 @@ def run(video_folder, tmp_path_factory):
 
 
 def test_sheets_and_animations_of_the_last_checkpoint(run, tmp_path):
-    files = visualize(run, tmp_path / "pictures", num_clips=2, leaky=True)
+    config = read_config(run)
+    files = show_run(config, run, tmp_path / "pictures", leaky=True)
     assert [file.name for file in files] == [
         "step0000002_clip0.png",
         "step0000002_clip0.gif",
@@ -35,22 +36,23 @@ def test_sheets_and_animations_of_the_last_checkpoint(run, tmp_path):
     sheet = np.asarray(Image.open(files[0]))
     assert sheet.std() > 20
     assert Image.open(files[1]).n_frames == 8
-    shorter = visualize(run, tmp_path / "without", num_clips=1)[0]
+    shorter = show_run(config, run, tmp_path / "without")[0]
     assert Image.open(shorter).height < sheet.shape[0]
 
 
 def test_other_data_can_be_shown(run, tmp_path):
     folder = rendered.write_folder(tmp_path / "videos", num_videos=1)
-    files = visualize(run, tmp_path / "out", num_clips=3, data={"path": str(folder)})
-    assert len(files) == 2
+    config = read_config(run)
+    config.data.path = str(folder)
+    assert len(show_run(config, run, tmp_path / "out")) == 2
 
 
 def test_a_folder_without_a_run_is_named(run, tmp_path):
     with pytest.raises(CheckpointError, match=r"no run at .*config\.json"):
-        visualize(tmp_path, tmp_path, num_clips=1)
+        read_config(tmp_path)
     shutil.copy(run / "config.json", tmp_path)
     with pytest.raises(CheckpointError, match="no complete checkpoint"):
-        visualize(tmp_path, tmp_path, num_clips=1)
+        show_run(read_config(tmp_path), tmp_path, tmp_path)
 
 
 def test_training_shows_sheets_in_tensorboard(run):
@@ -65,3 +67,13 @@ def test_unreadable_videos_are_named_when_none_is_left(tmp_path):
     model = mae.make_autoencoder(config.model, config.data.clip_frames, config.data.size)
     with pytest.raises(VideoError, match=r"broken\.mp4"):
         Gallery(config, model, FolderSource(str(tmp_path)))
+
+
+def test_masks_of_all_strategies_need_no_checkpoint(video_folder, tmp_path):
+    config = shrunk.recipe("demo_pretrain", video_folder, num_pictures=1)
+    sheet, animation = show_strategies(config, ["all"], tmp_path)
+    few, _ = show_strategies(config, ["mgm", "random_tube"], tmp_path / "few")
+    assert Image.open(sheet).height > 2 * Image.open(few).height
+    assert Image.open(animation).n_frames == 8
+    with pytest.raises(ConfigError, match="random_tub"):
+        show_strategies(config, ["random_tub"], tmp_path)

@@ -8,6 +8,7 @@ number. The last, incomplete batch of the whole run is left out; epochs are not 
 """
 
 import ctypes
+import gc
 import math
 import multiprocessing
 import signal
@@ -155,6 +156,9 @@ class ClipBatches:
             logging.warning("data workers did not end within %d s; killing them", _CLOSE_SECONDS)
             for worker in multiprocessing.active_children():
                 worker.kill()
+        # Grain's iterator keeps its last batch, in a reference cycle; free its shared memory.
+        self._iterator = None
+        gc.collect()
 
     def _account(self, videos: np.ndarray, errors: np.ndarray) -> None:
         self.seen += len(videos)

@@ -1,0 +1,26 @@
+import pathlib
+import subprocess
+
+import pytest
+
+LAUNCH = pathlib.Path(__file__).resolve().parent.parent / "launch"
+
+
+@pytest.mark.parametrize("script", sorted(LAUNCH.glob("*.sh")), ids=lambda path: path.name)
+def test_scripts_are_sound_bash(script):
+    subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_a_machine_without_a_new_enough_python_is_told_so(tmp_path):
+    old = tmp_path / "python"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    ended = subprocess.run(
+        ["bash", "-c", f"source {LAUNCH}/environment.sh"],
+        env={"PATH": "/usr/bin:/bin", "PYTHON": str(old), "MGM_ENVIRONMENT": str(tmp_path / "env")},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 1
+    assert "no Python 3.11 or newer" in ended.stderr
+    assert not (tmp_path / "env").exists()
