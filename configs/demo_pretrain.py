@@ -8,7 +8,8 @@
 
     --config.data.source=folder --config.data.path=DIR
 
-Expected: see the README.
+Expected: the loss falls from about 1.2 to about 0.5, the variance that is left once the model knows
+the colours of what is hidden; some 20 clips/s on two CPU cores.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +21,7 @@ def get_config() -> ConfigDict:
     """Returns the recipe."""
     config = common.pretrain()
     config.batch_size = 8
-    config.num_steps = 700
+    config.num_steps = 600
     config.warmup_steps = 50
 
     config.data.stride = 2
@@ -44,6 +45,6 @@ def get_config() -> ConfigDict:
     config.optimizer.min_lr = 1e-3
 
     config.log_every = 25
-    config.checkpoint_every = 175
-    config.pictures_every = 350
+    config.checkpoint_every = 150
+    config.pictures_every = 300
     return config
