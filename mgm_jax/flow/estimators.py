@@ -1,22 +1,19 @@
 """The flow of whole videos, by the network or by the classical method."""
 
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from jaxtyping import Array, Float, Float16, Float32, UInt8
 
 from mgm_jax.data.clip_builder import DecodedClip
 from mgm_jax.data.geometry import MOTION_CELL
-from mgm_jax.data.sources import VideoSource
 from mgm_jax.data.video import Video
 from mgm_jax.errors import VideoError
-from mgm_jax.flow import classical, convert, raft, sidecar
+from mgm_jax.flow import classical, convert, raft
 from mgm_jax.flow.cells import cell_means
 
 FlowFn = Callable[[DecodedClip], Float32[np.ndarray, "frames rows columns 2"]]
@@ -27,7 +24,6 @@ FlowFn = Callable[[DecodedClip], Float32[np.ndarray, "frames rows columns 2"]]
 _STEPS_PER_PIXEL = 16
 _FRAMES_PER_READ = 128
 _PAIRS_PER_CALL = 8
-_SECONDS_BETWEEN_REPORTS = 10.0
 
 
 def make_raft_flow(weights: str | os.PathLike, num_flow_updates: int = 12) -> FlowFn:
@@ -158,59 +154,3 @@ def video_flow(
             )
         motion[first:stop] = np.round(means * _STEPS_PER_PIXEL) / _STEPS_PER_PIXEL
     return motion
-
-
-def make_sidecars(
-    source: VideoSource,
-    out: str | os.PathLike,
-    flow_fn: FlowFn,
-    *,
-    short_side: int = 256,
-    shard: int = 0,
-    num_shards: int = 1,
-) -> list[str]:
-    """Writes the flow of every video that has none yet.
-
-    Args:
-        source: The videos.
-        out: Folder for the flow.
-        flow_fn: The method.
-        short_side: See `processing_size`.
-        shard: Which share of the videos is this process's.
-        num_shards: Into how many shares the videos are divided.
-
-    Returns:
-        Messages about the videos that could not be read.
-    """
-    mine = range(shard, len(source), num_shards)
-    made, failures = 0, []
-    start = reported = time.monotonic()
-    for done, index in enumerate(mine):
-        name = source.describe(index)
-        if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
-            reported = time.monotonic()
-            rate = made / (reported - start)
-            logging.info("%d of %d videos, %.2f made per second", done, len(mine), rate)
-        try:
-            record = source[index]
-            path = sidecar.sidecar_path(out, record.video_id)
-            if path.exists():
-                continue
-            with Video(record.video, name=name) as video:
-                motion = video_flow(video, flow_fn, short_side=short_side)
-        except (VideoError, OSError) as error:
-            logging.warning("%s", error)
-            failures.append(str(error))
-            continue
-        sidecar.write_sidecar(path, motion)
-        made += 1
-    logging.info(
-        "flow of %d videos in %s: %d made in %.1f s, %d were there, %d failed",
-        len(mine) - len(failures),
-        out,
-        made,
-        time.monotonic() - start,
-        len(mine) - made - len(failures),
-        len(failures),
-    )
-    return failures

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from mgm_jax.data.clip_builder import DecodedClip
 from mgm_jax.data.geometry import MOTION_CELL
-from mgm_jax.data.sources import FolderSource
 from mgm_jax.data.video import Video, decode_frames_and_motion
 from mgm_jax.errors import ConfigError, VideoError
-from mgm_jax.flow import convert, estimators, files, raft, sidecar
+from mgm_jax.flow import convert, estimators, files, raft
 from tests.flow import make_reference
 
 NEEDS = "Dense Inverse Search needs opencv-python-headless"
@@ -121,40 +120,6 @@ def test_flow_that_is_not_finite_is_refused(square_video):
 
     with Video(square_video, name="square") as video, pytest.raises(VideoError, match="square: "):
         estimators.video_flow(video, flow)
-
-
-def test_a_folder_is_done_in_shares_and_gone_on_with(tmp_path, square_video):
-    for name in ("a/one.mp4", "a/two.mp4", "b/three.mp4", "b/broken.mp4"):
-        path = tmp_path / "videos" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(square_video if "broken" not in name else b"not a video")
-    source = FolderSource(str(tmp_path / "videos"))
-    calls = []
-
-    def flow(clip):
-        calls.append(clip)
-        return np.ones((len(clip.luma) - 1, 18, 22, 2), np.float32)
-
-    failures = [
-        failure
-        for shard in (0, 1)
-        for failure in estimators.make_sidecars(
-            source, tmp_path / "flow", flow, shard=shard, num_shards=2
-        )
-    ]
-    assert len(calls) == 3
-    assert len(failures) == 1
-    assert "broken.mp4" in failures[0]
-    made = sorted(path for path in (tmp_path / "flow").rglob("*") if path.is_file())
-    names = ["a/one.mp4.flow.npz", "a/two.mp4.flow.npz", "b/three.mp4.flow.npz"]
-    assert [str(path.relative_to(tmp_path / "flow")) for path in made] == names
-    motion, valid = sidecar.read_sidecar(made[0], [0, 5])
-    np.testing.assert_allclose(motion[1, ..., 0], 1)
-    np.testing.assert_array_equal(valid, [False, True])
-    made[1].unlink()
-    estimators.make_sidecars(source, tmp_path / "flow", flow)
-    assert len(calls) == 4
-    assert made[1].exists()
 
 
 def test_without_opencv_the_classical_method_is_refused_at_once(monkeypatch):

@@ -2,7 +2,6 @@ import pathlib
 import subprocess
 import sys
 
-import encoded
 import numpy as np
 import pytest
 
@@ -36,7 +35,7 @@ def test_a_frame_that_is_not_stored_is_refused(stored):
 
 
 def test_missing_and_damaged_files_are_refused_with_the_cure(stored, tmp_path):
-    with pytest.raises(VideoError, match=r"absent.*make it with python -m mgm_jax\.flow\.sidecar"):
+    with pytest.raises(VideoError, match=r"absent.*make it with python -m mgm_jax\.flow\.precompute"):
         sidecar.read_sidecar(tmp_path / "absent", [0])
     path, _ = stored
     path.write_bytes(path.read_bytes()[:200])
@@ -57,32 +56,3 @@ def test_reading_does_not_import_jax():
     # The type checker of the tests is not in this process.
     code = "import sys, mgm_jax.flow.sidecar; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
-
-
-def run_command(*arguments):
-    command = [sys.executable, "-m", "mgm_jax.flow.sidecar", *map(str, arguments)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-
-
-def test_the_command_makes_flow_and_reports_what_failed(tmp_path):
-    pytest.importorskip("cv2", reason="Dense Inverse Search needs opencv-python-headless")
-    videos, out = tmp_path / "videos", tmp_path / "flow"
-    videos.mkdir()
-    (videos / "square.mp4").write_bytes(encoded.encode(encoded.moving_square(5)))
-    (videos / "broken.mp4").write_bytes(b"not a video")
-    done = run_command(f"--videos={videos}", f"--out={out}", "--method=dis")
-    assert done.returncode == 1
-    assert "1 videos failed" in done.stderr
-    assert "broken.mp4" in done.stderr
-    motion, valid = sidecar.read_sidecar(sidecar.sidecar_path(out, "square.mp4"), range(5))
-    assert motion.shape == (5, 18, 22, 2)
-    assert valid.tolist() == [False, True, True, True, True]
-    np.testing.assert_allclose(motion[2, 5:9, 6:10], np.broadcast_to((4, 2), (4, 4, 2)), atol=0.3)
-
-
-def test_the_command_without_weights_names_the_cure(tmp_path, video_folder):
-    done = run_command(f"--videos={video_folder}", f"--out={tmp_path / 'flow'}")
-    assert done.returncode == 1
-    assert "--weights is missing" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "flow").exists()

@@ -1,0 +1,153 @@
+"""Computes the optical flow of videos ahead of time, one small file per video.
+
+    python -m mgm_jax.flow.precompute --weights=raft_small.npz --videos=DIR --out=FLOW
+
+writes `FLOW/class/clip.mp4.flow.npz` for `DIR/class/clip.mp4` (see `sidecar`). Videos that have
+their file are passed over, so a stopped run goes on where it was. `--shard=0 --num_shards=8` to
+`--shard=7 --num_shards=8` divide the work between eight processes or machines. `--method=dis`
+needs no weights and no accelerator, but OpenCV.
+"""
+
+import hashlib
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from absl import app, flags, logging
+
+from mgm_jax.data.sources import VideoSource, make_source
+from mgm_jax.data.video import Video
+from mgm_jax.errors import ConfigError, MgmError, VideoError
+from mgm_jax.flow import classical, estimators, raft, sidecar
+
+METHODS = ("raft_small", "dis")
+_SECONDS_BETWEEN_REPORTS = 10.0
+
+
+def make_sidecars(
+    source: VideoSource,
+    out: str | os.PathLike,
+    flow_fn: estimators.FlowFn,
+    *,
+    short_side: int = 256,
+    shard: int = 0,
+    num_shards: int = 1,
+) -> list[str]:
+    """Writes the flow of every video that has none yet.
+
+    Args:
+        source: The videos.
+        out: Folder for the flow.
+        flow_fn: The method.
+        short_side: See `estimators.processing_size`.
+        shard: Which share of the videos is this process's.
+        num_shards: Into how many shares the videos are divided.
+
+    Returns:
+        Messages about the videos that could not be read.
+    """
+    mine = range(shard, len(source), num_shards)
+    made, failures = 0, []
+    start = reported = time.monotonic()
+    for done, index in enumerate(mine):
+        name = source.describe(index)
+        if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
+            reported = time.monotonic()
+            rate = made / (reported - start)
+            logging.info("%d of %d videos, %.2f made per second", done, len(mine), rate)
+        try:
+            record = source[index]
+            path = sidecar.sidecar_path(out, record.video_id)
+            if path.exists():
+                continue
+            with Video(record.video, name=name) as video:
+                motion = estimators.video_flow(video, flow_fn, short_side=short_side)
+        except (VideoError, OSError) as error:
+            logging.warning("%s", error)
+            failures.append(str(error))
+            continue
+        sidecar.write_sidecar(path, motion)
+        made += 1
+    logging.info(
+        "flow of %d videos in %s: %d made in %.1f s, %d were there, %d failed",
+        len(mine) - len(failures),
+        out,
+        made,
+        time.monotonic() - start,
+        len(mine) - made - len(failures),
+        len(failures),
+    )
+    return failures
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("videos", None, "Folder of videos, or of records.", required=True)
+    flags.DEFINE_enum("source", "folder", ["folder", "records"], "What --videos holds.")
+    flags.DEFINE_string("split", "train", "Split of the records.")
+    flags.DEFINE_string("out", None, "Folder for the flow.", required=True)
+    flags.DEFINE_enum("method", METHODS[0], METHODS, "How the flow is estimated.")
+    flags.DEFINE_string("weights", None, "For raft_small: .npz of mgm_jax.flow.convert.")
+    flags.DEFINE_integer("num_flow_updates", 12, "For raft_small.", lower_bound=1)
+    flags.DEFINE_enum("preset", "medium", classical.PRESETS, "For dis.")
+    flags.DEFINE_integer(
+        "short_side",
+        256,
+        "Larger videos are scaled down to it, pixels.",
+        lower_bound=raft.SMALLEST_SIDE,
+    )
+    flags.DEFINE_integer("shard", 0, "Which share of the videos to do.", lower_bound=0)
+    flags.DEFINE_integer("num_shards", 1, "Number of shares.", lower_bound=1)
+
+
+def _make_method(values: flags.FlagValues) -> tuple[estimators.FlowFn, dict[str, Any]]:
+    settings = {"method": values.method, "short_side": values.short_side}
+    if values.method == "dis":
+        return estimators.make_dis_flow(values.preset), settings | {"preset": values.preset}
+    if not values.weights:
+        raise ConfigError(
+            "--weights is missing: give the .npz that python -m mgm_jax.flow.convert wrote, or "
+            "--method=dis"
+        )
+    flow = estimators.make_raft_flow(values.weights, values.num_flow_updates)
+    return flow, settings | {
+        "num_flow_updates": values.num_flow_updates,
+        "weights_sha256": hashlib.sha256(pathlib.Path(values.weights).read_bytes()).hexdigest(),
+    }
+
+
+def main(argv: Sequence[str]) -> None:
+    """Makes the flow that the flags ask for; exit code 1 if a video failed."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
+    # Imported late: worker processes that read flow import this module, and not jax.
+    values = flags.FLAGS
+    if values.shard >= values.num_shards:
+        raise app.UsageError(
+            f"--shard={values.shard} --num_shards={values.num_shards}: shards count from 0"
+        )
+    try:
+        source = make_source(values.source, values.videos, values.split)
+        flow, settings = _make_method(values)
+        sidecar.check_settings(values.out, settings)
+        failures = make_sidecars(
+            source,
+            values.out,
+            flow,
+            short_side=values.short_side,
+            shard=values.shard,
+            num_shards=values.num_shards,
+        )
+    except MgmError as error:
+        sys.exit(f"error: {error}")
+    if failures:
+        sys.exit(f"error: {len(failures)} videos failed:\n  " + "\n  ".join(failures))
+
+
+if __name__ == "__main__":
+    # Only in the program itself: another command imported beside it may have equal names.
+    _define_flags()
+    logging.set_verbosity(logging.INFO)
+    app.run(main)

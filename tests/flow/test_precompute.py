@@ -1,0 +1,80 @@
+import pathlib
+import subprocess
+import sys
+
+import encoded
+import numpy as np
+import pytest
+
+from mgm_jax.data.sources import FolderSource
+from mgm_jax.flow import precompute, sidecar
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def square_video():
+    return encoded.encode(encoded.moving_square(14, height=140, width=176))
+
+
+def test_a_folder_is_done_in_shares_and_gone_on_with(tmp_path, square_video):
+    for name in ("a/one.mp4", "a/two.mp4", "b/three.mp4", "b/broken.mp4"):
+        path = tmp_path / "videos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(square_video if "broken" not in name else b"not a video")
+    source = FolderSource(str(tmp_path / "videos"))
+    calls = []
+
+    def flow(clip):
+        calls.append(clip)
+        return np.ones((len(clip.luma) - 1, 18, 22, 2), np.float32)
+
+    failures = [
+        failure
+        for shard in (0, 1)
+        for failure in precompute.make_sidecars(
+            source, tmp_path / "flow", flow, shard=shard, num_shards=2
+        )
+    ]
+    assert len(calls) == 3
+    assert len(failures) == 1
+    assert "broken.mp4" in failures[0]
+    made = sorted(path for path in (tmp_path / "flow").rglob("*") if path.is_file())
+    names = ["a/one.mp4.flow.npz", "a/two.mp4.flow.npz", "b/three.mp4.flow.npz"]
+    assert [str(path.relative_to(tmp_path / "flow")) for path in made] == names
+    motion, valid = sidecar.read_sidecar(made[0], [0, 5])
+    np.testing.assert_allclose(motion[1, ..., 0], 1)
+    np.testing.assert_array_equal(valid, [False, True])
+    made[1].unlink()
+    precompute.make_sidecars(source, tmp_path / "flow", flow)
+    assert len(calls) == 4
+    assert made[1].exists()
+
+
+def run_command(*arguments):
+    command = [sys.executable, "-m", "mgm_jax.flow.precompute", *map(str, arguments)]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+
+
+def test_the_command_makes_flow_and_reports_what_failed(tmp_path):
+    pytest.importorskip("cv2", reason="Dense Inverse Search needs opencv-python-headless")
+    videos, out = tmp_path / "videos", tmp_path / "flow"
+    videos.mkdir()
+    (videos / "square.mp4").write_bytes(encoded.encode(encoded.moving_square(5)))
+    (videos / "broken.mp4").write_bytes(b"not a video")
+    done = run_command(f"--videos={videos}", f"--out={out}", "--method=dis")
+    assert done.returncode == 1
+    assert "1 videos failed" in done.stderr
+    assert "broken.mp4" in done.stderr
+    motion, valid = sidecar.read_sidecar(sidecar.sidecar_path(out, "square.mp4"), range(5))
+    assert motion.shape == (5, 18, 22, 2)
+    assert valid.tolist() == [False, True, True, True, True]
+    np.testing.assert_allclose(motion[2, 5:9, 6:10], np.broadcast_to((4, 2), (4, 4, 2)), atol=0.3)
+
+
+def test_the_command_without_weights_names_the_cure(tmp_path, video_folder):
+    done = run_command(f"--videos={video_folder}", f"--out={tmp_path / 'flow'}")
+    assert done.returncode == 1
+    assert "--weights is missing" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "flow").exists()
