@@ -35,7 +35,7 @@ def test_a_frame_that_is_not_stored_is_refused(stored):
 
 
 def test_missing_and_damaged_files_are_refused_with_the_cure(stored, tmp_path):
-    with pytest.raises(VideoError, match=r"absent.*make it with python -m mgm_jax\.flow\.precompute"):
+    with pytest.raises(VideoError, match=r"absent.*python -m mgm_jax\.flow\.precompute"):
         sidecar.read_sidecar(tmp_path / "absent", [0])
     path, _ = stored
     path.write_bytes(path.read_bytes()[:200])
