@@ -37,8 +37,8 @@ def get_config() -> ConfigDict:
     config.model.tubelet = (2, 8, 8)
     config.model.dtype = "float32"
 
-    # In minutes a small model learns colours and coarse shapes; normalised pixels, the paper's
-    # target, hide just those from it.
+    # In minutes a small model learns the colours of what is hidden; normalised pixels, the paper's
+    # target, leave just those out.
     config.target = "pixels"
 
     config.optimizer.base_lr = 6e-2

@@ -1,11 +1,12 @@
 """The one training loop: mesh → data → state → step → checkpoint, log, pictures."""
 
 import collections
+import contextlib
 import dataclasses
 import datetime
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import clu.parameter_overview
@@ -109,11 +110,16 @@ def train(
     checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoints_kept)
     init_fn = make_init_fn(config, model, optimizer)
     abstract = abstract_state(init_fn, mesh)
-    state, data_state = _start_or_resume(config, init_fn, abstract, checkpoints)
+    state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    if checkpoints.latest_step() is None:
+        state, data_state = jax.jit(init_fn, out_shardings=state_shardings)(), None
+    else:
+        refuse_other_config(checkpoints, config)
+        state, data_state = checkpoints.restore(abstract)
+        logging.info("going on from the checkpoint of step %d", checkpoints.latest_step())
     (folder / "config.json").write_text(json.dumps(config_lib.to_json(config), indent=2))
     _describe(config, mesh, source, plan, state)
 
-    state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     batch_sharding = sharding.batch_sharding(mesh)
     replicated = NamedSharding(mesh, PartitionSpec())
     step_fn = jax.jit(
@@ -141,7 +147,11 @@ def train(
     in_flight: collections.deque[Any] = collections.deque()
     first_step = batches.next_batch
 
-    try:
+    with contextlib.ExitStack() as closing:
+        # Closed from the last to the first, each whatever the others raise: a metrics file on a
+        # full disk does not lose the checkpoint that is being written.
+        for part in (checkpoints, writer, batches, profiler):
+            closing.callback(part.close)
         for step in range(first_step + 1, plan.stop_step + 1):
             profiler.before(step)
             with throughput.waiting():
@@ -173,11 +183,6 @@ def train(
             if gallery and (step % config.pictures_every == 0 or step == plan.total_steps):
                 for name, image in gallery.sheets(state.params, step):
                     writer.picture(step, name, image)
-    finally:
-        profiler.close()
-        batches.close()
-        writer.close()
-        checkpoints.close()
     logging.info("done: step %d of %d, in %s", plan.stop_step, plan.total_steps, folder)
     return state
 
@@ -190,20 +195,6 @@ def _make_gallery(config: ConfigDict, model: Any, source: VideoSource) -> Galler
     except VideoError as error:
         logging.warning("training without pictures: %s", error)
         return None
-
-
-def _start_or_resume(
-    config: ConfigDict,
-    init_fn: Callable[[], TrainState],
-    abstract: TrainState,
-    checkpoints: Checkpoints,
-) -> tuple[TrainState, dict[str, int] | None]:
-    if checkpoints.latest_step() is None:
-        return jax.jit(init_fn, out_shardings=jax.tree.map(lambda x: x.sharding, abstract))(), None
-    refuse_other_config(checkpoints, config)
-    state, data_state = checkpoints.restore(abstract)
-    logging.info("going on from the checkpoint of step %d", checkpoints.latest_step())
-    return state, data_state
 
 
 def _describe(
