@@ -25,12 +25,20 @@ def pretrain() -> ConfigDict:
     config.data.split = "train"
     config.data.clip_frames = 16
     config.data.stride = 4
+    config.data.sampling = "dense"  # Or "segments": one frame from each of equal parts (TSN).
     config.data.size = 224  # Side of the clip the model sees, pixels.
     config.data.window = 256  # Side of the luma window sent to the device, pixels.
-    config.data.crop = "multi_scale"  # Or "centre".
+    config.data.crop = "multi_scale"  # Or "random_resized", "centre".
     config.data.scales = (1.0, 0.875, 0.75, 0.66)
+    config.data.area = (0.08, 1.0)  # random_resized: share of the frame.
+    config.data.repeated_augmentation = 1  # Clips of the same frames with different crops.
     config.data.flip = False
-    config.data.motion = "auto"  # "codec", "estimate", "auto" (codec, else estimate), "none".
+    # "codec", "estimate", "auto" (codec, else estimate), "none"; optical flow from "flow" files
+    # made ahead of time, or by "raft" on the accelerator, between the sampled frames.
+    config.data.motion = "auto"
+    config.data.motion_frames = "sampled"  # Or "accumulated": adds the frames in between.
+    config.data.flow_path = ""  # flow: folder of mgm_jax.flow.precompute.
+    config.data.flow_weights = ""  # raft: file of mgm_jax.flow.convert.
     config.data.num_workers = 8  # Worker processes per host; 0 reads in threads.
     config.data.max_skipped_share = 0.05  # More unreadable clips than this stop the run.
 

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from mgm_jax import pictures, reconstruction, steps, tubelets
 from mgm_jax.data.clips import make_clip_loader
+from mgm_jax.data.pipeline import HOST_FIELDS
 from mgm_jax.data.sources import VideoSource
 from mgm_jax.errors import VideoError
 
@@ -30,24 +31,24 @@ def read_clips(config: ConfigDict, source: VideoSource) -> tuple[list[str], dict
         VideoError: None of the chosen videos can be read.
     """
     centre = config.data.copy_and_resolve_references()
-    centre.crop = "centre"
+    centre.update({"crop": "centre", "repeated_augmentation": 1})
     load = make_clip_loader(centre, source)
     count = min(config.num_pictures, len(source))
     chosen = np.linspace(0, len(source) - 1, count).astype(int).tolist()
     clips = [
         load.random_map((video, video), np.random.default_rng(config.seed)) for video in chosen
     ]
-    readable = [clip for clip in clips if clip["valid"]]
+    readable = [clip for clip in clips if clip["valid"].all()]
     if not readable:
         raise VideoError(
             "no picture can be made, for none of these videos can be read: "
             + ", ".join(source.describe(video) for video in chosen)
         )
-    names = [source[int(clip["video"])].video_id for clip in readable]
+    names = [source[int(clip["video"][0])].video_id for clip in readable]
     batch = {
-        name: np.stack([clip[name] for clip in readable])
+        name: np.concatenate([clip[name] for clip in readable])
         for name in readable[0]
-        if name not in ("video", "error")
+        if name not in HOST_FIELDS
     }
     return names, batch
 

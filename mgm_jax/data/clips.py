@@ -1,141 +1,369 @@
-"""One training clip: a video's frames, crop and motion as arrays of fixed shape."""
+"""Clips of one video as arrays of fixed shape: frames, crops and motion.
+
+A loader is a Grain map over `(position in the global order, item)`. It reads the frames of an item
+once and cuts one or more clips, the *copies*, out of them: repeated augmentation in training, the
+spatial views in testing. Every array of its result has a leading axis of copies.
+"""
 
 import dataclasses
+from typing import Any
 
 import grain
 import numpy as np
+from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
 
 from mgm_jax.data import geometry, sampling
-from mgm_jax.data.sources import UNLABELLED, VideoSource
+from mgm_jax.data.sources import UNLABELLED, VideoRecord, VideoSource
 from mgm_jax.data.video import Video
 from mgm_jax.errors import VideoError
+from mgm_jax.flow import sidecar
 
 ERROR_BYTES = 512
 """Room for the message of an unreadable video, which travels in the batch as UTF-8 bytes."""
 
 
 @dataclasses.dataclass(frozen=True)
+class ClipReader:
+    """Reads frames of a video, and cuts and describes clips of them.
+
+    Attributes:
+        clip_frames: Frames of the clip, T.
+        size: Side of the output clip, pixels.
+        window: Side of the luma window that travels to the device, pixels.
+        motion: Where motion comes from: `codec`, `estimate`, `auto`, `flow` (files of
+            `mgm_jax.flow.precompute`) or `none`.
+        motion_frames: `sampled` takes the sampled frames' own motion, `accumulated` adds that of
+            the frames in between.
+        flow_path: For `flow`: folder of the files.
+    """
+
+    clip_frames: int
+    size: int
+    window: int
+    motion: str = "auto"
+    motion_frames: str = "sampled"
+    flow_path: str = ""
+
+    def read(
+        self,
+        video: Video,
+        record: VideoRecord,
+        frames: Int[np.ndarray, " t"],
+        crops: list[geometry.Crop],
+        frame_size: tuple[int, int],
+    ) -> dict[str, np.ndarray]:
+        """Reads one clip for each crop, of the same frames.
+
+        Args:
+            video: The video.
+            record: Its source record.
+            frames: Numbers of the frames.
+            crops: In the frame of `frame_size`.
+            frame_size: (height, width) to which the host scales the frames.
+
+        Returns:
+            What `LoadClip.random_map` returns, less the fields about the draw.
+
+        Raises:
+            VideoError: The frames or their motion cannot be read.
+        """
+        source_size = (video.height, video.width)
+        regions = [geometry.window_region(crop, self.window) for crop in crops]
+        from_file = self.motion == "flow"
+        decoded = video.read(
+            frames,
+            size=None if frame_size == source_size else frame_size,
+            region=regions[0] if len(regions) == 1 else None,
+            motion="none" if from_file else self.motion,
+            **({} if self.motion_frames == "sampled" else {"motion_frames": self.motion_frames}),
+        )
+        motion, valid = decoded.motion, decoded.motion_valid
+        if from_file:
+            path = sidecar.sidecar_path(self.flow_path, record.video_id)
+            motion, valid = sidecar.read_sidecar(path, frames)
+        if not np.isfinite(motion).all():
+            raise VideoError(f"{video.name}: its motion is not finite; make its flow again")
+        if len(crops) == 1:
+            planes = [(decoded.luma, decoded.chroma)]
+        else:
+            planes = [cut_planes(decoded.luma, decoded.chroma, region) for region in regions]
+        source_per_frame = np.tile(np.divide(source_size, frame_size), 2)
+        sides = [(crop.top, crop.left, crop.height, crop.width) for crop in crops]
+        origins = [(*region[:2], 0, 0) for region in regions]
+        copies = len(crops)
+        return {
+            "luma": np.stack([luma for luma, _ in planes]),
+            "chroma": np.stack([chroma for _, chroma in planes]),
+            "crop_box": np.subtract(sides, origins).astype(np.float32),
+            "flip": np.array([crop.flip for crop in crops], bool),
+            "yuv_to_rgb": np.repeat(decoded.yuv_to_rgb[None].astype(np.float32), copies, axis=0),
+            "motion": np.stack(
+                [
+                    geometry.crop_motion(
+                        motion,
+                        crop,
+                        source_size=source_size,
+                        frame_size=frame_size,
+                        size=self.size,
+                    )
+                    for crop in crops
+                ]
+            ),
+            "motion_valid": np.repeat(valid[None], copies, axis=0),
+            "label": np.full(copies, record.label, np.int32),
+            "frames": np.repeat(frames[None].astype(np.int32), copies, axis=0),
+            "source_box": (sides * source_per_frame).astype(np.float32),
+        }
+
+    def blank(self, copies: int) -> dict[str, np.ndarray]:
+        """Zeros in the structure of `read`."""
+        frames, half, cells = self.clip_frames, self.window // 2, self.size // geometry.MOTION_CELL
+        whole = np.array([[0, 0, self.window, self.window]], np.float32).repeat(copies, axis=0)
+        return {
+            "luma": np.zeros((copies, frames, self.window, self.window), np.uint8),
+            "chroma": np.zeros((copies, frames, half, half, 2), np.uint8),
+            "crop_box": whole,
+            "flip": np.zeros(copies, bool),
+            "yuv_to_rgb": np.zeros((copies, 3, 4), np.float32),
+            "motion": np.zeros((copies, frames, cells, cells, 2), np.float32),
+            "motion_valid": np.zeros((copies, frames), bool),
+            "label": np.full(copies, UNLABELLED, np.int32),
+            "frames": np.zeros((copies, frames), np.int32),
+            "source_box": whole,
+        }
+
+
+def cut_planes(
+    luma: UInt8[np.ndarray, "t h w"],
+    chroma: UInt8[np.ndarray, "t h2 w2 2"],
+    region: tuple[int, int, int, int],
+) -> tuple[UInt8[np.ndarray, "t height width"], UInt8[np.ndarray, "t half_h half_w 2"]]:
+    """Cuts a region out of whole frames.
+
+    Args:
+        luma: Y planes.
+        chroma: U and V planes.
+        region: (top, left, height, width), luma pixels, even.
+
+    Returns:
+        The region's luma and chroma, zero where it reaches past the frame.
+    """
+    top, left, height, width = region
+    cut_luma = np.zeros((len(luma), height, width), np.uint8)
+    cut_chroma = np.zeros((len(luma), height // 2, width // 2, 2), np.uint8)
+    inside = luma[:, top : top + height, left : left + width]
+    cut_luma[:, : inside.shape[1], : inside.shape[2]] = inside
+    top, left, height, width = (side // 2 for side in region)
+    inside = chroma[:, top : top + height, left : left + width]
+    cut_chroma[:, : inside.shape[1], : inside.shape[2]] = inside
+    return cut_luma, cut_chroma
+
+
+def _result(
+    clips: dict[str, np.ndarray], *, copies: int, position: int, video: int, error: bytes
+) -> dict[str, np.ndarray]:
+    message = np.frombuffer(error[:ERROR_BYTES].ljust(ERROR_BYTES, b"\0"), np.uint8)
+    return clips | {
+        "valid": np.full(copies, not error and video >= 0),
+        "index": (position * copies + np.arange(copies)).astype(np.uint32),
+        "video": np.full(copies, video, np.int64),
+        "error": np.repeat(message[None], copies, axis=0),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
 class LoadClip(grain.transforms.RandomMap):
-    """Reads the clip of one draw: which frames, which crop, the planes and the motion.
+    """Reads training clips: which frames, which crops, the planes and the motion.
 
     A video that cannot be read yields zeros with `valid` false and the reason in `error`, in the
     same structure, so that the order and the shapes of everything else stay as they were.
 
     Attributes:
-        source: The videos.
-        clip_frames: Frames of the clip, T.
-        stride: Distance between sampled frames, frames.
-        size: Side of the output clip, pixels.
-        window: Side of the luma window that travels to the device, pixels.
-        crop: `multi_scale` (random, Table 5) or `centre` (the central square).
-        flip: Whether half of the multi-scale crops are mirrored.
+        source: The videos; one item each.
+        reader: Reads the clips.
+        stride: Distance between sampled frames, frames; `segments` sampling has none.
+        sampling: `dense` (evenly spaced, random start) or `segments` (one frame from each of T
+            equal parts of the video, TSN).
+        crop: `multi_scale` (random, Table 5), `random_resized` (random, Table 6) or `centre`.
+        flip: Whether half of the random crops are mirrored.
         scales: Scales of the multi-scale crop.
-        motion: Where motion comes from: `codec`, `estimate`, `auto` or `none`.
+        area: Smallest and largest area of the random resized crop, as a fraction of the frame.
+        copies: Clips of the same frames with different crops (repeated augmentation).
     """
 
     source: VideoSource
-    clip_frames: int
+    reader: ClipReader
     stride: int
-    size: int
-    window: int
+    sampling: str = "dense"
     crop: str = "multi_scale"
     flip: bool = False
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
-    motion: str = "auto"
+    area: tuple[float, float] = (0.08, 1.0)
+    copies: int = 1
+
+    @property
+    def num_items(self) -> int:
+        """Items of one epoch: the videos."""
+        return len(self.source)
 
     def random_map(
         self, element: tuple[int, int], rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
-        """Reads one clip.
+        """Reads the clips of one video.
 
         Args:
             element: (position in the global order, index of the video in the source).
-            rng: Source of the start frame and the crop, owned by the position.
+            rng: Source of the start frame and the crops, owned by the position.
 
         Returns:
-            luma uint8 `[T, window, window]`, chroma uint8 `[T, window/2, window/2, 2]`,
-            crop_box float32 `[4]` (top, left, height, width in window pixels), flip bool,
-            yuv_to_rgb float32 `[3, 4]`, motion float32 `[T, size/8, size/8, 2]` in output pixels,
-            motion_valid bool `[T]`, valid bool, label int32, index uint32 (the position),
-            video int64 (index in the source), error uint8 `[512]` (UTF-8, zero-padded).
+            With a leading axis of copies: luma uint8 `[T, window, window]`, chroma uint8
+            `[T, window/2, window/2, 2]`, crop_box float32 `[4]` (top, left, height, width in
+            window pixels), flip bool, yuv_to_rgb float32 `[3, 4]`, motion float32
+            `[T, size/8, size/8, 2]` in output pixels, motion_valid bool `[T]`, label int32, frames
+            int32 `[T]` (numbers in the video), source_box float32 `[4]` (the crop in source
+            pixels), valid bool, index uint32 (place in the global order of clips), video int64
+            (index in the source), error uint8 `[512]` (UTF-8, zero-padded).
         """
         position, video = element
         try:
-            clip = self._read(video, rng)
-            error = b""
+            clips, error = self._read(video, rng), b""
         except (VideoError, OSError) as failure:
-            clip = self._blank()
-            error = str(failure).encode()[:ERROR_BYTES]
-        return clip | {
-            "valid": np.bool_(not error),
-            "index": np.uint32(position),
-            "video": np.int64(video),
-            "error": np.frombuffer(error.ljust(ERROR_BYTES, b"\0"), np.uint8),
-        }
+            clips, error = self.reader.blank(self.copies), str(failure).encode()
+        return _result(clips, copies=self.copies, position=position, video=video, error=error)
 
-    def _read(self, video_index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        record = self.source[video_index]
-        with Video(record.video, name=self.source.describe(video_index)) as video:
-            frames = sampling.training_frames(
-                rng, video.num_frames, clip_frames=self.clip_frames, stride=self.stride
-            )
-            source_size = (video.height, video.width)
-            frame_size = geometry.scaled_size(*source_size, self.window)
-            crop = self._draw_crop(rng, *frame_size)
-            region = geometry.window_region(crop, self.window)
-            decoded = video.read(
-                frames,
-                size=None if frame_size == source_size else frame_size,
-                region=region,
-                motion=self.motion,
-            )
-        motion = geometry.crop_motion(
-            decoded.motion, crop, source_size=source_size, frame_size=frame_size, size=self.size
+    def _read(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        record = self.source[index]
+        with Video(record.video, name=self.source.describe(index)) as video:
+            frames = self._draw_frames(rng, video.num_frames)
+            frame_size = geometry.scaled_size(video.height, video.width, self.reader.window)
+            crops = [self._draw_crop(rng, *frame_size) for _ in range(self.copies)]
+            crops, frame_size = geometry.fit_window(crops, frame_size, self.reader.window)
+            return self.reader.read(video, record, frames, crops, frame_size)
+
+    def _draw_frames(self, rng: np.random.Generator, num_frames: int) -> Int[np.ndarray, " t"]:
+        clip_frames = self.reader.clip_frames
+        if self.sampling == "segments":
+            return sampling.training_segments(rng, num_frames, clip_frames=clip_frames)
+        return sampling.training_frames(
+            rng, num_frames, clip_frames=clip_frames, stride=self.stride
         )
-        box = (crop.top - region[0], crop.left - region[1], crop.height, crop.width)
-        return {
-            "luma": decoded.luma,
-            "chroma": decoded.chroma,
-            "crop_box": np.array(box, np.float32),
-            "flip": np.bool_(crop.flip),
-            "yuv_to_rgb": decoded.yuv_to_rgb,
-            "motion": motion,
-            "motion_valid": decoded.motion_valid,
-            "label": np.int32(record.label),
-        }
 
     def _draw_crop(self, rng: np.random.Generator, height: int, width: int) -> geometry.Crop:
         if self.crop == "centre":
             return geometry.centre_crop(height, width)
+        if self.crop == "random_resized":
+            return geometry.random_resized_crop(rng, height, width, scale=self.area, flip=self.flip)
         return geometry.multi_scale_crop(
-            rng, height, width, size=self.size, scales=self.scales, flip=self.flip
+            rng, height, width, size=self.reader.size, scales=self.scales, flip=self.flip
         )
 
-    def _blank(self) -> dict[str, np.ndarray]:
-        frames, half, cells = self.clip_frames, self.window // 2, self.size // geometry.MOTION_CELL
-        return {
-            "luma": np.zeros((frames, self.window, self.window), np.uint8),
-            "chroma": np.zeros((frames, half, half, 2), np.uint8),
-            "crop_box": np.array([0, 0, self.window, self.window], np.float32),
-            "flip": np.bool_(False),
-            "yuv_to_rgb": np.zeros((3, 4), np.float32),
-            "motion": np.zeros((frames, cells, cells, 2), np.float32),
-            "motion_valid": np.zeros(frames, bool),
-            "label": np.int32(UNLABELLED),
+
+@dataclasses.dataclass(frozen=True)
+class LoadViews(grain.transforms.RandomMap):
+    """Reads the views of videos for testing, always the same ones.
+
+    Positions past the last item, which fill the last batch, yield zeros with `valid` false and
+    `video` -1.
+
+    Attributes:
+        source: The videos.
+        reader: Reads the clips.
+        stride: As `LoadClip.stride`.
+        sampling: As `LoadClip.sampling`.
+        temporal_views: Clips per video along time; each is one item.
+        copies: Clips per item, along the frame's long side: the spatial views.
+    """
+
+    source: VideoSource
+    reader: ClipReader
+    stride: int
+    sampling: str = "dense"
+    temporal_views: int = 1
+    copies: int = 1
+
+    @property
+    def num_items(self) -> int:
+        """Items of one pass: the temporal views of all videos."""
+        return len(self.source) * self.temporal_views
+
+    def random_map(
+        self, element: tuple[int, int], rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Reads the spatial views of one temporal view; see `LoadClip.random_map`.
+
+        Args:
+            element: (position in the global order, item); items count the views of a video before
+                those of the next.
+            rng: Not used.
+
+        Returns:
+            As `LoadClip.random_map`.
+        """
+        del rng
+        position, item = element
+        if position >= self.num_items:
+            blank = self.reader.blank(self.copies)
+            return _result(blank, copies=self.copies, position=position, video=-1, error=b"")
+        index, view = divmod(item, self.temporal_views)
+        try:
+            clips, error = self._read(index, view), b""
+        except (VideoError, OSError) as failure:
+            clips, error = self.reader.blank(self.copies), str(failure).encode()
+        return _result(clips, copies=self.copies, position=position, video=index, error=error)
+
+    def _read(self, index: int, view: int) -> dict[str, np.ndarray]:
+        record = self.source[index]
+        which: dict[str, Any] = {
+            "clip_frames": self.reader.clip_frames,
+            "view": view,
+            "num_views": self.temporal_views,
         }
+        with Video(record.video, name=self.source.describe(index)) as video:
+            if self.sampling == "segments":
+                frames = sampling.view_segments(video.num_frames, **which)
+            else:
+                frames = sampling.view_frames(video.num_frames, stride=self.stride, **which)
+            frame_size = geometry.scaled_size(video.height, video.width, self.reader.window)
+            crops = geometry.spatial_views(*frame_size, self.copies)
+            crops, frame_size = geometry.fit_window(crops, frame_size, self.reader.window)
+            return self.reader.read(video, record, frames, crops, frame_size)
 
 
-def make_clip_loader(config: ConfigDict, source: VideoSource) -> LoadClip:
-    """The reader of clips that a config describes.
+ClipLoader = LoadClip | LoadViews
+
+
+def make_reader(config: ConfigDict) -> ClipReader:
+    """The reader that a config describes.
 
     Args:
-        config: The run's `config.data`.
-        source: The videos.
+        config: The run's config.data.
 
     Returns:
         The reader.
     """
-    names = ("clip_frames", "stride", "size", "window", "crop", "flip", "motion")
-    settings = {name: config[name] for name in names}
-    return LoadClip(source=source, scales=tuple(config.scales), **settings)
+    # RAFT on the accelerator works on the clip's pixels; the host has no part in it.
+    motion = "none" if config.motion == "raft" else config.motion
+    names = ("clip_frames", "size", "window", "motion_frames", "flow_path")
+    return ClipReader(motion=motion, **{name: config[name] for name in names})
+
+
+def make_clip_loader(config: ConfigDict, source: VideoSource) -> LoadClip:
+    """The loader of training clips that a config describes.
+
+    Args:
+        config: The run's config.data.
+        source: The videos.
+
+    Returns:
+        The loader.
+    """
+    names = ("stride", "sampling", "crop", "flip")
+    return LoadClip(
+        source=source,
+        reader=make_reader(config),
+        scales=tuple(config.scales),
+        area=tuple(config.area),
+        copies=config.repeated_augmentation,
+        **{name: config[name] for name in names},
+    )

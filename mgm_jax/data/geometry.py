@@ -121,6 +121,104 @@ def centre_crop(height: int, width: int, *, side: int | None = None) -> Crop:
     return Crop(top - top % 2, left - left % 2, side, side)
 
 
+def random_resized_crop(
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    flip: bool = False,
+) -> Crop:
+    """Draws a crop as torchvision's RandomResizedCrop does (finetuning).
+
+    Args:
+        rng: Source of the draw.
+        height: Frame height, pixels.
+        width: Frame width, pixels.
+        scale: Smallest and largest area, as a fraction of the frame's.
+        ratio: Smallest and largest width over height, drawn evenly in the logarithm.
+        flip: Whether to mirror half of the crops.
+
+    Returns:
+        The crop, inside the frame. After ten draws that do not fit, the largest central crop whose
+        shape is allowed.
+    """
+    mirrored = flip and bool(rng.random() < 0.5)
+    for _ in range(10):
+        area = height * width * rng.uniform(*scale)
+        shape = np.exp(rng.uniform(*np.log(ratio)))
+        crop_height, crop_width = round(np.sqrt(area / shape)), round(np.sqrt(area * shape))
+        if 0 < crop_height <= height and 0 < crop_width <= width:
+            top = int(rng.integers(height - crop_height + 1))
+            left = int(rng.integers(width - crop_width + 1))
+            return Crop(top, left, crop_height, crop_width, mirrored)
+    crop_height = min(height, round(width / ratio[0]))
+    crop_width = min(width, round(height * ratio[1]))
+    top, left = (height - crop_height) // 2, (width - crop_width) // 2
+    return Crop(top, left, crop_height, crop_width, mirrored)
+
+
+def spatial_views(height: int, width: int, num_views: int) -> list[Crop]:
+    """Squares of the short side's length, spread along the long side for testing.
+
+    VideoMAE's rule: three views take both ends and the middle. A single view is the centre.
+
+    Args:
+        height: Frame height, pixels.
+        width: Frame width, pixels.
+        num_views: How many squares.
+
+    Returns:
+        The crops, from the top or the left.
+    """
+    side = min(height, width)
+    if num_views == 1:
+        return [centre_crop(height, width)]
+    free = max(height, width) - side
+    offsets = [int(view * free / (num_views - 1)) for view in range(num_views)]
+    if height > width:
+        return [Crop(offset, 0, side, side) for offset in offsets]
+    return [Crop(0, offset, side, side) for offset in offsets]
+
+
+def fit_window(
+    crops: Sequence[Crop], frame_size: tuple[int, int], window: int
+) -> tuple[list[Crop], tuple[int, int]]:
+    """Scales a frame, and the crops drawn in it, down until every crop fits the window.
+
+    Args:
+        crops: Crops of one scaled frame.
+        frame_size: Its (height, width), pixels.
+        window: Side of the window that travels to the device, pixels.
+
+    Returns:
+        The crops in the frame of the new size, and that size; both unchanged where they fit.
+    """
+    # Two pixels of room: a window starts at an even pixel, the crop anywhere.
+    reach = max(
+        side + start % 2
+        for crop in crops
+        for side, start in ((crop.height, crop.top), (crop.width, crop.left))
+    )
+    if reach <= window:
+        return list(crops), frame_size
+    factor = (window - 2) / reach
+    height, width = (max(1, round(side * factor)) for side in frame_size)
+    rows, columns = height / frame_size[0], width / frame_size[1]
+    scaled = [
+        dataclasses.replace(
+            crop,
+            top=crop.top * rows,
+            left=crop.left * columns,
+            height=crop.height * rows,
+            width=crop.width * columns,
+        )
+        for crop in crops
+    ]
+    return scaled, (height, width)
+
+
 def window_region(crop: Crop, window: int) -> tuple[int, int, int, int]:
     """The fixed-size region of the frame that travels to the device and holds the crop.
 

@@ -1,10 +1,11 @@
 """Batches of clips for one host, read by worker processes with Grain.
 
-The global order is one sequence: the shuffled videos of epoch 0, of epoch 1, and so on. The clip
-at each position depends on the seed and the position alone. Batch `b` is the positions
-`[b · batch, (b + 1) · batch)`, of which each host reads every `process_count`-th. So the batches
-are the same whatever the number of workers or hosts, and a run resumes at any batch by its
-number. The last, incomplete batch of the whole run is left out; epochs are not cut.
+The global order is one sequence: the shuffled items (videos, or their views) of epoch 0, of epoch
+1, and so on. What is read at each position depends on the seed and the position alone. Batch `b`
+is the positions `[b · batch, (b + 1) · batch)`, of which each host reads every `process_count`-th.
+So the batches are the same whatever the number of workers or hosts, and a run resumes at any batch
+by its number. The last, incomplete batch of the whole run is left out; epochs are not cut. Where a
+loader cuts several clips, the copies, out of an item, they follow each other in the batch.
 """
 
 import ctypes
@@ -20,8 +21,11 @@ import grain
 import numpy as np
 from absl import logging
 
-from mgm_jax.data.clips import LoadClip
+from mgm_jax.data.clips import ClipLoader
 from mgm_jax.errors import ConfigError, TooManySkippedError
+
+HOST_FIELDS = ("video", "error", "frames", "source_box")
+"""What a loader tells about a clip that the device has no use for."""
 
 _CLOSE_SECONDS = 10
 _SKIP_GRACE = 100  # Clips before the share of skipped ones can stop a run.
@@ -45,11 +49,17 @@ class ClipBatches:
 
     Unreadable videos are counted, named once in the log, and stop the run when their share grows
     too large. Close the iterator when done: it owns processes.
+
+    Attributes:
+        next_batch: Number of the batch to come.
+        seen: Items read.
+        skipped: Items among them that were unreadable.
+        videos: Index in the source of each clip of the last batch; -1 where it only fills up.
     """
 
     def __init__(
         self,
-        load: LoadClip,
+        load: ClipLoader,
         *,
         global_batch: int,
         num_batches: int,
@@ -64,8 +74,8 @@ class ClipBatches:
         """Starts the readers.
 
         Args:
-            load: Reads one clip.
-            global_batch: Clips per batch over all hosts.
+            load: Reads the clips of one item.
+            global_batch: Items per batch over all hosts; copies do not count.
             num_batches: Number of the batch before which to end, also when going on from a state.
             seed: Seed of the order, the start frames and the crops.
             state: Where to go on, as `state()` gave it; None starts at the first batch.
@@ -83,7 +93,7 @@ class ClipBatches:
             raise ConfigError(
                 f"config.batch_size={global_batch} is not divisible by {process_count} processes"
             )
-        num_videos = len(load.source)
+        num_videos, num_items = len(load.source), load.num_items
         state = state or {"next_batch": 0, "skipped": 0, "seen": 0, "num_videos": num_videos}
         if state["num_videos"] != num_videos:
             raise ConfigError(
@@ -97,12 +107,14 @@ class ClipBatches:
         self._source = load.source
         self._max_skipped_share = max_skipped_share
         self._named: set[int] = set()
+        self._copies = load.copies
+        self.videos = np.zeros(0, np.int64)
 
         positions = num_batches * global_batch
-        order = grain.MapDataset.range(num_videos).seed(seed)
+        order = grain.MapDataset.range(num_items).seed(seed)
         if shuffle:
             order = order.shuffle()
-        order = order.repeat(max(1, math.ceil(positions / num_videos)))
+        order = order.repeat(max(1, math.ceil(positions / num_items)))
         clips = order.map_with_index(_with_position).random_map(load)
         mine = clips[self.next_batch * global_batch + process_index : positions : process_count]
         batches = mine.batch(global_batch // process_count, drop_remainder=True)
@@ -123,7 +135,7 @@ class ClipBatches:
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
-        """The next batch, with a leading axis of this host's clips (see `LoadClip`).
+        """The next batch, with one leading axis of this host's clips (see `LoadClip`).
 
         Raises:
             StopIteration: The run's batches are used up.
@@ -131,8 +143,14 @@ class ClipBatches:
         """
         batch = dict(next(self._iterator))
         self.next_batch += 1
-        self._account(batch.pop("video"), batch.pop("error"))
-        return batch
+        # The copies of an item are read, and fail, together.
+        self._account(batch["video"][:, 0], batch["error"][:, 0])
+        self.videos = batch["video"].reshape(-1)
+        return {
+            name: array.reshape(-1, *array.shape[2:])
+            for name, array in batch.items()
+            if name not in HOST_FIELDS
+        }
 
     def state(self) -> dict[str, int]:
         """What a checkpoint keeps to resume with the batch after the last returned one."""
@@ -161,7 +179,7 @@ class ClipBatches:
         gc.collect()
 
     def _account(self, videos: np.ndarray, errors: np.ndarray) -> None:
-        self.seen += len(videos)
+        self.seen += int(np.count_nonzero(videos >= 0))
         for video, error in zip(videos.tolist(), errors, strict=True):
             reason = error.tobytes().rstrip(b"\0").decode(errors="replace")
             if not reason:

@@ -1,9 +1,10 @@
-"""Where videos come from: prepared records, or a folder of video files as it is.
+"""Where videos come from: prepared records, a folder of video files as it is, or a list of them.
 
 A source is a sequence of `VideoRecord`s with names for messages. It is small, picklable and
 imports no jax: it travels to the worker processes.
 """
 
+import csv
 import dataclasses
 import difflib
 import os
@@ -112,6 +113,98 @@ def _walk(root: pathlib.Path) -> list[pathlib.Path]:
     return found
 
 
+class CsvSource:
+    """The video files that a csv file lists.
+
+    Its first line names the columns: `path`, and as wanted `label` (a class's name), `label_id`
+    (its number, for an order of classes that is not the alphabet's) and `split`. Classes are those
+    of the whole file, so that they are the same for every split. Without a `label` the videos have
+    no class.
+    """
+
+    def __init__(self, file: str, split: str, root: str = ""):
+        """Reads the list.
+
+        Args:
+            file: The csv file.
+            split: Rows to take; all of a file without such a column.
+            root: Folder that the paths start from; the file's own by default.
+
+        Raises:
+            ConfigError: No such file, column, split or row, or a class with two numbers.
+        """
+        path = pathlib.Path(file)
+        if not path.is_file():
+            raise ConfigError(f"config.data.path: no csv file at {path.absolute()}")
+        with path.open(newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        columns = set(rows[0]) if rows else set()
+        if "path" not in columns:
+            raise ConfigError(
+                f"config.data.path: {path} has no column 'path'; its first line is to name the "
+                "columns: path,label,split (label and split where there are any)"
+            )
+        if any(None in row or None in row.values() for row in rows):
+            line = next(n for n, row in enumerate(rows, 2) if None in row or None in row.values())
+            raise ConfigError(
+                f"config.data.path: line {line} of {path} has another number of columns than the "
+                "first; quote values that hold commas"
+            )
+        self.class_names = _class_names(rows, path) if "label" in columns else ()
+        chosen = rows
+        if "split" in columns:
+            chosen = [row for row in rows if row["split"] == split]
+            if not chosen:
+                raise ConfigError(
+                    f"config.data.split: {path} has no split {split!r}; it has "
+                    + ", ".join(sorted({row["split"] for row in rows}))
+                )
+        self._root = root or str(path.parent)
+        self._files = [row["path"] for row in chosen]
+        label_of = {name: label for label, name in enumerate(self.class_names)}
+        self._labels = [label_of.get(row.get("label", ""), UNLABELLED) for row in chosen]
+        missing = [file for file in self._files if not os.path.exists(self._path(file))]
+        if missing:
+            raise ConfigError(
+                f"{len(missing)} of the {len(chosen)} videos that {path} lists are not there, the "
+                f"first at {os.path.abspath(self._path(missing[0]))}; set config.data.root to the "
+                "folder that the paths start from, or take the rows out"
+            )
+
+    def _path(self, file: str) -> str:
+        return os.path.join(self._root, file)
+
+    def __len__(self) -> int:
+        """Number of rows of the split."""
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> VideoRecord:
+        """The video of a row."""
+        file = self._files[index]
+        return VideoRecord(self._path(file), file, self._labels[index])
+
+    def describe(self, index: int) -> str:
+        """Path of the video file."""
+        return self._path(self._files[index])
+
+
+def _class_names(rows: list[dict[str, str]], path: pathlib.Path) -> tuple[str, ...]:
+    """Names of the classes, by their number where there is one, else by the alphabet."""
+    if "label_id" not in rows[0]:
+        return tuple(sorted({row["label"] for row in rows}))
+    try:
+        pairs = sorted({(int(row["label_id"]), row["label"]) for row in rows})
+    except ValueError as error:
+        raise ConfigError(f"config.data.path: a label_id of {path} is no number: {error}") from None
+    if [number for number, _ in pairs] != list(range(len(pairs))):
+        raise ConfigError(
+            f"config.data.path: the classes of {path} are not numbered 0 to {len(pairs) - 1}, "
+            f"each once: {', '.join(f'{number} {name}' for number, name in pairs[:5])}, …; mend "
+            "label_id, or leave the column out to number them by the alphabet"
+        )
+    return tuple(name for _, name in pairs)
+
+
 class RecordSource:
     """A split of a prepared tensorflow-datasets dataset in ArrayRecord files."""
 
@@ -159,19 +252,22 @@ class RecordSource:
         return f"{self._name} record {index}"
 
 
-SOURCES: dict[str, Callable[[str, str], VideoSource]] = {
-    "records": RecordSource,
-    "folder": lambda path, split: FolderSource(path),
+SOURCES: dict[str, Callable[[str, str, str], VideoSource]] = {
+    "records": lambda path, split, root: RecordSource(path, split),
+    "folder": lambda path, split, root: FolderSource(path),
+    "csv": CsvSource,
 }
 
 
-def make_source(kind: str, path: str, split: str) -> VideoSource:
+def make_source(kind: str, path: str, split: str, root: str = "") -> VideoSource:
     """Opens the videos that `config.data` names.
 
     Args:
-        kind: `records` (prepared by data_prep) or `folder` (video files as they are).
-        path: Folder of the dataset.
-        split: Split of a prepared dataset; a folder has none.
+        kind: `records` (prepared by data_prep), `folder` (video files as they are) or `csv` (a
+            list of video files).
+        path: Folder of the dataset, or the csv file.
+        split: Split of a prepared dataset or of a list; a folder has none.
+        root: For `csv`: folder that its paths start from; the file's own by default.
 
     Returns:
         The source.
@@ -185,4 +281,4 @@ def make_source(kind: str, path: str, split: str) -> VideoSource:
         raise ConfigError(f"config.data.source: {kind!r} is not one of {', '.join(SOURCES)}{hint}")
     if not path:
         raise ConfigError("config.data.path is empty: give the data with --config.data.path=DIR")
-    return SOURCES[kind](path, split)
+    return SOURCES[kind](path, split, root)

@@ -109,3 +109,45 @@ def test_pixels_and_motion_share_one_geometry(height, width, seed):
         pixel_step = np.diff(np.asarray(matrix @ ramp))[8:-8].mean()
         expected = frame_side / source_side / pixel_step
         np.testing.assert_allclose(ones[0, 0, 0, axis], expected, rtol=0.02)
+
+
+@given(
+    height=st.integers(16, 400),
+    width=st.integers(16, 400),
+    window=st.integers(8, 64).map(lambda half: 2 * half),
+    copies=st.integers(1, 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_random_resized_crops_lie_in_the_frame_and_fit_the_window(
+    height, width, window, copies, seed
+):
+    rng = np.random.default_rng(seed)
+    crops = [geometry.random_resized_crop(rng, height, width, flip=True) for _ in range(copies)]
+    for crop in crops:
+        assert crop.top >= 0
+        assert crop.left >= 0
+        assert crop.top + crop.height <= height
+        assert crop.left + crop.width <= width
+    fitted, size = geometry.fit_window(crops, (height, width), window)
+    for crop, original in zip(fitted, crops, strict=True):
+        geometry.window_region(crop, window)
+        np.testing.assert_allclose(crop.top / size[0], original.top / height, rtol=1e-6)
+        np.testing.assert_allclose(crop.width / size[1], original.width / width, rtol=1e-6)
+
+
+def test_random_resized_crops_have_the_areas_and_shapes_asked_for():
+    rng = np.random.default_rng(0)
+    crops = [geometry.random_resized_crop(rng, 240, 320, flip=True) for _ in range(500)]
+    areas = np.array([crop.height * crop.width for crop in crops]) / (240 * 320)
+    shapes = np.array([crop.width / crop.height for crop in crops])
+    assert 0.07 < areas.min() < 0.12
+    assert 0.9 < areas.max() <= 1
+    assert 0.74 < shapes.min() < 0.78
+    assert 1.28 < shapes.max() < 1.35
+    assert 0.4 < np.mean([crop.flip for crop in crops]) < 0.6
+
+
+def test_three_spatial_views_take_both_ends_and_the_middle():
+    assert [crop.left for crop in geometry.spatial_views(256, 341, 3)] == [0, 42, 85]
+    assert [crop.top for crop in geometry.spatial_views(320, 240, 3)] == [0, 40, 80]
+    assert geometry.spatial_views(240, 320, 1) == [geometry.centre_crop(240, 320)]

@@ -12,15 +12,16 @@ import pytest
 import rendered
 
 from mgm_jax.data import pipeline
-from mgm_jax.data.clips import LoadClip
+from mgm_jax.data.clips import ClipReader, LoadClip, LoadViews
 from mgm_jax.data.pipeline import ClipBatches
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import ConfigError, TooManySkippedError
 
 
 def make_loader(folder, **changes):
-    settings = {"clip_frames": 8, "stride": 2, "size": 32, "window": 64, "flip": True}
-    return LoadClip(FolderSource(str(folder)), **(settings | changes))
+    reader = ClipReader(clip_frames=8, size=32, window=64)
+    settings = {"stride": 2, "flip": True} | changes
+    return LoadClip(FolderSource(str(folder)), reader, **settings)
 
 
 def read(loader, *, batches=6, **settings):
@@ -57,6 +58,29 @@ def test_shapes_and_types(video_folder):
     assert batch["valid"].all()
     assert batch["motion_valid"][:, 1:].all()
     assert np.abs(batch["motion"]).max() > 1
+
+
+def test_copies_follow_each_other_and_share_their_frames(video_folder):
+    batch = read(make_loader(video_folder, copies=3, crop="random_resized"), batches=1)[0]
+    assert batch["luma"].shape == (12, 8, 64, 64)
+    assert batch["index"].tolist() == list(range(12))
+    np.testing.assert_array_equal(batch["label"][::3], batch["label"][2::3])
+    assert not np.array_equal(batch["crop_box"][0], batch["crop_box"][1])
+
+
+def test_views_fill_up_the_last_batch(video_folder):
+    reader = ClipReader(clip_frames=8, size=32, window=64)
+    views = LoadViews(FolderSource(str(video_folder)), reader, stride=2, temporal_views=2, copies=3)
+    batches = ClipBatches(views, global_batch=7, num_batches=4, seed=0, shuffle=False)
+    videos, valid = [], []
+    for batch in batches:
+        videos += batches.videos.tolist()
+        valid += batch["valid"].tolist()
+    batches.close()
+    assert videos == [video for video in range(12) for _ in range(6)] + [-1] * 12
+    assert valid == [True] * 72 + [False] * 12
+    assert batches.state()["seen"] == 24
+    assert batches.skipped == 0
 
 
 def test_same_batches_whatever_the_number_of_workers(video_folder):

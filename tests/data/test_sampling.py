@@ -3,7 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgm_jax.data.sampling import training_frames
+from mgm_jax.data.sampling import (
+    training_frames,
+    training_segments,
+    view_frames,
+    view_segments,
+)
 
 
 @given(
@@ -42,3 +47,45 @@ def test_a_video_shorter_than_the_clip_is_looped():
 def test_no_frames_is_an_error():
     with pytest.raises(ValueError, match="at least one frame"):
         training_frames(np.random.default_rng(0), 0, clip_frames=8, stride=4)
+
+
+@given(
+    num_frames=st.integers(1, 400), clip_frames=st.integers(1, 32), seed=st.integers(0, 2**32 - 1)
+)
+def test_each_segment_gives_a_frame(num_frames, clip_frames, seed):
+    frames = training_segments(np.random.default_rng(seed), num_frames, clip_frames=clip_frames)
+    assert frames.shape == (clip_frames,)
+    assert frames.min() >= 0
+    assert frames.max() < num_frames
+    if num_frames >= clip_frames:
+        edges = np.arange(clip_frames + 1) * num_frames / clip_frames
+        assert (frames >= np.floor(edges[:-1])).all()
+        assert (frames <= edges[1:]).all()
+
+
+def test_two_segment_views_are_the_starts_and_the_middles():
+    """VideoMAE's SSv2 test: int(tick * x) and int(tick / 2 + tick * x), tick = frames / T."""
+    views = [view_segments(50, clip_frames=8, view=view, num_views=2) for view in range(2)]
+    assert views[0].tolist() == [0, 6, 12, 18, 25, 31, 37, 43]
+    assert views[1].tolist() == [3, 9, 15, 21, 28, 34, 40, 46]
+
+
+def test_five_views_spread_from_the_first_to_the_last_start():
+    """VideoMAE's Kinetics test: every fourth frame, starts int(view * (candidates - T) / 4)."""
+    views = [
+        view_frames(300, clip_frames=16, stride=4, view=view, num_views=5) for view in range(5)
+    ]
+    assert [view[0] for view in views] == [0, 4 * 14, 4 * 29, 4 * 44, 4 * 59]
+    assert all((np.diff(view) == 4).all() for view in views)
+    assert views[-1][-1] == 296
+
+
+def test_a_single_view_is_the_middle():
+    frames = view_frames(100, clip_frames=4, stride=5, view=0, num_views=1)
+    assert frames.tolist() == [40, 45, 50, 55]
+    assert view_segments(40, clip_frames=4, view=0, num_views=1).tolist() == [5, 15, 25, 35]
+
+
+def test_views_of_short_videos_repeat_the_last_candidate_or_loop():
+    assert view_frames(10, clip_frames=4, stride=4, view=1, num_views=2).tolist() == [0, 4, 8, 8]
+    assert view_frames(3, clip_frames=4, stride=4, view=0, num_views=1).tolist() == [0, 1, 2, 0]

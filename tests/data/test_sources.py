@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from data_prep import demo, demo_scenes
-from mgm_jax.data.sources import UNLABELLED, FolderSource, RecordSource, make_source
+from mgm_jax.data.sources import UNLABELLED, CsvSource, FolderSource, RecordSource, make_source
 from mgm_jax.errors import ConfigError, VideoError
 
 
@@ -90,3 +90,46 @@ def test_a_damaged_record_is_a_video_error_and_its_neighbours_are_read(prepared,
         damaged[1]
     assert damaged[0] == source[0]
     assert damaged[2] == source[2]
+
+
+def write_csv(folder, text):
+    file = folder / "list.csv"
+    file.write_text(text)
+    return str(file)
+
+
+def test_a_list_gives_its_split_and_the_classes_of_all(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4", "c.mp4")
+    file = write_csv(
+        tmp_path, "path,label,split\na.mp4,wave,train\nb.mp4,jump,test\nc.mp4,wave,test\n"
+    )
+    source = make_source("csv", file, "test")
+    assert source.class_names == ("jump", "wave")
+    assert [source[i].label for i in range(len(source))] == [0, 1]
+    assert source[1].video == str(tmp_path / "c.mp4") == source.describe(1)
+
+
+def test_a_list_may_number_its_classes_and_start_elsewhere(tmp_path):
+    touch(tmp_path, "videos/a.mp4", "videos/b.mp4")
+    file = write_csv(tmp_path, "path,label,label_id\na.mp4,wave,0\nb.mp4,jump,1\n")
+    source = CsvSource(file, "train", root=str(tmp_path / "videos"))
+    assert source.class_names == ("wave", "jump")
+    assert source[1].label == 1
+    assert source[1].video_id == "b.mp4"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,label\na.mp4,wave\n", "has no column 'path'"),
+        ("path,label,split\na.mp4,wave,train\n", "no split 'test'; it has train"),
+        ("path,label,split\ngone.mp4,wave,test\n", "1 of the 1 videos .* are not there.*gone.mp4"),
+        ("path,label\na.mp4,wave,test\n", "line 2 .* another number of columns"),
+        ("path,label,label_id\na.mp4,wave,one\n", "is no number"),
+        ("path,label,label_id\na.mp4,wave,1\n", "not numbered 0 to 0"),
+    ],
+)
+def test_bad_lists_are_named(tmp_path, text, message):
+    touch(tmp_path, "a.mp4")
+    with pytest.raises(ConfigError, match=message):
+        CsvSource(write_csv(tmp_path, text), "test")
