@@ -17,8 +17,8 @@ from ml_collections import ConfigDict
 from configs import common
 
 
-def get_config() -> ConfigDict:
-    """Returns the recipe."""
+def get_config(argument: str | None = None) -> ConfigDict:
+    """Returns the recipe, changed as `common.ARGUMENTS` allows."""
     config = common.pretrain()
     config.batch_size = 8
     config.num_steps = 600
@@ -47,4 +47,4 @@ def get_config() -> ConfigDict:
     config.log_every = 25
     config.checkpoint_every = 150
     config.pictures_every = 300
-    return config
+    return common.with_argument(config, argument)

@@ -6,13 +6,14 @@ from typing import Any
 import orbax.checkpoint as ocp
 from absl import logging
 from ml_collections import ConfigDict
+from orbax.checkpoint import checkpoint_managers
 
 from mgm_jax import config as config_lib
 from mgm_jax.errors import CheckpointError
 
 
 class Checkpoints:
-    """The checkpoints of one run, written in the background, the newest few kept.
+    """The checkpoints of one run, written in the background; the newest few and the best are kept.
 
     Close it before leaving: an unfinished save is lost otherwise.
     """
@@ -27,15 +28,36 @@ class Checkpoints:
         self._folder = folder.absolute()
         # Orbax makes the folder itself only in processes that save.
         self._folder.mkdir(parents=True, exist_ok=True)
+        best = checkpoint_managers.BestN(
+            get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
+        )
+        policy = checkpoint_managers.AnyPreservationPolicy(
+            [checkpoint_managers.LatestN(keep), best]
+        )
         self._manager = ocp.CheckpointManager(
-            self._folder, options=ocp.CheckpointManagerOptions(max_to_keep=keep)
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policy, best_fn=_score, best_mode="max"
+            ),
         )
 
     def latest_step(self) -> int | None:
         """Step of the newest complete checkpoint."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: Any, data: dict[str, int], config: ConfigDict) -> None:
+    def best_step(self) -> int | None:
+        """Step of the complete checkpoint with the highest score; None where none has one."""
+        scored = [step for step in self._manager.all_steps() if self._manager.metrics(step)]
+        return self._manager.best_step() if scored else None
+
+    def save(
+        self,
+        step: int,
+        state: Any,
+        data: dict[str, int],
+        config: ConfigDict,
+        score: float | None = None,
+    ) -> None:
         """Starts saving; waits for the save before, so its failure shows here.
 
         Args:
@@ -43,6 +65,8 @@ class Checkpoints:
             state: Train state, of arrays on the devices.
             data: Position of the data iterator.
             config: The run's config.
+            score: What the model was found to be worth at this step, more is better; None where it
+                was not evaluated.
 
         Raises:
             CheckpointError: This save or the one before failed.
@@ -55,7 +79,9 @@ class Checkpoints:
             config=ocp.args.JsonSave(config_lib.to_json(config)),
         )
         try:
-            self._manager.save(step, args=items)
+            self._manager.save(
+                step, args=items, metrics=None if score is None else {"score": float(score)}
+            )
         except Exception as error:
             raise self._failure(error) from error
 
@@ -64,11 +90,12 @@ class Checkpoints:
         items = ocp.args.Composite(config=ocp.args.JsonRestore())
         return self._manager.restore(self.latest_step(), args=items)["config"]
 
-    def restore(self, abstract_state: Any) -> tuple[Any, dict[str, int]]:
-        """Reads the newest checkpoint onto this run's devices.
+    def restore(self, abstract_state: Any, step: int | None = None) -> tuple[Any, dict[str, int]]:
+        """Reads a checkpoint onto this run's devices.
 
         Args:
             abstract_state: Tree of `jax.ShapeDtypeStruct` with shardings.
+            step: Step of the checkpoint; the newest by default.
 
         Returns:
             The train state, and the position of the data iterator.
@@ -76,7 +103,7 @@ class Checkpoints:
         Raises:
             CheckpointError: The checkpoint's arrays are not those of the state.
         """
-        step = self.latest_step()
+        step = self.latest_step() if step is None else step
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract_state), data=ocp.args.JsonRestore()
         )
@@ -108,6 +135,10 @@ class Checkpoints:
             "there, or copy the folder to a disk with room and give it as --workdir, and start "
             "again"
         )
+
+
+def _score(metrics: dict[str, float]) -> float:
+    return metrics["score"]
 
 
 def refuse_other_config(checkpoints: Checkpoints, config: ConfigDict) -> None:

@@ -13,13 +13,18 @@ from ml_collections import ConfigDict
 from mgm_jax.errors import ConfigError
 
 CHOICES = {
-    "data.crop": ("multi_scale", "centre"),
-    "data.motion": ("auto", "codec", "estimate", "none"),
+    "task": ("pretrain", "finetune", "linear_probe"),
+    "mode": ("train", "eval"),
+    "data.sampling": ("dense", "segments"),
+    "data.crop": ("multi_scale", "random_resized", "centre"),
+    "data.motion": ("auto", "codec", "estimate", "flow", "raft", "none"),
+    "data.motion_frames": ("sampled", "accumulated"),
     "model.dtype": ("float32", "bfloat16"),
     "model.attention": ("xla", "cudnn"),
     "masking.camera_compensation": ("none", "median", "affine"),
     "target": ("normalised_pixels", "pixels"),
     "optimizer.name": ("adamw",),
+    "eval.checkpoint": ("last", "best"),
 }
 
 # Values that cannot change what a run computes, so a resumed run may change them freely.
@@ -34,7 +39,26 @@ HARMLESS = (
     "allow_config_change",
     "data.num_workers",
     "data.max_skipped_share",
+    "mode",
+    "eval.*",
     "mesh.*",
+)
+
+
+POSITIVE = (
+    "batch_size",
+    "epochs",
+    "log_every",
+    "checkpoint_every",
+    "checkpoints_kept",
+    "data.clip_frames",
+    "data.stride",
+    "data.size",
+    "data.window",
+    "data.repeated_augmentation",
+    "eval.temporal_views",
+    "eval.spatial_views",
+    "eval.batch_size",
 )
 
 
@@ -96,18 +120,27 @@ def check_values(config: ConfigDict) -> None:
     """
     flat = dict(flatten(config))
     for name, choices in CHOICES.items():
-        if flat[name] not in choices:
+        # Not every task has every value.
+        if name in flat and flat[name] not in choices:
             near = difflib.get_close_matches(str(flat[name]), choices, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(
                 f"config.{name}={flat[name]!r} is not one of {', '.join(choices)}{hint}"
             )
-    for name in ("batch_size", "epochs", "log_every", "checkpoint_every", "checkpoints_kept"):
-        if flat[name] <= 0:
+    for name in POSITIVE:
+        if name in flat and flat[name] <= 0:
             raise ConfigError(f"config.{name}={flat[name]} must be positive")
-    for name in ("data.clip_frames", "data.stride", "data.size", "data.window"):
-        if flat[name] <= 0:
-            raise ConfigError(f"config.{name}={flat[name]} must be positive")
+    if config.data.motion == "flow" and not config.data.flow_path:
+        raise ConfigError(
+            "config.data.flow_path is empty: config.data.motion=flow reads the files that "
+            "python -m mgm_jax.flow.precompute makes; give their folder"
+        )
+    if config.data.motion == "raft" and not config.data.flow_weights:
+        raise ConfigError(
+            "config.data.flow_weights is empty: config.data.motion=raft needs the weights of "
+            "torchvision's raft_small; python -m mgm_jax.flow.convert --help says where they are "
+            "and makes the file to give here"
+        )
     if config.data.window % 2:
         raise ConfigError(f"config.data.window={config.data.window} must be even (4:2:0 chroma)")
     if config.data.size % 8:

@@ -1,5 +1,6 @@
 """What the decoder must predict, and how far it is from it."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int
 
@@ -78,6 +79,28 @@ def masked_mse(
     """
     error = jnp.square(predictions.astype(jnp.float32) - targets.astype(jnp.float32))
     per_clip = error.mean(axis=(1, 2))
+    weights = weights.astype(jnp.float32)
+    total = weights.sum()
+    return (weights * per_clip).sum() / jnp.where(total > 0, total, 1.0)
+
+
+def soft_cross_entropy(
+    logits: Float[Array, "b c"],
+    targets: Float[Array, "b c"],
+    weights: Float[Array, " b"] | Bool[Array, " b"],
+) -> Float32[Array, ""]:
+    """Cross-entropy with target distributions, averaged over the clips that count.
+
+    Args:
+        logits: One row per clip, in any float dtype.
+        targets: Probabilities of the classes.
+        weights: Weight of each clip; 0 (False) for one that does not count.
+
+    Returns:
+        The weighted mean, in nats; 0 where all weights are 0.
+    """
+    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
+    per_clip = -(targets.astype(jnp.float32) * log_probabilities).sum(axis=-1)
     weights = weights.astype(jnp.float32)
     total = weights.sum()
     return (weights * per_clip).sum() / jnp.where(total > 0, total, 1.0)

@@ -18,11 +18,14 @@ _WORKDIR = flags.DEFINE_string(
 
 
 def main(_: Sequence[str]) -> None:
-    """Trains as the flags say; bad input ends with its message and exit code 1."""
+    """Trains or evaluates as the flags say; bad input ends with its message and exit code 1."""
     runtime.use_compile_cache()
     logging.info("%d devices: %s", jax.device_count(), jax.devices()[0].device_kind)
     try:
-        train.train(_CONFIG.value, _WORKDIR.value)
+        if _CONFIG.value.mode == "eval":
+            train.evaluate(_CONFIG.value, _WORKDIR.value)
+        else:
+            train.train(_CONFIG.value, _WORKDIR.value)
     except MgmError as error:
         if logging.level_debug():
             raise

@@ -24,6 +24,16 @@ class PretrainMetrics(clu.metrics.Collection):
     learning_rate: clu.metrics.LastValue.from_output("learning_rate")
 
 
+@flax.struct.dataclass
+class ClassifyMetrics(clu.metrics.Collection):
+    """Metrics of training a classifier; `train_top1` is among the clips as augmented."""
+
+    loss: clu.metrics.Average.from_output("loss")
+    train_top1: clu.metrics.Average.from_output("train_top1")
+    gradient_norm: clu.metrics.Average.from_output("gradient_norm")
+    learning_rate: clu.metrics.LastValue.from_output("learning_rate")
+
+
 def summarise(steps: Sequence[clu.metrics.Collection]) -> dict[str, float]:
     """Merges the metrics of several steps, which are on the host already."""
     merged = functools.reduce(lambda left, right: left.merge(right), steps)
@@ -58,9 +68,12 @@ class Writer:
             self._board.add_scalar(name, value, step)
         self._board.flush()
 
-    def picture(self, step: int, name: str, image: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Writes a picture to TensorBoard."""
-        self._board.add_image(name, image, step, dataformats="HWC")
+    def write(self, step: int, name: str, value: float | UInt8[np.ndarray, "h w 3"]) -> None:
+        """Writes a number, or a picture, which goes to TensorBoard alone."""
+        if isinstance(value, np.ndarray):
+            self._board.add_image(name, value, step, dataformats="HWC")
+        else:
+            self.scalars(step, {name: value})
 
     def close(self) -> None:
         """Closes the files."""
@@ -93,6 +106,13 @@ class Throughput:
         start = time.monotonic()
         yield
         self._waited += time.monotonic() - start
+
+    @contextlib.contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Leaves the time inside out of the count."""
+        start = time.monotonic()
+        yield
+        self._start += time.monotonic() - start
 
     def report(self, steps: int, steps_left: int) -> dict[str, float]:
         """Rates since the last report.

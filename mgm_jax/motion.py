@@ -9,33 +9,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 # Window sums are taken in whole numbers of 1/64 pixel: exact in any order of summation.
 _STEPS_PER_PIXEL = 64
-
-
-def check_finite(motion: Float[np.ndarray, "b T mh mw 2"]) -> None:
-    """Refuses a batch with a motion vector that is not a number, on the host, before the transfer.
-
-    Nothing can raise inside jit. There, a mask made from such a vector keeps its exact count but
-    not its meaning.
-
-    Args:
-        motion: Displacements (dx, dy) in output pixels.
-
-    Raises:
-        ValueError: A vector is NaN or infinite; the message names the first clip and frame.
-    """
-    finite = np.isfinite(motion).all(axis=(2, 3, 4))
-    if not finite.all():
-        clip, frame = np.argwhere(~finite)[0]
-        raise ValueError(
-            f"motion of clip {clip}, frame {frame} of this batch is NaN or infinite "
-            f"({np.count_nonzero(~finite)} frames in all); repair its source, or mark the frames "
-            "as not valid and set their motion to zero"
-        )
 
 
 def magnitude_per_step(

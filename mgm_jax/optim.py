@@ -14,19 +14,27 @@ from mgm_jax.errors import ConfigError
 Schedule = Callable[[int | Int[Array, ""]], Float32[Array, ""]]
 
 
-def make_schedule(peak: float, minimum: float, total_steps: int, warmup_steps: int = 0) -> Schedule:
-    """Linear warm-up from 0, then half a cosine, per step; VideoMAE's `cosine_scheduler`.
+def make_schedule(
+    peak: float,
+    minimum: float,
+    total_steps: int,
+    warmup_steps: int = 0,
+    warmup_start: float = 0.0,
+) -> Schedule:
+    """Linear warm-up, then half a cosine, per step; VideoMAE's `cosine_scheduler`.
 
-    Its ends are kept as they are there. Warm-up is `linspace(0, peak, warmup_steps)` with both
-    ends, so step 0 has rate 0, step warmup_steps - 1 already has the peak, and step warmup_steps,
-    the first of the cosine, has it again; a single warm-up step has rate 0. The cosine divides by
-    its number of steps, so the last step lies one short of the minimum; later steps have it.
+    Its ends are kept as they are there. Warm-up is `linspace(start, peak, warmup_steps)` with both
+    ends, so step 0 has the start, step warmup_steps - 1 already has the peak, and step
+    warmup_steps, the first of the cosine, has it again; a single warm-up step has the start. The
+    cosine divides by its number of steps, so the last step lies one short of the minimum; later
+    steps have it.
 
     Args:
         peak: Highest learning rate.
         minimum: Learning rate towards which the cosine falls.
         total_steps: Steps of the whole run.
         warmup_steps: Steps of the warm-up, among them.
+        warmup_start: Learning rate at which the warm-up starts.
 
     Returns:
         A function from the step (0, 1, …) to the learning rate.
@@ -42,7 +50,7 @@ def make_schedule(peak: float, minimum: float, total_steps: int, warmup_steps: i
 
     def schedule(step: int | Int[Array, ""]) -> Float32[Array, ""]:
         step = jnp.asarray(step, jnp.float32)
-        warmup = peak * step / max(warmup_steps - 1, 1)
+        warmup = warmup_start + (peak - warmup_start) * step / max(warmup_steps - 1, 1)
         progress = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
         cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(progress, 0.0, 1.0)))
         return jnp.where(step < warmup_steps, warmup, minimum + (peak - minimum) * cosine)
@@ -71,19 +79,53 @@ def weight_decay_mask(params: PyTree) -> PyTree[bool]:
     return jax.tree_util.tree_map_with_path(decays, params)
 
 
+def layer_decay_multipliers(params: PyTree, decay: float, depth: int) -> PyTree[float]:
+    """Learning rate of each parameter over that of the head: BEiT's and VideoMAE's layer decay.
+
+    The embedding is layer 0, block i (from 0) is layer i + 1, what follows the blocks is layer
+    depth + 1; layer l has `decay ** (depth + 1 - l)`.
+
+    Args:
+        params: Parameters of a classifier, or their shapes; the encoder's are under "encoder".
+        decay: Learning rate of a layer over that of the next.
+        depth: Number of blocks.
+
+    Returns:
+        A tree of the same structure.
+    """
+
+    def multiplier(path: tuple[Any, ...], _: Any) -> float:
+        names = [part.key for part in path]
+        layer = depth + 1
+        if names[:2] == ["encoder", "embed"]:
+            layer = 0
+        elif names[:2] == ["encoder", "blocks"]:
+            layer = int(names[2]) + 1
+        return decay ** (depth + 1 - layer)
+
+    return jax.tree_util.tree_map_with_path(multiplier, params)
+
+
 def make_optimizer(
-    config: ml_collections.ConfigDict, total_steps: int, warmup_steps: int, global_batch: int
+    config: ml_collections.ConfigDict,
+    total_steps: int,
+    warmup_steps: int,
+    global_batch: int,
+    multipliers: PyTree | None = None,
 ) -> tuple[optax.GradientTransformation, Schedule]:
     """Makes the optimiser of a recipe (Tables 5 and 6: AdamW with a cosine schedule).
 
     Learning rates grow with the batch: base_lr · global_batch / 256, the minimum likewise.
 
     Args:
-        config: The recipe's `optimizer` section: name ("adamw"), base_lr, min_lr, b1, b2, eps,
-            weight_decay, and clip_norm, the largest global norm of the gradient (None: any).
+        config: The recipe's `optimizer` section: name ("adamw"), base_lr, min_lr, warmup_lr, b1,
+            b2, eps, weight_decay, and clip_norm, the largest global norm of the gradient (None:
+            any).
         total_steps: Steps of the whole run.
         warmup_steps: Steps of the warm-up, among them.
-        global_batch: Clips per step over all hosts; repeated-augmentation copies do not count.
+        global_batch: Videos per step over all hosts; repeated-augmentation copies do not count.
+        multipliers: Factors on the learning rate of each parameter, weight decay included, as
+            arrays that broadcast to it; None for 1.
 
     Returns:
         The optimiser, and the schedule that it follows, for the log.
@@ -95,7 +137,11 @@ def make_optimizer(
         raise ConfigError(f"no optimiser named {config.name!r} in config.optimizer; choose 'adamw'")
     scale = global_batch / 256
     schedule = make_schedule(
-        config.base_lr * scale, config.min_lr * scale, total_steps, warmup_steps
+        config.base_lr * scale,
+        config.min_lr * scale,
+        total_steps,
+        warmup_steps,
+        config.warmup_lr * scale,
     )
     optimizer = optax.adamw(
         schedule,
@@ -105,6 +151,14 @@ def make_optimizer(
         weight_decay=config.weight_decay,
         mask=weight_decay_mask,
     )
+    if multipliers is not None:
+        optimizer = optax.chain(optimizer, _scale_updates(multipliers))
     if config.clip_norm is not None:
         optimizer = optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
     return optimizer, schedule
+
+
+def _scale_updates(multipliers: PyTree) -> optax.GradientTransformation:
+    return optax.stateless(
+        lambda updates, _: jax.tree.map(lambda update, by: update * by, updates, multipliers)
+    )

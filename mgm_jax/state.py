@@ -1,16 +1,14 @@
 """The train state: what training changes, and its shapes and places before it exists."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
+from jaxtyping import Array, Key
 
 from mgm_jax import sharding
 
@@ -24,39 +22,47 @@ class TrainState:
     Attributes:
         step: Steps done, int32 scalar.
         params: The model's parameters.
+        model_state: Its other variables, such as BatchNorm's statistics; empty for most.
         opt_state: The optimizer's state.
         seed: Raw key data, uint32; the key of a step is folded from it.
     """
 
     step: Any
     params: Any
+    model_state: Any
     opt_state: Any
     seed: Any
 
 
 def make_init_fn(
-    config: ConfigDict, model: nn.Module, optimizer: optax.GradientTransformation
+    seed: int,
+    init_variables: Callable[[Key[Array, ""]], Mapping[str, Any]],
+    optimizer: optax.GradientTransformation,
+    frozen: Sequence[str] = (),
 ) -> Callable[[], TrainState]:
     """Builds the function that makes a fresh state, to be jitted with the state's sharding.
 
     Args:
-        config: The run's config.
-        model: The masked autoencoder.
-        optimizer: Its optimizer.
+        seed: Seed of the parameters and of the steps' randomness.
+        init_variables: Makes the model's variables.
+        optimizer: Optimizer of the parameters that are not frozen.
+        frozen: First branches of the parameter tree that the optimizer does not see.
 
     Returns:
         A pure function without arguments.
     """
-    clip_shape = (config.data.clip_frames, config.data.size, config.data.size, 3)
 
     def init_fn() -> TrainState:
-        params_key, train_key = jax.random.split(jax.random.key(config.seed))
-        ids = jnp.arange(math.prod(model.grid))[None]
-        params = model.init(params_key, jnp.zeros((1, *clip_shape)), ids[:, :1], ids[:, 1:])
+        params_key, train_key = jax.random.split(jax.random.key(seed))
+        variables = init_variables(params_key)
+        params = variables["params"]
         return TrainState(
             step=jnp.zeros((), jnp.int32),
-            params=params["params"],
-            opt_state=optimizer.init(params["params"]),
+            params=params,
+            model_state={name: part for name, part in variables.items() if name != "params"},
+            opt_state=optimizer.init(
+                {name: part for name, part in params.items() if name not in frozen}
+            ),
             seed=jax.random.key_data(train_key),
         )
 

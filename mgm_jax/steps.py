@@ -1,4 +1,4 @@
-"""Pure step functions: `(state, batch) -> (state, metrics)`."""
+"""The pure step function of pretraining, `(state, batch) -> (state, metrics)`, and its parts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +10,8 @@ import optax
 from jaxtyping import Array, Bool, Float, Key
 
 from mgm_jax import losses, masking, motion, preprocess
+from mgm_jax.flow import raft
+from mgm_jax.flow.convert import load_weights
 from mgm_jax.metrics import PretrainMetrics
 from mgm_jax.state import TrainState
 
@@ -28,6 +30,9 @@ def make_prepare_fn(
     Returns:
         `(batch, key) -> (clips in [0, 1], mask, True = masked)`. Each clip's mask depends on the
         key and the clip's `index` alone, not on its place in the batch.
+
+    Raises:
+        CheckpointError: RAFT is the motion source and its weights are not there or do not fit.
     """
     draw_masks = masking.make_mask_fn(
         config.masking.strategy,
@@ -39,6 +44,9 @@ def make_prepare_fn(
         guide_first_step=config.masking.guide_first_step,
     )
     tubelet_frames = config.model.tubelet[0]
+    flow_params = None
+    if config.data.motion == "raft":
+        flow_params = load_weights(config.data.flow_weights)
 
     def prepare_fn(
         batch: Batch, key: Key[Array, ""]
@@ -47,10 +55,12 @@ def make_prepare_fn(
             *(batch[name] for name in ("luma", "chroma", "crop_box", "flip", "yuv_to_rgb")),
             size=config.data.size,
         )
-        own_motion = motion.compensate_camera(
-            batch["motion"], batch["motion_valid"], config.masking.camera_compensation
-        )
-        magnitude = motion.magnitude_per_step(own_motion, batch["motion_valid"], tubelet_frames)
+        if flow_params is None:
+            vectors, valid = batch["motion"], batch["motion_valid"]
+        else:
+            vectors, valid = raft.flow_motion(flow_params, clips)
+        vectors = motion.compensate_camera(vectors, valid, config.masking.camera_compensation)
+        magnitude = motion.magnitude_per_step(vectors, valid, tubelet_frames)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
         return clips, draw_masks(keys, magnitude)
 
@@ -64,9 +74,6 @@ def make_pretrain_step(
     schedule: optax.Schedule,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, PretrainMetrics]]:
     """Builds the pretraining step: mask, encode, decode, compare with the hidden pixels.
-
-    A step whose loss or gradient is not finite leaves parameters and optimizer as they were; its
-    loss shows in the metrics.
 
     Args:
         config: The run's config.
@@ -104,22 +111,52 @@ def make_pretrain_step(
             return losses.masked_mse(predictions, targets, batch["valid"])
 
         loss, gradients = jax.value_and_grad(loss_fn)(state.params)
-        gradient_norm = optax.global_norm(gradients)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
-        params, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old),
-            (params, opt_state),
-            (state.params, state.opt_state),
-        )
+        new_state, gradient_norm = apply_gradients(state, optimizer, loss, gradients)
         metrics = PretrainMetrics.single_from_model_output(
             loss=loss, gradient_norm=gradient_norm, learning_rate=schedule(state.step)
         )
-        new_state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
         return new_state, metrics
 
     return step_fn
+
+
+def apply_gradients(
+    state: TrainState,
+    optimizer: optax.GradientTransformation,
+    loss: Float[Array, ""],
+    gradients: Any,
+    model_state: Any = None,
+) -> tuple[TrainState, Float[Array, ""]]:
+    """Ends a step: one update of the parameters that have a gradient.
+
+    A step whose loss or gradient is not finite leaves everything as it was but the count.
+
+    Args:
+        state: State before the step.
+        optimizer: Of the parameters that have a gradient.
+        loss: The step's loss.
+        gradients: Gradients, of all parameters or of some of the tree's first branches.
+        model_state: What else the step changed, such as BatchNorm's statistics.
+
+    Returns:
+        The state after the step, and the gradient's norm.
+    """
+    gradient_norm = optax.global_norm(gradients)
+    trainable = {name: state.params[name] for name in gradients}
+    updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
+    changed = {
+        "params": {**state.params, **optax.apply_updates(trainable, updates)},
+        "opt_state": opt_state,
+        "model_state": state.model_state if model_state is None else model_state,
+    }
+    finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+    changed = {
+        name: jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old), after, getattr(state, name)
+        )
+        for name, after in changed.items()
+    }
+    return state.replace(step=state.step + 1, **changed), gradient_norm
 
 
 def make_reconstruct_fn(

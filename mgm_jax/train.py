@@ -1,14 +1,14 @@
-"""The one training loop: mesh → data → state → step → checkpoint, log, pictures."""
+"""The one training loop: mesh → data → state → step → log, report, checkpoint."""
 
 import collections
 import contextlib
 import dataclasses
 import datetime
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import clu.metrics
 import clu.parameter_overview
 import jax
 import numpy as np
@@ -17,16 +17,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
+from mgm_jax import initialise, results, sharding
 from mgm_jax import metrics as metrics_lib
-from mgm_jax import optim, sharding, steps
 from mgm_jax.checkpoints import Checkpoints, refuse_other_config
 from mgm_jax.data.clips import make_clip_loader
 from mgm_jax.data.pipeline import ClipBatches
 from mgm_jax.data.sources import VideoSource, make_source
-from mgm_jax.errors import ConfigError, NonFiniteLossError, VideoError
-from mgm_jax.gallery import Gallery
-from mgm_jax.models import mae
-from mgm_jax.state import TrainState, abstract_state, make_init_fn
+from mgm_jax.errors import ConfigError, NonFiniteLossError
+from mgm_jax.evaluators import Predictions
+from mgm_jax.reporters import AccuracyReporter, make_reporter, split_held_out
+from mgm_jax.runs import describe_run, open_run
+from mgm_jax.state import TrainState, abstract_state
+from mgm_jax.tasks import make_task
 
 # Steps dispatched ahead of the device: enough to keep it busy, few enough that the batches
 # waiting in its memory stay few.
@@ -84,7 +86,7 @@ def train(
 
     Args:
         config: The run's config.
-        workdir: Folder of the run: checkpoints, metrics, pictures.
+        workdir: Folder of the run: checkpoints, metrics, pictures, results.
         devices: Devices to train on; all by default.
 
     Returns:
@@ -98,32 +100,31 @@ def train(
     config_lib.check_values(config)
     mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
     sharding.check_batch(mesh, config.batch_size)
-    source = make_source(config.data.source, config.data.path, config.data.split)
+    source = make_source(config.data.source, config.data.path, config.data.split, config.data.root)
+    source, held_out = split_held_out(config, source)
     plan = make_plan(config, len(source))
-    model = mae.make_autoencoder(config.model, config.data.clip_frames, config.data.size)
-    optimizer, schedule = optim.make_optimizer(
-        config.optimizer, plan.total_steps, plan.warmup_steps, config.batch_size
-    )
-    step_fn = steps.make_pretrain_step(config, model, optimizer, schedule)
+    task = make_task(config, source.class_names, plan.total_steps, plan.warmup_steps)
+    abstract = abstract_state(task.init_fn, mesh)
+    state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    reporter = make_reporter(config, task, mesh, state_shardings, source, held_out)
 
     folder = pathlib.Path(workdir)
     checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoints_kept)
-    init_fn = make_init_fn(config, model, optimizer)
-    abstract = abstract_state(init_fn, mesh)
-    state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     if checkpoints.latest_step() is None:
-        state, data_state = jax.jit(init_fn, out_shardings=state_shardings)(), None
+        state, data_state = jax.jit(task.init_fn, out_shardings=state_shardings)(), None
+        if config.init_from:
+            state = start_from(state, config.init_from)
     else:
         refuse_other_config(checkpoints, config)
         state, data_state = checkpoints.restore(abstract)
         logging.info("going on from the checkpoint of step %d", checkpoints.latest_step())
-    (folder / "config.json").write_text(json.dumps(config_lib.to_json(config), indent=2))
+    describe_run(folder, config, source.class_names)
     _describe(config, mesh, source, plan, state)
 
     batch_sharding = sharding.batch_sharding(mesh)
     replicated = NamedSharding(mesh, PartitionSpec())
     step_fn = jax.jit(
-        step_fn,
+        task.step_fn,
         in_shardings=(state_shardings, batch_sharding),
         out_shardings=(state_shardings, replicated),
         donate_argnums=0,
@@ -140,10 +141,9 @@ def train(
         max_skipped_share=config.data.max_skipped_share,
     )
     writer = metrics_lib.Writer(folder, from_step=batches.next_batch)
-    gallery = _make_gallery(config, model, source)
-    throughput = metrics_lib.Throughput(config.batch_size)
+    throughput = metrics_lib.Throughput(config.batch_size * config.data.repeated_augmentation)
     profiler = metrics_lib.ProfilerWindow(folder / "profile", *config.profile_steps)
-    pending: list[metrics_lib.PretrainMetrics] = []
+    pending: list[clu.metrics.Collection] = []
     in_flight: collections.deque[Any] = collections.deque()
     first_step = batches.next_batch
 
@@ -178,23 +178,83 @@ def train(
                         "config.optimizer.clip_norm=1.0 or config.model.dtype=float32, and go on "
                         "with --config.allow_config_change"
                     )
-            if step % config.checkpoint_every == 0 or last:
-                checkpoints.save(step, state, batches.state(), config)
-            if gallery and (step % config.pictures_every == 0 or step == plan.total_steps):
-                for name, image in gallery.sheets(state.params, step):
-                    writer.picture(step, name, image)
+            due = reporter.every and (step % reporter.every == 0 or step == plan.total_steps)
+            if due:
+                with throughput.pausing():
+                    for name, value in reporter.report(state, step):
+                        writer.write(step, name, value)
+            if step % config.checkpoint_every == 0 or last or (due and reporter.score is not None):
+                score = reporter.score if due else None
+                checkpoints.save(step, state, batches.state(), config, score)
     logging.info("done: step %d of %d, in %s", plan.stop_step, plan.total_steps, folder)
+    if plan.stop_step == plan.total_steps and isinstance(reporter, AccuracyReporter):
+        write_evaluation(reporter, state, plan.total_steps, folder)
     return state
 
 
-def _make_gallery(config: ConfigDict, model: Any, source: VideoSource) -> Gallery | None:
-    if not config.pictures_every:
-        return None
-    try:
-        return Gallery(config, model, source)
-    except VideoError as error:
-        logging.warning("training without pictures: %s", error)
-        return None
+def evaluate(
+    config: ConfigDict, workdir: str, devices: Sequence[jax.Device] | None = None
+) -> Predictions:
+    """Evaluates the checkpoint of a run alone, all views of all videos.
+
+    Args:
+        config: The run's config, with which videos and views.
+        workdir: Folder of the run.
+        devices: Devices to evaluate on; all by default.
+
+    Returns:
+        The predictions.
+
+    Raises:
+        ConfigError: A value that cannot work, or a run that classifies nothing.
+        CheckpointError: There is no run, or no complete checkpoint.
+    """
+    config_lib.check_values(config)
+    if config.task == "pretrain":
+        raise ConfigError("config.mode=eval: a pretraining run classifies nothing; finetune it")
+    run = open_run(
+        workdir,
+        checkpoint=config.eval.checkpoint,
+        config=config,
+        devices=devices or jax.devices(),
+    )
+    source = make_source(config.data.source, config.data.path, config.data.split, config.data.root)
+    _, held_out = split_held_out(config, source)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, run.state)
+    reporter = AccuracyReporter(config, run.task, run.mesh, shardings, run.class_names, held_out)
+    return write_evaluation(reporter, run.state, run.step, pathlib.Path(workdir))
+
+
+def write_evaluation(
+    reporter: AccuracyReporter, state: TrainState, step: int, folder: pathlib.Path
+) -> Predictions:
+    """Evaluates all views of all videos, and says and writes what came out."""
+    logging.info("evaluating all views of all videos")
+    predictions, settings = reporter.final(state)
+    logging.info(
+        "step %d: top-1 %.2f %%, top-5 %.2f %% of %d videos, %s",
+        step,
+        100 * predictions.accuracy(1)[0],
+        100 * predictions.accuracy(5)[0],
+        np.count_nonzero(predictions.read),
+        ", ".join(f"{name} {value}" for name, value in settings.items()),
+    )
+    if jax.process_index() == 0:
+        for file in results.write_results(predictions, folder, step=step, settings=settings):
+            logging.info("wrote %s", file)
+    return predictions
+
+
+def start_from(state: TrainState, path: str) -> TrainState:
+    """Replaces fresh parameters by those that another model has, and says which.
+
+    Raises:
+        CheckpointError: There is no model, or its tensors do not fit.
+    """
+    params, report = initialise.initialise(state.params, path)
+    logging.info("%s", report)
+    placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), params, state.params)
+    return state.replace(params=placed)
 
 
 def _describe(
@@ -224,7 +284,7 @@ def _describe(
 def _log(
     step: int,
     plan: Plan,
-    pending: list[metrics_lib.PretrainMetrics],
+    pending: list[clu.metrics.Collection],
     throughput: metrics_lib.Throughput,
     batches: ClipBatches,
     writer: metrics_lib.Writer,
@@ -248,7 +308,7 @@ def _log(
     )
 
 
-def _first_non_finite(pending: list[metrics_lib.PretrainMetrics], step: int) -> int | None:
+def _first_non_finite(pending: list[clu.metrics.Collection], step: int) -> int | None:
     for offset, step_metrics in enumerate(pending):
         values = step_metrics.compute()
         if not np.isfinite([values["loss"], values["gradient_norm"]]).all():

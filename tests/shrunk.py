@@ -35,10 +35,16 @@ def recipe(name: str, data_path: pathlib.Path, **changes: object) -> ConfigDict:
     config.data.num_workers = 0
     config.model.size = "Ti"
     config.model.encoder.depth = 2
-    config.model.decoder.depth = 1
     config.model.tubelet = (2, 8, 8)
     config.log_every = 1
-    config.pictures_every = 0
+    if config.task == "pretrain":
+        config.model.decoder.depth = 1
+        config.pictures_every = 0
+    else:
+        config.eval.every = 2
+        config.eval.batch_size = 8
+        config.eval.temporal_views = 2
+        config.eval.spatial_views = 1
     config.update_from_flattened_dict(
         {name.replace("__", "."): value for name, value in changes.items()}
     )

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from mgm_jax import optim
-from mgm_jax.models import mae, vit
+from mgm_jax.models import classifier, mae, vit
 
 
 def optimizer_config(**changes):
@@ -19,6 +19,8 @@ def optimizer_config(**changes):
             "name": "adamw",
             "base_lr": 1.5e-4,
             "min_lr": 1e-5,
+            "warmup_lr": 0.0,
+            "warmup_lr": 0.0,
             "b1": 0.9,
             "b2": 0.95,
             "eps": 1e-8,
@@ -30,20 +32,21 @@ def optimizer_config(**changes):
     return config
 
 
-def videomae_schedule(peak, minimum, total, warmup):
+def videomae_schedule(peak, minimum, total, warmup, start=0.0):
     """The list of VideoMAE's utils.cosine_scheduler."""
-    rates = list(np.linspace(0, peak, warmup)) if warmup else []
+    rates = list(np.linspace(start, peak, warmup)) if warmup else []
     steps = total - warmup
     for i in range(steps):
         rates.append(minimum + 0.5 * (peak - minimum) * (1 + math.cos(math.pi * i / steps)))
     return np.array(rates)
 
 
+@pytest.mark.parametrize("start", [0.0, 1e-6])
 @pytest.mark.parametrize(("total", "warmup"), [(40, 8), (40, 0), (40, 1), (40, 2), (7, 7), (1, 0)])
-def test_schedule_is_videomaes(total, warmup):
-    schedule = optim.make_schedule(3e-4, 2e-5, total, warmup)
+def test_schedule_is_videomaes(total, warmup, start):
+    schedule = optim.make_schedule(3e-4, 2e-5, total, warmup, start)
     rates = jax.vmap(schedule)(jnp.arange(total))
-    expected = videomae_schedule(3e-4, 2e-5, total, warmup)
+    expected = videomae_schedule(3e-4, 2e-5, total, warmup, start)
     np.testing.assert_allclose(rates, expected, rtol=1e-5, atol=1e-10)
 
 
@@ -60,6 +63,13 @@ def test_a_warm_up_longer_than_the_run_is_refused():
         optim.make_schedule(1.0, 0.0, 10, 11)
 
 
+def names(tree):
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): value
+        for path, value in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
 def tiny_parameters():
     part = vit.TransformerSettings(dim=8, depth=1, heads=2)
     model = mae.MaskedAutoencoder(vit.AutoencoderSettings(part, part), (2, 2, 2), (2, 4, 4))
@@ -70,10 +80,7 @@ def tiny_parameters():
 
 def test_only_kernels_decay():
     mask = optim.weight_decay_mask(tiny_parameters())
-    decays = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): value
-        for path, value in jax.tree_util.tree_leaves_with_path(mask)
-    }
+    decays = names(mask)
     assert not decays["mask_token"]
     for part in ("encoder", "decoder"):
         block = f"{part}/blocks/0"
@@ -123,6 +130,93 @@ def test_adamw_takes_the_steps_of_the_formula():
         device = optax.apply_updates(device, updates)
         for name, value in params.items():
             np.testing.assert_allclose(device[name], value, rtol=2e-5, atol=1e-6)
+
+
+def test_layer_decay_of_every_parameter_of_a_classifier():
+    settings = vit.TransformerSettings(dim=8, depth=3, heads=2)
+    model = classifier.Classifier(settings, (2, 2, 2), 5, (2, 4, 4))
+    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)))["params"]
+    multipliers = names(optim.layer_decay_multipliers(params, 0.5, 3))
+    assert multipliers.keys() == names(params).keys()
+    # VideoMAE's list for three blocks: the embedding, the blocks, and what follows them.
+    by_part = {
+        "encoder/embed": 0.0625,
+        "encoder/blocks/0": 0.125,
+        "encoder/blocks/1": 0.25,
+        "encoder/blocks/2": 0.5,
+        "norm": 1.0,
+        "head": 1.0,
+    }
+    seen = set()
+    for name, multiplier in multipliers.items():
+        (part,) = (part for part in by_part if name.startswith(f"{part}/"))
+        assert multiplier == by_part[part]
+        seen.add(part)
+    assert seen == set(by_part)
+
+
+def test_the_encoders_own_norm_is_not_decayed():
+    params = {"encoder": {"norm": {"scale": 1.0}, "blocks": {"11": {"kernel": 1.0}}}}
+    multipliers = optim.layer_decay_multipliers(params, 0.75, 12)
+    assert multipliers["encoder"]["norm"]["scale"] == 1.0
+    assert multipliers["encoder"]["blocks"]["11"]["kernel"] == 0.75
+
+
+def test_multipliers_scale_the_step_and_the_weight_decay():
+    """Against AdamW by hand with a learning rate per parameter, as VideoMAE's groups have it."""
+    config = optimizer_config(base_lr=2e-2, min_lr=1e-3, weight_decay=0.1, clip_norm=1e6)
+    multipliers = {
+        "encoder": {"kernel": 0.25},
+        "heads": {"kernel": np.array([1.0, 10.0], np.float32)[:, None, None]},
+        "frozen": {"kernel": 0.0},
+    }
+    shapes = {"encoder": (3, 4), "heads": (2, 3, 4), "frozen": (3, 4)}
+    optimizer, _ = optim.make_optimizer(config, 10, 0, 512, multipliers)
+    r = np.random.default_rng(0)
+    params = {part: r.standard_normal(shape) for part, shape in shapes.items()}
+    start = {part: value.copy() for part, value in params.items()}
+
+    def on_device(tree):
+        return {part: {"kernel": jnp.asarray(x, jnp.float32)} for part, x in tree.items()}
+
+    device = on_device(params)
+    state = optimizer.init(device)
+    first = {part: np.zeros(shape) for part, shape in shapes.items()}
+    second = {part: np.zeros(shape) for part, shape in shapes.items()}
+    rates = videomae_schedule(4e-2, 2e-3, 10, 0)
+    for step in range(3):
+        gradients = {part: r.standard_normal(shape) for part, shape in shapes.items()}
+        for part, gradient in gradients.items():
+            first[part] = 0.9 * first[part] + 0.1 * gradient
+            second[part] = 0.95 * second[part] + 0.05 * gradient**2
+            update = (first[part] / (1 - 0.9 ** (step + 1))) / (
+                np.sqrt(second[part] / (1 - 0.95 ** (step + 1))) + 1e-8
+            )
+            rate = rates[step] * multipliers[part]["kernel"]
+            params[part] = params[part] * (1 - rate * 0.1) - rate * update
+        updates, state = optimizer.update(on_device(gradients), state, device)
+        device = optax.apply_updates(device, updates)
+    for part, value in params.items():
+        np.testing.assert_allclose(device[part]["kernel"], value, rtol=2e-5, atol=1e-6)
+    np.testing.assert_array_equal(device["frozen"]["kernel"], start["frozen"].astype(np.float32))
+    assert abs(params["heads"] - start["heads"]).max() > 0.1
+
+
+def test_clipping_comes_before_the_multipliers():
+    params = {"a": jnp.zeros((2, 2)), "b": jnp.zeros((2, 2))}
+    gradients = {"a": jnp.full((2, 2), 3.0), "b": jnp.full((2, 2), 4.0)}  # of norm 10
+    config = optimizer_config(clip_norm=1.0)
+    optimizer, _ = optim.make_optimizer(config, 10, 0, 256, {"a": 0.0, "b": 1.0})
+    _, state = optimizer.update(gradients, optimizer.init(params), params)
+    moments = optax.tree_utils.tree_get(state, "mu")
+    np.testing.assert_allclose(moments["b"], 0.1 * 0.4, rtol=1e-5)
+
+
+def test_the_warm_up_starts_where_the_config_says_scaled_with_the_batch():
+    config = optimizer_config(warmup_lr=1e-6)
+    _, schedule = optim.make_optimizer(config, 10, 4, 512)
+    assert float(schedule(0)) == pytest.approx(2e-6)
+    assert float(schedule(3)) == pytest.approx(3e-4)
 
 
 def test_clipping_bounds_the_gradient_before_the_moments():

@@ -1,4 +1,5 @@
 import itertools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -6,12 +7,13 @@ import numpy as np
 import pytest
 import shrunk
 
-from mgm_jax import optim, steps
+from mgm_jax import motion, optim, steps, tasks
 from mgm_jax.data.clips import make_clip_loader
-from mgm_jax.data.pipeline import ClipBatches
+from mgm_jax.data.pipeline import HOST_FIELDS, ClipBatches
 from mgm_jax.data.sources import FolderSource
-from mgm_jax.models import mae
-from mgm_jax.state import make_init_fn
+from mgm_jax.errors import CheckpointError
+from mgm_jax.flow import convert, files, raft
+from tests.flow import make_reference
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +23,8 @@ def parts(video_folder):
     batches = ClipBatches(loader, global_batch=8, num_batches=2, seed=0)
     batch = next(batches)
     batches.close()
-    model = mae.make_autoencoder(config.model, config.data.clip_frames, config.data.size)
-    optimizer, schedule = optim.make_optimizer(config.optimizer, 10, 0, 8)
-    state = make_init_fn(config, model, optimizer)()
-    step_fn = jax.jit(steps.make_pretrain_step(config, model, optimizer, schedule))
-    return config, model, state, step_fn, batch
+    task = tasks.make_task(config, (), total_steps=10)
+    return config, task.model, task.init_fn(), jax.jit(task.step_fn), batch
 
 
 def value(metrics, name):
@@ -99,3 +98,38 @@ def test_reconstruction_predicts_the_masked_tubelets(parts, target):
     assert made["predictions"].shape == (8, masked, 2 * 8 * 8 * 3)
     ids = np.flatnonzero(np.asarray(made["mask"][0]))
     np.testing.assert_array_equal(made["masked_ids"][0], ids)
+
+
+def test_raft_on_the_device_gives_the_masks_their_motion(video_folder, tmp_path):
+    """The weights are random; what they make of a clip is what its mask follows."""
+    shapes = json.loads(make_reference.FILE.read_text())["shapes"]
+    weights = tmp_path / "raft.npz"
+    arrays = convert.from_torchvision(make_reference.make_weights(shapes))
+    files.write_arrays(weights, arrays)
+    config = shrunk.recipe(
+        "demo_pretrain",
+        video_folder,
+        data__motion="raft",
+        data__flow_weights=str(weights),
+        data__clip_frames=4,
+        data__size=64,
+    )
+    loader = make_clip_loader(config.data, FolderSource(str(video_folder)))
+    clip = loader.random_map((0, 0), np.random.default_rng(0))
+    assert not clip["motion_valid"].any()
+    batch = {name: rows for name, rows in clip.items() if name not in HOST_FIELDS}
+    prepare_fn = jax.jit(steps.make_prepare_fn(config, (2, 8, 8)))
+    clips, mask = prepare_fn(batch, jax.random.key(0))
+    vectors, valid = raft.flow_motion(convert.load_weights(weights), clips)
+    magnitude = motion.magnitude_per_step(vectors, valid, 2)
+    row, column = np.unravel_index(magnitude[0, 1].argmax(), (8, 8))
+    assert mask.sum() == 2 * 48
+    assert mask[0, 1, row, column]
+
+
+def test_raft_without_weights_says_where_to_get_them(video_folder, tmp_path):
+    config = shrunk.recipe(
+        "demo_pretrain", video_folder, data__motion="raft", data__flow_weights=str(tmp_path / "no")
+    )
+    with pytest.raises(CheckpointError, match=r"(?s)raft_small.*mgm_jax\.flow\.convert"):
+        steps.make_prepare_fn(config, (4, 4, 4))

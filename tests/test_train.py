@@ -31,8 +31,8 @@ def assert_same_state(left, right):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(left), jax.device_get(right))
 
 
-@pytest.mark.parametrize("name", shrunk.RECIPES)
-def test_every_recipe_takes_real_steps(name, video_folder, tmp_path):
+@pytest.mark.parametrize("name", ["demo_pretrain", "ssv2_pretrain"])
+def test_recipes_take_real_steps(name, video_folder, tmp_path):
     state = train(shrunk.recipe(name, video_folder), str(tmp_path))
     assert int(state.step) == 2
     lines = logged(tmp_path)

@@ -109,6 +109,8 @@ class Encoder(nn.Module):
         dtype: Compute dtype; parameters are float32.
         attention: See `layers.dot_product_attention`.
         remat: Whether to recompute the blocks' activations in the backward pass.
+        final_norm: Whether the last step is a LayerNorm, as in pretraining. A finetuned classifier
+            leaves it out and normalises after pooling.
     """
 
     settings: TransformerSettings
@@ -118,6 +120,7 @@ class Encoder(nn.Module):
     dtype: DTypeLike = jnp.float32
     attention: str = "xla"
     remat: bool = False
+    final_norm: bool = True
 
     @nn.compact
     def __call__(
@@ -137,7 +140,7 @@ class Encoder(nn.Module):
             train: Whether paths are dropped; they need the random stream "dropout".
 
         Returns:
-            The encoded tokens after the final LayerNorm, in the order of the ids.
+            The encoded tokens, after the final LayerNorm if there is one, in the order of the ids.
 
         Raises:
             ValueError: The clips are not of the size that the encoder was made for.
@@ -166,4 +169,6 @@ class Encoder(nn.Module):
             self.remat,
             name="blocks",
         )(tokens + positions, train)
+        if not self.final_norm:
+            return tokens
         return layers.LayerNorm(dtype=self.dtype, name="norm")(tokens)

@@ -1,0 +1,1 @@
+"""Augmentation of clips for finetuning, on the device."""

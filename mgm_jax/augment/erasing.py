@@ -1,0 +1,81 @@
+"""Random erasing: one box of noise through all frames of a clip (Zhong et al., 2020)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from mgm_jax.errors import ConfigError
+
+_TRIES = 10
+
+
+def erase(
+    keys: Key[Array, " b"],
+    clips: Float[Array, "b T H W c"],
+    *,
+    probability: float = 0.25,
+    area: tuple[float, float] = (0.02, 1 / 3),
+    aspect: tuple[float, float] = (0.3, 1 / 0.3),
+) -> Float[Array, "b T H W c"]:
+    """Replaces a box of some clips by normal noise, new for each pixel and frame.
+
+    The box is VideoMAE's `RandomErasing` with mode "pixel" and one cube: area uniform, height over
+    width uniform in its logarithm, sides rounded, place uniform; a box that is not smaller than
+    the frame is drawn again, here up to 10 times, then the clip stays whole.
+
+    Args:
+        keys: One key per clip.
+        clips: Clips of mean 0 and deviation 1, that is, after `preprocess.normalise`.
+        probability: Chance of a clip to lose a box.
+        area: Smallest and largest share of the frame.
+        aspect: Smallest and largest height over width.
+
+    Returns:
+        The clips, in their dtype.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+    if not 0 <= probability <= 1 or not 0 < area[0] <= area[1] or not 0 < aspect[0] <= aspect[1]:
+        raise ConfigError(
+            f"random erasing with probability {probability}, area {area}, aspect {aspect}: the "
+            "first is between 0 and 1, the others are positive (smallest, largest)"
+        )
+
+    def erase_one(key: Key[Array, ""], clip: Float[Array, "T H W c"]) -> Float[Array, "T H W c"]:
+        height, width = clip.shape[1:3]
+        chance_key, box_key, noise_key = jax.random.split(key, 3)
+        erased = jax.random.uniform(chance_key) < probability
+        top, left, rows, columns = draw_box(box_key, height, width, area, aspect)
+        y, x = jnp.arange(height)[:, None], jnp.arange(width)
+        inside = (y >= top) & (y < top + rows) & (x >= left) & (x < left + columns)
+        noise = jax.random.normal(noise_key, clip.shape, clip.dtype)
+        return jnp.where((inside & erased)[:, :, None], noise, clip)
+
+    return jax.vmap(erase_one)(keys, clips)
+
+
+def draw_box(
+    key: Key[Array, ""],
+    height: int,
+    width: int,
+    area: tuple[float, float],
+    aspect: tuple[float, float],
+) -> tuple[Array, Array, Array, Array]:
+    """Draws a box smaller than the frame; see `erase`.
+
+    Returns:
+        (top, left, rows, columns), int32 scalars; rows = columns = 0 where no try fits.
+    """
+    uniform = jax.random.uniform(key, (_TRIES + 1, 2))
+    for_area, for_aspect = uniform[:-1].T
+    pixels = height * width * (area[0] + (area[1] - area[0]) * for_area)
+    ratio = aspect[0] * (aspect[1] / aspect[0]) ** for_aspect
+    rows = jnp.round(jnp.sqrt(pixels * ratio)).astype(jnp.int32)
+    columns = jnp.round(jnp.sqrt(pixels / ratio)).astype(jnp.int32)
+    fits = (rows < height) & (columns < width)
+    first = jnp.argmax(fits)
+    rows, columns = (jnp.where(fits[first], side[first], 0) for side in (rows, columns))
+    free = jnp.array([height, width]) - jnp.array([rows, columns])
+    top, left = jnp.floor(uniform[-1] * (free + 1)).astype(jnp.int32)
+    return top, left, rows, columns

@@ -1,0 +1,134 @@
+"""Mixup and CutMix with soft targets: timm's `Mixup`, mode "batch", as in VideoMAE."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Float32, Int, Key
+
+from mgm_jax.errors import ConfigError
+
+
+def mix(
+    key: Key[Array, ""],
+    clips: Float[Array, "b T H W c"],
+    labels: Int[Array, " b"],
+    valid: Bool[Array, " b"],
+    *,
+    num_classes: int,
+    mixup_alpha: float = 0.8,
+    cutmix_alpha: float = 1.0,
+    probability: float = 1.0,
+    switch_probability: float = 0.5,
+    label_smoothing: float = 0.1,
+    group_size: int | None = None,
+) -> tuple[Float[Array, "b T H W c"], Float32[Array, "b {num_classes}"], Float32[Array, " b"]]:
+    """Mixes each clip with its partner, the clip at its place in the flipped batch.
+
+    One draw decides for the whole batch between mixup (the clips' weighted sum) and CutMix (a box
+    of the partner in all frames), and how much of a clip remains. The box is that of VideoMAE's
+    `rand_bbox`; where the border cuts it, the targets follow its true area.
+
+    Decision: a mixed clip counts only if both clips could be read.
+
+    Args:
+        key: Key of the step.
+        clips: Clips, normalised, all other augmentation done.
+        labels: Classes, 0 to num_classes - 1; of clips that are not valid, any.
+        valid: False for a clip that could not be read.
+        num_classes: Number of classes.
+        mixup_alpha: Both parameters of mixup's beta distribution; 0 turns mixup off.
+        cutmix_alpha: Those of CutMix; 0 turns CutMix off. Both off: only labels are smoothed.
+        probability: Chance that anything is mixed.
+        switch_probability: Chance of CutMix where neither is off.
+        label_smoothing: Share of a target that is spread over all classes.
+        group_size: Neighbouring clips that share a draw and are flipped among themselves; None is
+            the batch. (In VideoMAE it is the clips of one GPU.)
+
+    Returns:
+        (clips, targets whose rows sum to 1, weights: 1 for clips that count, else 0).
+
+    Raises:
+        ConfigError: A setting is out of range, or the groups do not divide the batch.
+    """
+    shares = (probability, switch_probability, label_smoothing)
+    if not all(0 <= share <= 1 for share in shares) or min(mixup_alpha, cutmix_alpha) < 0:
+        raise ConfigError(
+            f"mixing with probabilities and label smoothing {shares} and alphas "
+            f"{(mixup_alpha, cutmix_alpha)}: the first are between 0 and 1, the last not negative"
+        )
+    size = group_size or len(clips)
+    if len(clips) % size:
+        raise ConfigError(
+            f"a batch of {len(clips)} clips does not divide into mixing groups of {size}; choose a "
+            "group_size that divides it"
+        )
+    cutmix_share = switch_probability
+    if not mixup_alpha and not cutmix_alpha:
+        probability = 0.0
+    elif not mixup_alpha or not cutmix_alpha:
+        cutmix_share = float(cutmix_alpha > 0)
+
+    def mix_group(
+        key: Key[Array, ""],
+        clips: Float[Array, "b T H W c"],
+        labels: Int[Array, " b"],
+        valid: Bool[Array, " b"],
+    ) -> tuple[Array, Array, Array]:
+        own = draw_own_share(
+            key,
+            clips.shape[2:4],
+            # The kind that is off is never drawn, but its parameter must be positive.
+            mixup_alpha or 1.0,
+            cutmix_alpha or 1.0,
+            probability,
+            cutmix_share,
+        )
+        share = own.mean()
+        own = own[:, :, None].astype(clips.dtype)
+        mixed = clips * own + jnp.flip(clips, 0) * (1 - own)
+        one_hot = jax.nn.one_hot(labels, num_classes)
+        targets = one_hot * (1 - label_smoothing) + label_smoothing / num_classes
+        targets = targets * share + jnp.flip(targets, 0) * (1 - share)
+        counts = valid & (jnp.flip(valid) | (share == 1))
+        return mixed, targets, counts.astype(jnp.float32)
+
+    keys = jax.random.split(key, len(clips) // size)
+    grouped = [x.reshape(-1, size, *x.shape[1:]) for x in (clips, labels, valid)]
+    mixed = jax.vmap(mix_group)(keys, *grouped)
+    return tuple(x.reshape(-1, *x.shape[2:]) for x in mixed)
+
+
+def draw_own_share(
+    key: Key[Array, ""],
+    frame: tuple[int, int],
+    mixup_alpha: float | Float[Array, ""],
+    cutmix_alpha: float | Float[Array, ""],
+    probability: float | Float[Array, ""],
+    cutmix_share: float | Float[Array, ""],
+) -> Float32[Array, "H W"]:
+    """Draws how much of each pixel stays the clip's own: everywhere the same, or 0 in a box.
+
+    Args:
+        key: Random key.
+        frame: Height and width, pixels.
+        mixup_alpha: See `mix`; positive.
+        cutmix_alpha: See `mix`; positive.
+        probability: Chance that anything is mixed.
+        cutmix_share: Chance that it is by CutMix.
+
+    Returns:
+        The shares, 0 to 1; the clip's share of the target is their mean.
+    """
+    share_key, uniform_key = jax.random.split(key)
+    for_chance, for_kind, for_y, for_x = jax.random.uniform(uniform_key, (4,))
+    is_mixed, is_cutmix = for_chance < probability, for_kind < cutmix_share
+    alpha = jnp.where(is_cutmix, cutmix_alpha, mixup_alpha)
+    share = jax.random.beta(share_key, alpha, alpha)
+
+    inside = jnp.array(True)
+    for side, uniform, shape in ((frame[0], for_y, (-1, 1)), (frame[1], for_x, (1, -1))):
+        half = jnp.floor(side * jnp.sqrt(1 - share)).astype(jnp.int32) // 2
+        centre = jnp.floor(side * uniform).astype(jnp.int32)
+        pixels = jnp.arange(side).reshape(shape)
+        inside = inside & (pixels >= centre - half) & (pixels < centre + half)
+    own = jnp.where(is_cutmix, jnp.where(inside, 0.0, 1.0), share)
+    return jnp.where(is_mixed, own, 1.0)

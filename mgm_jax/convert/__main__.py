@@ -1,0 +1,154 @@
+"""Converts models between this project's runs, Hugging Face's folders and the original's files.
+
+    python -m mgm_jax.convert --source=runs/ssv2 --out=exported --to=hugging_face
+    python -m mgm_jax.convert --source=runs/ssv2 --out=ssv2.pth --to=original
+    python -m mgm_jax.convert --source=exported --out=runs/imported --to=run \
+        --config=configs/ssv2_pretrain.py
+
+The source is whatever `--config.init_from` takes: the folder of a run (its last checkpoint), a
+folder of Hugging Face's, or a file of tensors in either's names. A training run needs no conversion
+first: give it the source as `--config.init_from`. `--to=run` makes a run at step 0 with a recipe,
+to be evaluated, shown or trained on. Only .pth, .pt and .bin files need PyTorch.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import jax
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from mgm_jax import config as config_lib
+from mgm_jax import initialise, runs, runtime, tasks
+from mgm_jax.checkpoints import Checkpoints
+from mgm_jax.convert import weights as weights_lib
+from mgm_jax.errors import CheckpointError, ConfigError, MgmError
+
+
+def write_run(
+    workdir: pathlib.Path,
+    source: str | pathlib.Path,
+    config: ConfigDict,
+    class_names: Sequence[str],
+) -> None:
+    """Makes a run whose checkpoint, at step 0, has the parameters of another model.
+
+    Args:
+        workdir: Folder of the run.
+        source: The model; see `weights.read`.
+        config: The run's recipe.
+        class_names: Of the recipe's data.
+
+    Raises:
+        CheckpointError: The model is not the recipe's, wholly.
+        ConfigError: The recipe cannot work.
+    """
+    config_lib.check_values(config)
+    task = tasks.make_task(config, tuple(class_names))
+    params, report = initialise.initialise(jax.eval_shape(task.init_fn).params, source)
+    if report.fresh or report.dropped:
+        raise CheckpointError(f"{source} is not the whole model of the recipe:\n{report}")
+    # All but the parameters, so that compiling and drawing them is left out.
+    state = jax.jit(lambda: task.init_fn().replace(params=None))()
+    workdir.mkdir(parents=True, exist_ok=True)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    data = {"next_batch": 0, "skipped": 0, "seen": 0}
+    checkpoints.save(0, state.replace(params=params), data, config)
+    checkpoints.close()
+    runs.describe_run(workdir, config, class_names)
+
+
+def convert(
+    source: str | pathlib.Path,
+    out: str | pathlib.Path,
+    to: Literal["hugging_face", "original", "run"],
+    *,
+    config: ConfigDict | None = None,
+    class_names: Sequence[str] = (),
+    frames: int | None = None,
+    size: int | None = None,
+    heads: Mapping[str, int] | None = None,
+) -> None:
+    """Reads a model and writes it in another form.
+
+    Args:
+        source: The model; see `weights.read`.
+        out: Where to: a folder, or a file for "original"; nothing is overwritten.
+        to: The form.
+        config: The recipe of a run.
+        class_names: Instead of those that the source has.
+        frames: Frames of a clip, instead of what the source says.
+        size: Side of a clip in pixels, instead of what the source says.
+        heads: Heads by part where the source does not say them; see `weights.read`.
+
+    Raises:
+        CheckpointError: The source cannot be read, or does not fit the form.
+        ConfigError: The arguments do not fit together, or there is something at `out`.
+    """
+    out = pathlib.Path(out)
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise ConfigError(f"there is something at {out}; give another place, or remove it")
+    if (to == "run") != (config is not None):
+        raise ConfigError("a recipe (--config) belongs to --to=run; give both or neither")
+    weights = weights_lib.read(source, heads)
+    logging.info("read %s: %s", weights.origin, weights.architecture)
+    num_classes = weights.architecture.num_classes or 0
+    if class_names and len(class_names) != num_classes:
+        raise ConfigError(f"{len(class_names)} class names for {num_classes} classes")
+    class_names = tuple(class_names) or weights.class_names
+    if config is not None:
+        write_run(out, source, config, class_names or tuple(map(str, range(num_classes))))
+    elif to == "hugging_face":
+        weights = dataclasses.replace(
+            weights,
+            frames=frames or weights.frames,
+            size=size or weights.size,
+            class_names=class_names,
+        )
+        weights_lib.write_hugging_face(out, weights)
+    else:
+        weights_lib.write_original(out, weights)
+    logging.info("wrote %s", out)
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("source", None, "Run, Hugging Face folder or file.", required=True)
+    flags.DEFINE_string("out", None, "Folder, or file for --to=original.", required=True)
+    flags.DEFINE_enum("to", None, ["hugging_face", "original", "run"], "Form.", required=True)
+    config_flags.DEFINE_config_file("config", None, "--to=run: its recipe.")
+    flags.DEFINE_string("classes", None, "JSON list of class names, where the source has none.")
+    flags.DEFINE_integer("frames", None, "Frames of a clip, where the source does not say.")
+    flags.DEFINE_integer("size", None, "Side of a clip, where the source does not say.")
+    flags.DEFINE_integer("encoder_heads", None, "Heads, where the source does not say.")
+    flags.DEFINE_integer("decoder_heads", None, "Heads, where the source does not say.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Converts; bad input ends with its message."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
+    args = flags.FLAGS
+    heads = {"encoder": args.encoder_heads, "decoder": args.decoder_heads}
+    try:
+        convert(
+            args.source,
+            args.out,
+            args.to,
+            config=args.config,
+            class_names=json.loads(pathlib.Path(args.classes).read_text()) if args.classes else (),
+            frames=args.frames,
+            size=args.size,
+            heads={part: number for part, number in heads.items() if number is not None},
+        )
+    except MgmError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    _define_flags()
+    runtime.log_to_stderr()
+    app.run(main)

@@ -1,0 +1,204 @@
+"""Hugging Face's folders: a VideoMAE's config.json, and what its clips must look like.
+
+What a folder cannot say: transformers gives `fc_norm` and the decoder's last LayerNorm eps 1e-5,
+whatever the config says, where VideoMAE was trained with 1e-6. To compute exactly what is computed
+here, set it after loading: `model.fc_norm.eps = 1e-6`, or `model.decoder.norm.eps = 1e-6`. The
+eps of all other LayerNorms is in the config that is written here. Clips are normalised by
+ImageNet's mean and deviation, which `preprocessor_config.json` says; transformers' default for
+VideoMAE is 0.5 and 0.5.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import logging
+
+from mgm_jax import preprocess
+from mgm_jax.convert.architecture import Architecture
+from mgm_jax.errors import CheckpointError
+from mgm_jax.models.vit import TransformerSettings
+
+# `VideoMAEConfig`'s, for what a config.json leaves out.
+_DEFAULTS: dict[str, Any] = {
+    "image_size": 224,
+    "patch_size": 16,
+    "num_frames": 16,
+    "tubelet_size": 2,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "use_mean_pooling": True,
+    "decoder_num_attention_heads": 6,
+    "decoder_hidden_size": 384,
+    "decoder_num_hidden_layers": 4,
+    "decoder_intermediate_size": 1536,
+    "norm_pix_loss": True,
+}
+
+# Written into config.json; it tells the folders that this project wrote from others.
+_MARK = "exported_by"
+
+
+def is_config(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is that of a VideoMAE."""
+    return config.get("model_type") == "videomae"
+
+
+def architecture_of(
+    config: Mapping[str, Any], names: Sequence[str], heads: Mapping[str, int], where: str
+) -> Architecture:
+    """Reads the architecture from a config.json.
+
+    *Decision*: an encoder of width 384 with 16 heads is taken to have 6, or what `heads` says.
+    VideoMAE-S was trained with 6, and transformers' converter writes 16 for it. Files that this
+    project wrote mean what they say.
+
+    Args:
+        config: Content of config.json.
+        names: Names of the tensors beside it, which tell the autoencoder from the classifier.
+        heads: Heads by part ("encoder", "decoder"), for the case above.
+        where: The folder, for messages.
+
+    Returns:
+        The architecture.
+
+    Raises:
+        CheckpointError: The model computes something that ours does not.
+    """
+    values = _DEFAULTS | {name: config[name] for name in _DEFAULTS if name in config}
+    if values["hidden_act"] != "gelu":
+        raise CheckpointError(
+            f"{where}: its activation is {values['hidden_act']!r}; only 'gelu' is known here"
+        )
+    for name in ("patch_size", "image_size"):
+        if not isinstance(values[name], int):
+            raise CheckpointError(f"{where}: its {name} is {values[name]}; only squares are known")
+    if "classifier.weight" in names and not values["use_mean_pooling"]:
+        raise CheckpointError(
+            f"{where} classifies by its first token; only classifiers that pool all tokens "
+            "(use_mean_pooling) are known"
+        )
+    encoder_heads = values["num_attention_heads"]
+    if (values["hidden_size"], encoder_heads) == (384, 16) and _MARK not in config:
+        encoder_heads = heads.get("encoder", 6)
+        logging.warning(
+            "%s says 16 heads, as transformers' converter writes for VideoMAE-S, which has 6; "
+            "taken as %d (--encoder_heads chooses)",
+            where,
+            encoder_heads,
+        )
+    dim, decoder_dim = values["hidden_size"], values["decoder_hidden_size"]
+    autoencoder = "mask_token" in names
+    return Architecture(
+        encoder=TransformerSettings(
+            dim, values["num_hidden_layers"], encoder_heads, values["intermediate_size"] / dim
+        ),
+        tubelet=(values["tubelet_size"], values["patch_size"], values["patch_size"]),
+        decoder=TransformerSettings(
+            decoder_dim,
+            values["decoder_num_hidden_layers"],
+            values["decoder_num_attention_heads"],
+            values["decoder_intermediate_size"] / decoder_dim,
+        )
+        if autoencoder
+        else None,
+        num_classes=len(class_names(config)) if "classifier.weight" in names else None,
+        final_norm=autoencoder or not values["use_mean_pooling"],
+    )
+
+
+def clip_shape(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Frames of a clip and their side in pixels."""
+    values = _DEFAULTS | dict(config)
+    return values["num_frames"], values["image_size"]
+
+
+def predicts_normalised_pixels(config: Mapping[str, Any]) -> bool:
+    """Whether an autoencoder's target is normalised by each tubelet's own statistics."""
+    return (_DEFAULTS | dict(config))["norm_pix_loss"]
+
+
+def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the classes; transformers leaves them out where there are two without names."""
+    names = config.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}
+    return tuple(names[key] for key in sorted(names, key=int))
+
+
+def make_config(
+    architecture: Architecture,
+    frames: int,
+    size: int,
+    classes: Sequence[str],
+    normalised_target: bool,
+) -> dict[str, Any]:
+    """Makes the config.json of a model.
+
+    Args:
+        architecture: Of an autoencoder or a classifier.
+        frames: Frames of a clip.
+        size: Side of a clip in pixels.
+        classes: Names of a classifier's classes.
+        normalised_target: Whether an autoencoder predicts normalised pixels.
+
+    Returns:
+        JSON types.
+    """
+    encoder, decoder = architecture.encoder, architecture.decoder
+    config = {
+        "model_type": "videomae",
+        "architectures": [
+            "VideoMAEForVideoClassification" if classes else "VideoMAEForPreTraining"
+        ],
+        _MARK: "mgm_jax",
+        "image_size": size,
+        "patch_size": architecture.tubelet[1],
+        "num_channels": 3,
+        "num_frames": frames,
+        "tubelet_size": architecture.tubelet[0],
+        "hidden_size": encoder.dim,
+        "num_hidden_layers": encoder.depth,
+        "num_attention_heads": encoder.heads,
+        "intermediate_size": int(encoder.dim * encoder.mlp_ratio),
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-6,
+        "use_mean_pooling": decoder is None,
+        "torch_dtype": "float32",
+    }
+    if decoder is not None:
+        return config | {
+            "decoder_hidden_size": decoder.dim,
+            "decoder_num_hidden_layers": decoder.depth,
+            "decoder_num_attention_heads": decoder.heads,
+            "decoder_intermediate_size": int(decoder.dim * decoder.mlp_ratio),
+            "norm_pix_loss": normalised_target,
+        }
+    return config | {
+        "id2label": {str(number): name for number, name in enumerate(classes)},
+        "label2id": {name: number for number, name in enumerate(classes)},
+    }
+
+
+def make_preprocessor_config(size: int) -> dict[str, Any]:
+    """Makes the preprocessor_config.json: short side to `size`, centre crop, ImageNet's statistics.
+
+    Args:
+        size: Side of a clip in pixels.
+
+    Returns:
+        JSON types.
+    """
+    return {
+        "image_processor_type": "VideoMAEImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": size},
+        "resample": 2,
+        "do_center_crop": True,
+        "crop_size": {"height": size, "width": size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocess.MEAN),
+        "image_std": list(preprocess.STANDARD_DEVIATION),
+    }

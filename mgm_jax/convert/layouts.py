@@ -1,0 +1,281 @@
+"""Parameters as PyTorch names and lays them out: pure maps between trees and state dicts.
+
+Two layouts: "original", the VideoMAE repository's, whose finetuned models lack the prefix
+`encoder.`; and "hugging_face", transformers' `VideoMAEForPreTraining` and
+`VideoMAEForVideoClassification`. A linear layer's weight is [out, in] there, [in, out] here; theirs
+of attention is not divided into heads; the patch embedding is a 3-D convolution there and a matrix
+here. Both keep the order query, key, value, in one tensor or in three. Position tables are in
+neither.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Shaped
+
+from mgm_jax.convert.architecture import (
+    Architecture,
+    FlatParams,
+    check_fit,
+    count_blocks,
+    heads_of,
+    parameter_shapes,
+)
+from mgm_jax.errors import CheckpointError
+from mgm_jax.models.vit import TransformerSettings
+
+Layout = Literal["hugging_face", "original"]
+State = Mapping[str, Shaped[np.ndarray, "..."]]
+
+# Of a block: ours, the original's, Hugging Face's.
+_BLOCK = (
+    ("norm1/scale", "norm1.weight", "layernorm_before.weight"),
+    ("norm1/bias", "norm1.bias", "layernorm_before.bias"),
+    (
+        "attention/qkv/kernel",
+        "attn.qkv.weight",
+        (
+            "attention.attention.query.weight",
+            "attention.attention.key.weight",
+            "attention.attention.value.weight",
+        ),
+    ),
+    # The names on the hub. transformers 5 calls them query.bias and value.bias, and renames these
+    # when it loads them; transformers 4 knows only these.
+    ("attention/q_bias", "attn.q_bias", "attention.attention.q_bias"),
+    ("attention/v_bias", "attn.v_bias", "attention.attention.v_bias"),
+    ("attention/proj/kernel", "attn.proj.weight", "attention.output.dense.weight"),
+    ("attention/proj/bias", "attn.proj.bias", "attention.output.dense.bias"),
+    ("norm2/scale", "norm2.weight", "layernorm_after.weight"),
+    ("norm2/bias", "norm2.bias", "layernorm_after.bias"),
+    ("mlp/fc1/kernel", "mlp.fc1.weight", "intermediate.dense.weight"),
+    ("mlp/fc1/bias", "mlp.fc1.bias", "intermediate.dense.bias"),
+    ("mlp/fc2/kernel", "mlp.fc2.weight", "output.dense.weight"),
+    ("mlp/fc2/bias", "mlp.fc2.bias", "output.dense.bias"),
+)
+
+_HF_EMBEDDING = "videomae.embeddings.patch_embeddings.projection"
+
+# Outside the blocks; "{encoder}" is "encoder." in the original's autoencoders, else nothing.
+_OUTSIDE = (
+    ("encoder/embed/kernel", "{encoder}patch_embed.proj.weight", f"{_HF_EMBEDDING}.weight"),
+    ("encoder/embed/bias", "{encoder}patch_embed.proj.bias", f"{_HF_EMBEDDING}.bias"),
+    ("encoder/norm/scale", "{encoder}norm.weight", "videomae.layernorm.weight"),
+    ("encoder/norm/bias", "{encoder}norm.bias", "videomae.layernorm.bias"),
+    ("encoder_to_decoder/kernel", "encoder_to_decoder.weight", "encoder_to_decoder.weight"),
+    ("mask_token", "mask_token", "mask_token"),
+    ("decoder/norm/scale", "decoder.norm.weight", "decoder.norm.weight"),
+    ("decoder/norm/bias", "decoder.norm.bias", "decoder.norm.bias"),
+    ("decoder/head/kernel", "decoder.head.weight", "decoder.head.weight"),
+    ("decoder/head/bias", "decoder.head.bias", "decoder.head.bias"),
+    ("norm/scale", "fc_norm.weight", "fc_norm.weight"),
+    ("norm/bias", "fc_norm.bias", "fc_norm.bias"),
+    ("head/kernel", "head.weight", "classifier.weight"),
+    ("head/bias", "head.bias", "classifier.bias"),
+)
+
+_BLOCKS = {
+    "encoder": ("{encoder}blocks.", "videomae.encoder.layer."),
+    "decoder": ("decoder.blocks.", "decoder.decoder_layers."),
+}
+
+
+def find_layout(state: State, where: str) -> tuple[Layout, State]:
+    """Tells the layout of a state dict by its names, and brings these to the tables' spelling.
+
+    Args:
+        state: Tensors by name.
+        where: The file, for the message.
+
+    Returns:
+        The layout, and the tensors, renamed where another spelling is common.
+
+    Raises:
+        CheckpointError: It is neither.
+    """
+    if any(name.startswith("embeddings.patch_embeddings.") for name in state):
+        # `VideoMAEModel`, the encoder alone.
+        state = {f"videomae.{name}": value for name, value in state.items()}
+    if any(name.startswith("videomae.") for name in state):
+        pairs = (("query.bias", "q_bias"), ("value.bias", "v_bias"))
+        for new, old in pairs:
+            state = {
+                name.replace(f"attention.attention.{new}", f"attention.attention.{old}"): value
+                for name, value in state.items()
+            }
+        return "hugging_face", state
+    if any(re.match(r"(encoder\.)?patch_embed\.proj\.", name) for name in state):
+        return "original", state
+    sample = ", ".join(sorted(state)[:5]) or "none at all"
+    raise CheckpointError(
+        f"{where} holds no VideoMAE: its names ({sample} ...) are neither those of Hugging Face "
+        "(videomae.embeddings...) nor of the original (encoder.patch_embed..., patch_embed...)"
+    )
+
+
+def infer_architecture(
+    state: State, layout: Layout, heads: Mapping[str, int], where: str
+) -> Architecture:
+    """Reads the architecture off a state dict; only the number of heads is not in it.
+
+    Args:
+        state: Tensors by name, as `find_layout` gives them.
+        layout: Theirs.
+        heads: Heads by part ("encoder", "decoder"), instead of those of VideoMAE's own sizes.
+        where: The file, for messages.
+
+    Returns:
+        The architecture; what does not fit it shows when the tensors are converted.
+
+    Raises:
+        CheckpointError: The tensors that tell it are missing, or the heads are unknown.
+    """
+    column = 1 if layout == "hugging_face" else 0
+    prefix = "encoder." if any(name.startswith("encoder.") for name in state) else ""
+
+    def transformer(part: str) -> TransformerSettings:
+        blocks = _BLOCKS[part][column].format(encoder=prefix)
+        first = blocks + "0." + ("intermediate.dense.weight", "mlp.fc1.weight")[1 - column]
+        if first not in state or state[first].ndim != 2:
+            raise CheckpointError(f"{where} has no matrix {first}, so its {part} is incomplete")
+        hidden, dim = state[first].shape
+        return TransformerSettings(
+            dim,
+            count_blocks(state, re.escape(blocks) + r"(\d+)\."),
+            heads_of(part, dim, heads, where),
+            hidden / dim,
+        )
+
+    names = {ours: theirs[column].format(encoder=prefix) for ours, *theirs in _OUTSIDE}
+    embedding = state.get(names["encoder/embed/kernel"])
+    if embedding is None or embedding.ndim != 5:
+        raise CheckpointError(
+            f"{where} has no 3-D convolution {names['encoder/embed/kernel']}, which embeds tubelets"
+        )
+    head = state.get(names["head/kernel"])
+    return Architecture(
+        encoder=transformer("encoder"),
+        tubelet=tuple(embedding.shape[2:]),
+        decoder=transformer("decoder") if "mask_token" in state else None,
+        num_classes=None if head is None else head.shape[0],
+        final_norm=names["encoder/norm/scale"] in state,
+    )
+
+
+def from_state(state: State, architecture: Architecture, layout: Layout, where: str) -> FlatParams:
+    """Turns a state dict into parameters.
+
+    Args:
+        state: Tensors by name, as `find_layout` gives them, in any float type.
+        architecture: What it must be.
+        layout: Theirs.
+        where: The file, for messages.
+
+    Returns:
+        The parameters in float32.
+
+    Raises:
+        CheckpointError: Tensors are missing, unexpected, misshapen, or no floats.
+    """
+    shapes, names = parameter_shapes(architecture), _names(architecture, layout)
+    expected = {
+        theirs: _their_shape(ours, shapes[ours], architecture, len(names[ours]))
+        for ours in shapes
+        for theirs in names[ours]
+    }
+    check_fit(
+        {name: value.shape for name, value in state.items()},
+        expected,
+        f"{where} is not the state dict of: {architecture}",
+    )
+    for name, value in state.items():
+        # Not numpy's own `issubdtype`, which does not know bfloat16.
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            raise CheckpointError(f"{where}: {name} is {value.dtype}, no floating-point tensor")
+
+    def convert(ours: str) -> np.ndarray:
+        array = np.concatenate([np.asarray(state[name], np.float32) for name in names[ours]])
+        if ours == "encoder/embed/kernel":
+            array = array.transpose(2, 3, 4, 1, 0)
+        elif ours.endswith("kernel"):
+            array = array.T
+        return np.ascontiguousarray(array.reshape(shapes[ours]))
+
+    return {ours: convert(ours) for ours in shapes}
+
+
+def to_state(
+    params: Mapping[str, np.ndarray], architecture: Architecture, layout: Layout, where: str
+) -> dict[str, np.ndarray]:
+    """Turns parameters into a state dict; the inverse of `from_state`.
+
+    Args:
+        params: Parameters by path.
+        architecture: What they are of.
+        layout: The one wanted.
+        where: What holds the parameters, for messages.
+
+    Returns:
+        Tensors by name, float32 and contiguous.
+
+    Raises:
+        CheckpointError: The model has no counterpart in PyTorch's files.
+    """
+    if architecture.kind == "encoder":
+        raise CheckpointError(
+            f"{where} is neither an autoencoder nor a finetuned classifier (its parameters: "
+            f"{', '.join(sorted({name.split('/')[0] for name in params}))}); only these have a "
+            "counterpart in VideoMAE's files"
+        )
+    shapes, names = parameter_shapes(architecture), _names(architecture, layout)
+    found = {name: value.shape for name, value in params.items()}
+    check_fit(found, shapes, f"{where} has no counterpart in VideoMAE's files: {architecture}")
+    state = {}
+    for ours, array in params.items():
+        array = np.asarray(array, np.float32)
+        if ours == "encoder/embed/kernel":
+            array = array.reshape(*architecture.tubelet, 3, -1).transpose(4, 3, 0, 1, 2)
+        elif ours.endswith("kernel"):
+            array = array.reshape(_inputs(ours, array.shape), -1).T
+        pieces = np.split(array.reshape(array.shape or (1,)), len(names[ours]))
+        for theirs, piece in zip(names[ours], pieces, strict=True):
+            shape = _their_shape(ours, shapes[ours], architecture, len(names[ours]))
+            state[theirs] = np.ascontiguousarray(piece.reshape(shape))
+    return state
+
+
+def _names(architecture: Architecture, layout: Layout) -> dict[str, tuple[str, ...]]:
+    """Path of each parameter to the names of the tensors that make it, stacked."""
+    column = 1 if layout == "hugging_face" else 0
+    prefix = "encoder." if architecture.kind == "autoencoder" else ""
+    names = {ours: (theirs[column].format(encoder=prefix),) for ours, *theirs in _OUTSIDE}
+    for part, prefixes in _BLOCKS.items():
+        settings = getattr(architecture, part)
+        for i in range(settings.depth if settings else 0):
+            for ours, *theirs in _BLOCK:
+                block = f"{prefixes[column].format(encoder=prefix)}{i}."
+                tensors = (theirs[column],) if isinstance(theirs[column], str) else theirs[column]
+                names[f"{part}/blocks/{i}/{ours}"] = tuple(block + tensor for tensor in tensors)
+    return names
+
+
+def _inputs(ours: str, shape: tuple[int, ...]) -> int:
+    """Inputs of a linear layer: the output projection of attention reads [heads, head_dim]."""
+    return shape[0] * shape[1] if ours.endswith("attention/proj/kernel") else shape[0]
+
+
+def _their_shape(
+    ours: str, shape: tuple[int, ...], architecture: Architecture, pieces: int
+) -> tuple[int, ...]:
+    values = int(np.prod(shape))
+    if ours == "encoder/embed/kernel":
+        return (shape[1], 3, *architecture.tubelet)
+    if ours == "mask_token":
+        return (1, 1, values)
+    if ours.endswith("kernel"):
+        inputs = _inputs(ours, shape)
+        return (values // inputs // pieces, inputs)
+    return (values // pieces,)

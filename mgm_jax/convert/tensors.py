@@ -1,0 +1,107 @@
+"""State dicts in files: safetensors, or PyTorch's own where PyTorch is installed."""
+
+import json
+import pathlib
+import pickle
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from jaxtyping import Shaped
+
+from mgm_jax.errors import CheckpointError
+from mgm_jax.flow.files import replacing
+
+# What the original's checkpoints call the state dict; "module" are DeepSpeed's.
+_STATE_KEYS = ("model", "module")
+
+
+def read(path: pathlib.Path) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """Reads a state dict, all parts of it where an index (`*.index.json`) names several files.
+
+    Args:
+        path: A .safetensors, .pth, .pt or .bin file, or an index of such files beside it.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        CheckpointError: It cannot be read, or PyTorch is needed and not installed.
+    """
+    if path.name.endswith(".index.json"):
+        files = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+        return {name: value for file in files for name, value in read(path.parent / file).items()}
+    if path.suffix != ".safetensors":
+        return _read_torch(path)
+    try:
+        return safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def write(path: pathlib.Path, state: Mapping[str, np.ndarray]) -> None:
+    """Writes a state dict, whole or not at all.
+
+    Args:
+        path: A .safetensors file for transformers, or a .pth, .pt or .bin file as the original
+            VideoMAE loads them: {"model": state dict}.
+        state: Tensors by name.
+
+    Raises:
+        CheckpointError: PyTorch is needed and not installed.
+    """
+    if path.suffix == ".safetensors":
+        with replacing(path) as file:
+            # transformers asks for the framework.
+            file.write(safetensors.numpy.save(dict(state), {"format": "pt"}))
+        return
+    torch = _torch(path)
+    tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
+    with replacing(path) as file:
+        torch.save({"model": tensors}, file)
+
+
+def _torch(path: pathlib.Path) -> ModuleType:
+    try:
+        import torch
+    except ImportError as error:
+        raise CheckpointError(
+            f"{path} is a PyTorch file, and PyTorch is not installed: pip install torch, or use a "
+            ".safetensors file, which needs none"
+        ) from error
+    return torch
+
+
+def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
+    torch = _torch(path)
+    try:
+        # The original's checkpoints hold their run's arguments beside the tensors.
+        with torch.serialization.safe_globals([_namespace()]):
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path} is not a file that PyTorch can load: {error}") from error
+    for key in _STATE_KEYS:
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+            break
+    if not isinstance(state, Mapping) or not all(
+        isinstance(value, torch.Tensor) for value in state.values()
+    ):
+        raise CheckpointError(
+            f"{path} holds no state dict, neither at its top nor under "
+            f"{' or '.join(map(repr, _STATE_KEYS))}"
+        )
+    return {
+        # numpy has no bfloat16.
+        name: (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+        for name, value in state.items()
+    }
+
+
+def _namespace() -> type:
+    import argparse
+
+    return argparse.Namespace

@@ -1,0 +1,222 @@
+"""A model's parameters, read from whatever holds them, and written to what others read."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import traverse_util
+
+from mgm_jax import runs
+from mgm_jax.checkpoints import Checkpoints
+from mgm_jax.convert import architecture as architecture_lib
+from mgm_jax.convert import hugging_face, layouts, tensors
+from mgm_jax.convert.architecture import Architecture, FlatParams
+from mgm_jax.errors import CheckpointError
+
+# Hugging Face's names for a folder's tensors, best first.
+_TENSOR_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_TENSOR_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Parameters and what their file says of the model.
+
+    Attributes:
+        params: By path; position tables are not among them, so they fit any clip size.
+        architecture: Of the model.
+        origin: What they were read from, for messages.
+        frames: Frames of a clip; None where the file does not say.
+        size: Side of a clip in pixels; None where the file does not say.
+        class_names: Of a classifier; empty where the file does not say.
+        normalised_target: Whether an autoencoder predicts normalised pixels.
+    """
+
+    params: FlatParams
+    architecture: Architecture
+    origin: str
+    frames: int | None = None
+    size: int | None = None
+    class_names: tuple[str, ...] = ()
+    normalised_target: bool = True
+
+
+def read(path: str | pathlib.Path, heads: Mapping[str, int] | None = None) -> Weights:
+    """Reads a model.
+
+    Args:
+        path: Folder of a run, folder of Hugging Face's, or a file of tensors (.safetensors, .pth,
+            .pt, .bin) in Hugging Face's names or the original VideoMAE's.
+        heads: Heads by part ("encoder", "decoder") where the file does not say them, as the
+            original's do not; else VideoMAE's for the width. Runs and Hugging Face's config.json
+            say them, but see `hugging_face.architecture_of` about VideoMAE-S.
+
+    Returns:
+        The model's parameters in float32.
+
+    Raises:
+        CheckpointError: There is no model, or it is not a VideoMAE; tensors that do not fit are
+            listed.
+    """
+    path, heads = pathlib.Path(path), heads or {}
+    if path.is_file():
+        config = path.parent / "config.json"
+        return _read_tensors(path, config if config.is_file() else None, heads)
+    if not path.is_dir():
+        raise CheckpointError(
+            f"nothing at {path.absolute()}; give the folder of a run, a folder of Hugging Face's, "
+            f"or a file of tensors ({', '.join(_TENSOR_SUFFIXES)})"
+        )
+    if (path / "checkpoints").is_dir():
+        return _read_run(path)
+    files = [path / name for name in _TENSOR_FILES if (path / name).is_file()]
+    if files and (path / "config.json").is_file():
+        return _read_tensors(files[0], path / "config.json", heads)
+    raise CheckpointError(
+        f"{path} holds neither a run (config.json and checkpoints/) nor a model of Hugging Face's "
+        f"(config.json and {' or '.join(_TENSOR_FILES[::2])})"
+    )
+
+
+def load_encoder(
+    path: str | pathlib.Path, heads: Mapping[str, int] | None = None
+) -> tuple[dict[str, Any], str]:
+    """Reads the encoder of a model.
+
+    Args:
+        path: See `read`.
+        heads: See `read`.
+
+    Returns:
+        Parameters of `vit.Encoder`, without the final LayerNorm where the model has none; and a
+        description of the model.
+
+    Raises:
+        CheckpointError: See `read`.
+    """
+    weights = read(path, heads)
+    tree = traverse_util.unflatten_dict(weights.params, sep="/")
+    return tree["encoder"], f"{weights.origin}: {weights.architecture}"
+
+
+def write_original(path: pathlib.Path, weights: Weights) -> None:
+    """Writes a state dict in the original VideoMAE's names.
+
+    Args:
+        path: A .pth, .pt or .bin file, for which PyTorch is needed, or .safetensors.
+        weights: Of an autoencoder or a classifier.
+
+    Raises:
+        CheckpointError: The model has no counterpart, or PyTorch is needed and not installed.
+    """
+    if path.suffix not in _TENSOR_SUFFIXES:
+        raise CheckpointError(f"{path}: name a file that ends with {', '.join(_TENSOR_SUFFIXES)}")
+    state = layouts.to_state(weights.params, weights.architecture, "original", weights.origin)
+    tensors.write(path, state)
+
+
+def write_hugging_face(folder: pathlib.Path, weights: Weights) -> None:
+    """Writes a folder that `from_pretrained` of transformers loads.
+
+    Args:
+        folder: Where config.json, preprocessor_config.json and model.safetensors go.
+        weights: Of an autoencoder or a classifier.
+
+    Raises:
+        CheckpointError: The model has no counterpart, or the size of its clips is unknown.
+    """
+    state = layouts.to_state(weights.params, weights.architecture, "hugging_face", weights.origin)
+    if weights.frames is None or weights.size is None:
+        raise CheckpointError(
+            f"{weights.origin} does not say the size of its clips; give --frames and --size"
+        )
+    config = hugging_face.make_config(
+        weights.architecture,
+        weights.frames,
+        weights.size,
+        weights.class_names or _numbered(weights.architecture),
+        weights.normalised_target,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors.write(folder / "model.safetensors", state)
+    preprocessor = hugging_face.make_preprocessor_config(weights.size)
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2))
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
+
+
+def _numbered(architecture: Architecture) -> tuple[str, ...]:
+    return tuple(f"LABEL_{number}" for number in range(architecture.num_classes or 0))
+
+
+def _read_tensors(
+    file: pathlib.Path, config_file: pathlib.Path | None, heads: Mapping[str, int]
+) -> Weights:
+    layout, state = layouts.find_layout(tensors.read(file), str(file))
+    config = _read_config(config_file) if config_file else {}
+    if layout == "hugging_face" and hugging_face.is_config(config):
+        architecture = hugging_face.architecture_of(config, list(state), heads, str(file.parent))
+        frames, size = hugging_face.clip_shape(config)
+        return Weights(
+            layouts.from_state(state, architecture, layout, str(file)),
+            architecture,
+            f"Hugging Face's {file.parent}",
+            frames,
+            size,
+            hugging_face.class_names(config) if architecture.num_classes else (),
+            hugging_face.predicts_normalised_pixels(config),
+        )
+    architecture = layouts.infer_architecture(state, layout, heads, str(file))
+    params = layouts.from_state(state, architecture, layout, str(file))
+    return Weights(params, architecture, f"{file}, in the {layout} layout")
+
+
+def _read_config(file: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{file} is no JSON: {error}") from error
+
+
+def _read_run(workdir: pathlib.Path) -> Weights:
+    config = runs.read_config(workdir)
+    classes = workdir / runs.CLASSES_FILE
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    step = checkpoints.latest_step()
+    checkpoints.close()
+    if step is None:
+        raise CheckpointError(f"the run at {workdir} has no complete checkpoint yet")
+    # The parameters alone: the optimizer's state is twice their size, and of no use here.
+    folder = (workdir / "checkpoints" / str(step) / "state").absolute()
+    handler = ocp.PyTreeCheckpointHandler()
+    stored = {"params": handler.metadata(folder).tree["params"]}
+    arguments = ocp.args.PyTreeRestore(
+        item=stored,
+        restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored),
+        partial_restore=True,
+    )
+    params = handler.restore(folder, args=arguments)["params"]
+    handler.close()
+    flat = traverse_util.flatten_dict(params, sep="/")
+    shapes = {path: value.shape for path, value in flat.items()}
+    architecture = architecture_lib.from_parameters(shapes, tuple(config.model.tubelet))
+    return Weights(
+        flat,
+        architecture,
+        f"the run {workdir}, step {step}",
+        config.data.clip_frames,
+        config.data.size,
+        tuple(json.loads(classes.read_text()))
+        if architecture.num_classes and classes.exists()
+        else (),
+        config.get("target", "normalised_pixels") == "normalised_pixels",
+    )

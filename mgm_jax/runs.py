@@ -1,0 +1,102 @@
+"""A run on disk, opened for use: its config, its classes, its model and its state."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from mgm_jax import config as config_lib
+from mgm_jax import sharding, tasks
+from mgm_jax.checkpoints import Checkpoints
+from mgm_jax.errors import CheckpointError
+from mgm_jax.state import TrainState, abstract_state
+
+CONFIG_FILE = "config.json"
+CLASSES_FILE = "classes.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained model and what made it.
+
+    Attributes:
+        config: The run's config.
+        class_names: Classes of its data.
+        task: What it computes.
+        state: State of the checkpoint.
+        step: Its step.
+        mesh: Where the state lives.
+    """
+
+    config: ConfigDict
+    class_names: tuple[str, ...]
+    task: tasks.Task
+    state: TrainState
+    step: int
+    mesh: Mesh
+
+
+def describe_run(folder: pathlib.Path, config: ConfigDict, class_names: Sequence[str]) -> None:
+    """Writes what `open_run` needs besides the checkpoint."""
+    (folder / CONFIG_FILE).write_text(json.dumps(config_lib.to_json(config), indent=2))
+    (folder / CLASSES_FILE).write_text(json.dumps(list(class_names), indent=1))
+
+
+def read_config(workdir: str | pathlib.Path) -> ConfigDict:
+    """The config of a run.
+
+    Raises:
+        CheckpointError: There is no run in the folder.
+    """
+    file = pathlib.Path(workdir, CONFIG_FILE)
+    if not file.exists():
+        raise CheckpointError(f"no run at {workdir}: it has no {CONFIG_FILE}; give its --workdir")
+    return ConfigDict(json.loads(file.read_text()))
+
+
+def open_run(
+    workdir: str | pathlib.Path,
+    *,
+    checkpoint: str = "last",
+    config: ConfigDict | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Run:
+    """Restores a run's model.
+
+    Args:
+        workdir: Folder of the run.
+        checkpoint: "last", or "best" by the accuracy during training.
+        config: Instead of the run's own, such as a copy with other values.
+        devices: Where to restore to; the first device by default.
+
+    Returns:
+        The run.
+
+    Raises:
+        CheckpointError: There is no run, no complete checkpoint, or none that was evaluated.
+    """
+    workdir = pathlib.Path(workdir)
+    config = config or read_config(workdir)
+    classes = workdir / CLASSES_FILE
+    class_names = tuple(json.loads(classes.read_text())) if classes.exists() else ()
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    try:
+        best = checkpoint == "best"
+        step = checkpoints.best_step() if best else checkpoints.latest_step()
+        if step is None:
+            raise CheckpointError(
+                f"the run at {workdir} has no complete checkpoint yet"
+                + (" that was evaluated; use the last one" if best else "")
+            )
+        task = tasks.make_task(config, class_names)
+        mesh = sharding.make_mesh(
+            {"data": -1, "fsdp": 1, "tensor": 1}, devices or jax.devices()[:1]
+        )
+        state, _ = checkpoints.restore(abstract_state(task.init_fn, mesh), step)
+    finally:
+        checkpoints.close()
+    return Run(config, class_names, task, state, step, mesh)

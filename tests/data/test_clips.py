@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from mgm_jax.data.clips import ClipReader, LoadClip, LoadViews, cut_planes
+from mgm_jax.data.sources import FolderSource
+from mgm_jax.data.video import Video
+from mgm_jax.flow import sidecar
+
+READER = ClipReader(clip_frames=8, size=32, window=64)
+
+
+def load(folder, video=0, reader=READER, **settings):
+    loader = LoadClip(FolderSource(str(folder)), reader, **({"stride": 2} | settings))
+    return loader.random_map((video, video), np.random.default_rng(0))
+
+
+def reason(clip):
+    return clip["error"][0].tobytes().rstrip(b"\0").decode()
+
+
+def test_copies_are_windows_of_the_same_frames(video_folder):
+    clips = load(video_folder, copies=3, crop="random_resized")
+    assert clips["valid"].all()
+    assert (clips["frames"] == clips["frames"][0]).all()
+    with Video(FolderSource(str(video_folder))[0].video) as video:
+        whole = video.read(clips["frames"][0])
+    for luma, box, place in zip(clips["luma"], clips["crop_box"], clips["source_box"], strict=True):
+        top, left = (place[:2] - box[:2]).astype(int)
+        height, width = np.ceil(box[:2] + box[2:]).astype(int)
+        expected = whole.luma[:, top : top + height, left : left + width]
+        np.testing.assert_array_equal(luma[:, :height, :width], expected)
+
+
+def test_cut_planes_pads_with_zeros_past_the_frame():
+    luma = np.arange(1, 97, dtype=np.uint8).reshape(1, 8, 12)
+    chroma = np.arange(1, 49, dtype=np.uint8).reshape(1, 4, 6, 2)
+    cut_luma, cut_chroma = cut_planes(luma, chroma, (4, 8, 8, 8))
+    np.testing.assert_array_equal(cut_luma[0, :4, :4], luma[0, 4:, 8:])
+    np.testing.assert_array_equal(cut_chroma[0, :2, :2], chroma[0, 2:, 4:])
+    assert not cut_luma[0, 4:].any()
+    assert not cut_luma[0, :, 4:].any()
+    assert not cut_chroma[0, :, 2:].any()
+
+
+def test_views_are_always_the_same_and_cover_the_video(video_folder):
+    source = FolderSource(str(video_folder))
+    views = LoadViews(source, READER, stride=2, temporal_views=3, copies=3)
+    assert views.num_items == 3 * len(source)
+    made = [
+        views.random_map((5 * 3 + view, 5 * 3 + view), np.random.default_rng(view))
+        for view in range(3)
+    ]
+    again = views.random_map((15, 15), np.random.default_rng(7))
+    np.testing.assert_array_equal(made[0]["luma"], again["luma"])
+    assert made[0]["frames"][0, 0] == 0
+    assert made[0]["frames"][0, 0] < made[1]["frames"][0, 0] < made[2]["frames"][0, 0]
+    assert {int(clip["video"][0]) for clip in made} == {5}
+    with Video(source[5].video) as video:
+        assert made[2]["frames"].max() >= video.num_frames - 2
+        sides = made[0]["source_box"]
+        assert sides[0, 1] == 0
+        assert sides[2, 1] + sides[2, 3] == video.width
+
+
+def test_positions_past_the_end_are_blank_and_no_error(video_folder):
+    views = LoadViews(FolderSource(str(video_folder)), READER, stride=2)
+    clip = views.random_map((12, 0), np.random.default_rng(0))
+    assert clip["video"].tolist() == [-1]
+    assert not clip["valid"].any()
+    assert not reason(clip)
+
+
+@pytest.fixture
+def flow_folder(video_folder, tmp_path):
+    record = FolderSource(str(video_folder))[0]
+    with Video(record.video) as video:
+        motion = np.zeros((video.num_frames, -(-video.height // 8), -(-video.width // 8), 2))
+    motion[:, :, :, 0] = np.arange(len(motion))[:, None, None]
+    sidecar.write_sidecar(
+        sidecar.sidecar_path(tmp_path, record.video_id), motion.astype(np.float16)
+    )
+    return tmp_path
+
+
+def test_flow_files_give_the_motion_of_the_sampled_frames(video_folder, flow_folder):
+    reader = ClipReader(8, 32, 64, motion="flow", flow_path=str(flow_folder))
+    clip = load(video_folder, reader=reader, crop="centre")
+    assert clip["valid"].all()
+    scale = 32 / clip["source_box"][0, 3]
+    np.testing.assert_allclose(clip["motion"][0, :, 0, 0, 0], clip["frames"][0] * scale, rtol=1e-3)
+    np.testing.assert_array_equal(clip["motion_valid"][0], clip["frames"][0] > 0)
+
+
+def test_a_video_without_a_flow_file_is_named_with_the_command(video_folder, flow_folder):
+    reader = ClipReader(8, 32, 64, motion="flow", flow_path=str(flow_folder))
+    clip = load(video_folder, video=1, reader=reader)
+    assert not clip["valid"].any()
+    assert "mgm_jax.flow.precompute" in reason(clip)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_motion_that_is_no_number_never_reaches_a_mask(video_folder, flow_folder, value):
+    path = next(flow_folder.rglob("*.npz"))
+    with np.load(path) as arrays:
+        motion = arrays["motion"]
+    motion[:, 1, 2, 1] = value
+    sidecar.write_sidecar(path, motion)
+    reader = ClipReader(8, 32, 64, motion="flow", flow_path=str(flow_folder))
+    clip = load(video_folder, reader=reader)
+    assert not clip["valid"].any()
+    assert "not finite" in reason(clip)

@@ -1,0 +1,146 @@
+"""From pretraining to accuracy, through the one loop, with real videos and checkpoints."""
+
+import csv
+import json
+
+import jax
+import numpy as np
+import pytest
+import shrunk
+from test_train import assert_same_state, logged
+
+from mgm_jax import train as train_lib
+from mgm_jax.data.sources import make_source
+from mgm_jax.errors import CheckpointError, ConfigError
+from mgm_jax.runs import open_run
+from mgm_jax.train import evaluate, train
+
+
+@pytest.fixture(scope="module")
+def videos(video_folder, tmp_path_factory):
+    """A list of the twelve videos, eight to train on and four to test on."""
+    file = tmp_path_factory.mktemp("lists") / "list.csv"
+    with file.open("w") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(["path", "label", "split"])
+        for place, video in enumerate(sorted(video_folder.rglob("*.mp4"))):
+            split = "test" if place % 3 == 0 else "train"
+            writer.writerow([video.relative_to(video_folder), video.parent.name, split])
+    return {
+        "data__source": "csv",
+        "data__path": str(file),
+        "data__root": str(video_folder),
+        "eval__split": "test",
+        "eval__subset": 0,
+    }
+
+
+@pytest.fixture(scope="module")
+def pretrained(video_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pretrained")
+    train(shrunk.recipe("demo_pretrain", video_folder), str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finetuned(videos, pretrained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finetuned")
+    config = shrunk.recipe("demo_finetune", "", init_from=str(pretrained), **videos)
+    return config, folder, train(config, str(folder))
+
+
+def test_finetuning_starts_from_the_pretrained_encoder(videos, pretrained, tmp_path):
+    config = shrunk.recipe("demo_finetune", "", init_from=str(pretrained), **videos)
+    config.optimizer.base_lr = 0.0
+    config.optimizer.warmup_lr = 0.0
+    config.optimizer.min_lr = 0.0
+    state = train(config, str(tmp_path))
+    encoder = open_run(pretrained).state.params["encoder"]
+    assert_same_state(state.params["encoder"]["blocks"], encoder["blocks"])
+    assert_same_state(state.params["encoder"]["embed"], encoder["embed"])
+
+
+def test_finetuning_reports_accuracy_and_writes_its_results(finetuned):
+    _, folder, state = finetuned
+    assert int(state.step) == 2
+    lines = logged(folder)
+    assert any("eval/top1" in line for line in lines)
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    assert evaluation["step"] == 2
+    assert 0 <= evaluation["top1"] <= 1
+    assert evaluation["num_videos"] == 4
+
+
+def test_no_sample_of_the_test_reaches_training(videos):
+    def ids(split):
+        source = make_source("csv", videos["data__path"], split, videos["data__root"])
+        return {source[index].video_id for index in range(len(source))}
+
+    assert len(ids("train")) == 8
+    assert len(ids("test")) == 4
+    assert not ids("train") & ids("test")
+
+
+def test_evaluating_the_checkpoint_alone_gives_the_same(finetuned):
+    config, folder, _ = finetuned
+    before = (folder / "evaluation.json").read_bytes()
+    predictions = [evaluate(config, str(folder), jax.devices()[:n]) for n in (1, 8)]
+    assert (
+        json.loads((folder / "evaluation.json").read_bytes())["top1"] == json.loads(before)["top1"]
+    )
+    np.testing.assert_allclose(
+        predictions[0].probabilities, predictions[1].probabilities, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_best_and_last_checkpoints_are_kept(videos, tmp_path, monkeypatch):
+    scores = iter([0.2, 0.9, 0.5, 0.4, 0.3])
+
+    def report(self, state, step):
+        self.score = next(scores)
+        yield "eval/top1", self.score
+
+    monkeypatch.setattr(train_lib.AccuracyReporter, "report", report)
+    config = shrunk.recipe("demo_finetune", "", num_steps=5, eval__every=1, **videos)
+    train(config, str(tmp_path))
+    assert open_run(tmp_path).step == 5
+    assert open_run(tmp_path, checkpoint="best").step == 2
+
+
+def test_a_probe_chooses_its_head_on_videos_put_aside(videos, pretrained, tmp_path):
+    config = shrunk.recipe("jhmdb_linear_probe", "", init_from=str(pretrained), **videos)
+    config.batch_size = 4
+    config.mesh.update({"data": 4, "fsdp": 1, "tensor": 1})
+    config.probe.held_out = 0.25
+    state = train(config, str(tmp_path), jax.devices()[:4])
+    encoder = open_run(pretrained).state.params["encoder"]
+    assert_same_state(state.params["encoder"], encoder)
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    assert evaluation["head"] in range(4)
+
+
+def test_a_resumed_finetuning_equals_an_uninterrupted_one(finetuned, tmp_path):
+    config, _, whole = finetuned
+    parts = config.copy_and_resolve_references()
+    parts.stop_at_step = 1
+    train(parts, str(tmp_path))
+    parts.stop_at_step = None
+    assert_same_state(train(parts, str(tmp_path)), whole)
+
+
+def test_what_cannot_be_evaluated_is_refused(videos, pretrained, tmp_path):
+    config = shrunk.recipe("demo_finetune", "", mode="eval", **videos)
+    with pytest.raises(CheckpointError, match=r"no run at|no complete checkpoint"):
+        evaluate(config, str(tmp_path))
+    config = shrunk.recipe(
+        "demo_pretrain",
+        "",
+        mode="eval",
+        **{name: value for name, value in videos.items() if not name.startswith("eval")},
+    )
+    with pytest.raises(ConfigError, match="classifies nothing"):
+        evaluate(config, str(pretrained))
+    config = shrunk.recipe("demo_finetune", "", **(videos | {"eval__split": "tset"}))
+    with pytest.raises(ConfigError, match="no split 'tset'; it has test, train"):
+        train(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,85 @@
+"""Every recipe as it is: sound, traceable at its real size, and what it was when last looked at."""
+
+import importlib
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+import shrunk
+
+from configs import common
+from mgm_jax import config as config_lib
+from mgm_jax import tasks
+
+SNAPSHOT = pathlib.Path(__file__).parent / "recipes.json"
+CLASSES = ("one", "two", "three")
+
+
+def get_config(name, *argument):
+    return importlib.import_module(f"configs.{name}").get_config(*argument)
+
+
+def abstract_batch(config, size=2):
+    data, half, cells = config.data, config.data.window // 2, config.data.size // 8
+    shapes = {
+        "luma": ((data.clip_frames, data.window, data.window), jnp.uint8),
+        "chroma": ((data.clip_frames, half, half, 2), jnp.uint8),
+        "crop_box": ((4,), jnp.float32),
+        "flip": ((), jnp.bool_),
+        "yuv_to_rgb": ((3, 4), jnp.float32),
+        "motion": ((data.clip_frames, cells, cells, 2), jnp.float32),
+        "motion_valid": ((data.clip_frames,), jnp.bool_),
+        "valid": ((), jnp.bool_),
+        "label": ((), jnp.int32),
+        "index": ((), jnp.uint32),
+    }
+    return {
+        name: jax.ShapeDtypeStruct((size, *shape), dtype) for name, (shape, dtype) in shapes.items()
+    }
+
+
+@pytest.mark.parametrize("name", shrunk.RECIPES)
+def test_every_recipe_is_sound_and_its_step_fits_together_at_its_real_size(name):
+    config = get_config(name)
+    config_lib.check_values(config)
+    assert f"--config=configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
+    config.init_from = "somewhere"
+    task = tasks.make_task(config, CLASSES, total_steps=100, warmup_steps=10)
+    state = jax.eval_shape(task.init_fn)
+    after, _ = jax.eval_shape(task.step_fn, state, abstract_batch(config))
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+    if task.predict_fn:
+        made = jax.eval_shape(task.predict_fn, state, abstract_batch(config, 3))
+        assert made["probabilities"].shape[1:] == (3, len(CLASSES))
+
+
+def test_recipes_are_what_they_were():
+    """After a change that is meant: `python -m tests.write_recipes`, and look at the difference."""
+    now = {name: config_lib.to_json(get_config(name)) for name in shrunk.RECIPES}
+    assert now == json.loads(SNAPSHOT.read_text())
+
+
+def test_arguments_set_what_they_name():
+    config = get_config("ssv2_pretrain", "mask=smm,ratio=0.9,epochs=200,backbone=S")
+    assert config.masking.strategy == "smm"
+    assert config.masking.ratio == 0.9
+    assert config.epochs == 200.0
+    assert config.model.size == "S"
+
+
+@pytest.mark.parametrize("name", ["mask", "stride"])
+def test_an_argument_that_a_recipe_has_not_is_refused(name):
+    with pytest.raises(ValueError, match=f"no argument '{name}'; it takes .*epochs.*backbone"):
+        get_config("ssv2_finetune", f"{name}=3")
+
+
+def test_every_argument_is_of_some_recipe():
+    names = {
+        name
+        for make in (common.pretrain, common.finetune)
+        for name, _ in config_lib.flatten(make())
+    }
+    assert set(common.ARGUMENTS.values()) <= names
