@@ -110,6 +110,8 @@ def convert(
             class_names=class_names,
         )
         weights_lib.write_hugging_face(out, weights)
+        norm = "fc_norm" if num_classes else "decoder.norm"
+        logging.info("transformers gives %s eps 1e-5; for the same numbers set it to 1e-6", norm)
     else:
         weights_lib.write_original(out, weights)
     logging.info("wrote %s", out)
@@ -127,6 +129,13 @@ def _define_flags() -> None:
     flags.DEFINE_integer("decoder_heads", None, "Heads, where the source does not say.")
 
 
+def _read_classes(file: str) -> list[str]:
+    try:
+        return json.loads(pathlib.Path(file).read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--classes={file} is no JSON list of names: {error}") from error
+
+
 def main(argv: Sequence[str]) -> None:
     """Converts; bad input ends with its message."""
     if len(argv) > 1:
@@ -139,7 +148,7 @@ def main(argv: Sequence[str]) -> None:
             args.out,
             args.to,
             config=args.config,
-            class_names=json.loads(pathlib.Path(args.classes).read_text()) if args.classes else (),
+            class_names=_read_classes(args.classes) if args.classes else (),
             frames=args.frames,
             size=args.size,
             heads={part: number for part, number in heads.items() if number is not None},

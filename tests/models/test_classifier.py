@@ -39,185 +39,187 @@ def some_clips():
     return jnp.asarray(np.random.default_rng(0).random((3, 4, 8, 12, 3)), jnp.float32)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3), static_argnames="method")
-def run(model, variables, clips, train=False, key=None, method=None):
-    rngs = {} if key is None else {"dropout": key}
-    options = (train,) if train else ()
-    return model.apply(variables, clips, *options, rngs=rngs, method=method)
+def shapes(model, *more):
+    """Shapes of a model's variables."""
+    return jax.eval_shape(model.init, jax.random.key(0), some_clips(), *more)
 
 
-def moved(variables, seed=0):
-    """Variables off their starting values, so that zeros and ones hide nothing."""
-    r = np.random.default_rng(seed)
+def flat(tree):
+    return {k: v.shape for k, v in traverse_util.flatten_dict(tree, sep="/").items()}
+
+
+def random_params(model):
+    """Parameters off their starting values, so that zeros and ones hide nothing."""
+    r = np.random.default_rng(1)
     return jax.tree.map(
-        lambda v: v + jnp.asarray(0.2 * r.standard_normal(v.shape), v.dtype), variables
+        lambda leaf: jnp.asarray(0.3 * r.standard_normal(leaf.shape), leaf.dtype),
+        shapes(model)["params"],
     )
 
 
 @functools.cache
 def tiny_classifier():
     model = classifier.Classifier(SETTINGS, GRID, CLASSES, TUBELET)
-    return model, jax.jit(model.init)(jax.random.key(0), some_clips())
+    return model, random_params(model)
 
 
 @functools.cache
 def tiny_probe(batch_norm):
     model = classifier.LinearProbe(SETTINGS, GRID, CLASSES, 3, batch_norm, TUBELET)
-    return model, jax.jit(model.init)(jax.random.key(0), some_clips())
+    variables = {"params": random_params(model)}
+    if batch_norm:
+        statistics = {"mean": jnp.zeros(16), "var": jnp.ones(16)}
+        variables["batch_stats"] = {"normalise": statistics}
+        assert flat(variables) == flat(shapes(model))
+    return model, variables
 
 
-def shapes(params):
-    return {k: v.shape for k, v in traverse_util.flatten_dict(params, sep="/").items()}
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def run(model, variables, clips, train=False, key=None):
+    """Logits, and the features on the way to them."""
+    logits, captured = model.apply(
+        variables,
+        clips,
+        train,
+        rngs={} if key is None else {"dropout": key},
+        capture_intermediates=lambda _, method: method == "features",
+        mutable=["intermediates"],
+    )
+    (features,) = captured["intermediates"]["features"]
+    return logits, features
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def encode(encoder, params, clips):
+    return encoder.apply({"params": params}, clips)
+
+
+def layer_norm(x, p):
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt(centred.var(-1, keepdims=True) + 1e-6) * p["scale"] + p["bias"]
 
 
 def test_logits_are_head_of_norm_of_mean_of_tokens():
-    model, variables = tiny_classifier()
-    variables = moved(variables)
-    p = variables["params"]
+    model, params = tiny_classifier()
+    assert "norm" not in params["encoder"]
     encoder = vit.Encoder(SETTINGS, GRID, TUBELET, final_norm=False)
-    tokens = np.asarray(run(encoder, {"params": p["encoder"]}, some_clips()))
-    pooled = tokens.mean(1)
-    features = run(model, variables, some_clips(), method="features")
+    pooled = np.asarray(encode(encoder, params["encoder"], some_clips())).mean(1)
+    logits, features = run(model, {"params": params}, some_clips())
     np.testing.assert_allclose(features, pooled, atol=1e-5)
-    centred = pooled - pooled.mean(-1, keepdims=True)
-    normed = centred / np.sqrt(centred.var(-1, keepdims=True) + 1e-6)
-    normed = normed * p["norm"]["scale"] + p["norm"]["bias"]
-    expected = normed @ p["head"]["kernel"] + p["head"]["bias"]
-    np.testing.assert_allclose(run(model, variables, some_clips()), expected, atol=1e-4)
+    normed = layer_norm(pooled, params["norm"])
+    expected = normed @ params["head"]["kernel"] + params["head"]["bias"]
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
-def test_encoder_without_final_norm_gives_what_the_norm_would_get():
-    encoder = vit.Encoder(SETTINGS, GRID, TUBELET)
-    variables = moved(jax.jit(encoder.init)(jax.random.key(0), some_clips()))
-    tokens = run(encoder.clone(final_norm=False), variables, some_clips())
-    norm = {"params": variables["params"]["norm"]}
-    expected = layers.LayerNorm().apply(norm, tokens)
-    np.testing.assert_allclose(run(encoder, variables, some_clips()), expected, atol=1e-5)
+def test_final_norm_is_kept_on_request():
+    model = tiny_classifier()[0].clone(final_norm=True)
+    params = random_params(model)
+    norm = params["encoder"]["norm"]
+    encoder = vit.Encoder(SETTINGS, GRID, TUBELET, final_norm=False)
+    without = {name: part for name, part in params["encoder"].items() if name != "norm"}
+    tokens = np.asarray(encode(encoder, without, some_clips()))
+    _, features = run(model, {"params": params}, some_clips())
+    np.testing.assert_allclose(features, layer_norm(tokens, norm).mean(1), atol=1e-5)
 
 
 def test_pretrained_encoder_drops_in():
     ids = jnp.tile(jnp.arange(12), (3, 1))
-    inputs = (some_clips(), ids[:, :4], ids[:, 4:])
     autoencoder = mae.MaskedAutoencoder(
         vit.AutoencoderSettings(SETTINGS, vit.TransformerSettings(8, 1, 2)), GRID, TUBELET
     )
-    pretrained = jax.jit(autoencoder.init)(jax.random.key(1), *inputs)["params"]
-    _, variables = tiny_classifier()
-    ours = shapes(variables["params"]["encoder"])
-    theirs = shapes(pretrained["encoder"])
-    assert theirs.keys() - ours.keys() == {"norm/scale", "norm/bias"}
-    assert ours == {name: theirs[name] for name in ours}
-    probe, variables = tiny_probe(False)
-    assert shapes(variables["params"]["encoder"]) == theirs
-    variables = {"params": variables["params"] | {"encoder": pretrained["encoder"]}}
-    tokens = run(autoencoder, {"params": pretrained}, some_clips(), method="encode")
-    features = run(probe, variables, some_clips(), method="features")
-    np.testing.assert_allclose(features, np.asarray(tokens).mean(1), atol=1e-5)
-
-
-def test_final_norm_is_kept_on_request():
-    model, _ = tiny_classifier()
-    model = model.clone(final_norm=True)
-    variables = jax.jit(model.init)(jax.random.key(0), some_clips())
-    assert "norm" in variables["params"]["encoder"]
-    encoder = vit.Encoder(SETTINGS, GRID, TUBELET)
-    tokens = run(encoder, {"params": variables["params"]["encoder"]}, some_clips())
-    features = run(model, variables, some_clips(), method="features")
-    np.testing.assert_allclose(features, np.asarray(tokens).mean(1), atol=1e-5)
+    pretrained = flat(shapes(autoencoder, ids[:, :4], ids[:, 4:])["params"]["encoder"])
+    finetuned = flat(tiny_classifier()[1]["encoder"])
+    assert pretrained.keys() - finetuned.keys() == {"norm/scale", "norm/bias"}
+    assert finetuned == {name: pretrained[name] for name in finetuned}
+    assert flat(tiny_probe(False)[1]["params"]["encoder"]) == pretrained
 
 
 def test_head_starts_near_zero():
-    config = model_config(encoder={"dim": 256, "depth": 1, "heads": 2})
-    model = classifier.make_classifier(config, 4, 8, 400)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)))["params"]
-    kernel = np.asarray(params["head"]["kernel"])
-    assert kernel.shape == (256, 400)
-    assert kernel.std() == pytest.approx(2e-5, rel=0.02)
-    assert not np.any(params["head"]["bias"])
-    model = classifier.make_classifier(config, 4, 8, 400, init_scale=1.0)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)))["params"]
-    assert np.asarray(params["head"]["kernel"]).std() == pytest.approx(0.02, rel=0.02)
+    config = model_config(encoder={"dim": 64, "depth": 1, "heads": 2})
+    for scale in (0.001, 1.0):
+        model = classifier.make_classifier(config, 4, 8, 400, init_scale=scale)
+
+        @jax.jit
+        def head(key, clips, model=model):
+            return model.init(key, clips)["params"]["head"]
+
+        head = head(jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)))
+        assert head["kernel"].shape == (64, 400)
+        assert np.asarray(head["kernel"]).std() == pytest.approx(0.02 * scale, rel=0.02)
+        assert not np.any(head["bias"])
 
 
 @pytest.mark.parametrize("option", ["drop_path", "dropout"])
 def test_training_drops_at_random_and_evaluation_does_not(option):
     # Drop path grows from 0 at the first block, so it takes two.
     model = tiny_classifier()[0].clone(settings=vit.TransformerSettings(16, 2, 2))
-    variables = moved(jax.jit(model.init)(jax.random.key(0), some_clips()))
+    variables = {"params": random_params(model)}
     dropping = model.clone(**{option: 0.5})
     expected = run(model, variables, some_clips())
-    np.testing.assert_array_equal(run(dropping, variables, some_clips()), expected)
-
-    def train(seed, method=None):
-        return run(dropping, variables, some_clips(), True, jax.random.key(seed), method=method)
-
-    assert not np.allclose(train(0), train(1))
-    np.testing.assert_array_equal(train(0), train(0))
-    still = run(model, variables, some_clips(), method="features")
-    assert np.allclose(train(0, method="features"), still) == (option == "dropout")
+    np.testing.assert_array_equal(run(dropping, variables, some_clips())[0], expected[0])
+    first, again, other = (
+        run(dropping, variables, some_clips(), True, jax.random.key(seed)) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first[0], again[0])
+    assert not np.allclose(first[0], other[0])
+    assert np.allclose(first[1], expected[1]) == (option == "dropout")
 
 
 def test_bfloat16_gives_float32_logits_close_by():
-    model, variables = tiny_classifier()
-    variables = moved(variables)
-    logits = run(model.clone(dtype=jnp.bfloat16), variables, some_clips())
-    assert logits.dtype == jnp.float32
-    expected = np.asarray(run(model, variables, some_clips()))
+    model, params = tiny_classifier()
+    expected, _ = run(model, {"params": params}, some_clips())
+    logits, features = run(model.clone(dtype=jnp.bfloat16), {"params": params}, some_clips())
+    assert logits.dtype == features.dtype == jnp.float32
+    assert not np.array_equal(logits, expected)
     assert np.abs(logits - expected).max() < 0.05 * np.abs(expected).max()
 
 
 def test_every_parameter_of_the_classifier_learns():
-    model, variables = tiny_classifier()
-    variables = moved(variables)
-    labels = jnp.array([0, 1, 2])
+    model, params = tiny_classifier()
 
-    def loss(variables, model):
-        logits = model.apply(variables, some_clips(), True)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        logits = model.apply({"params": params}, some_clips(), True)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, jnp.arange(3)).mean()
 
-    plain = jax.jit(jax.grad(loss), static_argnums=1)(variables, model)
-    for path, value in jax.tree_util.tree_leaves_with_path(plain):
+    for path, value in jax.tree_util.tree_leaves_with_path(gradient(params)):
         assert np.any(np.asarray(value) != 0), path
-    again = jax.jit(jax.grad(loss), static_argnums=1)(variables, model.clone(remat=True))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), plain, again)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_probe_heads_are_independent_linear_maps(batch_norm):
+def test_probe_heads_are_independent_linear_maps_of_pooled_tokens(batch_norm):
     model, variables = tiny_probe(batch_norm)
-    params = moved(variables["params"])
-    variables = variables | {"params": params}
-    features = np.asarray(run(model, variables, some_clips(), method="features"))
-    logits = run(model, variables, some_clips())
+    params = variables["params"]
+    logits, features = run(model, variables, some_clips())
+    tokens = encode(vit.Encoder(SETTINGS, GRID, TUBELET), params["encoder"], some_clips())
+    np.testing.assert_allclose(features, np.asarray(tokens).mean(1), atol=1e-5)
     assert logits.shape == (3, 3, CLASSES)
-    assert logits.dtype == jnp.float32
-    assert shapes(params["heads"]) == {"kernel": (3, 16, CLASSES), "bias": (3, CLASSES)}
-    if batch_norm:
-        features = features / np.sqrt(1 + 1e-6)  # Running statistics start at mean 0, variance 1.
+    assert flat(params["heads"]) == {"kernel": (3, 16, CLASSES), "bias": (3, CLASSES)}
     for head in range(3):
+        # The running statistics are those of the start: mean 0, variance 1.
         expected = features @ params["heads"]["kernel"][head] + params["heads"]["bias"][head]
         np.testing.assert_allclose(logits[head], expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_probe_trains_its_heads_only(batch_norm):
-    model, variables = tiny_probe(batch_norm)
-    statistics = {k: v for k, v in variables.items() if k != "params"}
+def test_probe_trains_its_heads_only():
+    model, variables = tiny_probe(True)
 
-    def loss(params):
+    @jax.jit
+    @jax.grad
+    def gradient(params):
         logits, _ = model.apply(
-            {"params": moved(params), **statistics}, some_clips(), True, mutable=["batch_stats"]
+            {**variables, "params": params}, some_clips(), True, mutable=["batch_stats"]
         )
         return jnp.square(logits).sum()
 
-    gradient = jax.jit(jax.grad(loss))(variables["params"])
+    gradient = gradient(variables["params"])
     assert not any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(gradient["encoder"]))
     assert all(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(gradient["heads"]))
 
 
 def test_batch_norm_standardises_and_keeps_running_statistics():
     model, variables = tiny_probe(True)
-    assert set(variables["params"]) == {"encoder", "heads"}
     features = jnp.asarray(np.random.default_rng(2).normal(3, 2, (8, 16)), jnp.float32)
     valid = jnp.arange(8) < 6
     logits, changed = model.apply(
@@ -226,7 +228,8 @@ def test_batch_norm_standardises_and_keeps_running_statistics():
     counted = np.asarray(features)[:6]
     mean, var = counted.mean(0), counted.var(0)
     normed = (features - mean) / np.sqrt(var + 1e-6)
-    expected = np.einsum("bd,hdc->hbc", normed, variables["params"]["heads"]["kernel"])
+    heads = variables["params"]["heads"]
+    expected = np.einsum("bd,hdc->hbc", normed, heads["kernel"]) + heads["bias"][:, None]
     np.testing.assert_allclose(logits, expected, atol=1e-4)
     running = changed["batch_stats"]["normalise"]
     np.testing.assert_allclose(running["mean"], 0.1 * mean, rtol=1e-4)
@@ -247,6 +250,7 @@ def test_config_reaches_every_part():
     probe = classifier.make_linear_probe(config, 4, 8, CLASSES, num_heads=2, batch_norm=True)
     assert finetuned.grid == probe.grid == (2, 2, 2)
     assert (finetuned.dropout, finetuned.final_norm) == (0.3, True)
+    assert (probe.num_heads, probe.batch_norm) == (2, True)
     with nn.intercept_methods(note):
         for model in (finetuned, probe):
             jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)))

@@ -1,0 +1,223 @@
+"""State dicts in PyTorch's names against hand-written lists, there and back."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from random_weights import (
+    AUTOENCODER,
+    CLASSIFIER,
+    HEADS,
+    TUBELET,
+    assert_equal,
+    random_params,
+)
+
+from mgm_jax.convert import layouts
+from mgm_jax.convert.architecture import Architecture
+from mgm_jax.errors import CheckpointError
+from mgm_jax.models import vit
+from mgm_jax.models.vit import TransformerSettings
+
+LAYOUTS = ("hugging_face", "original")
+
+
+def block(prefix, dim):
+    """A block of the original's, as its `state_dict()` names it."""
+    return {
+        f"{prefix}.norm1.weight": (dim,),
+        f"{prefix}.norm1.bias": (dim,),
+        f"{prefix}.attn.q_bias": (dim,),
+        f"{prefix}.attn.v_bias": (dim,),
+        f"{prefix}.attn.qkv.weight": (3 * dim, dim),
+        f"{prefix}.attn.proj.weight": (dim, dim),
+        f"{prefix}.attn.proj.bias": (dim,),
+        f"{prefix}.norm2.weight": (dim,),
+        f"{prefix}.norm2.bias": (dim,),
+        f"{prefix}.mlp.fc1.weight": (4 * dim, dim),
+        f"{prefix}.mlp.fc1.bias": (4 * dim,),
+        f"{prefix}.mlp.fc2.weight": (dim, 4 * dim),
+        f"{prefix}.mlp.fc2.bias": (dim,),
+    }
+
+
+ORIGINAL_AUTOENCODER = {
+    "mask_token": (1, 1, 16),
+    "encoder.patch_embed.proj.weight": (24, 3, 2, 8, 8),
+    "encoder.patch_embed.proj.bias": (24,),
+    **block("encoder.blocks.0", 24),
+    **block("encoder.blocks.1", 24),
+    "encoder.norm.weight": (24,),
+    "encoder.norm.bias": (24,),
+    **block("decoder.blocks.0", 16),
+    "decoder.norm.weight": (16,),
+    "decoder.norm.bias": (16,),
+    "decoder.head.weight": (384, 16),
+    "decoder.head.bias": (384,),
+    "encoder_to_decoder.weight": (16, 24),
+}
+ORIGINAL_CLASSIFIER = {
+    "patch_embed.proj.weight": (24, 3, 2, 8, 8),
+    "patch_embed.proj.bias": (24,),
+    **block("blocks.0", 24),
+    **block("blocks.1", 24),
+    "fc_norm.weight": (24,),
+    "fc_norm.bias": (24,),
+    "head.weight": (5, 24),
+    "head.bias": (5,),
+}
+
+
+def state_of(architecture, layout):
+    return layouts.to_state(random_params(architecture), architecture, layout, "random")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [(AUTOENCODER, ORIGINAL_AUTOENCODER), (CLASSIFIER, ORIGINAL_CLASSIFIER)],
+)
+def test_names_and_shapes_of_the_original(architecture, expected):
+    state = state_of(architecture, "original")
+    assert {name: value.shape for name, value in state.items()} == expected
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("architecture", [AUTOENCODER, CLASSIFIER])
+def test_there_and_back_is_bit_exact(layout, architecture):
+    state = state_of(architecture, layout)
+    assert all(value.flags.c_contiguous for value in state.values())
+    found, renamed = layouts.find_layout(state, "random")
+    assert found == layout
+    assert layouts.infer_architecture(renamed, layout, HEADS, "random") == architecture
+    params = layouts.from_state(renamed, architecture, layout, "random")
+    assert_equal(params, random_params(architecture))
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_the_original_stacks_hugging_faces_query_key_and_value(part):
+    original = state_of(AUTOENCODER, "original")[f"{part}.blocks.0.attn.qkv.weight"]
+    theirs = state_of(AUTOENCODER, "hugging_face")
+    prefix = {"encoder": "videomae.encoder.layer", "decoder": "decoder.decoder_layers"}[part]
+    names = [f"{prefix}.0.attention.attention.{name}.weight" for name in ("query", "key", "value")]
+    np.testing.assert_array_equal(original, np.concatenate([theirs[name] for name in names]))
+
+
+def test_a_convolution_computes_what_the_embedding_does():
+    params = random_params(AUTOENCODER)
+    weight = state_of(AUTOENCODER, "original")["encoder.patch_embed.proj.weight"]
+    tubelet = np.random.default_rng(1).random((*TUBELET, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+        np.einsum("octhw,thwc->o", weight, tubelet),
+        tubelet.ravel() @ params["encoder/embed/kernel"],
+        rtol=1e-4,
+    )
+
+
+def test_both_spellings_of_hugging_faces_biases_are_read():
+    state = state_of(CLASSIFIER, "hugging_face")
+    assert "videomae.encoder.layer.1.attention.attention.q_bias" in state
+    for old, new in (("q_bias", "query.bias"), ("v_bias", "value.bias")):
+        state = {name.replace(old, new): value for name, value in state.items()}
+    layout, renamed = layouts.find_layout(state, "random")
+    params = layouts.from_state(renamed, CLASSIFIER, layout, "random")
+    assert_equal(params, random_params(CLASSIFIER))
+
+
+@pytest.mark.parametrize("final_norm", [True, False])
+def test_an_encoder_alone_is_read_but_not_written(final_norm):
+    whole, architecture = (
+        (AUTOENCODER, Architecture(AUTOENCODER.encoder, TUBELET))
+        if final_norm
+        else (CLASSIFIER, Architecture(AUTOENCODER.encoder, TUBELET, final_norm=False))
+    )
+    state = {
+        name.removeprefix("videomae."): value
+        for name, value in state_of(whole, "hugging_face").items()
+        if name.startswith("videomae.")
+    }
+    layout, renamed = layouts.find_layout(state, "random")
+    assert layouts.infer_architecture(renamed, layout, HEADS, "random") == architecture
+    params = layouts.from_state(renamed, architecture, layout, "random")
+    expected = random_params(whole)
+    assert_equal(params, {name: expected[name] for name in params})
+    assert ("encoder/norm/scale" in params) == final_norm
+    with pytest.raises(CheckpointError, match=r"neither an autoencoder nor .* \(.*: encoder\)"):
+        layouts.to_state(params, architecture, layout, "random")
+
+
+def test_a_classifier_that_keeps_the_encoders_norm_has_no_counterpart():
+    params = random_params(CLASSIFIER) | {"encoder/norm/scale": np.ones(24, np.float32)}
+    with pytest.raises(CheckpointError, match="random has no counterpart") as refusal:
+        layouts.to_state(params, CLASSIFIER, "original", "random")
+    assert "unexpected: encoder/norm/scale (24,)" in str(refusal.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
+def test_other_floats_become_float32(dtype):
+    state = {name: value.astype(dtype) for name, value in state_of(CLASSIFIER, "original").items()}
+    params = layouts.from_state(state, CLASSIFIER, "original", "random")
+    expected = random_params(CLASSIFIER)
+    expected = {name: value.astype(dtype).astype(np.float32) for name, value in expected.items()}
+    assert_equal(params, expected)
+
+
+def test_faults_are_all_listed():
+    state = state_of(AUTOENCODER, "original")
+    del state["decoder.norm.bias"]
+    state["encoder.pos_embed"] = np.zeros((1, 8, 24), np.float32)
+    state["encoder.norm.bias"] = np.zeros(25, np.float32)
+    with pytest.raises(CheckpointError, match=r"^file is not the state dict of: auto") as refusal:
+        layouts.from_state(state, AUTOENCODER, "original", "file")
+    assert str(refusal.value).splitlines()[1:] == [
+        "  missing: decoder.norm.bias (16,)",
+        "  unexpected: encoder.pos_embed (1, 8, 24)",
+        "  misshapen: encoder.norm.bias (25,), should be (24,)",
+    ]
+
+
+def test_integers_are_refused():
+    state = state_of(CLASSIFIER, "original")
+    state["head.bias"] = np.zeros(5, np.int8)
+    with pytest.raises(CheckpointError, match=r"file: head\.bias is int8, no floating-point"):
+        layouts.from_state(state, CLASSIFIER, "original", "file")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: {}, "file holds no VideoMAE: its names .none at all"),
+        (
+            lambda state: {"layer1.weight": np.zeros(1)},
+            "file holds no VideoMAE: its names .layer1.weight",
+        ),
+        (
+            lambda state: state | {"patch_embed.proj.weight": np.zeros((24, 768), np.float32)},
+            "has no 3-D convolution patch_embed.proj.weight",
+        ),
+        (
+            lambda state: {k: v for k, v in state.items() if ".0.mlp" not in k},
+            "file has no matrix blocks.0.mlp.fc1.weight, so its encoder is incomplete",
+        ),
+    ],
+)
+def test_what_tells_no_architecture_is_refused(change, message):
+    def read(state):
+        layout, state = layouts.find_layout(state, "file")
+        layouts.infer_architecture(state, layout, HEADS, "file")
+
+    changed = change(state_of(CLASSIFIER, "original"))
+    with pytest.raises(CheckpointError, match=message):
+        read(changed)
+
+
+def test_heads_are_videomaes_for_its_widths_and_asked_for_otherwise():
+    state = state_of(AUTOENCODER, "original")
+    with pytest.raises(CheckpointError, match=r"how many heads its encoder has.*--encoder_heads"):
+        layouts.infer_architecture(state, "original", {}, "file")
+    with pytest.raises(CheckpointError, match=r"no decoder of width 16; give --decoder_heads"):
+        layouts.infer_architecture(state, "original", {"encoder": 3}, "file")
+    shallow = Architecture(
+        TransformerSettings(384, 1, 6), (2, 16, 16), TransformerSettings(192, 1, 3)
+    )
+    state = state_of(shallow, "original")
+    assert layouts.infer_architecture(state, "original", {}, "file") == shallow
+    assert shallow.encoder.heads == vit.SIZES["S"].encoder.heads

@@ -1,0 +1,91 @@
+"""The command, and runs made of other programs' models."""
+
+import pathlib
+import subprocess
+import sys
+
+import jax
+import pytest
+from flax import traverse_util
+from random_weights import assert_equal, random_params
+from shrunk import recipe
+
+from mgm_jax import runs
+from mgm_jax.convert import weights
+from mgm_jax.convert.__main__ import convert
+from mgm_jax.convert.architecture import Architecture
+from mgm_jax.convert.weights import Weights
+from mgm_jax.errors import CheckpointError, ConfigError
+from mgm_jax.models.vit import TransformerSettings
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+ENCODER, DECODER = TransformerSettings(32, 1, 2), TransformerSettings(16, 1, 2)
+SHAPES = {"model__encoder": {"dim": 32, "depth": 1, "heads": 2}}
+PRETRAINING = SHAPES | {"model__decoder": {"dim": 16, "depth": 1, "heads": 2}}
+AUTOENCODER = Architecture(ENCODER, (2, 8, 8), DECODER)
+CLASSIFIER = Architecture(ENCODER, (2, 8, 8), num_classes=3, final_norm=False)
+
+
+def hugging_face_folder(folder, architecture, classes=()):
+    model = Weights(random_params(architecture), architecture, "random", 8, 32, classes)
+    weights.write_hugging_face(folder, model)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture", "classes", "changes"),
+    [
+        ("demo_pretrain", AUTOENCODER, (), PRETRAINING),
+        ("demo_finetune", CLASSIFIER, ("a", "b", "c"), SHAPES),
+    ],
+)
+def test_a_run_made_of_a_hugging_face_folder_opens_like_any_other(
+    tmp_path, name, architecture, classes, changes
+):
+    source = hugging_face_folder(tmp_path / "model", architecture, classes)
+    config = recipe(name, tmp_path, **changes)
+    convert(source, tmp_path / "run", "run", config=config)
+    run = runs.open_run(tmp_path / "run")
+    assert (run.step, run.class_names) == (0, classes)
+    params = traverse_util.flatten_dict(jax.device_get(run.state.params), sep="/")
+    assert_equal(params, random_params(architecture))
+
+
+def test_a_run_is_made_of_the_whole_model_only(tmp_path):
+    source = hugging_face_folder(tmp_path / "model", CLASSIFIER, ("a", "b", "c"))
+    config = recipe("demo_pretrain", tmp_path, **PRETRAINING)
+    with pytest.raises(CheckpointError, match="is not the whole model of the recipe") as refusal:
+        convert(source, tmp_path / "run", "run", config=config)
+    assert "dropped: head (2), norm (2)" in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_converts_there_and_back(tmp_path):
+    source = hugging_face_folder(tmp_path / "model", CLASSIFIER, ("a", "b", "c"))
+    file = tmp_path / "model.safetensors"
+    command = [sys.executable, "-m", "mgm_jax.convert", f"--source={source}", "--to=original"]
+    done = subprocess.run(
+        [*command, f"--out={file}"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "classifier, encoder 32/1/2, 3 classes" in done.stderr
+    convert(file, tmp_path / "back", "hugging_face", frames=8, size=32, heads={"encoder": 2})
+    back = weights.read(tmp_path / "back")
+    assert_equal(back.params, random_params(CLASSIFIER))
+    assert back.class_names == ("LABEL_0", "LABEL_1", "LABEL_2")
+    with pytest.raises(ConfigError, match=r"there is something at .*model\.safetensors"):
+        convert(source, file, "original")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"to": "run"}, r"a recipe \(--config\) belongs to --to=run"),
+        ({"to": "original", "class_names": ("a",)}, "1 class names for 3 classes"),
+    ],
+)
+def test_arguments_that_do_not_fit_together_are_refused(tmp_path, arguments, message):
+    source = hugging_face_folder(tmp_path / "model", CLASSIFIER, ("a", "b", "c"))
+    with pytest.raises(ConfigError, match=message):
+        convert(source, tmp_path / "out.pth", **arguments)

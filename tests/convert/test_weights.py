@@ -1,0 +1,311 @@
+"""Models in runs, in Hugging Face's folders and in the original's files, read and written."""
+
+import argparse
+import dataclasses
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+from flax import traverse_util
+from random_weights import (
+    AUTOENCODER,
+    CLASSIFIER,
+    HEADS,
+    TUBELET,
+    assert_equal,
+    random_params,
+    random_weights,
+)
+from shrunk import recipe
+
+from mgm_jax import preprocess, runs
+from mgm_jax.checkpoints import Checkpoints
+from mgm_jax.convert import layouts, tensors, weights
+from mgm_jax.convert.architecture import Architecture
+from mgm_jax.errors import CheckpointError
+from mgm_jax.models import classifier, mae, vit
+from mgm_jax.models.vit import TransformerSettings
+
+BOTH = pytest.mark.parametrize("architecture", [AUTOENCODER, CLASSIFIER])
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="PyTorch's own files need torch")
+
+
+@pytest.fixture
+def transformers(torch):
+    return pytest.importorskip("transformers", reason="loading as users do needs transformers")
+
+
+def write_run(workdir, params, task="pretrain", classes=()):
+    """A run as training leaves it, but for its optimizer."""
+    config = recipe({"pretrain": "demo_pretrain", "finetune": "demo_finetune"}[task], workdir)
+    state = {
+        "params": traverse_util.unflatten_dict(params, sep="/"),
+        "opt_state": {"mu": jnp.ones(3)},
+        "step": jnp.int32(7),
+    }
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    checkpoints.save(7, state, {"next_batch": 7}, config)
+    checkpoints.close()
+    runs.describe_run(workdir, config, classes)
+    return config
+
+
+@BOTH
+def test_a_runs_parameters_are_read_without_knowing_its_state(tmp_path, architecture):
+    params = random_params(architecture)
+    classes = tuple("abcde") if architecture.num_classes else ()
+    task = "finetune" if classes else "pretrain"
+    config = write_run(tmp_path, params, task, classes)
+    read = weights.read(tmp_path)
+    assert_equal(read.params, params)
+    assert read.architecture == architecture
+    assert (read.frames, read.size) == (config.data.clip_frames, config.data.size)
+    assert read.class_names == classes
+    assert read.normalised_target == (task == "finetune")  # The demo predicts plain pixels.
+    assert read.origin.endswith("step 7")
+
+
+@BOTH
+def test_a_hugging_face_folder_comes_back_bit_exact(tmp_path, architecture):
+    written = dataclasses.replace(random_weights(architecture), normalised_target=False)
+    weights.write_hugging_face(tmp_path / "model", written)
+    read = weights.read(tmp_path / "model")
+    assert_equal(read.params, written.params)
+    assert read.architecture == architecture
+    assert (read.frames, read.size, read.class_names) == (4, 16, written.class_names)
+    assert read.normalised_target is (architecture is CLASSIFIER)
+
+
+def eps_of_training(model, torch):
+    """What `hugging_face` says to do for exactly the same numbers."""
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
+    wrong = [module for module in norms if module.eps != 1e-6]
+    assert wrong == [model.decoder.norm if hasattr(model, "decoder") else model.fc_norm]
+    wrong[0].eps = 1e-6
+    return model.eval()
+
+
+def clips_for_both(torch):
+    clips = np.random.default_rng(3).random((2, 4, 16, 16, 3)).astype(np.float32)
+    pixels = preprocess.normalise(jnp.asarray(clips))
+    return pixels, torch.tensor(np.array(pixels)).permute(0, 1, 4, 2, 3)
+
+
+def variables_of(params):
+    return {"params": traverse_util.unflatten_dict(params, sep="/")}
+
+
+def our_logits(params, clips):
+    """What our models make of clips; an autoencoder sees tokens 0, 3 and 6 of 8."""
+    if "mask_token" not in params:
+        model = classifier.Classifier(CLASSIFIER.encoder, (2, 2, 2), 5, TUBELET)
+        return jax.jit(model.apply)(variables_of(params), clips)
+    settings = vit.AutoencoderSettings(AUTOENCODER.encoder, AUTOENCODER.decoder)
+    model = mae.MaskedAutoencoder(settings, (2, 2, 2), TUBELET)
+    visible, masked = jnp.array([[0, 3, 6]] * 2), jnp.array([[1, 2, 4, 5, 7]] * 2)
+    return jax.jit(model.apply)(variables_of(params), clips, visible, masked)
+
+
+def their_logits(model, pixels, torch):
+    mask = torch.ones((2, 8), dtype=bool)
+    mask[:, [0, 3, 6]] = False
+    inputs = {"bool_masked_pos": mask} if hasattr(model, "mask_token") else {}
+    with torch.no_grad():
+        return model(pixels, **inputs).logits.numpy()
+
+
+@BOTH
+def test_from_pretrained_loads_what_is_written(tmp_path, architecture, torch, transformers):
+    written = random_weights(architecture)
+    weights.write_hugging_face(tmp_path, written)
+    config = transformers.AutoConfig.from_pretrained(tmp_path)
+    model, loading = getattr(transformers, config.architectures[0]).from_pretrained(
+        tmp_path, output_loading_info=True
+    )
+    assert not any(loading.values()), loading
+    if architecture is CLASSIFIER:
+        assert tuple(config.id2label.values()) == written.class_names
+    clips, pixels = clips_for_both(torch)
+    theirs = their_logits(eps_of_training(model, torch), pixels, torch)
+    ours = our_logits(written.params, clips)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+
+
+@BOTH
+def test_what_save_pretrained_writes_is_read(tmp_path, architecture, torch, transformers):
+    weights.write_hugging_face(tmp_path / "ours", random_weights(architecture))
+    config = transformers.AutoConfig.from_pretrained(tmp_path / "ours")
+    torch.manual_seed(0)
+    model = getattr(transformers, config.architectures[0])(config)
+    model.save_pretrained(tmp_path / "theirs")
+    read = weights.read(tmp_path / "theirs")
+    assert read.architecture == architecture
+    assert (read.frames, read.size) == (4, 16)
+    clips, pixels = clips_for_both(torch)
+    theirs = their_logits(eps_of_training(model, torch), pixels, torch)
+    np.testing.assert_allclose(
+        our_logits(read.params, clips), theirs, atol=1e-4 * np.abs(theirs).max()
+    )
+
+
+def test_a_model_in_several_files_is_read(tmp_path):
+    written = random_weights(CLASSIFIER)
+    weights.write_hugging_face(tmp_path, written)
+    whole = tmp_path / "model.safetensors"
+    state = safetensors.numpy.load_file(whole)
+    whole.unlink()
+    halves = {"model-1.safetensors": list(state)[::2], "model-2.safetensors": list(state)[1::2]}
+    for file, names in halves.items():
+        tensors.write(tmp_path / file, {name: state[name] for name in names})
+    index = {"weight_map": {name: file for file, names in halves.items() for name in names}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert_equal(weights.read(tmp_path).params, written.params)
+
+
+@BOTH
+def test_the_originals_names_in_a_safetensors_file_need_no_torch(
+    tmp_path, architecture, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    written, file = random_weights(architecture), tmp_path / "model.safetensors"
+    weights.write_original(file, written)
+    read = weights.read(file, HEADS)
+    assert_equal(read.params, written.params)
+    assert read.architecture == architecture
+    assert (read.frames, read.size, read.class_names) == (None, None, ())
+
+
+@BOTH
+def test_the_originals_checkpoint_comes_back_bit_exact(tmp_path, architecture, torch):
+    written, file = random_weights(architecture), tmp_path / "checkpoint.pth"
+    weights.write_original(file, written)
+    content = torch.load(file, weights_only=True)
+    assert list(content) == ["model"]
+    assert_equal(weights.read(file, HEADS).params, written.params)
+
+
+@pytest.mark.parametrize("wrapped", ["model", "module", None])
+def test_checkpoints_as_the_original_leaves_them(tmp_path, torch, wrapped):
+    params = random_params(CLASSIFIER)
+    state = layouts.to_state(params, CLASSIFIER, "original", "random")
+    state = {name: torch.from_numpy(value).bfloat16() for name, value in state.items()}
+    content = {wrapped: state, "epoch": 3, "args": argparse.Namespace(lr=0.1)} if wrapped else state
+    torch.save(content, tmp_path / "checkpoint.pth")
+    read = weights.read(tmp_path / "checkpoint.pth", HEADS)
+    for name, value in params.items():
+        np.testing.assert_allclose(read.params[name], value, rtol=2**-8)
+
+
+def test_pytorch_files_without_torch_name_the_cure(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(CheckpointError, match=r"pip install torch, or use a \.safetensors"):
+        weights.write_original(tmp_path / "model.pth", random_weights(CLASSIFIER))
+    (tmp_path / "model.pth").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="pip install torch"):
+        weights.read(tmp_path / "model.pth")
+
+
+def test_the_encoder_alone(tmp_path):
+    written, file = random_weights(AUTOENCODER), tmp_path / "model.safetensors"
+    weights.write_original(file, written)
+    encoder, description = weights.load_encoder(file, HEADS)
+    found = traverse_util.flatten_dict({"encoder": encoder}, sep="/")
+    expected = {k: v for k, v in written.params.items() if k.startswith("encoder/")}
+    assert_equal(found, expected)
+    assert description == f"{file}, in the original layout: {AUTOENCODER}"
+
+
+SMALL = Architecture(TransformerSettings(384, 1, 16), (2, 16, 16), num_classes=2, final_norm=False)
+
+
+@pytest.mark.parametrize(
+    ("mark", "heads", "expected"),
+    [(False, {}, 6), (False, {"encoder": 16}, 16), (True, {}, 16), (True, {"encoder": 6}, 16)],
+)
+def test_sixteen_heads_of_videomae_small_are_six(tmp_path, caplog, mark, heads, expected):
+    written = dataclasses.replace(random_weights(SMALL), architecture=SMALL)
+    weights.write_hugging_face(tmp_path, written)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    if not mark:
+        del config["exported_by"]
+    file.write_text(json.dumps(config))
+    read = weights.read(tmp_path, heads)
+    assert read.architecture.encoder.heads == expected
+    np.testing.assert_array_equal(
+        read.params["encoder/blocks/0/attention/q_bias"].ravel(),
+        written.params["encoder/blocks/0/attention/q_bias"].ravel(),
+    )
+
+
+def truncate(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def drop_the_tensors(folder):
+    (folder / "model.safetensors").unlink()
+
+
+def edit_config(**changes):
+    def edit(folder):
+        file = folder / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate, "model.safetensors is not a readable safetensors file"),
+        (drop_the_tensors, "holds neither a run .* nor a model of Hugging Face's"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json is no JSON"),
+        (edit_config(hidden_act="relu"), "its activation is 'relu'; only 'gelu' is known"),
+        (edit_config(patch_size=[8, 4]), r"its patch_size is \[8, 4\]; only squares"),
+        (edit_config(num_hidden_layers=3), r"missing: videomae.encoder.layer.2.attention"),
+        (edit_config(num_hidden_layers=1), r"unexpected: videomae.encoder.layer.1.attention"),
+        (edit_config(use_mean_pooling=False), "classifies by its first token"),
+        (
+            edit_config(id2label={"0": "a", "1": "b"}),
+            r"misshapen: classifier.weight \(5, 24\), should be \(2, 24\)",
+        ),
+    ],
+)
+def test_a_damaged_folder_is_refused(tmp_path, damage, message):
+    weights.write_hugging_face(tmp_path, random_weights(CLASSIFIER))
+    damage(tmp_path)
+    with pytest.raises(CheckpointError, match=message):
+        weights.read(tmp_path)
+
+
+def test_other_refusals(tmp_path):
+    with pytest.raises(CheckpointError, match=r"nothing at .*absent; give the folder of a run"):
+        weights.read(tmp_path / "absent")
+    with pytest.raises(CheckpointError, match=r"name a file that ends with \.safetensors, \.pth"):
+        weights.write_original(tmp_path / "model.npz", random_weights(CLASSIFIER))
+    unsized = dataclasses.replace(random_weights(CLASSIFIER), size=None)
+    with pytest.raises(CheckpointError, match=r"does not say the size .* give --frames and --size"):
+        weights.write_hugging_face(tmp_path / "folder", unsized)
+    config = recipe("demo_pretrain", tmp_path)
+    Checkpoints(tmp_path / "run" / "checkpoints").close()
+    runs.describe_run(tmp_path / "run", config, ())
+    with pytest.raises(CheckpointError, match="has no complete checkpoint yet"):
+        weights.read(tmp_path / "run")
+
+
+def test_what_pytorch_cannot_use_is_refused(tmp_path, torch):
+    (tmp_path / "broken.pth").write_bytes(b"no pickle")
+    with pytest.raises(CheckpointError, match="is not a file that PyTorch can load"):
+        weights.read(tmp_path / "broken.pth")
+    torch.save({"model": 3}, tmp_path / "number.pth")
+    with pytest.raises(CheckpointError, match="holds no state dict"):
+        weights.read(tmp_path / "number.pth")

@@ -1,0 +1,36 @@
+"""Small models with random parameters, made without compiling anything."""
+
+import numpy as np
+
+from mgm_jax.convert.architecture import Architecture, parameter_shapes
+from mgm_jax.convert.weights import Weights
+from mgm_jax.models.vit import TransformerSettings
+
+ENCODER, DECODER, TUBELET = TransformerSettings(24, 2, 3), TransformerSettings(16, 1, 2), (2, 8, 8)
+# VideoMAE has no such widths, so files that do not say their heads need them.
+HEADS = {"encoder": 3, "decoder": 2}
+AUTOENCODER = Architecture(ENCODER, TUBELET, DECODER)
+CLASSIFIER = Architecture(ENCODER, TUBELET, num_classes=5, final_norm=False)
+
+
+def random_params(architecture: Architecture, seed: int = 0) -> dict[str, np.ndarray]:
+    """Normal parameters by path, of deviation 0.2."""
+    r = np.random.default_rng(seed)
+    return {
+        name: (0.2 * r.standard_normal(shape)).astype(np.float32)
+        for name, shape in parameter_shapes(architecture).items()
+    }
+
+
+def random_weights(architecture: Architecture, seed: int = 0) -> Weights:
+    """A model for clips of 4 frames of 16 pixels."""
+    names = tuple(f"class {i}" for i in range(architecture.num_classes or 0))
+    return Weights(random_params(architecture, seed), architecture, "random", 4, 16, names)
+
+
+def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    """Bit for bit."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name].dtype == np.float32, name
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
