@@ -15,7 +15,6 @@ import json
 import multiprocessing
 import os
 import pathlib
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -23,10 +22,11 @@ from typing import Any
 from absl import app, flags, logging
 
 from data_prep import demo_scenes, records, transcode
+from data_prep.workers import leave_with_parent
 
 FPS = 25.0
 # To be raised when a change to the rendering or the encoding gives other clips.
-_VERSION = 1
+_VERSION = 2
 _SECONDS_BETWEEN_REPORTS = 5.0
 _CLIPS_PER_TASK = 8
 
@@ -57,16 +57,6 @@ def make_record(seed: int, profile: str, split: str, index: int) -> dict[str, An
         "encoder": transcode.encoder_version(),
         "boxes": clip.boxes.reshape(-1, 4),
     }
-
-
-def _leave_with_parent() -> None:
-    """Ends a worker whose parent was killed; it would wait for work for ever."""
-
-    def wait() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _reported(items: Iterable[dict[str, Any]], total: int) -> Iterator[dict[str, Any]]:
@@ -154,7 +144,7 @@ def make_demo(
         run = map
         if workers:
             pool = concurrent.futures.ProcessPoolExecutor(
-                workers, multiprocessing.get_context("spawn"), _leave_with_parent
+                workers, multiprocessing.get_context("spawn"), leave_with_parent
             )
             stack.callback(pool.shutdown, cancel_futures=True)
             run = functools.partial(pool.map, chunksize=_CLIPS_PER_TASK)

@@ -9,10 +9,14 @@ Layout of a dataset directory, as `tfds.builder_from_directory(directory)` reads
     NAME-SPLIT.array_record-NNNNN      records in the order in which they were given
 
 A dataset is written beside its final place and renamed when complete, so a directory of the
-final name is always whole.
+final name is always whole. `write_records` does all of it; `write_shard` and `write_description`
+are its parts, for a maker that goes on after it was killed.
 """
 
 import contextlib
+import dataclasses
+import itertools
+import os
 import pathlib
 import re
 import shutil
@@ -23,19 +27,21 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from tensorflow_datasets.core import sequential_writer
+from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.core import example_serializer, naming
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 
-# Examples handed over at once: the writer renews the metadata files for each hand-over.
-_EXAMPLES_PER_WRITE = 32
 UNLABELLED = -1
 
 
-def record_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
-    """What one record holds; read back as bytes, int, float and one float32 array.
+def record_features(
+    class_names: Sequence[str], *, key_frames: bool = False
+) -> tfds.features.FeaturesDict:
+    """What one record holds; read back as bytes, int, float and arrays.
 
     Args:
         class_names: names of the classes, in the order of their labels.
+        key_frames: whether records are clips around key frames (AVA).
 
     Returns:
         video: the encoded file. video_id: unique in the dataset. label: class index, or
@@ -43,22 +49,33 @@ def record_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
         label of the encoding profile, empty if the file is as its publisher made it. encoder:
         software that encoded it, empty likewise. boxes: [num_frames * k, 4] float32, the boxes
         x1, y1, x2, y2 in pixels of k objects in each frame (`boxes.reshape(num_frames, -1, 4)`),
-        NaN where an object is hidden, [0, 4] where nothing is known.
+        NaN where an object is hidden, [0, 4] where nothing is known. With key frames also:
+        key_frame: number of the annotated frame in the clip. key_seconds: where it is in the whole
+        video. key_boxes: [k, 4] float32, x1, y1, x2, y2 of k people in shares of the width and the
+        height. key_actions: [k, classes] uint8, 1 where the person does it. key_person_ids: [k]
+        int64.
     """
-    return tfds.features.FeaturesDict(
-        {
-            "video": tfds.features.Tensor(shape=(), dtype=np.object_),
-            "video_id": tfds.features.Text(),
-            "label": tfds.features.ClassLabel(names=list(class_names)),
-            "fps": tfds.features.Scalar(np.float32),
-            "num_frames": tfds.features.Scalar(np.int64),
-            "height": tfds.features.Scalar(np.int64),
-            "width": tfds.features.Scalar(np.int64),
-            "profile": tfds.features.Text(),
-            "encoder": tfds.features.Text(),
-            "boxes": tfds.features.Tensor(shape=(None, 4), dtype=np.float32),
+    fields = {
+        "video": tfds.features.Tensor(shape=(), dtype=np.object_),
+        "video_id": tfds.features.Text(),
+        "label": tfds.features.ClassLabel(names=list(class_names)),
+        "fps": tfds.features.Scalar(np.float32),
+        "num_frames": tfds.features.Scalar(np.int64),
+        "height": tfds.features.Scalar(np.int64),
+        "width": tfds.features.Scalar(np.int64),
+        "profile": tfds.features.Text(),
+        "encoder": tfds.features.Text(),
+        "boxes": tfds.features.Tensor(shape=(None, 4), dtype=np.float32),
+    }
+    if key_frames:
+        fields |= {
+            "key_frame": tfds.features.Scalar(np.int64),
+            "key_seconds": tfds.features.Scalar(np.float32),
+            "key_boxes": tfds.features.Tensor(shape=(None, 4), dtype=np.float32),
+            "key_actions": tfds.features.Tensor(shape=(None, len(class_names)), dtype=np.uint8),
+            "key_person_ids": tfds.features.Tensor(shape=(None,), dtype=np.int64),
         }
-    )
+    return tfds.features.FeaturesDict(fields)
 
 
 def _checked(
@@ -120,6 +137,143 @@ def _directory_when_complete(directory: pathlib.Path, overwrite: bool) -> Iterat
         shutil.rmtree(work)
 
 
+def _file_template(directory: pathlib.Path, name: str, split: str) -> naming.ShardedFileTemplate:
+    return naming.ShardedFileTemplate(
+        dataset_name=name,
+        data_dir=directory,
+        split=split,
+        filetype_suffix="array_record",
+        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
+    )
+
+
+def shard_path(directory: pathlib.Path, name: str, split: str, index: int) -> pathlib.Path:
+    """The file of one shard.
+
+    Args:
+        directory: of the dataset.
+        name: of the dataset.
+        split: name of the split.
+        index: of the shard in its split.
+
+    Returns:
+        The path.
+    """
+    template = _file_template(directory, name, split)
+    return pathlib.Path(template.sharded_filepath(shard_index=index, num_shards=None))
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardSize:
+    """What a shard holds: its records and their bytes before the file format's own."""
+
+    num_records: int
+    num_bytes: int
+
+
+def write_shard(
+    path: pathlib.Path,
+    features: tfds.features.FeaturesDict,
+    split: str,
+    records: Iterable[Mapping[str, Any]],
+) -> ShardSize:
+    """Writes the file of one shard; equal records give equal bytes.
+
+    Args:
+        path: of the file, which is replaced.
+        features: as `record_features` gives them.
+        split: for messages.
+        records: with these fields.
+
+    Returns:
+        The size of the shard.
+
+    Raises:
+        ValueError: a record with missing or unknown fields, or an impossible label or shape.
+    """
+    serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
+    fields, num_classes = set(features), features["label"].num_classes
+    num_records = num_bytes = 0
+    writer = ArrayRecordWriter(os.fspath(path), "group_size:1")
+    try:
+        for record in records:
+            where = f"record {record.get('video_id')!r} of split {split!r}"
+            checked = _checked(record, fields, num_classes, where)
+            example = serializer.get_tf_example(features.encode_example(checked))
+            # The order of the fields would otherwise differ from process to process.
+            example = example.SerializeToString(deterministic=True)
+            writer.write(example)
+            num_records += 1
+            num_bytes += len(example)
+    finally:
+        writer.close()
+    return ShardSize(num_records, num_bytes)
+
+
+def check_names(name: str, splits: Iterable[str]) -> None:
+    """Raises ValueError where a dataset or its splits cannot be called so.
+
+    Args:
+        name: of the dataset.
+        splits: their names.
+    """
+    for word in (name, *splits):
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
+            raise ValueError(
+                f"{word!r} cannot name a dataset or a split; "
+                "use lower-case letters, digits and underscores"
+            )
+    if "all" in splits:
+        raise ValueError("a split cannot be named 'all': tfds takes it for the sum of all splits")
+
+
+def write_description(
+    directory: pathlib.Path,
+    name: str,
+    features: tfds.features.FeaturesDict,
+    shards: Mapping[str, Sequence[ShardSize]],
+    *,
+    description: str = "",
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes what makes a directory of shards a dataset.
+
+    Args:
+        directory: of the shards.
+        name: of the dataset, as in the names of the shards.
+        features: as the shards were written with.
+        shards: the sizes of the shards of each split.
+        description: what the dataset is, for a reader.
+        metadata: anything JSON can hold, kept in `metadata.json`.
+    """
+    info = tfds.core.DatasetInfo(
+        builder=DatasetIdentity(
+            name=name,
+            version=tfds.core.Version("1.0.0"),
+            data_dir=str(directory),
+            module_name=__name__,
+        ),
+        description=description or name,
+        features=features,
+        metadata=tfds.core.MetadataDict(metadata or {}),
+    )
+    info.set_file_format("array_record")
+    info.set_splits(
+        tfds.core.splits.SplitDict(
+            [
+                tfds.core.SplitInfo(
+                    name=split,
+                    shard_lengths=[size.num_records for size in sizes],
+                    num_bytes=sum(size.num_bytes for size in sizes),
+                    filename_template=_file_template(directory, name, split),
+                )
+                for split, sizes in shards.items()
+            ]
+        )
+    )
+    info.write_to_directory(directory)
+
+
 def write_records(
     out_dir: str | pathlib.Path,
     name: str,
@@ -156,49 +310,33 @@ def write_records(
     """
     if not splits:
         raise ValueError(f"dataset {name!r} has no splits to write")
-    for word in (name, *splits):
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
-            raise ValueError(
-                f"{word!r} cannot name a dataset or a split; "
-                "use lower-case letters, digits and underscores"
-            )
-    if "all" in splits:
-        raise ValueError("a split cannot be named 'all': tfds takes it for the sum of all splits")
+    check_names(name, splits)
+    features = record_features(class_names)
     seen: set[str] = set()
-    counts = dict.fromkeys(splits, 0)
+
+    def unseen(split: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        for record in records:
+            if record.get("video_id") in seen:
+                raise ValueError(
+                    f"record {record['video_id']!r} of split {split!r}: the id was already "
+                    "written; ids must be unique in the dataset"
+                )
+            seen.add(record.get("video_id"))
+            yield record
+
+    shards: dict[str, list[ShardSize]] = {}
     with _directory_when_complete(pathlib.Path(out_dir).absolute(), overwrite) as directory:
-        info = tfds.core.DatasetInfo(
-            builder=DatasetIdentity(
-                name=name,
-                version=tfds.core.Version("1.0.0"),
-                data_dir=str(directory),
-                module_name=__name__,
-            ),
-            description=description or name,
-            features=record_features(class_names),
-            metadata=tfds.core.MetadataDict(metadata or {}),
-        )
-        writer = sequential_writer.SequentialWriter(
-            info, max_examples_per_shard=records_per_shard, file_format="array_record"
-        )
-        writer.initialize_splits(list(splits))
-        fields = set(info.features)
         for split, records in splits.items():
-            waiting: list[dict[str, Any]] = []
-            for record in records:
-                where = f"record {record.get('video_id')!r} of split {split!r}"
-                waiting.append(_checked(record, fields, len(class_names), where))
-                if record["video_id"] in seen:
-                    raise ValueError(
-                        f"{where}: the id was already written; ids must be unique in the dataset"
-                    )
-                seen.add(record["video_id"])
-                counts[split] += 1
-                if len(waiting) == _EXAMPLES_PER_WRITE:
-                    writer.add_examples({split: waiting})
-                    waiting = []
-            writer.add_examples({split: waiting})
-            writer.close_splits([split])
-            if counts[split] == 0:
+            shards[split] = []
+            records = unseen(split, records)
+            for first in records:
+                rest = itertools.islice(records, records_per_shard - 1)
+                path = shard_path(directory, name, split, len(shards[split]))
+                size = write_shard(path, features, split, itertools.chain([first], rest))
+                shards[split].append(size)
+            if not shards[split]:
                 raise ValueError(f"split {split!r} of dataset {name!r} has no records")
-    return counts
+        write_description(
+            directory, name, features, shards, description=description, metadata=metadata
+        )
+    return {split: sum(size.num_records for size in sizes) for split, sizes in shards.items()}

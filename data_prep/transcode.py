@@ -16,7 +16,7 @@ import dataclasses
 import fractions
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import av
 import numpy as np
@@ -74,11 +74,13 @@ class EncodingProfile:
             "b-pyramid": "none",
             "weightb": 0,
             "open-gop": 0,
+            # It gives other bytes in one process of twenty.
+            "mbtree": 0,
         }
         if self.stride > 1:
             # A key frame at a scene cut would move the reference frames off the multiples of
-            # the stride. With B-frames x264's mbtree gives other bytes from run to run.
-            x264 |= {"scenecut": 0, "mbtree": 0}
+            # the stride.
+            x264["scenecut"] = 0
         return {
             "preset": self.preset,
             "tune": "fastdecode",
@@ -122,6 +124,66 @@ def encoder_version() -> str:
     return f"libx264 in libavcodec {libavcodec}, PyAV {av.__version__}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Colours:
+    """How the numbers in the planes mean colours; each as ITU-T H.273 numbers it.
+
+    Attributes:
+        range: 1 for 16..235, 2 for 0..255.
+        space: matrix from RGB.
+        primaries: of the RGB.
+        transfer: of the RGB.
+    """
+
+    range: int = int(ColorRange.MPEG)
+    space: int = int(Colorspace.ITU601)
+    primaries: int = int(ColorPrimaries.SMPTE170M)
+    transfer: int = int(ColorTrc.SMPTE170M)
+
+
+def encode_planes(
+    frames: Iterable[av.VideoFrame],
+    size: tuple[int, int],
+    fps: float | fractions.Fraction,
+    profile: EncodingProfile,
+    colours: Colours,
+) -> bytes:
+    """Encodes 4:2:0 frames to an mp4 in memory, without holding them all.
+
+    Args:
+        frames: `yuv420p`, all of the size; their time stamps are replaced.
+        size: (height, width), even.
+        fps: frames per second.
+        profile: one of `PROFILES`, or a variation of one.
+        colours: what the planes mean; stored in the file.
+
+    Returns:
+        The mp4 file; of no use if there were no frames.
+
+    Raises:
+        ValueError: a frame rate that is not positive.
+    """
+    if not fps > 0:
+        raise ValueError(f"cannot encode at {fps} frames per second; it must be positive")
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        rate = fractions.Fraction(fps).limit_denominator(1001)
+        stream = container.add_stream("libx264", rate=rate, options=profile.encoder_options())
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        stream.codec_context.color_range = colours.range
+        stream.codec_context.colorspace = colours.space
+        stream.codec_context.color_primaries = colours.primaries
+        stream.codec_context.color_trc = colours.transfer
+        for index, frame in enumerate(frames):
+            frame.pts = index
+            frame.time_base = 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
 def encode_h264(
     frames: UInt8[np.ndarray, "t h w 3"] | Sequence[UInt8[np.ndarray, "h w 3"]],
     fps: float | fractions.Fraction,
@@ -148,25 +210,13 @@ def encode_h264(
             f"cannot encode frames of {height}x{width} pixels in 4:2:0; "
             "crop or scale to an even height and width"
         )
-    if not fps > 0:
-        raise ValueError(f"cannot encode at {fps} frames per second; it must be positive")
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        rate = fractions.Fraction(fps).limit_denominator(1001)
-        stream = container.add_stream("libx264", rate=rate, options=profile.encoder_options())
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        stream.codec_context.thread_count = 1
-        stream.codec_context.color_range = ColorRange.MPEG
-        stream.codec_context.colorspace = Colorspace.ITU601
-        stream.codec_context.color_primaries = ColorPrimaries.SMPTE170M
-        stream.codec_context.color_trc = ColorTrc.SMPTE170M
-        # One reformatter for all frames: setting one up takes longer than converting a small frame.
-        to_yuv = VideoReformatter()
-        for index, rgb in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-            frame = to_yuv.reformat(frame, format="yuv420p", dst_colorspace=Colorspace.ITU601)
-            frame.pts = index
-            frame.time_base = 1 / rate
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return file.getvalue()
+    # One reformatter for all frames: setting one up takes longer than converting a small frame.
+    to_yuv = VideoReformatter()
+    rgb_frames = (
+        av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24") for rgb in frames
+    )
+    planes = (
+        to_yuv.reformat(frame, format="yuv420p", dst_colorspace=Colorspace.ITU601)
+        for frame in rgb_frames
+    )
+    return encode_planes(planes, (height, width), fps, profile, Colours())

@@ -1,4 +1,4 @@
-"""The target and the loss, against float64 numpy."""
+"""The targets and the losses, against float64 numpy."""
 
 import jax
 import jax.numpy as jnp
@@ -100,3 +100,44 @@ def test_loss_of_bfloat16_predictions_is_computed_in_float32():
     loss = losses.masked_mse(predictions, targets, jnp.ones(1))
     difference = float(predictions[0, 0, 0]) - 1.3
     np.testing.assert_allclose(loss, difference**2, rtol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=3, max_size=3), st.integers(0, 99))
+def test_cross_entropy_is_the_weighted_mean_over_clips(weights, seed):
+    r = np.random.default_rng(seed)
+    logits = (10 * r.standard_normal((3, 5))).astype(np.float32)
+    targets = r.dirichlet(np.ones(5), 3).astype(np.float32)
+    loss = losses.soft_cross_entropy(*map(jnp.asarray, (logits, targets, np.float32(weights))))
+    exponentials = np.exp(logits.astype(np.float64))
+    probabilities = exponentials / exponentials.sum(1, keepdims=True)
+    per_clip = -(targets * np.log(probabilities)).sum(1)
+    expected = np.average(per_clip, weights=weights) if sum(weights) else 0.0
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
+def test_cross_entropy_of_classes_and_of_extreme_logits():
+    logits = jnp.array([[0.0, np.log(3.0)], [1000.0, -1000.0]])
+    targets = jnp.array([[0.0, 1.0], [1.0, 0.0]])
+    each = [losses.soft_cross_entropy(logits, targets, w) for w in jnp.eye(2)]
+    np.testing.assert_allclose(each, [np.log(4 / 3), 0.0], atol=1e-6)
+    wrong = losses.soft_cross_entropy(logits, targets[::-1], jnp.array([False, True]))
+    np.testing.assert_allclose(wrong, 2000.0)
+
+
+def test_a_clip_without_weight_has_no_gradient():
+    r = np.random.default_rng(0)
+    logits, targets = (jnp.asarray(r.random((2, 4)), jnp.float32) for _ in range(2))
+    targets = targets / targets.sum(1, keepdims=True)
+    gradient = jax.grad(losses.soft_cross_entropy)(logits, targets, jnp.array([True, False]))
+    np.testing.assert_allclose(gradient[0], jax.nn.softmax(logits[0]) - targets[0], atol=1e-6)
+    np.testing.assert_array_equal(gradient[1], 0)
+
+
+def test_cross_entropy_of_bfloat16_logits_is_computed_in_float32():
+    logits = jnp.linspace(-3, 3, 100, dtype=jnp.bfloat16)[None]
+    targets = jnp.full((1, 100), 0.01)
+    loss = losses.soft_cross_entropy(logits, targets, jnp.ones(1))
+    wide = losses.soft_cross_entropy(logits.astype(jnp.float32), targets, jnp.ones(1))
+    assert loss.dtype == jnp.float32
+    np.testing.assert_array_equal(loss, wide)

@@ -20,7 +20,6 @@ def optimizer_config(**changes):
             "base_lr": 1.5e-4,
             "min_lr": 1e-5,
             "warmup_lr": 0.0,
-            "warmup_lr": 0.0,
             "b1": 0.9,
             "b2": 0.95,
             "eps": 1e-8,

@@ -2,7 +2,7 @@
 
 Decisions, where this is not VideoMAE's:
 - It works on the cropped clip on the device; VideoMAE's works on whole frames on the host. The
-  levels are rounded to 8 bits at the same places.
+  levels are rounded to 8 bits at the same places (Pillow's warps cut them off).
 - Order: the drawn geometric operations are one warp, which comes first, with bilinear
   interpolation (VideoMAE: bicubic each). Then come the point operations in the order they were
   drawn, then saturation, then sharpness; two of the latter kinds in one clip multiply their

@@ -1,0 +1,138 @@
+"""Whether a record holds what it says: the frames, and motion vectors as its profile promises."""
+
+import collections
+import dataclasses
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import av
+import numpy as np
+from jaxtyping import Float
+
+from data_prep import transcode
+from mgm_jax.data.packet_index import index_packets
+from mgm_jax.data.video import DecodedClip, Video
+from mgm_jax.errors import VideoError
+
+_PICTURES = {1: "I", 2: "P", 3: "B"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """What decoding a record showed.
+
+    Attributes:
+        video_id: Of the record.
+        faults: Sentences; none if all is well.
+        clip: All frames and their motion; None if they cannot be decoded.
+        with_motion: Share of frames that have a motion map.
+        moving: Share of the 8x8 cells of these that move.
+        pictures: How many frames are coded as I, P and B.
+    """
+
+    video_id: str
+    faults: tuple[str, ...]
+    clip: DecodedClip | None
+    with_motion: float
+    moving: float
+    pictures: Mapping[str, int]
+
+
+def check_record(record: Mapping[str, Any]) -> Checked:
+    """Decodes a record and checks it.
+
+    Args:
+        record: As tfds reads it.
+
+    Returns:
+        What was found.
+    """
+    video_id = record["video_id"].decode()
+    try:
+        with Video(record["video"], video_id) as video:
+            clip = video.read(range(video.num_frames))
+            size = video.height, video.width
+        types, unreferenced = _pictures(record["video"], video_id)
+    except (VideoError, av.FFmpegError) as error:
+        return Checked(video_id, (str(error),), None, 0.0, 0.0, {})
+    faults = [
+        f"{name} is {found}, the record says {said}"
+        for name, found, said in (
+            ("num_frames", len(clip.luma), record["num_frames"]),
+            ("height", size[0], record["height"]),
+            ("width", size[1], record["width"]),
+        )
+        if found != said
+    ]
+    profile = record["profile"].decode()
+    if profile:
+        faults += profile_faults(types, unreferenced, transcode.parse_profile(profile))
+    valid = clip.motion[clip.motion_valid]
+    return Checked(
+        video_id,
+        tuple(faults),
+        clip,
+        float(clip.motion_valid.mean()),
+        float(valid.any(axis=-1).mean()) if valid.size else 0.0,
+        collections.Counter(types),
+    )
+
+
+def profile_faults(
+    types: str, unreferenced: set[int], profile: transcode.EncodingProfile
+) -> list[str]:
+    """Where the frames of a video are not coded as its profile has it.
+
+    Args:
+        types: I, P or B for each frame.
+        unreferenced: Numbers of the frames that no other is predicted from.
+        profile: Of the record.
+
+    Returns:
+        Sentences, at most one of each kind.
+    """
+    faults = []
+    for number, kind in enumerate(types):
+        if number % profile.stride == 0 and kind not in "IP":
+            faults.append(f"frame {number} is coded as {kind}, {profile.label} has I or P there")
+            break
+    for number, kind in enumerate(types):
+        # The group before a key frame, and at the end, is shorter and ends in a P-frame.
+        ends_group = types[number + 1 : number + 2] in ("I", "")
+        if number % profile.stride and kind != "B" and not ends_group:
+            faults.append(f"frame {number} is coded as {kind}, {profile.label} has B there")
+            break
+    referenced = [n for n, kind in enumerate(types) if kind == "B" and n not in unreferenced]
+    if referenced:
+        faults.append(f"frame {referenced[0]} is a B-frame that others are predicted from")
+    return faults
+
+
+def _pictures(video: bytes, name: str) -> tuple[str, set[int]]:
+    with av.open(io.BytesIO(video), metadata_errors="ignore") as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"
+        index = index_packets(container, stream, name)
+        frames = [f for packet in (*index.packets, None) for f in stream.decode(packet)]
+        types = "".join(_PICTURES.get(int(frame.pict_type), "?") for frame in frames)
+        positions = range(len(index.packets)) if index.timed else ()
+        return types, {index.number_at(p) for p in positions if index.is_unreferenced(p)}
+
+
+def to_rgb(clip: DecodedClip, frame: int) -> Float[np.ndarray, "h w 3"]:
+    """One frame for people: chroma repeated, not interpolated.
+
+    Args:
+        clip: Decoded.
+        frame: Number in the clip.
+
+    Returns:
+        RGB in [0, 1].
+    """
+    luma = clip.luma[frame]
+    chroma = clip.chroma[frame].repeat(2, axis=0).repeat(2, axis=1)
+    chroma = chroma[: luma.shape[0], : luma.shape[1]]
+    one = np.ones((*luma.shape, 1), np.float32)
+    yuv = np.concatenate([luma[..., None], chroma, one], axis=-1, dtype=np.float32)
+    return np.clip(yuv @ clip.yuv_to_rgb.T, 0, 1)

@@ -1,0 +1,39 @@
+"""Diving48, version 2 of its labels: `NAME.mp4` in one folder, 48 kinds of dives."""
+
+import json
+import os
+
+from data_prep.entries import Entry, Listing
+from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder
+
+
+def read(videos: VideoFiles, annotations: str | os.PathLike | None) -> Listing:
+    """Lists the training and the test split.
+
+    The annotated range of frames is the whole file in all 16,997 of them, and is not read.
+
+    Args:
+        videos: The videos.
+        annotations: Folder with `Diving48_V2_train.json`, `Diving48_V2_test.json` and
+            `Diving48_vocab.json`.
+
+    Returns:
+        The listing; a class is named as in "Back 15som 05Twis FREE".
+
+    Raises:
+        ConfigError: An annotation file is missing.
+    """
+    files = AnnotationFiles(annotations, "of Diving48, version 2: Diving48_V2_train.json, ...")
+    vocabulary = json.loads(files.get("Diving48_vocab.json").read_text())
+    finder = VideoFinder(videos)
+    entries = []
+    for split in ("train", "test"):
+        for row in json.loads(files.get(f"Diving48_V2_{split}.json").read_text()):
+            file, others = finder.find(row["vid_name"])
+            entries.append(Entry(row["vid_name"], split, row["label"], file, other_files=others))
+    return Listing(
+        "diving48",
+        tuple(" ".join(parts) for parts in vocabulary),
+        tuple(entries),
+        "Diving48 V2: competitive diving, 48 kinds of dives.",
+    )

@@ -1,0 +1,161 @@
+"""Kinetics-400, and Mini-Kinetics-200, which is a choice of its videos.
+
+Videos are called `YOUTUBEID_START_END.mp4` (seconds, six digits each) or `YOUTUBEID.mp4`, in class
+folders or not. Kinetics-400 takes one clip from a YouTube video, so the id finds it.
+"""
+
+import csv
+import os
+import pathlib
+import re
+
+from data_prep.entries import Entry, Listing
+from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, stem
+from data_prep.records import UNLABELLED
+from mgm_jax.errors import ConfigError
+
+_WHERE_FROM = (
+    "of Kinetics-400: the csv files label,youtube_id,time_start,time_end,split, or lists "
+    "VIDEO,LABEL with a label_map.txt"
+)
+_FILES = {
+    "train": ("train.csv", "kinetics_train.csv", "kinetics-400_train.csv", "train_list.csv"),
+    "validation": (
+        "val.csv",
+        "validate.csv",
+        "validation.csv",
+        "kinetics_val.csv",
+        "kinetics-400_val.csv",
+        "val_list.csv",
+    ),
+    "test": ("test.csv", "kinetics_test.csv", "kinetics-400_test.csv", "test_list.csv"),
+}
+_FOLDERS = {"train": ("train",), "validation": ("val", "validate", "validation"), "test": ("test",)}
+
+
+def youtube_id(path: str) -> str:
+    """The YouTube id in the name of a video file, which may end in its start and end."""
+    return re.sub(r"_\d{6}_\d{6}$", "", stem(path))
+
+
+def read_k400(videos: VideoFiles, annotations: str | os.PathLike | None) -> Listing:
+    """Lists the splits of Kinetics-400 whose annotation files are there.
+
+    Args:
+        videos: The videos.
+        annotations: Folder of the csv files; and `label_map.txt`, a class name a line, if they
+            give labels as numbers. Without it, labels are the class names in alphabetical order.
+
+    Returns:
+        The listing.
+
+    Raises:
+        ConfigError: No annotation file, or one that cannot be understood.
+    """
+    files = AnnotationFiles(annotations, _WHERE_FROM)
+    rows, class_names = _read_lists(files)
+    label_of = {name: label for label, name in enumerate(class_names)}
+    finder = VideoFinder(videos, youtube_id)
+    entries = []
+    for split, video, class_name in rows:
+        file, others = finder.find(video, (*_FOLDERS[split], class_name))
+        label = label_of[class_name] if class_name else UNLABELLED
+        entries.append(Entry(video, split, label, file, other_files=others))
+    return Listing(
+        "k400",
+        class_names,
+        tuple(entries),
+        f"Kinetics-400: human actions from YouTube, {len(class_names)} classes.",
+    )
+
+
+def read_minik200(videos: VideoFiles, annotations: str | os.PathLike | None) -> Listing:
+    """Lists Mini-Kinetics-200; its lists hold ids alone, the classes come from Kinetics-400's.
+
+    Args:
+        videos: The videos.
+        annotations: Folder with `train_ytid_list.txt`, `val_ytid_list.txt` and the annotation
+            files of Kinetics-400, training and validation.
+
+    Returns:
+        The listing. Labels are the 200 class names in alphabetical order; a video that the files
+        of Kinetics-400 do not have has no class.
+
+    Raises:
+        ConfigError: An annotation file is missing, or the classes are not 200.
+    """
+    files = AnnotationFiles(
+        annotations,
+        f"of Mini-Kinetics-200 (train_ytid_list.txt, val_ytid_list.txt), and {_WHERE_FROM}",
+    )
+    lists = {
+        "train": files.get("train_ytid_list.txt").read_text().split(),
+        "validation": files.get("val_ytid_list.txt").read_text().split(),
+    }
+    class_of = {video: name for _, video, name in _read_lists(files)[0] if name}
+    known = {class_of[video] for ids in lists.values() for video in ids if video in class_of}
+    class_names = tuple(sorted(known))
+    if len(class_names) != 200:
+        raise ConfigError(
+            f"--annotations: the videos of Mini-Kinetics-200 are of {len(class_names)} classes by "
+            f"the files of Kinetics-400 below {files.folder}; put the complete training and "
+            "validation files there"
+        )
+    label_of = {name: label for label, name in enumerate(class_names)}
+    finder = VideoFinder(videos, youtube_id)
+    entries = []
+    for split, ids in lists.items():
+        for video in ids:
+            class_name = class_of.get(video, "")
+            # Where a video was in Kinetics-400 says nothing about where it is here.
+            folders = (class_name, *_FOLDERS["train"], *_FOLDERS["validation"])
+            file, others = finder.find(video, folders)
+            label = label_of[class_name] if class_name else UNLABELLED
+            entries.append(Entry(video, split, label, file, other_files=others))
+    return Listing(
+        "minik200",
+        class_names,
+        tuple(entries),
+        "Mini-Kinetics-200: 85,000 videos of 200 classes of Kinetics-400.",
+    )
+
+
+def _read_lists(files: AnnotationFiles) -> tuple[list[tuple[str, str, str]], tuple[str, ...]]:
+    """(split, YouTube id, class name or nothing) of all lists there are, and the class names."""
+    label_map = files.find("label_map.txt")
+    named = tuple(label_map.read_text().splitlines()) if label_map else ()
+    rows = []
+    for split, names in _FILES.items():
+        path = files.find(*names)
+        if path is not None:
+            rows += [(split, *row) for row in _read_list(path, named)]
+    if not rows:
+        raise ConfigError(
+            f"--annotations: there is none of {', '.join(sum(_FILES.values(), ()))} below "
+            f"{files.folder}; get the annotation files {_WHERE_FROM}"
+        )
+    return rows, named or tuple(sorted({name for _, _, name in rows if name}))
+
+
+def _read_list(path: pathlib.Path, named: tuple[str, ...]) -> list[tuple[str, str]]:
+    with path.open(newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
+    if rows and "youtube_id" in rows[0]:
+        video, label = (
+            rows[0].index("youtube_id"),
+            rows[0].index("label") if "label" in rows[0] else None,
+        )
+        return [(row[video], "" if label is None else row[label]) for row in rows[1:]]
+    listed = []
+    for number, row in enumerate(rows, 1):
+        if len(row) != 2 or not row[1].strip().isdecimal():
+            raise ConfigError(f"--annotations: {path}, line {number}: expected VIDEO,LABEL")
+        label = int(row[1])
+        if label >= len(named):
+            raise ConfigError(
+                f"--annotations: {path}, line {number}: label {label} has no name in the "
+                f"{len(named)} lines of label_map.txt; put the complete label_map.txt below the "
+                "same folder"
+            )
+        listed.append((youtube_id(row[0]), named[label]))
+    return listed

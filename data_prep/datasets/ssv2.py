@@ -1,0 +1,52 @@
+"""Something-Something V2: 174 classes, `ID.webm` in one folder."""
+
+import json
+import os
+import pathlib
+
+from data_prep.entries import Entry, Listing
+from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder
+from data_prep.records import UNLABELLED
+
+_FILES = {
+    "train": ("something-something-v2-train.json", "train.json"),
+    "validation": ("something-something-v2-validation.json", "validation.json"),
+}
+
+
+def read(videos: VideoFiles, annotations: str | os.PathLike | None) -> Listing:
+    """Lists the training and the validation split; the test split has no public labels.
+
+    Args:
+        videos: The videos.
+        annotations: Folder with the labels and a json file per split, under their first names
+            (`something-something-v2-labels.json`, ...) or their later ones (`labels.json`, ...).
+
+    Returns:
+        The listing. A video of a template that is not among the labels has no class.
+
+    Raises:
+        ConfigError: An annotation file is missing.
+    """
+    files = AnnotationFiles(annotations, "from the Something-Something V2 download page")
+    labels_file = files.get("something-something-v2-labels.json", "labels.json")
+    labels = {name: int(label) for name, label in _load(labels_file).items()}
+    finder = VideoFinder(videos)
+    entries = []
+    for split, names in _FILES.items():
+        for row in _load(files.get(*names)):
+            # "Pushing [something] off of [something]" is the class without its brackets.
+            template = row["template"].replace("[", "").replace("]", "")
+            file, others = finder.find(row["id"])
+            label = labels.get(template, UNLABELLED)
+            entries.append(Entry(row["id"], split, label, file, other_files=others))
+    return Listing(
+        "ssv2",
+        tuple(sorted(labels, key=labels.__getitem__)),
+        tuple(entries),
+        "Something-Something V2: what hands do with things, 174 classes.",
+    )
+
+
+def _load(path: pathlib.Path) -> object:
+    return json.loads(path.read_text())

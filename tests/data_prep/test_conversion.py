@@ -1,0 +1,165 @@
+import io
+
+import av
+import encoded
+import numpy as np
+import pytest
+
+from data_prep.checks import check_record
+from data_prep.conversion import Settings, convert, make_settings
+from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry
+from data_prep.key_frames import KeyFrame
+from mgm_jax.data.video import Video
+from mgm_jax.errors import ConfigError
+
+LOW_DELAY = Settings("low_delay", 256)
+
+
+def entry(file, **changes):
+    return Entry(**{"video_id": file, "split": "train", "label": 0, "file": file, **changes})
+
+
+def put(folder, data, name="a.mp4"):
+    (folder / name).write_bytes(data)
+    return entry(name)
+
+
+def record(conversion):
+    facts = {k: v.encode() if isinstance(v, str) else v for k, v in conversion.facts.items()}
+    return {"video": conversion.video, "video_id": b"x", **facts}
+
+
+@pytest.mark.parametrize("profile", ["low_delay", "stride_aligned:4", "stride_aligned:2"])
+def test_pictures_stay_and_motion_is_as_the_profile_promises(tmp_path, one_video, profile):
+    one = put(tmp_path, one_video)
+    conversion = convert(str(tmp_path), one, Settings(profile, 256))
+    assert conversion.problem is None
+    assert (conversion.facts["num_frames"], conversion.facts["fps"]) == (20, 25.0)
+    assert (conversion.facts["height"], conversion.facts["width"]) == (144, 176)
+    assert (conversion.facts["profile"], "libx264" in conversion.facts["encoder"]) == (
+        profile,
+        True,
+    )
+    checked = check_record(record(conversion))
+    assert checked.faults == ()
+    with Video(one_video, "x") as video:
+        before = video.read(range(20), motion="none")
+    difference = checked.clip.luma.astype(int) - before.luma
+    assert np.abs(difference).mean() < 3
+    np.testing.assert_allclose(checked.clip.yuv_to_rgb, before.yuv_to_rgb)
+
+
+def test_equal_files_give_equal_bytes(tmp_path, one_video):
+    one = put(tmp_path, one_video)
+    for settings in (LOW_DELAY, Settings("stride_aligned:4", 72)):
+        first = convert(str(tmp_path), one, settings)
+        assert convert(str(tmp_path), one, settings) == first
+    assert first.facts["height"] == 72
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mixed/decord/tests/test_data/video_270.mov",
+        "mixed/20bn_talk/smth-smth-1.webm",
+        "mixed/hmdb51_samples_johnppinto/Golf_Tips_-_Hit_The_Driver_300+_Yards!!!_golf_f_nm_np1_fr_med_0.avi",
+        "mixed/ucf11_sample_aleksma/biking/v_biking_01/v_biking_01_01.mpg",
+    ],
+)
+def test_real_downloads(real_videos, name):
+    conversion = convert(str(real_videos), entry(name), Settings("low_delay", 128))
+    checked = check_record(record(conversion))
+    assert checked.faults == ()
+    assert min(conversion.facts["height"], conversion.facts["width"]) == 128
+    with Video(real_videos / name) as video:
+        assert abs(video.num_frames - conversion.facts["num_frames"]) <= 2
+        ratio = conversion.facts["height"] / conversion.facts["width"]
+        assert ratio == pytest.approx(video.height / video.width, rel=0.02)
+        # The display's orientation is kept.
+        size = conversion.facts["height"], conversion.facts["width"]
+        before = video.read([0], size=size, motion="none").luma[0].astype(int)
+    assert np.abs(checked.clip.luma[0].astype(int) - before).mean() < 4
+
+
+def test_full_range_colours_are_kept(tmp_path):
+    frames = [frame.reformat(format="yuvj420p") for frame in encoded.moving_square(5)]
+    one = put(tmp_path, encoded.encode(frames, "mjpeg", "avi", pix_fmt="yuvj420p"), "a.avi")
+    conversion = convert(str(tmp_path), one, LOW_DELAY)
+    with Video(conversion.video, "x") as after, Video(tmp_path / "a.avi") as before:
+        one, other = (v.read([0], motion="none").yuv_to_rgb for v in (after, before))
+    np.testing.assert_allclose(one, other)
+
+
+def cut(data, share):
+    """A file whose index is in order and whose later frames are garbage."""
+    with av.open(io.BytesIO(data)) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+        first = packets[int(share * len(packets))].pos
+        last = packets[-1].pos + packets[-1].size
+    return data[:first] + bytes(last - first) + data[last:]
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_lost_frames_are_told_and_too_many_leave_it_out(tmp_path, codec):
+    data = encoded.encode(encoded.moving_square(40), codec, gop=10)
+    kept = convert(str(tmp_path), put(tmp_path, cut(data, 0.8)), LOW_DELAY)
+    assert kept.problem.kind == LOST_FRAMES
+    assert "of 40 frames are" in kept.problem.reason
+    assert 20 <= kept.facts["num_frames"] <= 40
+    assert check_record(record(kept)).faults == ()
+    gone = convert(str(tmp_path), put(tmp_path, cut(data, 0.1)), LOW_DELAY)
+    assert (gone.problem.kind, gone.video, gone.facts) == (UNREADABLE, b"", {})
+    assert "a.mp4: too little of it can be read" in gone.problem.reason
+
+
+@pytest.mark.parametrize("settings", [LOW_DELAY, Settings("copy", 0)])
+@pytest.mark.parametrize("data", [b"", b"no video", None], ids=["empty", "text", "cut"])
+def test_unreadable_files_are_told(tmp_path, one_video, settings, data):
+    data = one_video[: len(one_video) // 3] if data is None else data
+    conversion = convert(str(tmp_path), put(tmp_path, data), settings)
+    assert (conversion.problem.kind, conversion.video) == (UNREADABLE, b"")
+    assert conversion.problem.reason.startswith("a.mp4: ") or "a.mp4" in conversion.problem.reason
+
+
+def test_copies_are_the_files(real_videos, tmp_path):
+    name = "mixed/20bn_talk/smth-smth-1.webm"
+    conversion = convert(str(real_videos), entry(name), Settings("copy", 0))
+    assert conversion.video == (real_videos / name).read_bytes()
+    assert (conversion.facts["profile"], conversion.facts["encoder"]) == ("", "")
+    assert check_record(record(conversion)).faults == ()
+    data = encoded.encode(encoded.moving_square(40), gop=10)
+    broken = convert(str(tmp_path), put(tmp_path, cut(data, 0.5)), Settings("copy", 0))
+    assert broken.problem is not None
+
+
+@pytest.mark.parametrize("profile", ["low_delay", "stride_aligned:4"])
+def test_clips_around_key_frames(tmp_path, profile):
+    pictures = (encoded.moving_square(24) * 8)[:180]
+    film = encoded.encode(pictures, options=encoded.B_FRAMES)
+    (tmp_path / "film.mp4").write_bytes(film)
+    key_frame = KeyFrame(4.0, ((0.1, 0.2, 0.5, 0.6),), ((2, 5),), (7,))
+    one = entry("film.mp4", key_frame=key_frame)
+    conversion = convert(str(tmp_path), one, Settings(profile, 256))
+    assert conversion.problem is None
+    assert (conversion.facts["num_frames"], conversion.facts["key_frame"]) == (75, 37)
+    checked = check_record(record(conversion))
+    assert checked.faults == ()
+    expected = encoded.stored_planes(encoded.decode_all(film)[100])[0].astype(int)
+    difference = np.abs(checked.clip.luma - expected).mean(axis=(1, 2))
+    assert difference[37] < 3
+    late = entry("film.mp4", key_frame=KeyFrame(902.0, (), (), ()))
+    gone = convert(str(tmp_path), late, LOW_DELAY)
+    assert gone.problem.kind == UNREADABLE
+    assert "no frame around second 902; get the whole film" in gone.problem.reason
+
+
+def test_settings_from_the_command_line():
+    assert make_settings("low_delay", 4, 256) == Settings("low_delay", 256)
+    assert make_settings("stride_aligned", 2, 0) == Settings("stride_aligned:2", 0)
+    assert make_settings("copy", 4, 256) == Settings("copy", 0)
+    with pytest.raises(ConfigError, match=r"no encoding profile 'hevc'.* or copy"):
+        make_settings("hevc", 4, 256)
+    with pytest.raises(ConfigError, match="stride_aligned:1"):
+        make_settings("stride_aligned", 1, 256)
+    with pytest.raises(ConfigError, match="--short_side: -2"):
+        make_settings("low_delay", 4, -2)

@@ -1,0 +1,148 @@
+import io
+
+import av
+import encoded
+import numpy as np
+import pytest
+
+from data_prep.frames import Shrinker, StretchFrames, VideoFrames
+from mgm_jax.data.video import Video
+from mgm_jax.errors import VideoError
+
+MIXED = "mixed"
+
+
+def read_all(path, short_side=0):
+    with VideoFrames(str(path), path.name) as frames:
+        decoded = list(frames.read())
+    shrinker = Shrinker(decoded[0], short_side, path.name)
+    return [shrinker.shrink(frame) for frame in decoded], shrinker, frames
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mixed/decord/tests/test_data/video_90.mov",
+        "mixed/decord/tests/test_data/unordered.mov",
+        "mixed/20bn_talk/smth-smth-1.webm",
+        "mixed/torchvision_assets/hmdb51_Turnk_r_Pippi_Michel_cartwheel_f_cm_np2_le_med_6.avi",
+    ],
+)
+def test_frames_are_those_that_training_would_read(real_videos, name):
+    frames, shrinker, source = read_all(real_videos / name)
+    with Video(real_videos / name) as video:
+        clip = video.read(range(video.num_frames), motion="none")
+        assert shrinker.size == (video.height // 2 * 2, video.width // 2 * 2)
+        assert source.fps == video.fps
+    height, width = shrinker.size
+    missing = len(clip.luma) - len(frames)  # what `Video` repeats at the end
+    assert 0 <= missing <= 2
+    assert source.losses.read == len(frames)
+    for frame, luma in zip(frames[::10], clip.luma[::10], strict=False):
+        np.testing.assert_array_equal(encoded.stored_planes(frame)[0], luma[:height, :width])
+
+
+@pytest.mark.parametrize(
+    ("size", "short_side", "expected"),
+    [
+        ((144, 176), 256, (144, 176)),  # nothing is enlarged
+        ((144, 176), 0, (144, 176)),
+        ((144, 176), 72, (72, 88)),
+        ((176, 144), 72, (88, 72)),
+        ((100, 178), 50, (50, 88)),  # 89 is odd
+        ((101, 177), 256, (100, 176)),
+        ((101, 177), 101, (100, 176)),
+    ],
+)
+def test_sizes(size, short_side, expected):
+    frame = av.VideoFrame(size[1], size[0], "yuv420p")
+    shrinker = Shrinker(frame, short_side, "x")
+    assert shrinker.size == expected
+    shrunk = shrinker.shrink(frame)
+    assert (shrunk.height, shrunk.width, shrunk.format.name) == (*expected, "yuv420p")
+
+
+def test_an_odd_size_loses_its_last_row_and_column_only():
+    picture = encoded.texture(101, 177)
+    frame = av.VideoFrame.from_ndarray(picture, format="gray")
+    frame = frame.reformat(format="yuv420p", dst_color_range="JPEG", src_color_range="JPEG")
+    luma = encoded.stored_planes(Shrinker(frame, 0, "x").shrink(frame))[0]
+    np.testing.assert_array_equal(luma, picture[:100, :176])
+
+
+def test_frames_that_change_size_become_like_the_first():
+    first = encoded.moving_square(1)[0]
+    second = encoded.moving_square(1, height=288, width=352)[0]
+    shrinker = Shrinker(first, 0, "x")
+    assert (shrinker.shrink(second).height, shrinker.shrink(second).width) == (144, 176)
+
+
+def test_colours_are_kept():
+    frame = encoded.moving_square(1)[0]
+    frame.colorspace, frame.color_range = 1, 2
+    colours = Shrinker(frame, 0, "x").colours
+    assert (colours.space, colours.range) == (1, 2)
+    rgb = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+    assert (Shrinker(rgb, 0, "x").colours.space, Shrinker(rgb, 0, "x").colours.range) == (5, 1)
+
+
+def test_tiny_frames_are_named():
+    with pytest.raises(VideoError, match="x: its frames are 1x9 pixels"):
+        Shrinker(av.VideoFrame(1, 9, "yuv420p"), 0, "x")
+
+
+def test_what_cannot_be_decoded_is_told(real_videos):
+    path = real_videos / "mixed/decord/tests/test_data/corrupted.mp4"
+    with VideoFrames(str(path), "corrupted.mp4") as frames:
+        decoded = list(frames.read())
+    losses = frames.losses
+    assert len(decoded) == losses.read
+    assert losses.read < losses.announced or losses.damaged
+    assert "frames are" in losses.describe()
+
+
+def test_a_stretch_of_a_long_video(tmp_path):
+    pictures = encoded.moving_square(24) * 10
+    data = encoded.encode(pictures[:240], options=encoded.B_FRAMES)
+    path = tmp_path / "film.mp4"
+    path.write_bytes(data)
+    everything = encoded.decode_all(data)
+    with StretchFrames(str(path), "film", 3.5, 6.5) as frames:
+        read = list(frames.read())
+    assert frames.times == pytest.approx(np.arange(88, 163) / 25)
+    assert frames.losses.describe() is None
+    for frame, expected in zip(read, everything[88:163], strict=True):
+        np.testing.assert_array_equal(
+            encoded.stored_planes(frame)[0], encoded.stored_planes(expected)[0]
+        )
+
+
+def test_a_stretch_beyond_the_end(tmp_path):
+    path = tmp_path / "film.mp4"
+    path.write_bytes(encoded.encode(encoded.moving_square(50)))
+    with StretchFrames(str(path), "film", 1.0, 4.0) as frames:
+        assert len(list(frames.read())) == 25
+    assert frames.losses.describe() == "49 of 74 frames are missing"
+    with StretchFrames(str(path), "film", 9.0, 12.0) as frames:
+        assert list(frames.read()) == []
+    path.write_bytes(b"no video")
+    with pytest.raises(VideoError, match="film: it cannot be opened as a video"):
+        StretchFrames(str(path), "film", 9.0, 12.0)
+
+
+def test_a_stretch_starts_where_the_video_does(tmp_path):
+    """Some films start late by their time stamps; seconds count from their first frame."""
+
+    def late(number, packet):
+        packet.pts += 10 * packet.duration
+        packet.dts += 10 * packet.duration
+        return packet
+
+    data = encoded.remux(encoded.encode(encoded.moving_square(75)), "matroska", late)
+    path = tmp_path / "film.mkv"
+    path.write_bytes(data)
+    with av.open(io.BytesIO(data)) as container:
+        assert container.streams.video[0].start_time > 0
+    with StretchFrames(str(path), "film", 1.0, 2.0) as frames:
+        assert len(list(frames.read())) == 25
+    assert frames.times[0] == pytest.approx(1.0, abs=0.002)
