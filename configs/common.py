@@ -57,6 +57,8 @@ def finetune() -> ConfigDict:
     config.augment.cutmix = 1.0  # The same.
     config.augment.mix_probability = 1.0
     config.augment.cutmix_share = 0.5  # Cutmix instead of mixup.
+    # Neighbouring clips that share a draw: VideoMAE's are those of one GPU, 8 videos twice.
+    config.augment.mix_group_size = 16
     config.augment.label_smoothing = 0.1
 
     config.model.drop_path = 0.2
@@ -65,7 +67,6 @@ def finetune() -> ConfigDict:
 
     config.optimizer.base_lr = 5e-4
     config.optimizer.min_lr = 1e-6
-    config.optimizer.warmup_lr = 1e-6
     config.optimizer.b2 = 0.999
     config.optimizer.layer_decay = 0.75
     return config

@@ -27,6 +27,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.augment.mixup = 0.0
     config.augment.cutmix = 0.0
     config.augment.erasing = 0.0
+    config.augment.mix_group_size = 8
 
     config.model.drop_path = 0.0
 

@@ -21,7 +21,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.warmup_steps = 100
 
     config.data.source = "csv"
-    config.data.stride = 2
+    config.data.clip_frames = 8
+    config.data.stride = 4
     config.data.size = 64
     config.data.window = 128
     config.data.flip = True

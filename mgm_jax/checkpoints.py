@@ -18,26 +18,28 @@ class Checkpoints:
     Close it before leaving: an unfinished save is lost otherwise.
     """
 
-    def __init__(self, folder: pathlib.Path, *, keep: int = 2):
+    def __init__(self, folder: pathlib.Path, *, keep: int = 2, scored: bool = True):
         """Opens or makes the folder.
 
         Args:
             folder: Where the run's checkpoints are, one numbered folder each.
             keep: How many of the newest to keep.
+            scored: Whether saves have a score, so that the best is kept as well.
         """
         self._folder = folder.absolute()
         # Orbax makes the folder itself only in processes that save.
         self._folder.mkdir(parents=True, exist_ok=True)
-        best = checkpoint_managers.BestN(
-            get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
-        )
-        policy = checkpoint_managers.AnyPreservationPolicy(
-            [checkpoint_managers.LatestN(keep), best]
-        )
+        policies = [checkpoint_managers.LatestN(keep)]
+        if scored:
+            best = checkpoint_managers.BestN(
+                get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
+            )
+            policies.append(best)
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policy, best_fn=_score, best_mode="max"
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+                best_fn=_score if scored else None,
             ),
         )
 

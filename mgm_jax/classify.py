@@ -53,6 +53,7 @@ def make_finetune_step(
             probability=config.augment.mix_probability,
             switch_probability=config.augment.cutmix_share,
             label_smoothing=config.augment.label_smoothing,
+            group_size=config.augment.mix_group_size,
         )
 
         def loss_fn(params: Any) -> tuple[Float[Array, ""], Float[Array, "b classes"]]:

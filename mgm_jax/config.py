@@ -56,6 +56,7 @@ POSITIVE = (
     "data.size",
     "data.window",
     "data.repeated_augmentation",
+    "augment.mix_group_size",
     "eval.temporal_views",
     "eval.spatial_views",
     "eval.batch_size",
@@ -141,6 +142,14 @@ def check_values(config: ConfigDict) -> None:
             "torchvision's raft_small; python -m mgm_jax.flow.convert --help says where they are "
             "and makes the file to give here"
         )
+    if "augment" in config:
+        clips = config.batch_size * config.data.repeated_augmentation
+        if clips % config.augment.mix_group_size:
+            raise ConfigError(
+                f"config.augment.mix_group_size={config.augment.mix_group_size} does not divide "
+                f"the {clips} clips of a step (config.batch_size times "
+                "config.data.repeated_augmentation)"
+            )
     if config.data.window % 2:
         raise ConfigError(f"config.data.window={config.data.window} must be even (4:2:0 chroma)")
     if config.data.size % 8:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from mgm_jax import sharding
 from mgm_jax.data.clips import LoadViews, make_reader
 from mgm_jax.data.pipeline import ClipBatches
-from mgm_jax.data.sources import VideoRecord, VideoSource, make_source
+from mgm_jax.data.sources import UNLABELLED, VideoRecord, VideoSource, make_source
 from mgm_jax.errors import ConfigError
 from mgm_jax.state import TrainState
 
@@ -26,7 +26,7 @@ class Predictions:
     Attributes:
         probabilities: Softmax averaged over the views of each video, for each of the model's
             heads; zero where no view could be read.
-        labels: True classes.
+        labels: True classes; `UNLABELLED` where there is none, or it could not be read.
         num_views: Views read of each video.
         names: What leads a person to each video.
         class_names: Names of the classes.
@@ -37,6 +37,11 @@ class Predictions:
     num_views: Int[np.ndarray, " videos"]
     names: tuple[str, ...]
     class_names: tuple[str, ...]
+
+    @property
+    def counted(self) -> Bool[np.ndarray, " videos"]:
+        """Videos that an accuracy is of: those read, with a class."""
+        return self.read & (self.labels != UNLABELLED)
 
     @property
     def read(self) -> Bool[np.ndarray, " videos"]:
@@ -52,8 +57,8 @@ class Predictions:
         return (self.probabilities >= true).sum(axis=-1) - 1
 
     def accuracy(self, k: int = 1) -> Float32[np.ndarray, " heads"]:
-        """Share of the videos read whose class is among each head's first k; nan without videos."""
-        hits = self.ranks()[:, self.read] < k
+        """Share of the counted videos whose class is among each head's first k; nan without any."""
+        hits = self.ranks()[:, self.counted] < k
         return hits.mean(axis=1, dtype=np.float32) if hits.size else np.full(len(hits), np.nan)
 
     def head(self, number: int) -> "Predictions":
@@ -197,7 +202,8 @@ class Evaluator:
             num_workers=self._config.data.num_workers,
             max_skipped_share=self._config.data.max_skipped_share,
         )
-        sums, num_views, labels = None, np.zeros(num_videos, np.int64), np.zeros(num_videos, int)
+        sums, num_views = None, np.zeros(num_videos, np.int64)
+        labels = np.full(num_videos, UNLABELLED)
         try:
             for batch in batches:
                 batch = sharding.global_batch(self._batch_sharding, batch)

@@ -103,7 +103,7 @@ def sheet(
     _draw_title(draw, title, subtitle, width - 2 * _MARGIN)
     for column, label in enumerate(column_labels):
         x = left + column * (tile_width + _GAP)
-        _text(draw, (x + tile_width // 2, top - _GAP), label, _DETAIL_SIZE, FAINT_TEXT, "ms")
+        draw_text(draw, (x + tile_width // 2, top - _GAP), label, _DETAIL_SIZE, FAINT_TEXT, "ms")
     for index, row in enumerate(rows):
         y = top + index * (row_height + _GAP)
         _draw_row_label(image, draw, row, y, row_height)
@@ -156,7 +156,7 @@ def panels(
             _paste_framed(picture, draw, row.tiles[frame], corner)
         count = f"frame {frame + 1} of {frames}"
         place = (width - _MARGIN, _MARGIN + _TITLE_SIZE)
-        _text(draw, place, count, _LABEL_SIZE, FAINT_TEXT, "rs")
+        draw_text(draw, place, count, _LABEL_SIZE, FAINT_TEXT, "rs")
         pictures.append(np.asarray(picture))
     return np.stack(pictures)
 
@@ -172,9 +172,9 @@ def _title_height(subtitle: str) -> int:
 
 def _draw_title(draw: ImageDraw.ImageDraw, title: str, subtitle: str, width: int) -> None:
     y = _MARGIN + _TITLE_SIZE
-    _text(draw, (_MARGIN, y), _shorten(title, _TITLE_SIZE, width), _TITLE_SIZE, TEXT, "ls")
-    second = _shorten(subtitle, _LABEL_SIZE, width)
-    _text(draw, (_MARGIN, y + _GAP + _LABEL_SIZE), second, _LABEL_SIZE, FAINT_TEXT, "ls")
+    draw_text(draw, (_MARGIN, y), shorten(title, _TITLE_SIZE, width), _TITLE_SIZE, TEXT, "ls")
+    second = shorten(subtitle, _LABEL_SIZE, width)
+    draw_text(draw, (_MARGIN, y + _GAP + _LABEL_SIZE), second, _LABEL_SIZE, FAINT_TEXT, "ls")
 
 
 def _paste_framed(
@@ -199,13 +199,13 @@ def _draw_row_label(
     y = top + (height - needed) // 2
     for line, size, colour in lines:
         y += size + _GAP // 2
-        _text(draw, (_MARGIN, y), line, size, colour, "ls")
+        draw_text(draw, (_MARGIN, y), line, size, colour, "ls")
     if row.legend:
         picture, caption = row.legend
         y += _GAP
         image.paste(Image.fromarray(picture), (_MARGIN, y))
         place = (_MARGIN + picture.shape[1] + _GAP, y + picture.shape[0] // 2)
-        _text(draw, place, caption, _DETAIL_SIZE, FAINT_TEXT, "lm")
+        draw_text(draw, place, caption, _DETAIL_SIZE, FAINT_TEXT, "lm")
 
 
 def _draw_caption(
@@ -223,12 +223,12 @@ def _draw_caption(
         small = Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS)
         left, top = x + width - side, y + height - side - _GAP
         image.paste(small, (left, top))
-        _text(draw, (left - _GAP, top + side // 2), caption, _DETAIL_SIZE, FAINT_TEXT, "rm")
+        draw_text(draw, (left - _GAP, top + side // 2), caption, _DETAIL_SIZE, FAINT_TEXT, "rm")
     y += _LABEL_SIZE
-    _text(draw, (x, y), _shorten(row.label, _LABEL_SIZE, width), _LABEL_SIZE, TEXT, "ls")
+    draw_text(draw, (x, y), shorten(row.label, _LABEL_SIZE, width), _LABEL_SIZE, TEXT, "ls")
     for line in _wrap(row.detail, _DETAIL_SIZE, width):
         y += _DETAIL_SIZE + _GAP // 2
-        _text(draw, (x, y), line, _DETAIL_SIZE, FAINT_TEXT, "ls")
+        draw_text(draw, (x, y), line, _DETAIL_SIZE, FAINT_TEXT, "ls")
 
 
 @functools.cache
@@ -236,7 +236,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)
 
 
-def _text(
+def draw_text(
     draw: ImageDraw.ImageDraw,
     place: tuple[int, int],
     text: str,
@@ -244,11 +244,12 @@ def _text(
     colour: tuple[int, int, int],
     anchor: str,
 ) -> None:
+    """Writes text; a character that the built-in font lacks becomes a question mark."""
     known = "".join(c if c.isascii() or c in _BUILT_IN_FONT_EXTRAS else "?" for c in text)
     draw.text(place, known, fill=colour, font=_font(size), anchor=anchor)
 
 
-def _shorten(text: str, size: int, width: int) -> str:
+def shorten(text: str, size: int, width: int) -> str:
     """The text with its middle left out if it is wider than `width` pixels."""
     font, kept = _font(size), len(text)
     shortened = text
@@ -265,5 +266,5 @@ def _wrap(text: str, size: int, width: int) -> list[str]:
         if lines and _font(size).getlength(longer) <= width:
             lines[-1] = longer
         else:
-            lines.append(_shorten(word, size, width))
+            lines.append(shorten(word, size, width))
     return lines

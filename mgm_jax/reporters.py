@@ -68,6 +68,8 @@ class AccuracyReporter:
     Attributes:
         every: Steps between reports; 0 for none.
         score: Top-1 accuracy of the last report, that of the held-out part where there is one.
+        config: The run's config.
+        source: The videos.
     """
 
     score: float | None = None
@@ -95,9 +97,8 @@ class AccuracyReporter:
             ConfigError: There are no videos to evaluate on, or their classes are others.
         """
         self.every = config.eval.every
-        self._settings = config.eval
-        self._names = class_names
-        source = make_eval_source(config, class_names)
+        self.config = config
+        self.source = source = make_eval_source(config, class_names)
 
         def evaluator(videos: VideoSource, temporal_views: int, spatial_views: int) -> Evaluator:
             return Evaluator(
@@ -124,10 +125,11 @@ class AccuracyReporter:
             "step %d: top-1 %.1f %% of %d videos, one view",
             step,
             100 * top1,
-            np.count_nonzero(predictions.read),
+            np.count_nonzero(predictions.counted),
         )
         yield "eval/top1", top1
-        yield "eval/top5", float(predictions.accuracy(5)[0])
+        if len(predictions.class_names) > 5:
+            yield "eval/top5", float(predictions.accuracy(5)[0])
         if chosen_by is not None:
             yield "eval/head", float(head)
             yield "eval/held_out_top1", chosen_by
@@ -140,8 +142,8 @@ class AccuracyReporter:
         """
         head, chosen_by = self._choose_head(state)
         settings = {
-            "temporal_views": self._settings.temporal_views,
-            "spatial_views": self._settings.spatial_views,
+            "temporal_views": self.config.eval.temporal_views,
+            "spatial_views": self.config.eval.spatial_views,
         }
         if chosen_by is not None:
             settings |= {"head": head, "held_out_top1": chosen_by}

@@ -56,11 +56,6 @@ class Confusion:
     share: float
 
 
-def counted(predictions: Predictions) -> Bool[np.ndarray, " videos"]:
-    """Videos that count: read, and of a known class."""
-    return predictions.read & (predictions.labels != UNLABELLED)
-
-
 def predicted_classes(predictions: Predictions) -> Int[np.ndarray, " videos"]:
     """The likeliest class of each video, the first of equal ones."""
     return _one_head(predictions).probabilities[0].argmax(axis=-1)
@@ -79,7 +74,7 @@ def summary(predictions: Predictions) -> dict[str, Any]:
         {`name`, `videos`, `right`, `accuracy`} in the order of the classes.
     """
     predictions = _one_head(predictions)
-    known = counted(predictions)
+    known = predictions.counted
     ranks, labels = predictions.ranks()[0][known], predictions.labels[known]
     classes = len(predictions.class_names)
     videos = np.bincount(labels, minlength=classes)
@@ -110,7 +105,7 @@ def confusion(predictions: Predictions) -> Int[np.ndarray, "classes classes"]:
     Returns:
         Rows are the true classes, columns the predicted ones.
     """
-    known = counted(predictions)
+    known = predictions.counted
     classes = len(predictions.class_names)
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (predictions.labels[known], predicted_classes(predictions)[known]), 1)

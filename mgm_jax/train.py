@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
-from mgm_jax import initialise, results, sharding
+from mgm_jax import initialise, report, results, sharding
 from mgm_jax import metrics as metrics_lib
 from mgm_jax.checkpoints import Checkpoints, refuse_other_config
 from mgm_jax.data.clips import make_clip_loader
@@ -109,7 +109,9 @@ def train(
     reporter = make_reporter(config, task, mesh, state_shardings, source, held_out)
 
     folder = pathlib.Path(workdir)
-    checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoints_kept)
+    checkpoints = Checkpoints(
+        folder / "checkpoints", keep=config.checkpoints_kept, scored=config.task != "pretrain"
+    )
     if checkpoints.latest_step() is None:
         state, data_state = jax.jit(task.init_fn, out_shardings=state_shardings)(), None
         if config.init_from:
@@ -232,15 +234,17 @@ def write_evaluation(
     logging.info("evaluating all views of all videos")
     predictions, settings = reporter.final(state)
     logging.info(
-        "step %d: top-1 %.2f %%, top-5 %.2f %% of %d videos, %s",
+        "step %d: top-1 %.2f %% of %d videos, %s",
         step,
         100 * predictions.accuracy(1)[0],
-        100 * predictions.accuracy(5)[0],
-        np.count_nonzero(predictions.read),
+        np.count_nonzero(predictions.counted),
         ", ".join(f"{name} {value}" for name, value in settings.items()),
     )
     if jax.process_index() == 0:
-        for file in results.write_results(predictions, folder, step=step, settings=settings):
+        facts = {"step": step, "settings": settings}
+        files = results.write_results(predictions, folder, **facts)
+        page = report.write_report(folder, predictions, reporter.source, reporter.config, **facts)
+        for file in (*files, page):
             logging.info("wrote %s", file)
     return predictions
 
@@ -251,8 +255,8 @@ def start_from(state: TrainState, path: str) -> TrainState:
     Raises:
         CheckpointError: There is no model, or its tensors do not fit.
     """
-    params, report = initialise.initialise(state.params, path)
-    logging.info("%s", report)
+    params, what = initialise.initialise(state.params, path)
+    logging.info("%s", what)
     placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), params, state.params)
     return state.replace(params=placed)
 

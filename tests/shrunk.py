@@ -41,6 +41,8 @@ def recipe(name: str, data_path: pathlib.Path, **changes: object) -> ConfigDict:
         config.model.decoder.depth = 1
         config.pictures_every = 0
     else:
+        if config.task == "finetune":
+            config.augment.mix_group_size = 8
         config.eval.every = 2
         config.eval.batch_size = 8
         config.eval.temporal_views = 2

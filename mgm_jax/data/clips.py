@@ -76,7 +76,7 @@ class ClipReader:
             size=None if frame_size == source_size else frame_size,
             region=regions[0] if len(regions) == 1 else None,
             motion="none" if from_file else self.motion,
-            **({} if self.motion_frames == "sampled" else {"motion_frames": self.motion_frames}),
+            motion_frames=self.motion_frames,
         )
         motion, valid = decoded.motion, decoded.motion_valid
         if from_file:

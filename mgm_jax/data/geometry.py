@@ -204,7 +204,7 @@ def fit_window(
     if reach <= window:
         return list(crops), frame_size
     factor = (window - 2) / reach
-    height, width = (max(1, round(side * factor)) for side in frame_size)
+    height, width = (max(1, int(side * factor)) for side in frame_size)
     rows, columns = height / frame_size[0], width / frame_size[1]
     scaled = [
         dataclasses.replace(
