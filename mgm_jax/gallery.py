@@ -1,23 +1,37 @@
 """A few clips as pictures: masked by every strategy, reconstructed by a model as it learns."""
 
+import functools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
+from absl import logging
+from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
-from mgm_jax import pictures, reconstruction, steps, tubelets
-from mgm_jax.data.clips import make_clip_loader
-from mgm_jax.data.pipeline import HOST_FIELDS
+from mgm_jax import (
+    motion,
+    picture_files,
+    pictures,
+    preprocess,
+    reconstruction,
+    steps,
+    tubelets,
+    variants,
+)
+from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
 from mgm_jax.data.sources import VideoSource
 from mgm_jax.errors import VideoError
 
+PIXEL_FIELDS = ("luma", "chroma", "crop_box", "flip", "yuv_to_rgb")
+"""What `preprocess.crop_to_rgb` needs of a batch."""
 
-def read_clips(config: ConfigDict, source: VideoSource) -> tuple[list[str], dict[str, np.ndarray]]:
+
+def read_clips(config: ConfigDict, source: VideoSource) -> list[CentreClip]:
     """Reads clips evenly spaced over the videos, cropped at the centre.
 
     Args:
@@ -25,32 +39,48 @@ def read_clips(config: ConfigDict, source: VideoSource) -> tuple[list[str], dict
         source: The videos.
 
     Returns:
-        The clips' names, and a batch of them.
+        The clips of those videos that can be read.
 
     Raises:
         VideoError: None of the chosen videos can be read.
     """
-    centre = config.data.copy_and_resolve_references()
-    centre.update({"crop": "centre", "repeated_augmentation": 1})
-    load = make_clip_loader(centre, source)
-    count = min(config.num_pictures, len(source))
-    chosen = np.linspace(0, len(source) - 1, count).astype(int).tolist()
-    clips = [
-        load.random_map((video, video), np.random.default_rng(config.seed)) for video in chosen
-    ]
-    readable = [clip for clip in clips if clip["valid"].all()]
-    if not readable:
-        raise VideoError(
-            "no picture can be made, for none of these videos can be read: "
-            + ", ".join(source.describe(video) for video in chosen)
-        )
-    names = [source[int(clip["video"][0])].video_id for clip in readable]
-    batch = {
-        name: np.concatenate([clip[name] for clip in readable])
-        for name in readable[0]
-        if name not in HOST_FIELDS
-    }
-    return names, batch
+    reader = CentreClips(config, source)
+    clips, unread = [], []
+    for video in spread(config.num_pictures, len(source)):
+        try:
+            clips.append(reader[video])
+        except VideoError as error:
+            logging.warning("no picture of %s", error)
+            unread.append(str(error))
+    if not clips:
+        raise VideoError("no picture can be made: " + "\n".join(unread))
+    return clips
+
+
+def make_mask_fns(
+    config: ConfigDict, strategies: Sequence[str]
+) -> dict[str, Callable[[Mapping[str, Any], Any], Any]]:
+    """The masks of several strategies as the run's config would have them.
+
+    Args:
+        config: The run's config.
+        strategies: Names for `variants.with_strategy`.
+
+    Returns:
+        By name, a jitted function `(batch, keys [d]) -> masks [d, b, t, h, w]`, one draw per key.
+
+    Raises:
+        ConfigError: No such strategy.
+    """
+    data = config.data
+    grid = tubelets.token_grid(data.clip_frames, data.size, data.size, tuple(config.model.tubelet))
+
+    def mask_fn(name: str) -> Callable[[Mapping[str, Any], Any], Any]:
+        prepare_fn = steps.make_prepare_fn(variants.with_strategy(config, name), grid)
+        # The clip itself is not asked for, so XLA leaves it out.
+        return jax.jit(jax.vmap(lambda batch, key: prepare_fn(batch, key)[1], in_axes=(None, 0)))
+
+    return {name: mask_fn(name) for name in strategies}
 
 
 def mask_clips(
@@ -61,7 +91,7 @@ def mask_clips(
     Args:
         config: The run's config.
         source: The videos.
-        strategies: Names in `masking.STRATEGIES`.
+        strategies: Names for `variants.with_strategy`.
 
     Yields:
         The arguments of `pictures.mask_sheet`, by name.
@@ -70,26 +100,66 @@ def mask_clips(
         ConfigError: No such strategy.
         VideoError: None of the chosen videos can be read.
     """
-    grid = tubelets.token_grid(
-        config.data.clip_frames, config.data.size, config.data.size, tuple(config.model.tubelet)
-    )
-    prepare_fns = {}
-    for strategy in strategies:
-        changed = config.copy_and_resolve_references()
-        changed.masking.strategy = strategy
-        prepare_fns[strategy] = jax.jit(steps.make_prepare_fn(changed, grid))
-    names, batch = read_clips(config, source)
-    key = jax.random.key(config.seed)
-    made = {name: jax.device_get(prepare(batch, key)) for name, prepare in prepare_fns.items()}
-    clips = next(iter(made.values()))[0]
-    for i, name in enumerate(names):
+    mask_fns = make_mask_fns(config, strategies)
+    to_rgb = jax.jit(functools.partial(preprocess.crop_to_rgb, size=config.data.size))
+    keys = jax.random.key(config.seed)[None]
+    for clip in read_clips(config, source):
+        planes = (clip.batch[name] for name in PIXEL_FIELDS)
+        masks = {name: mask_fn(clip.batch, keys) for name, mask_fn in mask_fns.items()}
         yield {
-            "frames": clips[i],
-            "motion": batch["motion"][i],
-            "motion_valid": batch["motion_valid"][i],
-            "masks": {strategy: masks[i] for strategy, (_, masks) in made.items()},
-            "clip_id": name,
+            "frames": np.asarray(to_rgb(*planes))[0],
+            **_motion_and_boxes(config, clip),
+            # Long names may go on in the next line.
+            "masks": {
+                name.replace("+", " +"): np.asarray(mask)[0, 0] for name, mask in masks.items()
+            },
         }
+
+
+def guiding_motion(config: ConfigDict, clip: CentreClip) -> Float[np.ndarray, "T mh mw 2"]:
+    """The motion that guides a clip's masks: what the host read, less the camera's."""
+    vectors, valid = (jnp.asarray(clip.batch[name]) for name in ("motion", "motion_valid"))
+    return np.asarray(motion.compensate_camera(vectors, valid, config.masking.camera_compensation))[
+        0
+    ]
+
+
+def _motion_and_boxes(config: ConfigDict, clip: CentreClip) -> dict[str, Any]:
+    """What all pictures of a clip begin with."""
+    return {
+        "clip_id": clip.name,
+        "motion": guiding_motion(config, clip),
+        "motion_valid": clip.batch["motion_valid"][0],
+        "boxes": clip.boxes,
+    }
+
+
+def write_masks(
+    config: ConfigDict, source: VideoSource, strategies: Sequence[str], folder: pathlib.Path
+) -> list[pathlib.Path]:
+    """Writes a sheet (PNG) and an animation (GIF) of `mask_clips` for each clip.
+
+    Args:
+        config: The run's config; `num_pictures` clips are shown.
+        source: The videos.
+        strategies: Names for `variants.with_strategy`.
+        folder: Where the pictures go.
+
+    Returns:
+        The files.
+
+    Raises:
+        ConfigError: No such strategy.
+        VideoError: None of the chosen videos can be read.
+    """
+    files = []
+    for number, clip in enumerate(mask_clips(config, source, strategies)):
+        files += save_pictures(
+            folder / f"masks_clip{number}",
+            pictures.mask_sheet(**clip),
+            pictures.mask_animation(**clip),
+        )
+    return files
 
 
 def save_pictures(
@@ -97,8 +167,8 @@ def save_pictures(
 ) -> list[pathlib.Path]:
     """Writes a sheet as PNG and an animation as GIF, 8 frames a second, and names the files."""
     files = [stem.with_suffix(".png"), stem.with_suffix(".gif")]
-    pictures.save_png(files[0], sheet)
-    pictures.save_animation(files[1], animation, fps=8)
+    picture_files.save_png(files[0], sheet)
+    picture_files.save_animation(files[1], animation, fps=8)
     return files
 
 
@@ -118,7 +188,11 @@ class Gallery:
         """
         self._config = config
         self._reconstruct_fn = jax.jit(steps.make_reconstruct_fn(config, model))
-        self._names, self._batch = read_clips(config, source)
+        self._clips = read_clips(config, source)
+        self._batch = {
+            name: np.concatenate([clip.batch[name] for clip in self._clips])
+            for name in self._clips[0].batch
+        }
 
     def clips(self, params: Any, step: int, *, leaky: bool = False) -> Iterator[dict[str, Any]]:
         """Reconstructs the clips.
@@ -135,7 +209,7 @@ class Gallery:
         key = jax.random.key(self._config.seed)
         made = jax.device_get(self._reconstruct_fn(params, self._batch, key))
         tubelet = tuple(self._config.model.tubelet)
-        for i, name in enumerate(self._names):
+        for i, shown in enumerate(self._clips):
             clip = (made["predictions"][i], made["masked_ids"][i], made["clips"][i], tubelet)
             if self._config.target == "pixels":
                 views = {
@@ -150,10 +224,8 @@ class Gallery:
                     )
             yield {
                 "frames": made["clips"][i],
-                "motion": self._batch["motion"][i],
-                "motion_valid": self._batch["motion_valid"][i],
+                **_motion_and_boxes(self._config, shown),
                 "mask": made["mask"][i],
-                "clip_id": name,
                 "strategy": self._config.masking.strategy,
                 "step": step,
                 **views,

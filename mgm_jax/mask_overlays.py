@@ -8,7 +8,7 @@ _GREY = (150, 150, 150)
 _TINT = (36, 92, 190)
 _LUMA = (0.299, 0.587, 0.114)
 _OUTLINE = (255, 255, 255)
-_BOX = (255, 214, 10)
+BOX = (255, 214, 10)
 
 
 def mask_per_pixel(
@@ -95,15 +95,16 @@ def mask_overlay(
 
 def draw_boxes(
     frames: UInt8[np.ndarray, "T H W 3"],
-    boxes: Float[np.ndarray, "T 4"],
-    colour: tuple[int, int, int] = _BOX,
+    boxes: Float[np.ndarray, "T k 4"],
+    colour: tuple[int, int, int] = BOX,
     width: int = 2,
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """Draws one box per frame.
+    """Draws the boxes of each frame, their lines inside the pixels they span.
 
     Args:
         frames: RGB.
-        boxes: (left, top, right, bottom), pixels of the frames; a row with NaN is not drawn.
+        boxes: (x1, y1, x2, y2), pixels of the frames, as `mgm_jax.data.boxes` has them; one with
+            NaN is not drawn.
         colour: Of the lines.
         width: Of the lines, pixels.
 
@@ -111,13 +112,13 @@ def draw_boxes(
         RGB.
     """
     pictures = frames.copy()
-    for picture, box in zip(pictures, boxes, strict=True):
-        if np.isnan(box).any():
-            continue
-        left, top, right, bottom = (float(edge) for edge in box)
+    for picture, frame_boxes in zip(pictures, boxes, strict=True):
         image = Image.fromarray(picture)
-        corners = (min(left, right), min(top, bottom), max(left, right), max(top, bottom))
-        ImageDraw.Draw(image).rectangle(corners, outline=colour, width=width)
+        for box in frame_boxes[~np.isnan(frame_boxes).any(axis=-1)]:
+            left, top, right, bottom = np.round(box).astype(int).tolist()
+            # Pillow's corners are pixels, and both belong to the rectangle.
+            corners = (left, top, max(right - 1, left), max(bottom - 1, top))
+            ImageDraw.Draw(image).rectangle(corners, outline=colour, width=width)
         picture[:] = np.asarray(image)
     return pictures
 

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, UInt8
 from mgm_jax import mask_overlays, motion_colours
 from mgm_jax.picture_layout import LEGEND_SIZE, Row, resize
 
+_BOX_ON_WHITE = (70, 70, 74)
+
 
 @dataclasses.dataclass(frozen=True)
 class PictureClip:
@@ -18,14 +20,14 @@ class PictureClip:
         frames: RGB.
         motion: Displacements (dx, dy), pixels of the frames.
         motion_valid: Frames that have a motion map.
-        boxes: (left, top, right, bottom), pixels of the frames; a row with NaN is not drawn.
+        boxes: (x1, y1, x2, y2) of k things, pixels of the frames; one with NaN is not drawn.
         scale: Length of motion that gets the full colour, pixels.
     """
 
     frames: UInt8[np.ndarray, "n H W 3"]
     motion: Float[np.ndarray, "n mh mw 2"]
     motion_valid: Bool[np.ndarray, " n"]
-    boxes: Float[np.ndarray, "n 4"] | None
+    boxes: Float[np.ndarray, "n k 4"] | None
     scale: float
 
     @classmethod
@@ -43,7 +45,7 @@ class PictureClip:
             frames: RGB, float in [0, 1] or uint8, [T, H, W, 3].
             motion: [T, mh, mw, 2].
             motion_valid: bool [T].
-            boxes: [T, 4] or None.
+            boxes: [T, k, 4] or None.
             masks: Masks [t, h, w] by name, all on one grid that divides the frames.
 
         Returns:
@@ -67,9 +69,9 @@ class PictureClip:
             )
         if not np.isfinite(motion[motion_valid]).all():
             raise ValueError("motion holds NaN or infinity in frames that motion_valid marks valid")
-        if boxes is not None and boxes.shape != (length, 4):
+        if boxes is not None and (boxes.ndim != 3 or boxes.shape[::2] != (length, 4)):
             raise ValueError(
-                f"boxes have shape {boxes.shape}, expected ({length}, 4): one per frame"
+                f"boxes have shape {boxes.shape}, expected ({length}, k, 4): k for each frame"
             )
         if not masks:
             raise ValueError("masks are empty; pass one at least, by its strategy's name")
@@ -107,15 +109,17 @@ class PictureClip:
         )
 
     def with_boxes(
-        self, pictures: UInt8[np.ndarray, "n height width 3"]
+        self,
+        pictures: UInt8[np.ndarray, "n height width 3"],
+        colour: tuple[int, int, int] = mask_overlays.BOX,
     ) -> UInt8[np.ndarray, "n height width 3"]:
-        """The boxes, scaled along, over resized frames."""
+        """The boxes, scaled along, over resized frames or motion maps."""
         if self.boxes is None:
             return pictures
         vertical = pictures.shape[1] / self.frames.shape[1]
         horizontal = pictures.shape[2] / self.frames.shape[2]
         scaled = self.boxes * np.array([horizontal, vertical, horizontal, vertical])
-        return mask_overlays.draw_boxes(pictures, scaled)
+        return mask_overlays.draw_boxes(pictures, scaled, colour)
 
     def rows(self, size: tuple[int, int]) -> list[Row]:
         """The rows that every picture begins with, at (height, width): frames and motion."""
@@ -123,7 +127,11 @@ class PictureClip:
         wheel = motion_colours.colour_wheel(LEGEND_SIZE)
         return [
             Row("frames", self.with_boxes(resize(self.frames, size))),
-            Row("motion", moved, legend=(wheel, f"{self.scale:g} px")),
+            Row(
+                "motion",
+                self.with_boxes(moved, _BOX_ON_WHITE),
+                legend=(wheel, f"{self.scale:g} px"),
+            ),
         ]
 
 

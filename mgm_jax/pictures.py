@@ -1,13 +1,9 @@
 """Pictures of one clip: what moved, what was hidden, what the model made of it."""
 
-import os
-import pathlib
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 
 from mgm_jax import mask_overlays
 from mgm_jax.picture_clip import PictureClip, to_uint8
@@ -29,7 +25,7 @@ def reconstruction_sheet(
     step: int | None = None,
     reconstruction_note: str = VISIBLE_STATISTICS,
     leaky_reconstruction: Float[np.ndarray, "T H W 3"] | None = None,
-    boxes: Float[np.ndarray, "T 4"] | None = None,
+    boxes: Float[np.ndarray, "T k 4"] | None = None,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """One clip as a table: frames, motion, mask, visible input, reconstruction.
 
@@ -49,7 +45,8 @@ def reconstruction_sheet(
         reconstruction_note: Beside the reconstruction: where its colours come from.
         leaky_reconstruction: The same from `denormalise(statistics="target")`, drawn in a row that
             says so.
-        boxes: (left, top, right, bottom), pixels of the frames; a row with NaN is not drawn.
+        boxes: (x1, y1, x2, y2) of k things in each frame, pixels of the frames; one with NaN is
+            not drawn.
 
     Returns:
         RGB on white, 1000 to 1800 pixels wide for common clips.
@@ -77,7 +74,7 @@ def reconstruction_animation(
     step: int | None = None,
     reconstruction_note: str = VISIBLE_STATISTICS,
     leaky_reconstruction: Float[np.ndarray, "T H W 3"] | None = None,
-    boxes: Float[np.ndarray, "T 4"] | None = None,
+    boxes: Float[np.ndarray, "T k 4"] | None = None,
 ) -> UInt8[np.ndarray, "T height width 3"]:
     """The rows of `reconstruction_sheet` side by side, over all frames.
 
@@ -92,10 +89,10 @@ def reconstruction_animation(
         step: Training step of the model.
         reconstruction_note: Beside the reconstruction: where its colours come from.
         leaky_reconstruction: Drawn in a panel that says so.
-        boxes: (left, top, right, bottom), pixels of the frames.
+        boxes: (x1, y1, x2, y2), pixels of the frames.
 
     Returns:
-        RGB on white, one picture per frame; for `save_animation`.
+        RGB on white, one picture per frame; for `picture_files.save_animation`.
 
     Raises:
         ValueError: If the arrays do not belong together; the message names the one that is off.
@@ -114,7 +111,7 @@ def mask_sheet(
     masks: Mapping[str, Bool[np.ndarray, "t h w"]],
     *,
     clip_id: str,
-    boxes: Float[np.ndarray, "T 4"] | None = None,
+    boxes: Float[np.ndarray, "T k 4"] | None = None,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Masking strategies on one clip (Figure 4): frames, motion, then a row per strategy.
 
@@ -124,8 +121,8 @@ def mask_sheet(
         motion_valid: Frames that have a motion map.
         masks: Masks by the strategy's name, from top to bottom, on one grid; True = masked.
         clip_id: First line of the sheet.
-        boxes: (left, top, right, bottom), pixels of the frames, drawn over frames and masks; a
-            row with NaN is not drawn.
+        boxes: (x1, y1, x2, y2) of k things in each frame, pixels of the frames, drawn over
+            frames, motion and masks; one with NaN is not drawn.
 
     Returns:
         RGB on white.
@@ -147,7 +144,7 @@ def mask_animation(
     masks: Mapping[str, Bool[np.ndarray, "t h w"]],
     *,
     clip_id: str,
-    boxes: Float[np.ndarray, "T 4"] | None = None,
+    boxes: Float[np.ndarray, "T k 4"] | None = None,
 ) -> UInt8[np.ndarray, "T height width 3"]:
     """The rows of `mask_sheet` as panels, over all frames.
 
@@ -157,10 +154,10 @@ def mask_animation(
         motion_valid: Frames that have a motion map.
         masks: Masks by the strategy's name; True = masked.
         clip_id: First line.
-        boxes: (left, top, right, bottom), pixels of the frames.
+        boxes: (x1, y1, x2, y2), pixels of the frames.
 
     Returns:
-        RGB on white, one picture per frame; for `save_animation`.
+        RGB on white, one picture per frame; for `picture_files.save_animation`.
 
     Raises:
         ValueError: If the arrays do not belong together; the message names the one that is off.
@@ -169,55 +166,6 @@ def mask_animation(
     grid = next(iter(masks.values())).shape
     size = tile_size(clip.frames.shape[1:3], grid[1:], columns=5)
     return panels(_mask_rows(clip, masks, size), clip_id, "masking strategies")
-
-
-def save_png(path: str | os.PathLike, image: UInt8[np.ndarray, "height width 3"]) -> None:
-    """Writes a picture; the file appears whole or not at all.
-
-    Args:
-        path: Where, ending in `.png`; folders are made.
-        image: RGB.
-
-    Raises:
-        ValueError: If the path does not end in `.png`.
-    """
-    if pathlib.Path(path).suffix != ".png":
-        raise ValueError(f"{path} does not end in .png, the format written")
-    _write(path, [Image.fromarray(image)], format="PNG")
-
-
-def save_animation(
-    path: str | os.PathLike, images: UInt8[np.ndarray, "T height width 3"], fps: float
-) -> None:
-    """Writes an endless animation; the file appears whole or not at all.
-
-    WebP and animated PNG keep all colours; GIF has 256, shared by all frames, and times in
-    hundredths of a second, which are spread so that the whole keeps its length.
-
-    Args:
-        path: Where, ending in `.gif`, `.webp` or `.png`; folders are made.
-        images: RGB, one per frame.
-        fps: Pictures per second, at most 50: viewers slow down faster files.
-
-    Raises:
-        ValueError: If the ending is another, there are no images, or fps is out of range.
-    """
-    if not 0 < fps <= 50:
-        raise ValueError(f"fps is {fps} for {path}; pass pictures per second, above 0, at most 50")
-    if not len(images):
-        raise ValueError(f"images are empty for {path}; an animation needs one at least")
-    suffix = pathlib.Path(path).suffix
-    options: dict[str, Any] = {"save_all": True, "loop": 0}
-    options["duration"] = _durations(len(images), fps, tick_ms=10 if suffix == ".gif" else 1)
-    pictures = [Image.fromarray(image) for image in images]
-    if suffix == ".gif":
-        _write(path, _shared_palette(images), format="GIF", optimize=False, **options)
-    elif suffix == ".webp":
-        _write(path, pictures, format="WEBP", quality=85, method=4, **options)
-    elif suffix == ".png":
-        _write(path, pictures, format="PNG", **options)
-    else:
-        raise ValueError(f"{path} ends in {suffix!r}; choose .gif, .webp or .png")
 
 
 def _reconstruction_rows(
@@ -276,36 +224,3 @@ def _reconstructions(
 def _summary(strategy: str, mask: np.ndarray, step: int | None) -> str:
     parts = [strategy, f"mask ratio {mask.mean():.3g}"]
     return " · ".join(parts if step is None else [*parts, f"step {step:,}"])
-
-
-def _durations(count: int, fps: float, tick_ms: int) -> list[int]:
-    """Milliseconds per frame, whole ticks whose sum stays true to fps."""
-    ends = np.round(np.arange(count + 1) * 1000 / fps / tick_ms).astype(int)
-    return [int(ticks) * tick_ms for ticks in np.diff(ends)]
-
-
-def _shared_palette(images: np.ndarray) -> list[Image.Image]:
-    """Indexed pictures on one palette, so that still parts do not flicker."""
-    sample = Image.fromarray(np.concatenate(images[:: max(len(images) // 4, 1)]))
-    # An octree keeps rare strong colours, such as the wheel's, where a median cut merges them.
-    palette = sample.quantize(256, Image.Quantize.FASTOCTREE)
-    colours = np.array(palette.getpalette())
-    # The background comes out one level off white.
-    palette.putpalette(np.where(colours >= 253, 255, colours).tolist())
-    return [
-        Image.fromarray(image).quantize(palette=palette, dither=Image.Dither.NONE)
-        for image in images
-    ]
-
-
-def _write(path: str | os.PathLike, pictures: list[Image.Image], **options: Any) -> None:
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        if "save_all" in options:
-            options["append_images"] = pictures[1:]
-        pictures[0].save(partial, **options)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

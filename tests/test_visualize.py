@@ -6,12 +6,15 @@ import rendered
 import shrunk
 from PIL import Image
 
+from data_prep import demo
+from mgm_jax import mask_overlays
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import CheckpointError, ConfigError, VideoError
-from mgm_jax.gallery import Gallery
+from mgm_jax.gallery import Gallery, mask_clips
 from mgm_jax.models import mae
+from mgm_jax.runs import read_config
 from mgm_jax.train import train
-from mgm_jax.visualize import read_config, show_run, show_strategies
+from mgm_jax.visualize import show_run, show_strategies
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +80,39 @@ def test_masks_of_all_strategies_need_no_checkpoint(video_folder, tmp_path):
     assert Image.open(animation).n_frames == 8
     with pytest.raises(ConfigError, match="random_tub"):
         show_strategies(config, ["random_tub"], tmp_path)
+
+
+def test_boxes_of_records_are_drawn(tmp_path):
+    demo.make_demo(tmp_path / "demo", num_train=1, num_validation=1, seed=0)
+    config = shrunk.recipe(
+        "demo_pretrain",
+        tmp_path / "demo",
+        data__source="records",
+        data__window=128,
+        num_pictures=1,
+    )
+    sheet, _ = show_strategies(config, ["mgm+window"], tmp_path / "out")
+    yellow = (np.asarray(Image.open(sheet)) == mask_overlays.BOX).all(axis=-1)
+    assert yellow.sum() > 200
+
+
+def test_boxes_of_other_videos_are_refused(video_folder, tmp_path):
+    (tmp_path / "run_a_00001.txt").write_text("1 1 1 9 9")
+    config = shrunk.recipe("demo_pretrain", video_folder)
+    with pytest.raises(ConfigError, match=r"--boxes: of the 12 videos none"):
+        show_strategies(config, ["mgm"], tmp_path, boxes=str(tmp_path))
+
+
+def test_sheets_show_the_motion_that_guides_the_masks(video_folder):
+    source = FolderSource(str(video_folder))
+    shown = []
+    for mode in ("none", "median"):
+        config = shrunk.recipe(
+            "demo_pretrain", video_folder, num_pictures=1, masking__camera_compensation=mode
+        )
+        (clip,) = mask_clips(config, source, ["mgm"])
+        shown.append(clip["motion"][clip["motion_valid"]])
+    raw, compensated = shown
+    np.testing.assert_allclose(
+        compensated, raw - np.median(raw, axis=(1, 2), keepdims=True), atol=1e-5
+    )

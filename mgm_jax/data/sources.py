@@ -12,6 +12,9 @@ import pathlib
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Float32
+
 from mgm_jax.errors import ConfigError, VideoError
 
 VIDEO_SUFFIXES = frozenset(
@@ -35,11 +38,22 @@ UNLABELLED = -1
 
 @dataclasses.dataclass(frozen=True)
 class VideoRecord:
-    """One video: its file or its bytes, its name for people, and its class."""
+    """One video: its file or its bytes, its name for people, its class.
+
+    Attributes:
+        video: Path of the file, or its bytes.
+        video_id: Name, unique in the source.
+        label: Number of the class, or `UNLABELLED`.
+        boxes: Where something is known of what the video is about: x1, y1, x2, y2 of k things in
+            each frame, in source pixels (see `boxes`), NaN where one is absent.
+    """
 
     video: str | bytes
     video_id: str
     label: int
+    boxes: Float32[np.ndarray, "num_frames k 4"] | None = dataclasses.field(
+        default=None, compare=False
+    )
 
 
 @runtime_checkable
@@ -240,11 +254,12 @@ class RecordSource:
                 f"{self.describe(index)}: the record cannot be read ({error}); prepare its shard "
                 "again"
             ) from error
-        video_id = record["video_id"]
+        video_id, boxes = record["video_id"], record["boxes"]
         return VideoRecord(
             video=record["video"],
             video_id=video_id.decode() if isinstance(video_id, bytes) else str(video_id),
             label=int(record["label"]),
+            boxes=boxes.reshape(int(record["num_frames"]), -1, 4) if len(boxes) else None,
         )
 
     def describe(self, index: int) -> str:

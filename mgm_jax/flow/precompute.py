@@ -18,7 +18,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from mgm_jax.data.sources import VideoSource, make_source
+from mgm_jax.data.sources import SOURCES, VideoSource, make_source
 from mgm_jax.data.video import Video
 from mgm_jax.errors import ConfigError, MgmError, VideoError
 from mgm_jax.flow import classical, estimators, raft, sidecar
@@ -84,9 +84,10 @@ def make_sidecars(
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string("videos", None, "Folder of videos, or of records.", required=True)
-    flags.DEFINE_enum("source", "folder", ["folder", "records"], "What --videos holds.")
-    flags.DEFINE_string("split", "train", "Split of the records.")
+    flags.DEFINE_string("videos", None, "Folder of videos or records, or a csv.", required=True)
+    flags.DEFINE_enum("source", "folder", sorted(SOURCES), "What --videos holds.")
+    flags.DEFINE_string("root", "", "For csv: folder that its paths start from.")
+    flags.DEFINE_string("split", "train", "Split of the records or of the csv.")
     flags.DEFINE_string("out", None, "Folder for the flow.", required=True)
     flags.DEFINE_enum("method", METHODS[0], METHODS, "How the flow is estimated.")
     flags.DEFINE_string("weights", None, "For raft_small: .npz of mgm_jax.flow.convert.")
@@ -129,7 +130,7 @@ def main(argv: Sequence[str]) -> None:
             f"--shard={values.shard} --num_shards={values.num_shards}: shards count from 0"
         )
     try:
-        source = make_source(values.source, values.videos, values.split)
+        source = make_source(values.source, values.videos, values.split, values.root)
         flow, settings = _make_method(values)
         sidecar.check_settings(values.out, settings)
         failures = make_sidecars(

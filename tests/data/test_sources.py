@@ -1,6 +1,7 @@
 import pickle
 import shutil
 
+import numpy as np
 import pytest
 
 from data_prep import demo, demo_scenes
@@ -70,6 +71,8 @@ def test_prepared_records_are_read_by_split(prepared):
     assert record.video_id == "train_000001"
     assert record.label == 1
     assert record.video[4:8] == b"ftyp"
+    assert record.boxes.shape[1:] == (1, 4)
+    assert 0 <= np.nanmin(record.boxes) < np.nanmax(record.boxes) <= 128
     assert "train" in source.describe(1)
     assert pickle.loads(pickle.dumps(source))[1] == record
     with pytest.raises(ConfigError, match="no split 'test'; it has train, validation"):

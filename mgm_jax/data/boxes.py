@@ -1,0 +1,195 @@
+"""Boxes around what a video is about: reading them, and carrying them into a clip.
+
+A box is `x1, y1, x2, y2`: left, top, right and bottom edge in pixels, with the origin at the
+top-left corner of the top-left pixel, as in `geometry`. So pixel `i` alone is the span `i, i + 1`,
+and `x2 - x1` is a width. A box that is absent is four NaNs. Boxes of a video are
+`[num_frames, k, 4]`, of k things in each frame.
+"""
+
+import collections
+import dataclasses
+import os
+import pathlib
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+from ml_collections import ConfigDict
+
+from mgm_jax.data.sources import VIDEO_SUFFIXES, VideoRecord, VideoSource, make_source
+from mgm_jax.errors import ConfigError
+
+_JHMDB_FILE = re.compile(r"(?P<video>.+)_(?P<frame>\d{5})\.txt")
+
+
+class BoxedSource:
+    """A source whose videos get the boxes that are known for them."""
+
+    def __init__(self, source: VideoSource, boxes: Mapping[str, Float32[np.ndarray, "_ _ 4"]]):
+        """Joins videos and boxes.
+
+        Args:
+            source: The videos.
+            boxes: As `read_jhmdb_boxes` gives them.
+
+        Raises:
+            ConfigError: There is no box for any of the videos.
+        """
+        self.class_names = source.class_names
+        self._source = source
+        self._boxes = boxes
+        records = (source[index] for index in range(len(source)))
+        if not any(_jhmdb_name(record) in boxes for record in records):
+            raise ConfigError(
+                f"--boxes: of the {len(source)} videos none has a box; the boxes are of "
+                f"{', '.join(list(boxes)[:2])}, …, and the first video would be "
+                f"{_jhmdb_name(source[0])!r}, of {source.describe(0)}"
+            )
+
+    def __len__(self) -> int:
+        """Number of videos."""
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> VideoRecord:
+        """The video at a position, with its boxes where there are any."""
+        record = self._source[index]
+        return dataclasses.replace(record, boxes=self._boxes.get(_jhmdb_name(record), record.boxes))
+
+    def describe(self, index: int) -> str:
+        """As the source describes it."""
+        return self._source.describe(index)
+
+
+def open_with_boxes(config: ConfigDict, boxes: str | None = None) -> VideoSource:
+    """Opens the videos that a config names, with boxes from a file where one is given.
+
+    Args:
+        config: The run's config.data.
+        boxes: Zip or folder of J-HMDB's boxes.
+
+    Returns:
+        The source.
+
+    Raises:
+        ConfigError: No such videos or boxes, or the boxes are of other videos.
+    """
+    source = make_source(config.source, config.path, config.split, config.root)
+    return BoxedSource(source, read_jhmdb_boxes(boxes)) if boxes else source
+
+
+def read_jhmdb_boxes(path: str | os.PathLike) -> dict[str, Float32[np.ndarray, "_ _ 4"]]:
+    """Reads person boxes as they are published for J-HMDB.
+
+    One file for each frame, `class_video_frame.txt`, frames counted from 1; in it a line
+    `class x1 y1 x2 y2` for each person, whole pixels counted from 1, both corners included.
+
+    Args:
+        path: The zip, or the folder it was unpacked to.
+
+    Returns:
+        Boxes `[num_frames, k, 4]` by `class_video`, up to the last frame that has a file.
+
+    Raises:
+        ConfigError: There is no such file, or what it holds is something else.
+    """
+    videos: dict[str, dict[int, list[list[float]]]] = collections.defaultdict(dict)
+    for name, text in _text_files(pathlib.Path(path)):
+        match = _JHMDB_FILE.fullmatch(name)
+        try:
+            lines = [[float(word) for word in line.split()] for line in text.splitlines() if line]
+            if not match or any(len(line) != 5 for line in lines):
+                raise ValueError
+        except ValueError:
+            raise ConfigError(
+                f"--boxes: {name} in {path} is not a file of boxes: it should be named "
+                "class_video_00001.txt and hold lines 'class x1 y1 x2 y2'"
+            ) from None
+        videos[match["video"]][int(match["frame"]) - 1] = [line[1:] for line in lines]
+    if not videos:
+        raise ConfigError(f"--boxes: {path} holds no file class_video_00001.txt")
+    found = {}
+    for name, frames in videos.items():
+        most = max(map(len, frames.values()))
+        boxes = np.full((max(frames) + 1, most, 4), np.nan, np.float32)
+        for frame, rows in frames.items():
+            # From pixels to edges: the first pixel's left edge is 0, its right edge 1.
+            boxes[frame, : len(rows)] = np.reshape(rows, (-1, 4)) - (1, 1, 0, 0)
+        found[name] = without_empty(boxes)
+    return found
+
+
+def without_empty(
+    boxes: Float[np.ndarray, "*frames k 4"],
+) -> Float[np.ndarray, "*frames k 4"]:
+    """The boxes, with NaN in the place of those that have no area."""
+    x1, y1, x2, y2 = np.moveaxis(boxes, -1, 0)
+    return np.where(((x2 > x1) & (y2 > y1))[..., None], boxes, np.nan).astype(boxes.dtype)
+
+
+def boxes_at(
+    boxes: Float[np.ndarray, "num_frames k 4"], frames: Int[np.ndarray, " t"]
+) -> Float[np.ndarray, "t k 4"]:
+    """The boxes of some frames; NaN for frames past the last that has any.
+
+    Args:
+        boxes: Of the whole video.
+        frames: Numbers of the frames, not negative.
+
+    Returns:
+        Their boxes.
+    """
+    known = frames < len(boxes)
+    chosen = boxes[np.where(known, frames, 0)]
+    return np.where(known[:, None, None], chosen, np.nan).astype(boxes.dtype)
+
+
+def crop_boxes(
+    boxes: Float[np.ndarray, "t k 4"],
+    source_box: Float[np.ndarray, "4"],
+    flip: bool,
+    size: int,
+) -> Float[np.ndarray, "t k 4"]:
+    """Carries boxes through the crop, the resize and the flip of the pixels.
+
+    Args:
+        boxes: In source pixels.
+        source_box: The crop (top, left, height, width) in source pixels, as clips carry it.
+        flip: Whether the clip is mirrored left to right.
+        size: Side of the output clip, pixels.
+
+    Returns:
+        In pixels of the output clip, cut off at its edges; NaN where nothing is left.
+    """
+    top, left, height, width = source_box.astype(np.float64)
+    x = (boxes[..., 0::2] - left) * (size / width)
+    y = (boxes[..., 1::2] - top) * (size / height)
+    if flip:
+        x = size - x[..., ::-1]
+    corners = np.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], axis=-1)
+    return without_empty(np.clip(corners, 0, size).astype(boxes.dtype))
+
+
+def _jhmdb_name(record: VideoRecord) -> str:
+    """`class_video` of a video file in a folder of its class, or of such an id."""
+    file = pathlib.PurePath(record.video if isinstance(record.video, str) else record.video_id)
+    name = file.stem if file.suffix.lower() in VIDEO_SUFFIXES else file.name
+    return f"{file.parent.name}_{name}"
+
+
+def _text_files(path: pathlib.Path) -> Iterator[tuple[str, str]]:
+    """Name and text of the .txt files in a zip or below a folder."""
+    if path.is_dir():
+        for file in path.rglob("*.txt"):
+            yield file.name, file.read_text()
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith(".txt"):
+                    yield name.rpartition("/")[2], archive.read(name).decode()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"--boxes: {path} is neither a folder nor a zip that can be read ({error})"
+        ) from error

@@ -1,0 +1,248 @@
+import pickle
+import zipfile
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ml_collections import ConfigDict
+
+from data_prep import transcode
+from mgm_jax import preprocess
+from mgm_jax.data import boxes, geometry
+from mgm_jax.data.clips import ClipReader, LoadClip
+from mgm_jax.data.sources import FolderSource, VideoRecord
+from mgm_jax.errors import ConfigError
+
+NAN = (np.nan,) * 4
+VIDEO = "run_A_(b)_run_1"
+
+
+@pytest.fixture
+def unpacked(tmp_path):
+    folder = tmp_path / "boxes" / "groundtruths_jhmdb"
+    folder.mkdir(parents=True)
+    for frame, text in {1: "15 1 1 320 240\n", 2: "15 11 21 12 22\n15 5 5 8 9\n", 4: ""}.items():
+        (folder / f"{VIDEO}_{frame:05d}.txt").write_text(text)
+    return folder.parent
+
+
+def test_jhmdb_boxes_are_edges_counted_from_zero(unpacked):
+    found = boxes.read_jhmdb_boxes(unpacked)
+    expected = [
+        [(0, 0, 320, 240), NAN],
+        [(10, 20, 12, 22), (4, 4, 8, 9)],
+        [NAN, NAN],
+        [NAN, NAN],
+    ]
+    assert list(found) == [VIDEO]
+    np.testing.assert_array_equal(found[VIDEO], np.array(expected, np.float32))
+
+
+def test_a_zip_holds_the_same_boxes_as_its_folder(unpacked, tmp_path):
+    with zipfile.ZipFile(tmp_path / "boxes.zip", "w") as archive:
+        for file in unpacked.rglob("*.txt"):
+            archive.write(file, file.relative_to(unpacked))
+    packed = boxes.read_jhmdb_boxes(tmp_path / "boxes.zip")
+    np.testing.assert_array_equal(packed[VIDEO], boxes.read_jhmdb_boxes(unpacked)[VIDEO])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("frame.txt", "1 1 1 2 2"), ("a_b_00001.txt", "1 1 2 2"), ("a_b_00001.txt", "one 1 1 2 2")],
+)
+def test_other_files_are_named(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=rf"{name}.*not a file of boxes"):
+        boxes.read_jhmdb_boxes(tmp_path)
+
+
+def test_files_without_boxes_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="holds no file"):
+        boxes.read_jhmdb_boxes(tmp_path)
+    (tmp_path / "a.zip").write_bytes(b"no zip")
+    for file in ("a.zip", "missing.zip"):
+        with pytest.raises(ConfigError, match=rf"{file} is neither a folder nor a zip"):
+            boxes.read_jhmdb_boxes(tmp_path / file)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in (f"run/{VIDEO.removeprefix('run_')}.avi", "sit/other.avi"):
+        (tmp_path / "videos" / name).parent.mkdir(parents=True)
+        (tmp_path / "videos" / name).write_bytes(b"not read")
+    return tmp_path / "videos"
+
+
+def test_videos_get_their_boxes_by_class_and_name(folder, unpacked):
+    data = ConfigDict({"source": "folder", "path": str(folder), "split": "", "root": ""})
+    plain, source = boxes.open_with_boxes(data), boxes.open_with_boxes(data, str(unpacked))
+    source = pickle.loads(pickle.dumps(source))
+    assert len(source) == len(plain) == 2
+    assert source.class_names == ("run", "sit")
+    assert source[0] == plain[0]
+    assert source[0].boxes.shape == (4, 2, 4)
+    assert source[1].boxes is None
+    assert plain[0].boxes is None
+    assert source.describe(1) == plain.describe(1)
+
+
+def test_videos_are_known_below_their_class_folder_too(folder, unpacked):
+    source = boxes.BoxedSource(FolderSource(str(folder / "run")), boxes.read_jhmdb_boxes(unpacked))
+    assert source[0].boxes is not None
+
+
+def test_boxes_of_other_videos_are_refused(folder, unpacked):
+    with pytest.raises(ConfigError, match=r"of the 1 videos none.*run_A.*'sit_other'"):
+        boxes.BoxedSource(FolderSource(str(folder / "sit")), boxes.read_jhmdb_boxes(unpacked))
+
+
+def test_boxes_of_frames_and_past_the_last():
+    known = np.arange(24, dtype=np.float32).reshape(3, 2, 4)
+    chosen = boxes.boxes_at(known, np.array([2, 0, 3, 2]))
+    np.testing.assert_array_equal(chosen[[0, 1, 3]], known[[2, 0, 2]])
+    assert np.isnan(chosen[2]).all()
+
+
+@given(seed=st.integers(0, 2**32 - 1), flip=st.booleans())
+@settings(deadline=None, max_examples=60)
+def test_a_box_goes_where_the_pixels_go(seed, flip):
+    """Every edge, read off the ramp that the device makes of the pixels' own positions."""
+    window, size = 96, 64
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(48, 300, 2).tolist()
+    frame_size = geometry.scaled_size(height, width, window)
+    crop = geometry.random_resized_crop(rng, *frame_size, scale=(0.3, 1.0))
+    (crop,), frame_size = geometry.fit_window([crop], frame_size, window)
+    per_frame = np.divide((height, width), frame_size)
+    source_box = np.array(
+        [
+            crop.top * per_frame[0],
+            crop.left * per_frame[1],
+            crop.height * per_frame[0],
+            crop.width * per_frame[1],
+        ],
+        np.float32,
+    )
+    corners = rng.uniform(size=(3, 2, 2, 2)) * (width, height)
+    inside = np.concatenate([corners.min(axis=2), corners.max(axis=2)], axis=-1)
+    moved = boxes.crop_boxes(inside.astype(np.float32), source_box, flip, size)
+
+    top, left, *_ = geometry.window_region(crop, window)
+    centres = np.arange(size) + 0.5
+    for axis, (origin, start, side) in enumerate(
+        [(left, crop.left, crop.width), (top, crop.top, crop.height)]
+    ):
+        mirrored = flip and axis == 0
+        matrix = preprocess.resize_matrix(
+            jnp.float32(start - origin), jnp.float32(side), jnp.asarray(mirrored), size, window
+        )
+        # Where in the source each output pixel's colour comes from.
+        ramp = np.asarray(matrix) @ ((np.arange(window) + 0.5 + origin) * per_frame[1 - axis])
+        # The kernel is cut off at the crop's border, which bends the ramp there.
+        straight = slice(4, -4)
+        line = np.polyfit(centres[straight], ramp[straight], 1)
+        edges = moved[..., [axis, axis + 2]]
+        named = np.polyval(line, edges)
+        expected = inside[..., [axis, axis + 2]]
+        expected = expected[..., ::-1] if mirrored else expected
+        uncut = (edges > 0) & (edges < size)
+        tolerance = 0.05 * side / size * per_frame[1 - axis]
+        np.testing.assert_allclose(named[uncut], expected[uncut], atol=tolerance, rtol=1e-4)
+
+
+@given(seed=st.integers(0, 2**32 - 1), flip=st.booleans())
+def test_carried_boxes_lie_in_the_clip_and_vanish_outside_the_crop(seed, flip):
+    rng = np.random.default_rng(seed)
+    crop = np.array([*rng.uniform(-20, 100, 2), *rng.uniform(8, 100, 2)], np.float32)
+    corners = rng.uniform(-50, 250, (5, 3, 2, 2))
+    inside = np.concatenate([corners.min(axis=2), corners.max(axis=2)], axis=-1)
+    inside[0, 0] = np.nan
+    inside[0, 1, 2] = inside[0, 1, 0]
+    moved = boxes.crop_boxes(inside.astype(np.float32), crop, flip, 64)
+    top, left, height, width = crop
+    meets = (np.minimum(inside[..., 2], left + width) > np.maximum(inside[..., 0], left)) & (
+        np.minimum(inside[..., 3], top + height) > np.maximum(inside[..., 1], top)
+    )
+    meets &= inside[..., 2] > inside[..., 0]
+    there = ~np.isnan(moved).any(axis=-1)
+    # An overlap of next to nothing may round away.
+    assert not (there & ~meets).any()
+    kept = moved[there]
+    assert (kept >= 0).all()
+    assert (kept <= 64).all()
+    assert (kept[:, 2:] > kept[:, :2]).all()
+    # Cutting off before or after the crop is the same.
+    shown = np.clip(inside, [left, top] * 2, [left + width, top + height] * 2)
+    again = boxes.crop_boxes(shown.astype(np.float32), crop, flip, 64)
+    np.testing.assert_allclose(again[there], kept, atol=1e-3)
+
+
+@pytest.mark.parametrize("crop", ["multi_scale", "random_resized", "centre"])
+def test_the_box_of_an_encoded_square_is_where_the_clip_shows_it(tmp_path, crop):
+    height, width, frames = 120, 160, 12
+    video = np.full((frames, height, width, 3), 16, np.uint8)
+    known = np.full((frames, 1, 4), np.nan, np.float32)
+    for i, frame in enumerate(video):
+        top, left = 30 + 2 * i, 40 + 4 * i
+        frame[top : top + 40, left : left + 48] = 235
+        known[i, 0] = (left, top, left + 48, top + 40)
+    profile = transcode.PROFILES["low_delay"]
+    data = transcode.encode_h264(video, fps=25, profile=profile)
+
+    class Source:
+        class_names = ()
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return VideoRecord(data, "square", -1, known)
+
+        def describe(self, index):
+            return "square"
+
+    # The window is smaller than the frame, so the host scales it down as well.
+    reader = ClipReader(clip_frames=4, size=64, window=96, motion="none")
+    load = LoadClip(Source(), reader, stride=2, crop=crop, flip=True, area=(0.3, 1.0), copies=4)
+    clips = load.random_map((0, 0), np.random.default_rng(3))
+    assert clips["valid"].all()
+    names = ("luma", "chroma", "crop_box", "flip", "yuv_to_rgb")
+    rgb = np.asarray(preprocess.crop_to_rgb(*(jnp.asarray(clips[n]) for n in names), size=64))
+    seen = 0
+    for copy in range(4):
+        moved = boxes.crop_boxes(
+            boxes.boxes_at(known, clips["frames"][copy]),
+            clips["source_box"][copy],
+            bool(clips["flip"][copy]),
+            64,
+        )
+        for picture, box in zip(rgb[copy], moved[:, 0], strict=True):
+            if np.isnan(box).any():
+                continue
+            bright = picture.mean(axis=-1) > 0.5
+            rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
+            shown = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+            np.testing.assert_allclose(box, shown, atol=1.0)
+            seen += 1
+    assert seen >= 12
+    assert crop == "centre" or 0 < clips["flip"].sum() < 4
+
+
+def test_jhmdb_boxes_belong_to_the_videos(real_videos):
+    file = real_videos.parent / "annotations" / "jhmdb" / "boxes_split1_test.zip"
+    if not file.exists():
+        pytest.skip(f"no boxes at {file}")
+    found = boxes.read_jhmdb_boxes(file)
+    assert len(found) == 268
+    data = ConfigDict(
+        {"source": "folder", "path": str(real_videos / "jhmdb"), "split": "", "root": ""}
+    )
+    source = boxes.open_with_boxes(data, str(file))
+    records = [source[index] for index in range(len(source))]
+    assert sum(record.boxes is not None for record in records) == 268
+    for one in found.values():
+        assert np.nanmin(one) >= 0
+        assert np.nanmax(one[..., 0::2]) <= 320
+        assert np.nanmax(one[..., 1::2]) <= 240

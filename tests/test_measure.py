@@ -1,0 +1,167 @@
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import shrunk
+
+from data_prep import demo
+from mgm_jax import measure
+from mgm_jax.data.sources import FolderSource, RecordSource
+from mgm_jax.errors import ConfigError, VideoError
+from mgm_jax.flow import sidecar
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def demo_set(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared") / "demo"
+    demo.make_demo(folder, num_train=6, num_validation=1, seed=0)
+    return folder
+
+
+def recipe(path, **changes):
+    return shrunk.recipe("demo_pretrain", path, data__size=64, data__window=128, **changes)
+
+
+def test_motion_guides_masks_to_motion_and_to_the_boxes_of_the_demo_set(demo_set):
+    config = recipe(demo_set)
+    strategies = ["mgm", "mgm_sparse", "random", "random_tube"]
+    measured = measure.measure(
+        config, RecordSource(str(demo_set), "train"), strategies, ["codec", "median"]
+    )
+    assert measured.num_clips == 6
+    means = {
+        key: {name: np.nanmean(column) for name, column in values.items()}
+        for key, values in measured.masks.items()
+    }
+    assert len(means) == 8
+    for name in ("codec", "median"):
+        for guided in ("mgm", "mgm_sparse"):
+            for measured_share in (measure.MOTION, measure.BOX_AREA):
+                for unguided in ("random", "random_tube"):
+                    assert (
+                        means[name, guided][measured_share] > means[name, unguided][measured_share]
+                    )
+        assert means[name, "random_tube"][measure.CONTINUITY] == 1
+        sides = measured.motions[name]
+        assert np.nanmean(sides["inside"]) > np.nanmean(sides["outside"])
+    # The camera's pan moves what is outside the boxes.
+    assert np.mean(measured.motions["median"]["outside"]) < np.mean(
+        measured.motions["codec"]["outside"]
+    )
+    table = measure.to_markdown(config, measured)
+    assert "6 clips of 8 frames" in table
+    assert table.count("\n| codec |") == 5
+    assert "motion covered | minus mgm's | box area covered | minus mgm's | continuity" in table
+    assert table.count("\n| median | mgm") == 2
+
+
+def test_stored_flow_is_measured(demo_set, tmp_path):
+    source = RecordSource(str(demo_set), "train")
+    for index in range(len(source)):
+        record = source[index]
+        motion = np.zeros((len(record.boxes), 16, 16, 2), np.float16)
+        for frame, box in enumerate(record.boxes):
+            left, top, right, bottom = np.nan_to_num(box[0] / 8).astype(int)
+            motion[frame, top : bottom + 1, left : right + 1] = (3, 4)
+        sidecar.write_sidecar(sidecar.sidecar_path(tmp_path, record.video_id), motion)
+    config = recipe(demo_set, data__flow_path=str(tmp_path))
+    measured = measure.measure(config, source, ["mgm"], ["flow", "codec"], num_clips=3)
+    assert measured.num_clips == 3
+    # Frames of 128 pixels become 64: five pixels become two and a half.
+    inside = measured.motions["flow"]["inside"]
+    assert (inside > 2).all()
+    assert (inside <= 2.5).all()
+    assert (measured.motions["flow"]["outside"] < 0.6).all()
+    assert "`flow`" not in measure.to_markdown(config, measured)
+    sidecar.check_settings(tmp_path / "part", {"method": "dis", "preset": "medium"})
+    assert "`flow`: method dis, preset medium." in measure.to_markdown(config, measured)
+
+
+def test_videos_without_boxes_are_measured_without_them(video_folder):
+    config = recipe(video_folder)
+    measured = measure.measure(config, FolderSource(str(video_folder)), ["mgm"], ["codec"], 2)
+    table = measure.to_markdown(config, measured)
+    assert "box" not in table
+    assert "saliency" not in table
+    assert "| codec | mgm |" in table
+
+
+def test_unreadable_videos_are_left_out_and_counted(video_folder, tmp_path):
+    for name in ("video_00.mp4", "video_02.mp4"):
+        (tmp_path / name).write_bytes((video_folder / "even" / name).read_bytes())
+    (tmp_path / "video_01.mp4").write_bytes(b"no video")
+    config = recipe(tmp_path)
+    measured = measure.measure(config, FolderSource(str(tmp_path)), ["random"], ["codec"])
+    assert measured.num_clips == 2
+    assert len(measured.unread) == 1
+    assert "1 videos could not be read" in measure.to_markdown(config, measured)
+    for file in tmp_path.glob("*[02].mp4"):
+        file.unlink()
+    with pytest.raises(VideoError, match=r"none of the 1 videos.*video_01"):
+        measure.measure(config, FolderSource(str(tmp_path)), ["random"], ["codec"])
+
+
+def test_motion_that_is_not_there_is_named(video_folder):
+    source = FolderSource(str(video_folder))
+    with pytest.raises(ConfigError, match="flow_path is empty"):
+        measure.measure(recipe(video_folder), source, ["mgm"], ["flow"])
+    with pytest.raises(ConfigError, match=r"--motions=median.*'none'"):
+        measure.measure(recipe(video_folder, data__motion="none"), source, ["mgm"], ["median"])
+
+
+def test_an_unreadable_column_is_not_a_number(demo_set):
+    """A clip without a box has no value, and does not pull the mean."""
+    config = recipe(demo_set)
+    source = RecordSource(str(demo_set), "train")
+
+    class SomeBoxes:
+        class_names = source.class_names
+        describe = source.describe
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            record = source[index]
+            return dataclasses.replace(record, boxes=None) if index == 1 else record
+
+    measured = measure.measure(config, SomeBoxes(), ["random_tube"], ["codec"])
+    area = measured.masks["codec", "random_tube"][measure.BOX_AREA]
+    np.testing.assert_array_equal(np.isnan(area), [False, True, False])
+    assert np.isnan(measured.motions["codec"]["inside"][1])
+
+
+def test_the_command_prints_its_table_and_writes_sheets(demo_set, tmp_path):
+    arguments = [
+        "--config=configs/demo_pretrain.py",
+        f"--data_path={demo_set}",
+        "--split=validation",
+        "--strategies=mgm+window,random",
+        "--motions=codec",
+        "--num_pictures=1",
+        "--config.data.size=32",
+        "--config.data.clip_frames=8",
+        f"--out={tmp_path / 'out'}",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "mgm_jax.measure", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    table = (tmp_path / "out" / "measures.md").read_text()
+    assert table in done.stdout
+    assert "| codec | mgm+window |" in table
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "masks_clip0.gif",
+        "masks_clip0.png",
+        "measures.md",
+    ]
