@@ -5,6 +5,9 @@
 Fourteen classes that differ in motion alone (`demo_scenes`), in the splits `train` and
 `validation`. Every clip depends only on the seed, its split and its number, so the set is the
 same whatever the number of workers. A set that is already there is not made again.
+
+`--domain_shift` makes a miniature of partial domain adaptation (Table 3 of the paper): the training
+clips stay, those of `validation` are of every other class alone and look like grey negatives.
 """
 
 import concurrent.futures
@@ -21,7 +24,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from data_prep import demo_scenes, records, transcode
+from data_prep import demo_looks, demo_scenes, records, transcode
 from data_prep.workers import leave_with_parent
 
 FPS = 25.0
@@ -31,22 +34,28 @@ _SECONDS_BETWEEN_REPORTS = 5.0
 _CLIPS_PER_TASK = 8
 
 
-def make_record(seed: int, profile: str, split: str, index: int) -> dict[str, Any]:
+def make_record(
+    seed: int, profile: str, domain_shift: bool, split: str, index: int
+) -> dict[str, Any]:
     """Renders and encodes one clip.
 
     Args:
         seed: seed of the whole set.
         profile: label of the encoding profile.
+        domain_shift: whether the clips of `validation` are the target domain.
         split: name of the split.
         index: number of the clip in its split.
 
     Returns:
         A record with the fields of `records.record_features`.
     """
-    clip = demo_scenes.render_clip(seed, split, index)
-    num_frames, height, width, _ = clip.frames.shape
+    in_target = domain_shift and split == "validation"
+    # Classes follow each other in turn, so every other clip is of every other class.
+    clip = demo_scenes.render_clip(seed, split, 2 * index if in_target else index)
+    frames = demo_looks.grey_negative(clip.frames) if in_target else clip.frames
+    num_frames, height, width, _ = frames.shape
     return {
-        "video": transcode.encode_h264(clip.frames, FPS, transcode.parse_profile(profile)),
+        "video": transcode.encode_h264(frames, FPS, transcode.parse_profile(profile)),
         "video_id": f"{split}_{index:06d}",
         "label": clip.label,
         "fps": FPS,
@@ -98,6 +107,7 @@ def make_demo(
     num_validation: int = 400,
     seed: int = 0,
     profile: str = "low_delay",
+    domain_shift: bool = False,
     workers: int = 0,
 ) -> bool:
     """Makes the demo set, unless it is there.
@@ -108,6 +118,7 @@ def make_demo(
         num_validation: clips in the split `validation`.
         seed: seed of the whole set, not negative.
         profile: label of the encoding profile, as `transcode.parse_profile` reads it.
+        domain_shift: whether the split `validation` is another domain, of half the classes.
         workers: processes that render and encode; 0 does it in this process.
 
     Returns:
@@ -132,6 +143,8 @@ def make_demo(
         "seed": seed,
         "profile": profile,
     }
+    if domain_shift:
+        request["domain_shift"] = True
     if _is_there(directory, request):
         logging.info("%s already holds this demo set; nothing to do", directory)
         return False
@@ -139,7 +152,7 @@ def make_demo(
     start = time.monotonic()
     tasks = [("train", index) for index in range(num_train)]
     tasks += [("validation", index) for index in range(num_validation)]
-    make = functools.partial(make_record, seed, profile)
+    make = functools.partial(make_record, seed, profile, domain_shift)
     with contextlib.ExitStack() as stack:
         run = map
         if workers:
@@ -180,6 +193,7 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         "profile", "low_delay", "Encoding profile: low_delay or stride_aligned[:STRIDE]."
     )
+    flags.DEFINE_bool("domain_shift", False, "Make validation another domain, of half the classes.")
     flags.DEFINE_integer(
         "workers",
         len(os.sched_getaffinity(0)),
@@ -199,6 +213,7 @@ def main(argv: Sequence[str]) -> None:
             num_validation=values.num_validation,
             seed=values.seed,
             profile=values.profile,
+            domain_shift=values.domain_shift,
             workers=values.workers,
         )
     except (FileExistsError, ValueError) as error:

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, UInt8
 
 SPRITE_RADIUS = 40  # pixels, in the largest level; a little more than the largest object
 
@@ -208,3 +208,9 @@ def sprite(
     for _ in range(3):
         levels.append(_halve(levels[-1]))
     return levels
+
+
+def grey_negative(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t h w 3"]:
+    """The frames without colour, light for dark: the look of another domain."""
+    grey = frames @ np.array([0.299, 0.587, 0.114], np.float32)
+    return np.repeat((255.5 - grey).astype(np.uint8)[..., None], 3, axis=-1)

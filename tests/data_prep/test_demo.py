@@ -1,4 +1,5 @@
 import collections
+import functools
 import io
 import itertools
 import json
@@ -88,7 +89,7 @@ def test_no_video_is_in_both_splits(small_set):
 @pytest.mark.parametrize("label", range(4))
 def test_codec_vectors_in_the_box_point_where_the_object_goes(label):
     for index in (label, label + len(CLASS_NAMES), label + 2 * len(CLASS_NAMES)):
-        row = demo.make_record(0, "low_delay", "train", index)
+        row = demo.make_record(0, "low_delay", False, "train", index)
         pan = render_clip(0, "train", index).pan
         moved = []
         with av.open(io.BytesIO(row["video"])) as container:
@@ -203,3 +204,17 @@ def test_reports_say_how_far_it_is(monkeypatch, caplog):
         "2/4 clips, 0.3 clips/s, 6 s left",
         "4/4 clips, 0.3 clips/s, 0 s left",
     ]
+
+
+def test_a_domain_shift_leaves_training_and_gives_grey_negatives_of_half_the_classes():
+    make = functools.partial(demo.make_record, 5, "low_delay")
+    assert make(True, "train", 3)["video"] == make(False, "train", 3)["video"]
+    labels = {make(True, "validation", index)["label"] for index in range(7)}
+    assert labels == set(range(0, 14, 2))
+    record = make(True, "validation", 1)
+    with av.open(io.BytesIO(record["video"])) as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    original = render_clip(5, "validation", 2).frames @ np.array([0.299, 0.587, 0.114])
+    shown = np.stack(shown).astype(np.float32)
+    assert np.ptp(shown, axis=-1).max() < 12
+    assert np.abs(shown.mean(axis=-1) - (255 - original)).mean() < 6
