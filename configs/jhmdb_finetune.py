@@ -18,7 +18,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
     config = common.finetune()
     config.batch_size = 16
-    config.num_steps = 800
+    config.num_steps = 600
     config.warmup_steps = 50
 
     config.data.source = "csv"

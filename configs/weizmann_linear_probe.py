@@ -18,7 +18,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
     config = common.linear_probe()
     config.batch_size = 32
-    config.num_steps = 600
+    config.num_steps = 400
 
     config.data.source = "csv"
     common.take_shapes(config, weizmann_pretrain.get_config())
@@ -33,7 +33,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
     config.checkpoint_every = 200
     config.eval.split = "test"
-    config.eval.every = 300
+    config.eval.every = 200
     config.eval.subset = 0
     config.eval.temporal_views = 2
     return common.with_argument(config, argument)

@@ -17,7 +17,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
     config = common.pretrain()
     config.batch_size = 16
-    config.num_steps = 1500
+    config.num_steps = 800
     config.warmup_steps = 100
 
     config.data.source = "csv"
@@ -41,6 +41,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.optimizer.base_lr = 3e-2
     config.optimizer.min_lr = 5e-4
 
-    config.checkpoint_every = 250
-    config.pictures_every = 750
+    config.checkpoint_every = 200
+    config.pictures_every = 400
     return common.with_argument(config, argument)

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float32, Int
 from ml_collections import ConfigDict
 
 from mgm_jax import sharding
-from mgm_jax.data.clips import LoadViews, make_reader
+from mgm_jax.data.clip_reader import make_reader
+from mgm_jax.data.clips import LoadViews
 from mgm_jax.data.pipeline import ClipBatches
 from mgm_jax.data.sources import UNLABELLED, VideoRecord, VideoSource, make_source
 from mgm_jax.errors import ConfigError

@@ -8,7 +8,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mgm_jax import config as config_lib
-from mgm_jax import runtime, train
+from mgm_jax import evaluate, runtime, train
 from mgm_jax.errors import MgmError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe, as configs/NAME.py[:argument].")
@@ -23,7 +23,7 @@ def main(_: Sequence[str]) -> None:
     logging.info("%d devices: %s", jax.device_count(), jax.devices()[0].device_kind)
     try:
         if _CONFIG.value.mode == "eval":
-            train.evaluate(_CONFIG.value, _WORKDIR.value)
+            evaluate.evaluate(_CONFIG.value, _WORKDIR.value)
         else:
             train.train(_CONFIG.value, _WORKDIR.value)
     except MgmError as error:

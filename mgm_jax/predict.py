@@ -23,7 +23,8 @@ from jaxtyping import Float32
 from ml_collections import ConfigDict
 
 from mgm_jax import results, runtime
-from mgm_jax.data.clips import LoadViews, make_reader
+from mgm_jax.data.clip_reader import make_reader
+from mgm_jax.data.clips import LoadViews
 from mgm_jax.data.pipeline import HOST_FIELDS
 from mgm_jax.data.sources import UNLABELLED, FolderSource, VideoRecord
 from mgm_jax.errors import ConfigError, MgmError

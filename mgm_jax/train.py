@@ -17,16 +17,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
-from mgm_jax import initialise, report, results, sharding
+from mgm_jax import initialise, sharding
 from mgm_jax import metrics as metrics_lib
 from mgm_jax.checkpoints import Checkpoints, refuse_other_config
 from mgm_jax.data.clips import make_clip_loader
 from mgm_jax.data.pipeline import ClipBatches
 from mgm_jax.data.sources import VideoSource, make_source
 from mgm_jax.errors import ConfigError, NonFiniteLossError
-from mgm_jax.evaluators import Predictions
+from mgm_jax.evaluate import write_evaluation
 from mgm_jax.reporters import AccuracyReporter, make_reporter, split_held_out
-from mgm_jax.runs import describe_run, open_run
+from mgm_jax.runs import describe_run
 from mgm_jax.state import TrainState, abstract_state
 from mgm_jax.tasks import make_task
 
@@ -192,61 +192,6 @@ def train(
     if plan.stop_step == plan.total_steps and isinstance(reporter, AccuracyReporter):
         write_evaluation(reporter, state, plan.total_steps, folder)
     return state
-
-
-def evaluate(
-    config: ConfigDict, workdir: str, devices: Sequence[jax.Device] | None = None
-) -> Predictions:
-    """Evaluates the checkpoint of a run alone, all views of all videos.
-
-    Args:
-        config: The run's config, with which videos and views.
-        workdir: Folder of the run.
-        devices: Devices to evaluate on; all by default.
-
-    Returns:
-        The predictions.
-
-    Raises:
-        ConfigError: A value that cannot work, or a run that classifies nothing.
-        CheckpointError: There is no run, or no complete checkpoint.
-    """
-    config_lib.check_values(config)
-    if config.task == "pretrain":
-        raise ConfigError("config.mode=eval: a pretraining run classifies nothing; finetune it")
-    run = open_run(
-        workdir,
-        checkpoint=config.eval.checkpoint,
-        config=config,
-        devices=devices or jax.devices(),
-    )
-    source = make_source(config.data.source, config.data.path, config.data.split, config.data.root)
-    _, held_out = split_held_out(config, source)
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, run.state)
-    reporter = AccuracyReporter(config, run.task, run.mesh, shardings, run.class_names, held_out)
-    return write_evaluation(reporter, run.state, run.step, pathlib.Path(workdir))
-
-
-def write_evaluation(
-    reporter: AccuracyReporter, state: TrainState, step: int, folder: pathlib.Path
-) -> Predictions:
-    """Evaluates all views of all videos, and says and writes what came out."""
-    logging.info("evaluating all views of all videos")
-    predictions, settings = reporter.final(state)
-    logging.info(
-        "step %d: top-1 %.2f %% of %d videos, %s",
-        step,
-        100 * predictions.accuracy(1)[0],
-        np.count_nonzero(predictions.counted),
-        ", ".join(f"{name} {value}" for name, value in settings.items()),
-    )
-    if jax.process_index() == 0:
-        facts = {"step": step, "settings": settings}
-        files = results.write_results(predictions, folder, **facts)
-        page = report.write_report(folder, predictions, reporter.source, reporter.config, **facts)
-        for file in (*files, page):
-            logging.info("wrote %s", file)
-    return predictions
 
 
 def start_from(state: TrainState, path: str) -> TrainState:

@@ -12,8 +12,9 @@ from test_train import assert_same_state, logged
 from mgm_jax import train as train_lib
 from mgm_jax.data.sources import make_source
 from mgm_jax.errors import CheckpointError, ConfigError
+from mgm_jax.evaluate import evaluate
 from mgm_jax.runs import open_run
-from mgm_jax.train import evaluate, train
+from mgm_jax.train import train
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 from data_prep import transcode
 from mgm_jax import preprocess
 from mgm_jax.data import boxes, geometry
-from mgm_jax.data.clips import ClipReader, LoadClip
+from mgm_jax.data.clip_reader import ClipReader
+from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.sources import FolderSource, VideoRecord
 from mgm_jax.errors import ConfigError
 

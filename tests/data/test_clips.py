@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mgm_jax.data.clips import ClipReader, LoadClip, LoadViews, cut_planes
+from mgm_jax.data.clip_reader import ClipReader, cut_planes
+from mgm_jax.data.clips import LoadClip, LoadViews
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.data.video import Video
 from mgm_jax.flow import sidecar
@@ -19,7 +20,7 @@ def reason(clip):
 
 
 def test_copies_are_windows_of_the_same_frames(video_folder):
-    clips = load(video_folder, copies=3, crop="random_resized")
+    clips = load(video_folder, copies=3, crop="random_resized", area=(0.1, 0.5))
     assert clips["valid"].all()
     assert (clips["frames"] == clips["frames"][0]).all()
     with Video(FolderSource(str(video_folder))[0].video) as video:

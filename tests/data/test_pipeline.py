@@ -12,7 +12,8 @@ import pytest
 import rendered
 
 from mgm_jax.data import pipeline
-from mgm_jax.data.clips import ClipReader, LoadClip, LoadViews
+from mgm_jax.data.clip_reader import ClipReader
+from mgm_jax.data.clips import LoadClip, LoadViews
 from mgm_jax.data.pipeline import ClipBatches
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import ConfigError, TooManySkippedError
