@@ -170,6 +170,19 @@ def check_values(config: ConfigDict) -> None:
         )
 
 
+def check_workdir(workdir: str) -> None:
+    """Refuses an address that would be taken for a folder of this machine.
+
+    Raises:
+        ConfigError: Naming the way to keep a run in a bucket.
+    """
+    if "://" in workdir:
+        raise ConfigError(
+            f"--workdir={workdir}: runs are written to folders; mount the bucket and give the "
+            "folder where it is (docs/launching.md says how)"
+        )
+
+
 def differences(config: ConfigDict, saved: Mapping[str, Any]) -> list[str]:
     """Names the values in which a config differs from the one a checkpoint was made with.
 

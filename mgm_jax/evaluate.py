@@ -36,6 +36,7 @@ def evaluate(
         CheckpointError: There is no run, or no complete checkpoint.
     """
     config_lib.check_values(config)
+    config_lib.check_workdir(str(workdir))
     if config.task == "pretrain":
         raise ConfigError("config.mode=eval: a pretraining run classifies nothing; finetune it")
     run = open_run(

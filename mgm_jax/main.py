@@ -8,7 +8,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mgm_jax import config as config_lib
-from mgm_jax import evaluate, runtime, train
+from mgm_jax import evaluate, preemption, runtime, train
 from mgm_jax.errors import MgmError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe, as configs/NAME.py[:argument].")
@@ -18,14 +18,19 @@ _WORKDIR = flags.DEFINE_string(
 
 
 def main(_: Sequence[str]) -> None:
-    """Trains or evaluates as the flags say; bad input ends with its message and exit code 1."""
+    """Trains or evaluates as the flags say.
+
+    Bad input ends with its message and exit code 1; SIGTERM and SIGUSR1 with `preemption`'s code.
+    """
     runtime.use_compile_cache()
-    logging.info("%d devices: %s", jax.device_count(), jax.devices()[0].device_kind)
     try:
-        if _CONFIG.value.mode == "eval":
-            evaluate.evaluate(_CONFIG.value, _WORKDIR.value)
-        else:
-            train.train(_CONFIG.value, _WORKDIR.value)
+        runtime.initialise_distributed()
+        logging.info("%d devices: %s", jax.device_count(), jax.devices()[0].device_kind)
+        with preemption.leaving_at_once(), runtime.waiting_for_the_cause():
+            if _CONFIG.value.mode == "eval":
+                evaluate.evaluate(_CONFIG.value, _WORKDIR.value)
+            else:
+                train.train(_CONFIG.value, _WORKDIR.value)
     except MgmError as error:
         if logging.level_debug():
             raise

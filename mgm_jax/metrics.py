@@ -41,7 +41,10 @@ def summarise(steps: Sequence[clu.metrics.Collection]) -> dict[str, float]:
 
 
 class Writer:
-    """Writes scalars to `metrics.jsonl` and TensorBoard files, pictures to TensorBoard."""
+    """Writes scalars to `metrics.jsonl` and TensorBoard files, pictures to TensorBoard.
+
+    The first process writes for all.
+    """
 
     def __init__(self, workdir: pathlib.Path, *, from_step: int = 0):
         """Opens the files.
@@ -50,6 +53,9 @@ class Writer:
             workdir: Folder of the run.
             from_step: Step the run goes on from; later lines of an interrupted run are dropped.
         """
+        self._file = self._board = None
+        if jax.process_index():
+            return
         self._path = workdir / "metrics.jsonl"
         if self._path.exists():
             lines = self._path.read_text().splitlines(keepends=True)
@@ -62,6 +68,8 @@ class Writer:
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Writes the values of a step and makes them visible at once."""
+        if self._file is None:
+            return
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         for name, value in values.items():
@@ -70,6 +78,8 @@ class Writer:
 
     def write(self, step: int, name: str, value: float | UInt8[np.ndarray, "h w 3"]) -> None:
         """Writes a number, or a picture, which goes to TensorBoard alone."""
+        if self._file is None:
+            return
         if isinstance(value, np.ndarray):
             self._board.add_image(name, value, step, dataformats="HWC")
         else:
@@ -77,6 +87,8 @@ class Writer:
 
     def close(self) -> None:
         """Closes the files."""
+        if self._file is None:
+            return
         self._file.close()
         self._board.close()
 

@@ -41,7 +41,9 @@ class Run:
 
 
 def describe_run(folder: pathlib.Path, config: ConfigDict, class_names: Sequence[str]) -> None:
-    """Writes what `open_run` needs besides the checkpoint."""
+    """Writes what `open_run` needs besides the checkpoint, in one process for all."""
+    if jax.process_index():
+        return
     (folder / CONFIG_FILE).write_text(json.dumps(config_lib.to_json(config), indent=2))
     (folder / CLASSES_FILE).write_text(json.dumps(list(class_names), indent=1))
 

@@ -6,16 +6,19 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mgm_jax.errors import ConfigError
+from mgm_jax.models.stacking import is_stacked
 
 AXES = ("data", "fsdp", "tensor")
 
 Rules = Sequence[tuple[str, PartitionSpec]]
 
 # The first rule whose pattern is found in a parameter's path places it; a dimension that the axis
-# does not divide stays whole. Optimizer moments carry the same paths, so they follow.
+# does not divide stays whole. Optimizer moments carry the same paths, so they follow. A rule says
+# nothing of the first axis of stacked blocks, which stays whole.
 PARAMETER_RULES: Rules = (
     (r"attention/qkv/kernel$", PartitionSpec("fsdp", None, "tensor", None)),
     (r"attention/(q|v)_bias$", PartitionSpec("tensor", None)),
@@ -67,19 +70,32 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
-def check_batch(mesh: Mesh, batch_size: int) -> None:
-    """Refuses a global batch that the mesh cannot split evenly.
+def check_batch(mesh: Mesh, batch_size: int, accumulate_steps: int = 1) -> None:
+    """Refuses a global batch that the mesh cannot split evenly, each process reading its own clips.
+
+    Args:
+        mesh: The mesh.
+        batch_size: Videos of a step.
+        accumulate_steps: Parts in which each device's share is computed.
 
     Raises:
-        ConfigError: With the nearest batch sizes that work.
+        ConfigError: With the nearest batch sizes, or the sizes of the mesh, that work.
     """
+    for devices in mesh.devices.reshape(-1, mesh.shape["tensor"]):
+        if len({device.process_index for device in devices}) > 1:
+            raise ConfigError(
+                f"config.mesh.tensor={mesh.shape['tensor']} spreads a clip over several processes; "
+                f"it may be as large as the devices of one, {jax.local_device_count()}"
+            )
     shards = mesh.shape["data"] * mesh.shape["fsdp"]
-    if batch_size % shards:
-        below = batch_size // shards * shards
-        near = " or ".join(str(size) for size in (below, below + shards) if size)
+    unit = shards * accumulate_steps
+    if batch_size % unit:
+        below = batch_size // unit * unit
+        near = " or ".join(str(size) for size in (below, below + unit) if size)
+        parts = f" in {accumulate_steps} parts each" if accumulate_steps > 1 else ""
         raise ConfigError(
             f"config.batch_size={batch_size} is not divisible by the {shards} shards of the mesh "
-            f"(data={mesh.shape['data']} x fsdp={mesh.shape['fsdp']}); use {near}"
+            f"(data={mesh.shape['data']} x fsdp={mesh.shape['fsdp']}){parts}; use {near}"
         )
 
 
@@ -98,6 +114,8 @@ def state_sharding(mesh: Mesh, abstract_state: Any, rules: Rules = PARAMETER_RUL
     def place(path: tuple, leaf: Any) -> NamedSharding:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         spec = next(spec for pattern, spec in rules if re.search(pattern, name))
+        if is_stacked(name):
+            spec = PartitionSpec(None, *spec)
         return NamedSharding(mesh, _fit(spec, leaf.shape, mesh))
 
     return jax.tree_util.tree_map_with_path(place, abstract_state)
@@ -119,3 +137,11 @@ def global_batch(sharding: NamedSharding, batch: dict[str, np.ndarray]) -> dict[
     return {
         name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
     }
+
+
+def sum_over_processes(counts: dict[str, int]) -> dict[str, int]:
+    """Adds up what each process counted; every process calls it, and has the sums."""
+    if jax.process_count() == 1:
+        return counts
+    sums = multihost_utils.process_allgather(np.array(list(counts.values()))).sum(axis=0)
+    return dict(zip(counts, sums.tolist(), strict=True))

@@ -25,6 +25,7 @@ from mgm_jax.data.pipeline import ClipBatches
 from mgm_jax.data.sources import VideoSource, make_source
 from mgm_jax.errors import ConfigError, NonFiniteLossError
 from mgm_jax.evaluate import write_evaluation
+from mgm_jax.preemption import Preemption
 from mgm_jax.reporters import AccuracyReporter, make_reporter, split_held_out
 from mgm_jax.runs import describe_run
 from mgm_jax.state import TrainState, abstract_state
@@ -96,8 +97,10 @@ def train(
         ConfigError: A value that cannot work.
         CheckpointError: The folder's checkpoint was made with another config, or a save failed.
         NonFiniteLossError: The loss or a gradient is not finite; the last good state is saved.
+        Preempted: A signal asked to leave; the state is saved.
     """
     config_lib.check_values(config)
+    config_lib.check_workdir(str(workdir))
     mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
     sharding.check_batch(mesh, config.batch_size)
     source = make_source(config.data.source, config.data.path, config.data.split, config.data.root)
@@ -119,6 +122,8 @@ def train(
     else:
         refuse_other_config(checkpoints, config)
         state, data_state = checkpoints.restore(abstract)
+        if jax.process_index():
+            data_state |= {"seen": 0, "skipped": 0}  # Of all processes; the first goes on with it.
         logging.info("going on from the checkpoint of step %d", checkpoints.latest_step())
     describe_run(folder, config, source.class_names)
     _describe(config, mesh, source, plan, state)
@@ -149,7 +154,7 @@ def train(
     in_flight: collections.deque[Any] = collections.deque()
     first_step = batches.next_batch
 
-    with contextlib.ExitStack() as closing:
+    with Preemption() as preemption, contextlib.ExitStack() as closing:
         # Closed from the last to the first, each whatever the others raise: a metrics file on a
         # full disk does not lose the checkpoint that is being written.
         for part in (checkpoints, writer, batches, profiler):
@@ -166,13 +171,14 @@ def train(
                 jax.block_until_ready(in_flight.popleft())
 
             last = step == plan.stop_step
-            if step % config.log_every == 0 or last or step == first_step + 1:
+            leaving = preemption.reached(step) and not last
+            if step % config.log_every == 0 or last or leaving or step == first_step + 1:
                 pending = jax.device_get(pending)
-                _log(step, plan, pending, throughput, batches, writer)
+                _log(step, plan, pending, throughput, _counts(batches), writer)
                 broken = _first_non_finite(pending, step)
                 pending = []
                 if broken is not None:
-                    checkpoints.save(step, state, batches.state(), config)
+                    checkpoints.save(step, state, batches.state() | _counts(batches), config)
                     raise NonFiniteLossError(
                         f"the loss or a gradient of step {broken} is not finite. Steps like it "
                         f"left the parameters as they were; the state is saved at step {step} in "
@@ -181,13 +187,18 @@ def train(
                         "with --config.allow_config_change"
                     )
             due = reporter.every and (step % reporter.every == 0 or step == plan.total_steps)
+            due = due and not leaving  # There may be seconds left.
             if due:
                 with throughput.pausing():
                     for name, value in reporter.report(state, step):
                         writer.write(step, name, value)
-            if step % config.checkpoint_every == 0 or last or (due and reporter.score is not None):
+            scored = due and reporter.score is not None
+            if step % config.checkpoint_every == 0 or last or leaving or scored:
                 score = reporter.score if due else None
-                checkpoints.save(step, state, batches.state(), config, score)
+                data_state = batches.state() | _counts(batches)
+                checkpoints.save(step, state, data_state, config, score)
+            if leaving:
+                preemption.leave(step)
     logging.info("done: step %d of %d, in %s", plan.stop_step, plan.total_steps, folder)
     if plan.stop_step == plan.total_steps and isinstance(reporter, AccuracyReporter):
         write_evaluation(reporter, state, plan.total_steps, folder)
@@ -235,12 +246,12 @@ def _log(
     plan: Plan,
     pending: list[clu.metrics.Collection],
     throughput: metrics_lib.Throughput,
-    batches: ClipBatches,
+    counts: dict[str, int],
     writer: metrics_lib.Writer,
 ) -> None:
     values = metrics_lib.summarise(pending)
     values |= throughput.report(len(pending), plan.stop_step - step)
-    values |= {"epoch": step / plan.steps_per_epoch, "skipped_clips": batches.skipped}
+    values |= {"epoch": step / plan.steps_per_epoch, "skipped_clips": counts["skipped"]}
     writer.scalars(step, values)
     logging.info(
         "step %d/%d  epoch %.1f  loss %.4f  lr %.2e  %.1f clips/s  data wait %.0f%%  skipped %d  "
@@ -252,9 +263,13 @@ def _log(
         values["learning_rate"],
         values["clips_per_second"],
         100 * values["data_wait_share"],
-        batches.skipped,
+        counts["skipped"],
         datetime.timedelta(seconds=round(values["eta_seconds"])),
     )
+
+
+def _counts(batches: ClipBatches) -> dict[str, int]:
+    return sharding.sum_over_processes({"seen": batches.seen, "skipped": batches.skipped})
 
 
 def _first_non_finite(pending: list[clu.metrics.Collection], step: int) -> int | None:

@@ -100,3 +100,9 @@ def test_differences_name_what_changed_and_pass_over_what_cannot_matter():
 
 def test_flatten_joins_names_with_dots():
     assert dict(config_lib.flatten(ConfigDict({"a": {"b": 1}, "c": 2}))) == {"a.b": 1, "c": 2}
+
+
+def test_an_address_as_workdir_is_refused_with_the_way_to_do_it():
+    config_lib.check_workdir("/tmp/run")
+    with pytest.raises(ConfigError, match=r"gs://bucket/run: .* mount the bucket"):
+        config_lib.check_workdir("gs://bucket/run")

@@ -1,5 +1,7 @@
 import pathlib
+import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -9,6 +11,20 @@ LAUNCH = pathlib.Path(__file__).resolve().parent.parent / "launch"
 @pytest.mark.parametrize("script", sorted(LAUNCH.glob("*.sh")), ids=lambda path: path.name)
 def test_scripts_are_sound_bash(script):
     subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_scripts_pass_shellcheck():
+    beside = pathlib.Path(sys.executable).parent / "shellcheck"
+    program = beside if beside.exists() else shutil.which("shellcheck")
+    if program is None:
+        pytest.skip("no shellcheck; pip install -r requirements-test.txt")
+    checked = subprocess.run(
+        [program, "--shell=bash", "--external-sources", *sorted(LAUNCH.glob("*.sh"))],
+        capture_output=True,
+        text=True,
+        cwd=LAUNCH,
+    )
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_a_machine_without_a_new_enough_python_is_told_so(tmp_path):

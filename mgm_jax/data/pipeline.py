@@ -2,7 +2,7 @@
 
 The global order is one sequence: the shuffled items (videos, or their views) of epoch 0, of epoch
 1, and so on. What is read at each position depends on the seed and the position alone. Batch `b`
-is the positions `[b · batch, (b + 1) · batch)`, of which each host reads every `process_count`-th.
+is the positions `[b · batch, (b + 1) · batch)`, of which each host reads its part in one piece.
 So the batches are the same whatever the number of workers or hosts, and a run resumes at any batch
 by its number. The last, incomplete batch of the whole run is left out; epochs are not cut. Where a
 loader cuts several clips, the copies, out of an item, they follow each other in the batch.
@@ -36,9 +36,13 @@ def _with_position(position: int, video: int) -> tuple[int, int]:
 
 
 def _die_with_parent(worker_index: int, worker_count: int) -> None:
-    """Asks Linux to end this worker when the training process is killed."""
+    """Ends this worker when the training process ends, and not before.
+
+    Signals to stop often go to all processes of a job; training needs batches until it has saved.
+    """
     del worker_index, worker_count
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
@@ -116,8 +120,10 @@ class ClipBatches:
             order = order.shuffle()
         order = order.repeat(max(1, math.ceil(positions / num_items)))
         clips = order.map_with_index(_with_position).random_map(load)
-        mine = clips[self.next_batch * global_batch + process_index : positions : process_count]
-        batches = mine.batch(global_batch // process_count, drop_remainder=True)
+        parts = clips[self.next_batch * global_batch : positions].batch(
+            global_batch // process_count, drop_remainder=True
+        )
+        batches = parts[process_index::process_count]
         # Grain's default buffer of 500 elements would hold gigabytes of clips.
         threads = 1 if num_workers else 2
         dataset = batches.to_iter_dataset(

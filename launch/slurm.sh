@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=mgm_jax
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=8
+#SBATCH --exclusive
+#SBATCH --time=24:00:00
+#SBATCH --signal=USR1@180
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=slurm-%x-%j.out
+# Trains on the nodes of a SLURM job, one process per node. From the repository's folder, which all
+# nodes must see:
+#
+#   sbatch [options of sbatch] launch/slurm.sh [options] [--] --config=FILE --workdir=DIR [...]
+#
+#   --jax=EXTRA       what to install of JAX: cuda13 (default), or cpu for nothing more
+#   --max_crashes=N   deaths by a signal of any process to go on from, in this allocation (3)
+#   --dry_run         print every command instead of running it; needs no SLURM
+#
+# What follows the options goes to mgm_jax.main. The lines above are defaults, which options of
+# sbatch replace: sbatch --nodes=4 --time=2-0 launch/slurm.sh ...
+#
+# 180 s before the time limit SLURM sends SIGUSR1 to the processes: they save and end with exit code
+# 75, and this script puts the job back into the queue. Where SLURM preempts or loses a node, it
+# requeues the job itself. docs/launching.md explains the exit codes.
+set -euo pipefail
+
+jax=cuda13 max_crashes=3 dry_run=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    --jax=*) jax=${1#*=} ;;
+    --max_crashes=*) max_crashes=${1#*=} ;;
+    --dry_run) dry_run=yes ;;
+    --help | -h) exec sed -n '/^#!/d; /^#SBATCH/d; /^#/!q; s/^# \{0,1\}//p' "$0" ;;
+    --) shift && break ;;
+    *) break ;;
+  esac
+  shift
+done
+
+fail() { echo "error: $*" >&2 && exit 1; }
+
+run() {
+  if [ "$dry_run" ]; then
+    printf '%q ' "$@" && echo
+  else
+    "$@"
+  fi
+}
+
+[ $# -gt 0 ] || fail "no --config and --workdir for mgm_jax.main; see $0 --help"
+[[ $max_crashes =~ ^[0-9]+$ ]] || fail "--max_crashes=$max_crashes is no number"
+
+# SLURM runs a copy of this script from its own folder.
+launch=${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}/launch
+[ -f "$launch/environment.sh" ] ||
+  fail "no launch/environment.sh in $PWD; submit the job from the repository's folder"
+[ "$dry_run" ] || [ "${SLURM_JOB_ID:-}" ] || fail "not in a SLURM job; start it with sbatch $0"
+
+if [ "$dry_run" ]; then
+  run source "$launch/environment.sh"
+else
+  # shellcheck source=environment.sh
+  source "$launch/environment.sh"
+fi
+# The constraints keep the version of requirements.txt.
+[ "$jax" = cpu ] ||
+  run python -m pip install --quiet --disable-pip-version-check -c requirements.txt "jax[$jax]"
+
+# One process has all of its node's processors, for the data workers; srun alone would give it one.
+cpus=$((${SLURM_CPUS_ON_NODE:-1} / ${SLURM_NTASKS_PER_NODE:-1}))
+crashes=0
+while :; do
+  code=0
+  run srun --kill-on-bad-exit=1 --cpus-per-task="$cpus" --cpu-bind=none \
+    python -m mgm_jax.main "$@" || code=$?
+  if [ "$code" = 75 ]; then
+    echo "preempted; back into the queue"
+    run scontrol requeue "$SLURM_JOB_ID"
+    exit 0
+  elif [ "$code" -gt 128 ] && [ "$crashes" -lt "$max_crashes" ]; then
+    crashes=$((crashes + 1))
+    echo "ended with exit code $code; going on from the checkpoint ($crashes of $max_crashes)"
+  else
+    exit "$code"
+  fi
+done

@@ -1,0 +1,310 @@
+#!/usr/bin/env bash
+# Trains on a Cloud TPU VM slice of any size, by gcloud: one process per worker (host).
+#
+#   launch/tpu_pod.sh COMMAND --name=NAME --zone=ZONE [options] [-- arguments of mgm_jax.main]
+#
+#   run       create or reuse the slice, install, train on all workers and show worker 0's log;
+#             after a preemption go on from the checkpoint, on a new slice where that one is gone
+#   create    create the slice, unless it is there
+#   install   copy this working tree to all workers, with its environment
+#   log       show worker 0's log until training ends
+#   status    print the slice's state, and whether worker 0 trains
+#   stop      let training save and end
+#   delete    delete the slice
+#
+#   --project=PROJECT         gcloud's own by default
+#   --type=TYPE               accelerator type, as v5litepod-256 or v4-64; needed to create
+#   --version=VERSION         TPU software version, as v2-alpha-tpuv5-lite; needed to create
+#   --create_flag=FLAG        further flag of `gcloud compute tpus tpu-vm create`, such as --spot
+#   --setup=COMMAND           run on every worker before training, for instance to mount a bucket
+#   --max_crashes=N           deaths by a signal of any worker to go on from (3)
+#   --retry_seconds=N         wait before trying again to create or reach the slice (60)
+#   --dry_run                 print every command instead of running it
+#
+# For example:
+#
+#   launch/tpu_pod.sh run --name=mgm --zone=us-west4-a --type=v5litepod-256 \
+#       --version=v2-alpha-tpuv5-lite --create_flag=--spot \
+#       --setup='mountpoint -q /tmp/b || { mkdir -p /tmp/b && gcsfuse BUCKET /tmp/b; }' \
+#       -- --config=configs/k400_pretrain.py --config.data.path=/tmp/b/k400 --workdir=/tmp/b/run
+#
+# Training does not hang on this script: end it with Ctrl-C and `run` it again to come back. The
+# slice costs until `delete`. Data and --workdir must be the same for all workers: docs/launching.md
+# says where they may be, and explains the exit codes.
+set -euo pipefail
+
+fail() { echo "error: $*" >&2 && exit 1; }
+
+run() {
+  if [ "$dry_run" ]; then
+    printf '%q ' "$@" && echo
+  else
+    "$@"
+  fi
+}
+
+remote=mgm_jax_code # On the workers, below the home folder.
+here=$(cd "$(dirname "$0")/.." && pwd)
+state_folder=$here/runs/pod
+# gcloud's own exit code does not tell a broken connection from the command's, so this line does.
+ended='mgm_jax.main ended with exit code'
+
+# ---- on a worker -------------------------------------------------------------------------------
+
+training() {
+  [ -e "$state_folder/pid" ] &&
+    grep -qs mgm_jax.main "/proc/$(cat "$state_folder/pid")/cmdline" # The number may be used anew.
+}
+
+install_here() {
+  # The TPU images' own Python may be older than 3.11.
+  [ -x "${MGM_ENVIRONMENT:-$here/.venv}/bin/python" ] ||
+    command -v python3.11 python3.12 python3.13 >/dev/null ||
+    { sudo apt-get update -qq && sudo apt-get install -y -qq python3.11 python3.11-venv; }
+  # shellcheck source=environment.sh
+  source "$here/launch/environment.sh"
+  # The constraints keep the version of requirements.txt.
+  python -m pip install --quiet --disable-pip-version-check -c requirements.txt "jax[tpu]"
+}
+
+start_here() {
+  ! training || return 0
+  mkdir -p "$state_folder"
+  rm -f "$state_folder/exit_code" "$state_folder/pid"
+  setsid bash "$here/launch/tpu_pod.sh" on_worker supervise "$@" \
+    </dev/null >>"$state_folder/log" 2>&1 &
+  until training || [ -e "$state_folder/exit_code" ]; do sleep 0.1; done
+}
+
+supervise_here() {
+  code=1
+  trap 'echo "$code" >"$state_folder/part" && mv "$state_folder/part" "$state_folder/exit_code"' EXIT
+  # shellcheck source=environment.sh
+  source "$here/launch/environment.sh"
+  python -m mgm_jax.main "$@" &
+  echo $! >"$state_folder/pid"
+  code=0
+  wait $! || code=$?
+}
+
+# Shows the log until training ends, and then says its exit code.
+follow_here() {
+  local code=137 tries # A worker that was switched off has left no exit code.
+  if training; then
+    tail -n 20 --pid="$(cat "$state_folder/pid")" -f "$state_folder/log"
+  else
+    tail -n 20 "$state_folder/log" || true
+  fi
+  for tries in 5 4 3 2 1; do
+    [ ! -e "$state_folder/exit_code" ] || break
+    sleep "$tries"
+  done
+  [ ! -e "$state_folder/exit_code" ] || code=$(cat "$state_folder/exit_code")
+  echo "$ended $code"
+}
+
+stop_here() {
+  local waited=0
+  training || return 0
+  kill -TERM "$(cat "$state_folder/pid")"
+  while training && [ "$waited" -lt "${MGM_STOP_SECONDS:-300}" ]; do
+    sleep 1
+    waited=$((waited + 1))
+  done
+  ! training || kill -KILL "$(cat "$state_folder/pid")"
+}
+
+if [ "${1:-}" = on_worker ]; then
+  action=$2 dry_run=''
+  shift 2
+  case $action in
+    install) install_here ;;
+    start) start_here "$@" ;;
+    supervise) supervise_here "$@" ;;
+    follow) follow_here ;;
+    stop) stop_here ;;
+    status) if training; then echo training; else echo idle; fi ;;
+  esac
+  exit
+fi
+
+# ---- on the machine that commands them ---------------------------------------------------------
+
+command=${1:---help}
+name='' zone='' project='' type='' version='' setup='' max_crashes=3 retry_seconds=60 dry_run=''
+create_flags=()
+[ $# = 0 ] || shift
+while [ $# -gt 0 ]; do
+  case $1 in
+    --name=*) name=${1#*=} ;;
+    --zone=*) zone=${1#*=} ;;
+    --project=*) project=${1#*=} ;;
+    --type=*) type=${1#*=} ;;
+    --version=*) version=${1#*=} ;;
+    --create_flag=*) create_flags+=("${1#*=}") ;;
+    --setup=*) setup=${1#*=} ;;
+    --max_crashes=*) max_crashes=${1#*=} ;;
+    --retry_seconds=*) retry_seconds=${1#*=} ;;
+    --dry_run) dry_run=yes ;;
+    --) shift && break ;;
+    *) fail "unknown option $1; arguments of mgm_jax.main follow --; see $0 --help" ;;
+  esac
+  shift
+done
+shopt -s lastpipe # A loop at the end of a pipe sets variables of this shell.
+errors=$(mktemp)
+trap 'rm -f "$errors"' EXIT
+place=(--zone="$zone" ${project:+--project="$project"})
+
+tpu() { run gcloud compute tpus tpu-vm "$@"; }
+
+on_workers() { # which workers, command
+  tpu ssh "$name" "${place[@]}" --worker="$1" --command="$2"
+}
+
+on_worker_script() { # action and its arguments, quoted for the worker's shell
+  printf '%q ' bash "$remote/launch/tpu_pod.sh" on_worker "$@"
+}
+
+# The slice's state, as READY or PREEMPTED; ABSENT where there is none.
+slice_state() {
+  local answer
+  if answer=$(gcloud compute tpus tpu-vm describe "$name" "${place[@]}" --format='value(state)' \
+    2>"$errors"); then
+    echo "$answer"
+  elif grep -qi 'not.found' "$errors"; then
+    echo ABSENT
+  else
+    cat "$errors" >&2
+    echo UNKNOWN
+  fi
+}
+
+create_slice() {
+  [ "$type" ] && [ "$version" ] || fail "--type and --version say what to create; see $0 --help"
+  tpu create "$name" "${place[@]}" --accelerator-type="$type" --version="$version" \
+    "${create_flags[@]}"
+}
+
+delete_slice() { tpu delete "$name" "${place[@]}" --quiet; }
+
+# Ends when the slice is ready, however long that takes.
+ensure_slice() {
+  if [ "$dry_run" ]; then
+    tpu describe "$name" "${place[@]}" --format='value(state)'
+    create_slice
+    return
+  fi
+  while :; do
+    case $(slice_state) in
+      READY) return ;;
+      ABSENT) create_slice || echo "no such slice to be had now; trying again" >&2 ;;
+      PREEMPTED | TERMINATED | STOPPED | FAILED)
+        echo "the slice is lost; making a new one" >&2
+        delete_slice || true
+        continue
+        ;;
+      *) ;; # CREATING, REPAIRING, DELETING and the like pass.
+    esac
+    [ "$(slice_state)" = READY ] || sleep "$retry_seconds"
+  done
+}
+
+install_on_workers() {
+  local archive=mgm_jax_code.tar.gz folder
+  folder=$(mktemp -d)
+  run tar -czf "$folder/$archive" --exclude=./.git --exclude=./.venv --exclude=./runs -C "$here" .
+  tpu scp "$folder/$archive" "$name:$archive" "${place[@]}" --worker=all
+  rm -r "$folder"
+  on_workers all "mkdir -p $remote && tar -xzf $archive -C $remote && $(on_worker_script install)"
+}
+
+trains() {
+  [ -z "$dry_run" ] && [ "$(slice_state)" = READY ] &&
+    [ "$(on_workers 0 "$(on_worker_script status)" 2>/dev/null)" = training ]
+}
+
+start() {
+  install_on_workers && { [ -z "$setup" ] || on_workers all "$setup"; } &&
+    on_workers all "$(on_worker_script start "$@")"
+}
+
+# Sets code to what training ended with, or to "lost" when the slice is.
+follow() {
+  local line state
+  while :; do
+    code=''
+    on_workers 0 "if [ -e $remote ]; then $(on_worker_script follow); else echo $ended 137; fi" |
+      while IFS= read -r line; do
+        [[ $line =~ ^"$ended "([0-9]+)$ ]] && code=${BASH_REMATCH[1]}
+        printf '%s\n' "$line"
+      done || true
+    [ -z "$code$dry_run" ] || return 0
+    state=$(slice_state)
+    case $state in
+      READY | UNKNOWN) echo "the connection broke; coming back to it" >&2 ;;
+      *) code=lost && return ;;
+    esac
+    sleep "$retry_seconds"
+  done
+}
+
+train() {
+  local crashes=0
+  while :; do
+    if ! trains; then
+      ensure_slice
+      if ! start "$@"; then
+        [ "$(slice_state)" != READY ] || fail "the workers could not be prepared; see above"
+        continue
+      fi
+    fi
+    follow
+    if [ "$dry_run" ] || [ "$code" = 0 ]; then
+      exit 0
+    elif [ "$code" = 75 ]; then
+      echo "preempted; going on from the checkpoint"
+    elif [ "$code" = lost ]; then
+      echo "the slice is lost; going on from the checkpoint on another"
+      continue
+    elif [ "$code" -gt 128 ] && [ "$crashes" -lt "$max_crashes" ]; then
+      crashes=$((crashes + 1))
+      echo "going on from the checkpoint ($crashes of $max_crashes)"
+    else
+      exit "$code"
+    fi
+    # Other workers may not have ended yet.
+    [ "$(slice_state)" != READY ] || on_workers all "$(on_worker_script stop)" || true
+  done
+}
+
+case $command in
+  --help | -h | help) exec sed -n '/^#!/d; /^#/!q; s/^# \{0,1\}//p' "$0" ;;
+  run | create | install | log | status | stop | delete) ;; # Below, once the options are checked.
+  *) fail "unknown command $command; see $0 --help" ;;
+esac
+[ "$name" ] && [ "$zone" ] || fail "--name and --zone say which slice; see $0 --help"
+[ "$dry_run" ] || command -v gcloud >/dev/null ||
+  fail "gcloud is not there; install the Google Cloud CLI"
+
+case $command in
+  run)
+    [ $# -gt 0 ] || fail "no --config and --workdir for mgm_jax.main; see $0 --help"
+    train "$@"
+    ;;
+  create) ensure_slice ;;
+  install) install_on_workers ;;
+  log) follow ;;
+  status)
+    if [ "$dry_run" ]; then
+      tpu describe "$name" "${place[@]}" --format='value(state)'
+      on_workers 0 "$(on_worker_script status)"
+    else
+      state=$(slice_state)
+      echo "$state"
+      [ "$state" != READY ] || on_workers 0 "$(on_worker_script status)"
+    fi
+    ;;
+  stop) on_workers all "$(on_worker_script stop)" ;;
+  delete) delete_slice ;;
+esac

@@ -1,0 +1,82 @@
+import signal
+
+import fake_programs
+import pytest
+
+SCRIPT = "gpu_single_host.sh"
+TRAINING = ("--config=configs/demo_pretrain.py", "--workdir=a folder")
+MAIN = "python -m mgm_jax.main"
+
+
+@pytest.fixture
+def machine(tmp_path):
+    machine = fake_programs.Machine(tmp_path)
+    machine.add("nvidia-smi", "printf 'NVIDIA H100\\nNVIDIA H100\\n'")
+    return machine
+
+
+def test_installs_checks_and_trains(machine):
+    machine.training_ends(0)
+    assert machine.launch(SCRIPT, *TRAINING)[0] == 0
+    calls = machine.calls("python")
+    assert calls[0].startswith("python -m pip install")
+    assert calls[0].endswith("-c requirements.txt jax[cuda13]")
+    assert "jax.local_device_count() != 2" in calls[1]
+    assert calls[2:] == [f"{MAIN} {' '.join(TRAINING)}"]
+
+
+def test_goes_on_after_preemptions_and_a_few_crashes_and_no_further(machine):
+    machine.training_ends(75, 137, 75, 134, 137)
+    code, said = machine.launch(SCRIPT, "--max_crashes=2", "--", *TRAINING)
+    assert code == 137
+    assert len(machine.calls(MAIN)) == 5
+    assert said.count("preempted") == 2
+    assert "(2 of 2)" in said
+
+
+def test_ends_with_the_exit_code_of_an_error(machine):
+    machine.training_ends(1, 0)
+    assert machine.launch(SCRIPT, *TRAINING)[0] == 1
+    assert len(machine.calls(MAIN)) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_passes_a_signal_on_and_does_not_start_again(number, machine):
+    machine.training_ends("wait", 0)
+    code, said = machine.launch_and_signal(SCRIPT, *TRAINING, number=number)
+    assert code == 75
+    assert "saved" in said
+    assert len(machine.calls(MAIN)) == 1
+
+
+def test_fewer_gpus_than_there_are(machine):
+    machine.training_ends(0)
+    assert machine.launch(SCRIPT, "--gpus=1", *TRAINING)[0] == 0
+    assert "jax.local_device_count() != 1" in machine.calls("python -c")[0]
+    code, said = machine.launch(SCRIPT, "--gpus=3", *TRAINING)
+    assert (code, "--gpus=3, but nvidia-smi sees 2" in said) == (1, True)
+
+
+def test_says_what_is_missing(machine):
+    for arguments, message in (
+        ((), "no --config and --workdir"),
+        (("--gpus=two", *TRAINING), "--gpus=two is no positive number"),
+        (("--max_crashes=x", *TRAINING), "--max_crashes=x is no number"),
+    ):
+        code, said = machine.launch(SCRIPT, *arguments)
+        assert code == 1
+        assert message in said
+    machine.environment["JAX_FAILS"] = "1"
+    assert "JAX does not see 2 GPUs" in machine.launch(SCRIPT, *TRAINING)[1]
+    machine.add("nvidia-smi", "echo 'no devices were found'; exit 6")
+    assert "nvidia-smi failed: no devices were found" in machine.launch(SCRIPT, *TRAINING)[1]
+    assert not machine.calls(MAIN)
+
+
+def test_a_dry_run_calls_nothing(machine):
+    code, said = machine.launch(SCRIPT, "--dry_run", "--gpus=2", *TRAINING)
+    assert code == 0
+    assert "-c requirements.txt jax\\[cuda13\\]" in said
+    assert "CUDA_VISIBLE_DEVICES=0,1" in said
+    assert f"{MAIN} {TRAINING[0]} --workdir=a\\ folder" in said
+    assert machine.calls() == []

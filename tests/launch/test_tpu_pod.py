@@ -1,0 +1,151 @@
+import fake_programs
+import pytest
+
+SCRIPT = "tpu_pod.sh"
+SLICE = ("--name=pod", "--zone=us-west4-a", "--retry_seconds=0")
+KIND = ("--type=v5litepod-16", "--version=v2-alpha-tpuv5-lite")
+TRAINING = ("--", "--config=configs/demo_pretrain.py", "--workdir=gs://bucket/a run")
+MAIN = "python -m mgm_jax.main"
+
+# One worker stands for all: its home folder is the machine's. A lost slice ends connections.
+GCLOUD = """
+action=$4 source=$5
+case $action in
+  describe) cat "$SLICE" 2>/dev/null && exit
+            echo 'ERROR: NOT_FOUND: no pod was found' >&2; exit 1 ;;
+  create) rm -rf "$HOME"; mkdir "$HOME"
+          [ -e "$STOCKOUT" ] && rm "$STOCKOUT" && exit 1
+          echo READY > "$SLICE" ;;
+  delete) rm "$SLICE" ;;
+  scp) cp "$source" "$HOME" ;;
+  ssh) for argument; do [[ $argument == --command=* ]] && command=${argument#--command=}; done
+       cd "$HOME" && said=$(bash -c "$command") || code=$?
+       [ -e "$BROKEN" ] && [[ $command == *follow* ]] && rm "$BROKEN" && exit 1
+       [ "$(cat "$SLICE")" = READY ] || exit 1
+       echo "$said"; exit "${code:-0}" ;;
+esac
+"""
+
+
+@pytest.fixture
+def machine(tmp_path):
+    machine = fake_programs.Machine(tmp_path)
+    machine.add("gcloud", GCLOUD)
+    machine.environment |= {
+        "BROKEN": str(tmp_path / "broken"),
+        "STOCKOUT": str(tmp_path / "stockout"),
+        "MGM_STOP_SECONDS": "20",
+    }
+    return machine
+
+
+def tpu_calls(machine):
+    return [call.removeprefix("gcloud compute tpus tpu-vm ") for call in machine.calls("gcloud")]
+
+
+def actions(machine):
+    """What was done to the slice, without the questions about its state."""
+    made = []
+    for call in tpu_calls(machine):
+        action = call.split()[0]
+        if action == "ssh":
+            action = call.split("on_worker ")[1].split()[0] if "on_worker" in call else "setup"
+        if action not in ("describe", "status"):
+            made.append(action)
+    return made
+
+
+def test_run_creates_installs_trains_on_all_workers_and_shows_the_log(machine):
+    machine.training_ends(0)
+    setup = ("--setup=echo mounted >> $CALLS", "--create_flag=--spot", "--project=mine")
+    code, said = machine.launch(SCRIPT, "run", *SLICE, *KIND, *setup, *TRAINING)
+    assert code == 0, said
+    assert "training" in said
+    assert actions(machine) == ["create", "scp", "install", "setup", "start", "follow"]
+    create = next(call for call in tpu_calls(machine) if call.startswith("create"))
+    assert create == (
+        "create pod --zone=us-west4-a --project=mine --accelerator-type=v5litepod-16 "
+        "--version=v2-alpha-tpuv5-lite --spot"
+    )
+    assert machine.calls("mounted")
+    assert machine.calls("python -m pip")[0].endswith("-c requirements.txt jax[tpu]")
+    assert machine.calls(MAIN) == [f"{MAIN} {' '.join(TRAINING[1:])}"]
+    everywhere = [call for call in tpu_calls(machine) if "--worker=all" in call]
+    assert len(everywhere) == 4  # scp, install, setup, start
+
+
+def test_a_slice_that_is_there_is_reused(machine):
+    (machine.folder / "slice").write_text("READY\n")
+    machine.training_ends(0)
+    assert machine.launch(SCRIPT, "run", *SLICE, *TRAINING)[0] == 0
+    assert "create" not in actions(machine)
+
+
+def test_goes_on_after_preemption_on_the_same_slice_or_another(machine):
+    (machine.folder / "stockout").touch()
+    machine.training_ends(75, "lost", 137, 0)
+    code, said = machine.launch(SCRIPT, "run", *SLICE, *KIND, *TRAINING)
+    assert code == 0, said
+    start = ["scp", "install", "start", "follow"]
+    assert actions(machine) == [
+        *("create", "create", *start, "stop"),  # The first finds no capacity.
+        *(*start, "delete", "create"),
+        *(*start, "stop", *start),
+    ]
+    assert len(machine.calls(MAIN)) == 4
+
+
+def test_ends_with_the_exit_code_of_an_error_or_after_too_many_crashes(machine):
+    machine.training_ends(1)
+    assert machine.launch(SCRIPT, "run", *SLICE, *KIND, *TRAINING)[0] == 1
+    machine.training_ends(134, 134)
+    assert machine.launch(SCRIPT, "run", *SLICE, "--max_crashes=1", *TRAINING)[0] == 134
+    assert len(machine.calls(MAIN)) == 3
+
+
+def test_a_broken_connection_comes_back_to_the_running_training(machine):
+    (machine.folder / "broken").touch()
+    machine.training_ends(0)
+    code, said = machine.launch(SCRIPT, "run", *SLICE, *KIND, *TRAINING)
+    assert (code, "the connection broke" in said) == (0, True)
+    assert actions(machine).count("follow") == 2
+    assert len(machine.calls(MAIN)) == 1
+
+
+def test_stop_saves_and_a_second_run_joins_what_trains(machine):
+    machine.training_ends("wait", 0)
+    first = machine.start(SCRIPT, "run", *SLICE, *KIND, *TRAINING)
+    machine.wait_for("waiting")
+    first.kill()
+    first.communicate()
+    assert machine.launch(SCRIPT, "status", *SLICE)[1] == "READY\ntraining\n"
+    second = machine.start(SCRIPT, "log", *SLICE)
+    assert machine.launch(SCRIPT, "stop", *SLICE)[0] == 0
+    assert "saved" in second.communicate(timeout=30)[0]
+    assert machine.launch(SCRIPT, "status", *SLICE)[1] == "READY\nidle\n"
+    assert len(machine.calls(MAIN)) == 1
+    assert machine.launch(SCRIPT, "delete", *SLICE)[0] == 0
+    assert machine.launch(SCRIPT, "status", *SLICE)[1] == "ABSENT\n"
+
+
+def test_says_what_is_missing(machine):
+    for arguments, message in (
+        (("run",), "--name and --zone"),
+        (("start", *SLICE), "unknown command start"),
+        (("run", *SLICE), "no --config and --workdir"),
+        (("run", *SLICE, "--workdir=x"), "unknown option --workdir=x"),
+        (("create", *SLICE), "--type and --version"),
+    ):
+        code, said = machine.launch(SCRIPT, *arguments)
+        assert (code, message in said) == (1, True), said
+
+
+def test_a_dry_run_calls_nothing(machine):
+    code, said = machine.launch(SCRIPT, "run", *SLICE, *KIND, "--dry_run", *TRAINING)
+    assert code == 0
+    for expected in ("tpu-vm create pod", "scp", "install", "on_worker\\ start", "a\\\\\\ run"):
+        assert expected in said
+    for command in ("create", "install", "log", "status", "stop", "delete"):
+        code, said = machine.launch(SCRIPT, command, *SLICE, *KIND, "--dry_run")
+        assert (code, "gcloud compute tpus tpu-vm" in said) == (0, True)
+    assert machine.calls() == []
