@@ -111,6 +111,7 @@ def _shared(task: str) -> ConfigDict:
     config.seed = 0
 
     config.batch_size = 0  # Videos per step over all devices and hosts.
+    config.accumulate_steps = 1  # Parts in which a step's batch is computed, for less memory.
     config.epochs = 0.0
     config.warmup_epochs = 0.0
     config.num_steps = placeholder(int)  # Set: counts in steps instead of epochs.
@@ -146,11 +147,16 @@ def _shared(task: str) -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.size = "B"  # Ti, S, B, L, H.
+    # The encoder's: "vit", "timesformer_divided" or "timesformer_joint".
+    config.model.backbone = "vit"
     config.model.tubelet = (2, 16, 16)  # Frames, pixels, pixels.
     config.model.dtype = "bfloat16"  # Of the computation; parameters are float32.
     config.model.drop_path = 0.0
     config.model.attention = "xla"  # Or "cudnn", on NVIDIA GPUs in bfloat16.
-    config.model.remat = False  # Compute activations again in the backward pass: less memory.
+    # Activations to compute again in the backward pass, for less memory: "none", "full", or "dots",
+    # all but the outputs of linear layers.
+    config.model.remat = "none"
+    config.model.scan = False  # The blocks as a loop: compiles faster.
     config.model.encoder = _transformer()
 
     config.optimizer = ConfigDict()
@@ -204,7 +210,7 @@ def take_shapes(config: ConfigDict, pretraining: ConfigDict) -> None:
     """Makes a recipe fit the model and the clips of a pretraining recipe."""
     for name in ("clip_frames", "stride", "size", "window", "num_workers"):
         config.data[name] = pretraining.data[name]
-    for name in ("size", "tubelet", "dtype"):
+    for name in ("size", "backbone", "tubelet", "dtype"):
         config.model[name] = pretraining.model[name]
     for name in ("dim", "depth", "heads"):
         config.model.encoder[name] = pretraining.model.encoder[name]
@@ -241,6 +247,8 @@ def with_argument(config: ConfigDict, argument: str | None) -> ConfigDict:
             continue
         name, _, value = pair.partition("=")
         path = ARGUMENTS.get(name, "")
+        if name == "backbone" and value.startswith("timesformer"):
+            path = "model.backbone"
         known = dict(_flatten(config))
         if path not in known:
             usable = ", ".join(name for name, path in ARGUMENTS.items() if path in known)

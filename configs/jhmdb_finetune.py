@@ -18,8 +18,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
     config = common.finetune()
     config.batch_size = 16
-    config.num_steps = 600
-    config.warmup_steps = 50
+    config.num_steps = 2500
+    config.warmup_steps = 100
 
     config.data.source = "csv"
     common.take_shapes(config, jhmdb_pretrain.get_config())
@@ -35,12 +35,12 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
     config.model.drop_path = 0.1
 
-    config.optimizer.base_lr = 1.6e-2
+    config.optimizer.base_lr = 2.4e-2
     config.optimizer.min_lr = 1e-4
 
-    config.checkpoint_every = 200
+    config.checkpoint_every = 500
     config.eval.split = "test"
-    config.eval.every = 200
+    config.eval.every = 500
     config.eval.subset = 0
     config.eval.temporal_views = 2
     return common.with_argument(config, argument)

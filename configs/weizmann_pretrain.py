@@ -23,7 +23,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.data.source = "csv"
     config.data.clip_frames = 8
     config.data.stride = 4
-    config.data.size = 64
+    config.data.size = 96
     config.data.window = 128
     config.data.flip = True
     config.data.num_workers = 1
@@ -33,7 +33,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.model.encoder.depth = 4
     config.model.encoder.heads = 4
     config.model.decoder.depth = 2
-    config.model.tubelet = (2, 8, 8)
+    config.model.tubelet = (2, 16, 16)
     config.model.dtype = "float32"
 
     config.target = "pixels"  # As in configs/demo_pretrain.py.

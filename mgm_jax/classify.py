@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from mgm_jax import losses, preprocess
+from mgm_jax import accumulate, losses, preprocess
 from mgm_jax.augment import erasing, mixing, rand_augment
 from mgm_jax.metrics import ClassifyMetrics
 from mgm_jax.state import TrainState
@@ -37,6 +37,7 @@ def make_finetune_step(
         A pure function, to be jitted.
     """
     augment_fn = make_augment_fn(config)
+    num_parts = config.accumulate_steps
 
     def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, ClassifyMetrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.seed), state.step)
@@ -56,13 +57,23 @@ def make_finetune_step(
             group_size=config.augment.mix_group_size,
         )
 
-        def loss_fn(params: Any) -> tuple[Float[Array, ""], Float[Array, "b classes"]]:
+        def loss_fn(
+            params: Any, rows: Any, dropout_key: Key[Array, ""]
+        ) -> tuple[Float[Array, ""], Float[Array, "b classes"]]:
+            inputs, targets, weights = rows
             logits = model.apply(
                 {"params": params}, inputs, train=True, rngs={"dropout": dropout_key}
             )
             return losses.soft_cross_entropy(logits, targets, weights), logits
 
-        (loss, logits), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        (loss, logits), gradients = accumulate.value_and_grad(
+            loss_fn,
+            state.params,
+            (inputs, targets, weights),
+            weights,
+            dropout_key,
+            num_parts,
+        )
         new_state, gradient_norm = apply_gradients(state, optimizer, loss, gradients)
         metrics = ClassifyMetrics.single_from_model_output(
             loss=loss,

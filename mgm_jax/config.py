@@ -21,6 +21,8 @@ CHOICES = {
     "data.motion_frames": ("sampled", "accumulated"),
     "model.dtype": ("float32", "bfloat16"),
     "model.attention": ("xla", "cudnn"),
+    "model.backbone": ("vit", "timesformer_divided", "timesformer_joint"),
+    "model.remat": ("none", "full", "dots"),
     "masking.camera_compensation": ("none", "median", "affine"),
     "target": ("normalised_pixels", "pixels"),
     "optimizer.name": ("adamw",),
@@ -42,11 +44,13 @@ HARMLESS = (
     "mode",
     "eval.*",
     "mesh.*",
+    "model.remat",
 )
 
 
 POSITIVE = (
     "batch_size",
+    "accumulate_steps",
     "epochs",
     "log_every",
     "checkpoint_every",
@@ -131,6 +135,11 @@ def check_values(config: ConfigDict) -> None:
     for name in POSITIVE:
         if name in flat and flat[name] <= 0:
             raise ConfigError(f"config.{name}={flat[name]} must be positive")
+    if config.task == "linear_probe" and config.accumulate_steps > 1:
+        raise ConfigError(
+            f"config.accumulate_steps={config.accumulate_steps}: a linear probe keeps no "
+            "activations of its encoder and computes its batch at once; set it to 1"
+        )
     if config.data.motion == "flow" and not config.data.flow_path:
         raise ConfigError(
             "config.data.flow_path is empty: config.data.motion=flow reads the files that "

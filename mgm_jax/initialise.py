@@ -10,10 +10,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from flax import traverse_util
+from jaxtyping import Float
 
 from mgm_jax.convert import weights as weights_lib
 from mgm_jax.errors import CheckpointError
+from mgm_jax.models import stacking
 
 # Parts that both models must have alike, except for the final LayerNorm, which finetuning drops.
 _WHOLE = r"(encoder|decoder)/(?!norm/)"
@@ -30,6 +33,8 @@ class Report:
         dropped: Of the other model alone, or of a head for other classes.
         fresh: Of this model alone, or of a head for other classes: left as they were.
         misshapen: The head's, with both shapes; they are also among the dropped and the fresh.
+        resized: Learned positions made for other clips, with both shapes; they are also among the
+            loaded.
     """
 
     origin: str
@@ -37,6 +42,7 @@ class Report:
     dropped: tuple[str, ...]
     fresh: tuple[str, ...]
     misshapen: tuple[str, ...]
+    resized: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -46,11 +52,15 @@ class Report:
             f"  fresh: {_summary(self.fresh)}",
         ]
         lines += [f"  for other classes: {line}" for line in self.misshapen]
+        lines += [f"  for other clips: {line}" for line in self.resized]
         return "\n".join(lines)
 
 
 def initialise(params: Mapping[str, Any], path: str | pathlib.Path) -> tuple[dict, Report]:
     """Puts another model's parameters in the place of a model's own.
+
+    Blocks may be stacked in one and not in the other. Learned positions of other clips are taken
+    from the nearest place and time, as TimeSformer does.
 
     Args:
         params: Parameter tree of arrays or of their shapes.
@@ -67,12 +77,16 @@ def initialise(params: Mapping[str, Any], path: str | pathlib.Path) -> tuple[dic
     """
     own = traverse_util.flatten_dict(params, sep="/")
     heads = {
-        part: own[name].shape[0]
-        for part in ("encoder", "decoder")
-        if (name := f"{part}/blocks/0/attention/q_bias") in own
+        name.split("/")[0]: leaf.shape[-2]
+        for name, leaf in own.items()
+        if re.search(r"/blocks/(0|stacked)/attention/q_bias$", name)
     }
     weights = weights_lib.read(path, heads)
     other = weights.params
+    if any(map(stacking.is_stacked, own)):
+        tree = stacking.stack(traverse_util.unflatten_dict(other, sep="/"))
+        other = traverse_util.flatten_dict(tree, sep="/")
+    other, resized = _fit_positions(other, own)
     both = own.keys() & other.keys()
     misshapen = {name for name in both if tuple(own[name].shape) != other[name].shape}
     heads_of_other_classes = {name for name in misshapen if re.match(_HEAD, name)}
@@ -95,8 +109,29 @@ def initialise(params: Mapping[str, Any], path: str | pathlib.Path) -> tuple[dic
         dropped=tuple(sorted(other.keys() - loaded)),
         fresh=tuple(sorted(own.keys() - loaded)),
         misshapen=tuple(_shapes(name, other, own) for name in sorted(heads_of_other_classes)),
+        resized=resized,
     )
     return traverse_util.unflatten_dict(taken, sep="/"), report
+
+
+def _fit_positions(
+    other: Mapping[str, Any], own: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    fitted, resized = dict(other), []
+    for name in sorted(own.keys() & other.keys()):
+        there, here = other[name].shape, tuple(own[name].shape)
+        if "/positions/" in name and there != here and there[-1] == here[-1]:
+            fitted[name] = _nearest(other[name], here[:-1])
+            resized.append(_shapes(name, other, own))
+    return fitted, tuple(resized)
+
+
+def _nearest(
+    table: Float[np.ndarray, "*grid d"], grid: tuple[int, ...]
+) -> Float[np.ndarray, "*other_grid d"]:
+    for axis, size in enumerate(grid):
+        table = table.take(np.arange(size) * table.shape[axis] // size, axis=axis)
+    return table
 
 
 def _shapes(name: str, other: Mapping[str, Any], own: Mapping[str, Any]) -> str:

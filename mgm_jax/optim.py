@@ -6,10 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 from jaxtyping import Array, Float32, Int, PyTree
 
 from mgm_jax.errors import ConfigError
+from mgm_jax.models.blocks import STACKED
 
 Schedule = Callable[[int | Int[Array, ""]], Float32[Array, ""]]
 
@@ -61,8 +63,8 @@ def make_schedule(
 def weight_decay_mask(params: PyTree) -> PyTree[bool]:
     """Marks the parameters that decay: neither 1-D, nor bias, nor LayerNorm scale, nor mask token.
 
-    Names decide as well as ranks: the query and value biases are [heads, head_dim], and stacking
-    layers adds an axis to everything.
+    Learned positions do not decay either, as TimeSformer's. Names decide as well as ranks: the
+    query and value biases are [heads, head_dim], and stacking layers adds an axis to everything.
 
     Args:
         params: Parameters.
@@ -72,18 +74,19 @@ def weight_decay_mask(params: PyTree) -> PyTree[bool]:
     """
 
     def decays(path: tuple[Any, ...], value: Any) -> bool:
-        name = path[-1].key
-        is_bias = name == "bias" or name.endswith("_bias")
-        return value.ndim > 1 and not is_bias and name not in ("scale", "mask_token")
+        names = [part.key for part in path]
+        is_bias = names[-1] == "bias" or names[-1].endswith("_bias")
+        exempt = is_bias or names[-1] in ("scale", "mask_token") or "positions" in names
+        return value.ndim > 1 and not exempt
 
     return jax.tree_util.tree_map_with_path(decays, params)
 
 
-def layer_decay_multipliers(params: PyTree, decay: float, depth: int) -> PyTree[float]:
+def layer_decay_multipliers(params: PyTree, decay: float, depth: int) -> PyTree:
     """Learning rate of each parameter over that of the head: BEiT's and VideoMAE's layer decay.
 
-    The embedding is layer 0, block i (from 0) is layer i + 1, what follows the blocks is layer
-    depth + 1; layer l has `decay ** (depth + 1 - l)`.
+    The embedding is layer 0, with learned positions where there are any; block i (from 0) is layer
+    i + 1, what follows the blocks is layer depth + 1; layer l has `decay ** (depth + 1 - l)`.
 
     Args:
         params: Parameters of a classifier, or their shapes; the encoder's are under "encoder".
@@ -91,17 +94,19 @@ def layer_decay_multipliers(params: PyTree, decay: float, depth: int) -> PyTree[
         depth: Number of blocks.
 
     Returns:
-        A tree of the same structure.
+        A tree of the same structure: numbers, and for stacked blocks arrays that broadcast.
     """
 
-    def multiplier(path: tuple[Any, ...], _: Any) -> float:
+    def multiplier(path: tuple[Any, ...], value: Any) -> float | Float32[np.ndarray, "..."]:
         names = [part.key for part in path]
-        layer = depth + 1
-        if names[:2] == ["encoder", "embed"]:
-            layer = 0
-        elif names[:2] == ["encoder", "blocks"]:
-            layer = int(names[2]) + 1
-        return decay ** (depth + 1 - layer)
+        if names[:2] in (["encoder", "embed"], ["encoder", "positions"]):
+            return decay ** (depth + 1)
+        if names[:3] == ["encoder", "blocks", STACKED]:
+            each = np.float32(decay) ** np.arange(depth, 0, -1, dtype=np.float32)
+            return each.reshape(depth, *(1 for _ in value.shape[1:]))
+        if names[:2] == ["encoder", "blocks"]:
+            return decay ** (depth - int(names[2]))
+        return 1.0
 
     return jax.tree_util.tree_map_with_path(multiplier, params)
 

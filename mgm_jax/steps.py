@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Key
 
-from mgm_jax import losses, masking, motion, preprocess
+from mgm_jax import accumulate, losses, masking, motion, preprocess
 from mgm_jax.flow import raft
 from mgm_jax.flow.convert import load_weights
 from mgm_jax.metrics import PretrainMetrics
@@ -87,19 +87,24 @@ def make_pretrain_step(
     prepare_fn = make_prepare_fn(config, model.grid)
     num_masked = masking.num_masked(model.grid, config.masking.ratio)
     tubelet = tuple(config.model.tubelet)
+    num_parts = config.accumulate_steps
 
     def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, PretrainMetrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.seed), state.step)
         mask_key, dropout_key = jax.random.split(key)
-        clips, mask = prepare_fn(batch, mask_key)
-        visible_ids, masked_ids = masking.split_ids(mask, num_masked)
-        inputs = preprocess.normalise(clips)
-        if config.target == "pixels":
-            targets = losses.normalised_pixel_target(inputs, tubelet, masked_ids, normalise=False)
-        else:
-            targets = losses.normalised_pixel_target(clips, tubelet, masked_ids)
 
-        def loss_fn(params: Any) -> Float[Array, ""]:
+        def loss_fn(
+            params: Any, batch: Batch, dropout_key: Key[Array, ""]
+        ) -> tuple[Float[Array, ""], None]:
+            clips, mask = prepare_fn(batch, mask_key)
+            visible_ids, masked_ids = masking.split_ids(mask, num_masked)
+            inputs = preprocess.normalise(clips)
+            if config.target == "pixels":
+                targets = losses.normalised_pixel_target(
+                    inputs, tubelet, masked_ids, normalise=False
+                )
+            else:
+                targets = losses.normalised_pixel_target(clips, tubelet, masked_ids)
             predictions = model.apply(
                 {"params": params},
                 inputs,
@@ -108,9 +113,11 @@ def make_pretrain_step(
                 train=True,
                 rngs={"dropout": dropout_key},
             )
-            return losses.masked_mse(predictions, targets, batch["valid"])
+            return losses.masked_mse(predictions, targets, batch["valid"]), None
 
-        loss, gradients = jax.value_and_grad(loss_fn)(state.params)
+        (loss, _), gradients = accumulate.value_and_grad(
+            loss_fn, state.params, batch, batch["valid"], dropout_key, num_parts
+        )
         new_state, gradient_norm = apply_gradients(state, optimizer, loss, gradients)
         metrics = PretrainMetrics.single_from_model_output(
             loss=loss, gradient_norm=gradient_norm, learning_rate=schedule(state.step)

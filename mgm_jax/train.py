@@ -102,7 +102,7 @@ def train(
     config_lib.check_values(config)
     config_lib.check_workdir(str(workdir))
     mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
-    sharding.check_batch(mesh, config.batch_size)
+    sharding.check_batch(mesh, config.batch_size, config.accumulate_steps)
     source = make_source(config.data.source, config.data.path, config.data.split, config.data.root)
     source, held_out = split_held_out(config, source)
     plan = make_plan(config, len(source))

@@ -1,5 +1,7 @@
 """What a model takes over from another: all accounted for, nothing forced."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from mgm_jax.convert import weights
 from mgm_jax.convert.architecture import Architecture, parameter_shapes
 from mgm_jax.errors import CheckpointError
 from mgm_jax.initialise import initialise
-from mgm_jax.models import classifier, vit
+from mgm_jax.models import classifier, stacking, vit
 from mgm_jax.models.vit import TransformerSettings
 
 
@@ -104,6 +106,36 @@ def test_a_model_for_other_frames_and_another_size_starts_from_the_same_tensors(
     params, report = initialise(shapes, folders / "finetuned")
     assert report.fresh == report.dropped == ()
     assert np.all(np.isfinite(jax.jit(model.apply)({"params": params}, clips)))
+
+
+def test_stacked_blocks_are_taken_from_others(folders):
+    params, report = initialise(stacking.stack(fresh(AUTOENCODER)), folders / "pretrained")
+    assert (report.dropped, report.fresh) == ((), ())
+    assert_equal(flatten(stacking.unstack(params)), random_weights(AUTOENCODER).params)
+
+
+def test_stacked_blocks_of_another_depth_are_refused(folders):
+    deeper = dataclasses.replace(AUTOENCODER, encoder=TransformerSettings(24, 3, 3))
+    with pytest.raises(CheckpointError, match=r"scale: \(2, 24\) there, \(3, 24\) in the model"):
+        initialise(stacking.stack(fresh(deeper)), folders / "pretrained")
+
+
+def test_learned_positions_are_taken_from_the_nearest_of_another_grid(monkeypatch):
+    architecture = dataclasses.replace(AUTOENCODER, backbone="timesformer_joint")
+    other = random_weights(architecture)
+    r = np.random.default_rng(0)
+    space, time = (r.random(shape).astype(np.float32) for shape in ((2, 4, 24), (2, 24)))
+    other.params.update({"encoder/positions/space": space, "encoder/positions/time": time})
+    monkeypatch.setattr(weights, "read", lambda path, heads: other)
+    own = flatten(fresh(architecture))
+    own["encoder/positions/space"] = np.ones((4, 2, 24), np.float32)
+    own["encoder/positions/time"] = np.ones((5, 24), np.float32)
+    params, report = initialise(traverse_util.unflatten_dict(own, sep="/"), "a run")
+    positions = params["encoder"]["positions"]
+    np.testing.assert_array_equal(positions["space"], space[[0, 0, 1, 1]][:, [0, 2]])
+    np.testing.assert_array_equal(positions["time"], time[[0, 0, 0, 1, 1]])
+    assert report.fresh == ()
+    assert "for other clips: encoder/positions/space: (2, 4, 24) there, (4, 2, 24)" in str(report)
 
 
 def test_files_that_do_not_say_their_heads_have_the_models(tmp_path):

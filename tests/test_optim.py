@@ -161,6 +161,14 @@ def test_the_encoders_own_norm_is_not_decayed():
     assert multipliers["encoder"]["blocks"]["11"]["kernel"] == 0.75
 
 
+def test_learned_positions_are_of_the_first_layer_and_do_not_decay():
+    params = {"encoder": {"positions": {"space": np.ones((2, 2, 8)), "time": np.ones((2, 8))}}}
+    assert optim.layer_decay_multipliers(params, 0.5, 3) == {
+        "encoder": {"positions": {"space": 0.0625, "time": 0.0625}}
+    }
+    assert not any(jax.tree.leaves(optim.weight_decay_mask(params)))
+
+
 def test_multipliers_scale_the_step_and_the_weight_decay():
     """Against AdamW by hand with a learning rate per parameter, as VideoMAE's groups have it."""
     config = optimizer_config(base_lr=2e-2, min_lr=1e-3, weight_decay=0.1, clip_norm=1e6)

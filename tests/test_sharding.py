@@ -34,6 +34,8 @@ def test_a_batch_that_does_not_split_is_refused_with_sizes_that_do():
         sharding.check_batch(mesh, 20)
     with pytest.raises(ConfigError, match=r"use 8$"):
         sharding.check_batch(mesh, 3)
+    with pytest.raises(ConfigError, match=r"8 shards .* in 3 parts each; use 24$"):
+        sharding.check_batch(mesh, 16, accumulate_steps=3)
 
 
 def test_rules_apply_in_order_and_pass_over_what_does_not_divide():

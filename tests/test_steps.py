@@ -76,6 +76,30 @@ def test_a_step_that_is_not_finite_keeps_parameters_and_moments(parts):
     assert int(after.step) == 1
 
 
+def test_the_batch_may_be_computed_in_parts(parts):
+    config, model, state, _, batch = parts
+    batch = batch | {"valid": np.arange(8) != 3}
+    config = config.copy_and_resolve_references()
+    config.accumulate_steps = 4
+    optimizer, schedule = optim.make_optimizer(config.optimizer, 10, 0, 8)
+    in_parts = jax.jit(steps.make_pretrain_step(config, model, optimizer, schedule))
+    config.accumulate_steps = 1
+    whole = jax.jit(steps.make_pretrain_step(config, model, optimizer, schedule))
+    for one, two in zip(
+        jax.tree.leaves(in_parts(state, batch)), jax.tree.leaves(whole(state, batch)), strict=True
+    ):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_is_compiled_once(parts):
+    _, _, state, step_fn, batch = parts
+    step_fn = jax.jit(step_fn.__wrapped__)
+    for valid in (np.ones(8, bool), np.arange(8) < 5):
+        state, _ = step_fn(state, batch | {"valid": valid})
+        jax.block_until_ready(state)
+        assert step_fn._cache_size() == 1
+
+
 def test_a_few_steps_on_one_batch_lower_the_loss(parts):
     config, model, state, _, batch = parts
     optimizer, schedule = optim.make_optimizer(config.optimizer, 100, 0, 8)

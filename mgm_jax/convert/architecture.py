@@ -30,6 +30,7 @@ class Architecture:
         num_classes: Number of classes; None but for a classifier.
         final_norm: Whether an encoder alone ends with its LayerNorm. That of an autoencoder does,
             that of a classifier does not.
+        backbone: The encoder's, a name in `vit.BACKBONES`.
     """
 
     encoder: vit.TransformerSettings
@@ -37,6 +38,7 @@ class Architecture:
     decoder: vit.TransformerSettings | None = None
     num_classes: int | None = None
     final_norm: bool = True
+    backbone: str = "vit"
 
     @property
     def kind(self) -> Literal["autoencoder", "classifier", "encoder"]:
@@ -48,6 +50,8 @@ class Architecture:
     def __str__(self) -> str:
         encoder, decoder = self.encoder, self.decoder
         text = f"{self.kind}, encoder {encoder.dim}/{encoder.depth}/{encoder.heads}"
+        if self.backbone != "vit":
+            text = f"{self.backbone} {text}"
         if decoder is not None:
             text += f", decoder {decoder.dim}/{decoder.depth}/{decoder.heads}"
         if self.num_classes is not None:
@@ -59,7 +63,8 @@ class Architecture:
 def parameter_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Path and shape of every parameter.
 
-    The number of frames and their size do not matter: position tables are computed, not stored.
+    The number of frames and their size do not matter: VideoMAE's position tables are computed, not
+    stored. TimeSformer's are learned; they are here those of one step of one row of two tubelets.
 
     Args:
         architecture: Of the model.
@@ -71,14 +76,20 @@ def parameter_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     clips = jax.ShapeDtypeStruct((1, t, h, 2 * w, 3), np.float32)
     token = jax.ShapeDtypeStruct((1, 1), np.int32)
     encoder, grid, tubelet = architecture.encoder, (1, 1, 2), architecture.tubelet
+    backbone = architecture.backbone
     if architecture.decoder is not None:
         settings = vit.AutoencoderSettings(encoder, architecture.decoder)
-        model, inputs = mae.MaskedAutoencoder(settings, grid, tubelet), (clips, token, token)
+        model = mae.MaskedAutoencoder(settings, grid, tubelet, backbone=backbone)
+        inputs = (clips, token, token)
     elif architecture.num_classes is not None:
-        model = classifier.Classifier(encoder, grid, architecture.num_classes, tubelet)
+        model = classifier.Classifier(
+            encoder, grid, architecture.num_classes, tubelet, backbone=backbone
+        )
         inputs = (clips,)
     else:
-        model = vit.Encoder(encoder, grid, tubelet, final_norm=architecture.final_norm)
+        model = vit.Encoder(
+            encoder, grid, tubelet, final_norm=architecture.final_norm, backbone=backbone
+        )
         inputs = (clips,)
     params = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
     if architecture.kind == "encoder":
@@ -92,7 +103,7 @@ def from_parameters(
     """Reads the architecture off our own parameters.
 
     Args:
-        shapes: Shapes by path.
+        shapes: Shapes by path, of blocks that are not stacked.
         tubelet: Size of a tubelet.
 
     Returns:
@@ -106,7 +117,15 @@ def from_parameters(
         decoder=decoder,
         num_classes=None if head is None else head[1],
         final_norm="encoder/norm/scale" in shapes,
+        backbone=_backbone(shapes),
     )
+
+
+def _backbone(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    if "encoder/positions/time" not in shapes:
+        return "vit"
+    divided = "encoder/blocks/0/temporal_fc/kernel" in shapes
+    return "timesformer_divided" if divided else "timesformer_joint"
 
 
 def _transformer(shapes: Mapping[str, tuple[int, ...]], part: str) -> vit.TransformerSettings:

@@ -230,6 +230,11 @@ def to_state(
             f"{', '.join(sorted({name.split('/')[0] for name in params}))}); only these have a "
             "counterpart in VideoMAE's files"
         )
+    if architecture.backbone != "vit":
+        raise CheckpointError(
+            f"{where} is a {architecture.backbone}; only the ViT has a counterpart in VideoMAE's "
+            "files"
+        )
     shapes, names = parameter_shapes(architecture), _names(architecture, layout)
     found = {name: value.shape for name, value in params.items()}
     check_fit(found, shapes, f"{where} has no counterpart in VideoMAE's files: {architecture}")

@@ -17,6 +17,7 @@ from mgm_jax.convert import architecture as architecture_lib
 from mgm_jax.convert import hugging_face, layouts, tensors
 from mgm_jax.convert.architecture import Architecture, FlatParams
 from mgm_jax.errors import CheckpointError
+from mgm_jax.models import stacking
 
 # Hugging Face's names for a folder's tensors, best first.
 _TENSOR_FILES = (
@@ -33,7 +34,8 @@ class Weights:
     """Parameters and what their file says of the model.
 
     Attributes:
-        params: By path; position tables are not among them, so they fit any clip size.
+        params: By path, of blocks that are not stacked. VideoMAE's position tables are not among
+            them, so they fit any clip size.
         architecture: Of the model.
         origin: What they were read from, for messages.
         frames: Frames of a clip; None where the file does not say.
@@ -206,7 +208,7 @@ def _read_run(workdir: pathlib.Path) -> Weights:
     )
     params = handler.restore(folder, args=arguments)["params"]
     handler.close()
-    flat = traverse_util.flatten_dict(params, sep="/")
+    flat = traverse_util.flatten_dict(stacking.unstack(params), sep="/")
     shapes = {path: value.shape for path, value in flat.items()}
     architecture = architecture_lib.from_parameters(shapes, tuple(config.model.tubelet))
     return Weights(

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Float32
 
 from mgm_jax import tubelets
 from mgm_jax.errors import ConfigError
-from mgm_jax.models import layers, vit
+from mgm_jax.models import blocks, layers, vit
 
 
 class Classifier(nn.Module):
@@ -30,8 +30,10 @@ class Classifier(nn.Module):
         init_scale: Factor on the head's first weights, which are normal with deviation 0.02.
         dtype: Compute dtype of the encoder; parameters are float32.
         attention: See `layers.dot_product_attention`.
-        remat: Whether to recompute the blocks' activations in the backward pass.
+        remat: See `blocks.Blocks`.
         final_norm: Whether to keep the encoder's final LayerNorm before pooling.
+        scan: See `blocks.Blocks`.
+        backbone: The encoder's, a name in `vit.BACKBONES`.
     """
 
     settings: vit.TransformerSettings
@@ -43,8 +45,10 @@ class Classifier(nn.Module):
     init_scale: float = 0.001
     dtype: DTypeLike = jnp.float32
     attention: str = "xla"
-    remat: bool = False
+    remat: str = "none"
     final_norm: bool = False
+    scan: bool = False
+    backbone: str = "vit"
 
     def setup(self) -> None:
         """Makes the parts."""
@@ -57,6 +61,8 @@ class Classifier(nn.Module):
             self.attention,
             self.remat,
             self.final_norm,
+            self.scan,
+            self.backbone,
         )
         self.norm = layers.LayerNorm(dtype=jnp.float32)
         self.head_dropout = nn.Dropout(self.dropout)
@@ -141,6 +147,8 @@ class LinearProbe(nn.Module):
         tubelet: Size of a tubelet in frames, pixels, pixels.
         dtype: Compute dtype of the encoder; parameters are float32.
         attention: See `layers.dot_product_attention`.
+        scan: See `blocks.Blocks`.
+        backbone: The encoder's, a name in `vit.BACKBONES`.
     """
 
     settings: vit.TransformerSettings
@@ -151,11 +159,19 @@ class LinearProbe(nn.Module):
     tubelet: tuple[int, int, int] = (2, 16, 16)
     dtype: DTypeLike = jnp.float32
     attention: str = "xla"
+    scan: bool = False
+    backbone: str = "vit"
 
     def setup(self) -> None:
         """Makes the parts."""
         self.encoder = vit.Encoder(
-            self.settings, self.grid, self.tubelet, dtype=self.dtype, attention=self.attention
+            self.settings,
+            self.grid,
+            self.tubelet,
+            dtype=self.dtype,
+            attention=self.attention,
+            scan=self.scan,
+            backbone=self.backbone,
         )
         if self.batch_norm:
             # Flax keeps 0.9 of the old statistics; torch calls that momentum 0.1.
@@ -231,6 +247,8 @@ def _encoder_options(config: ml_collections.ConfigDict, frames: int, size: int) 
         "tubelet": tubelet,
         "dtype": jnp.dtype(config.dtype),
         "attention": config.attention,
+        "scan": config.get("scan", False),
+        "backbone": vit.known_backbone(config.get("backbone", "vit")),
     }
 
 
@@ -249,7 +267,8 @@ def make_classifier(
     Args:
         config: The recipe's `model` section: size (a name in `vit.SIZES`), encoder (dim, depth and
             heads that replace the size's where they are not None), tubelet, dtype ("float32" or
-            "bfloat16"), drop_path, attention and remat.
+            "bfloat16"), drop_path, attention and remat; scan and backbone, if they are there, else
+            "vit" and no scan.
         frames: Frames of a clip.
         size: Height and width of a clip in pixels.
         num_classes: Number of classes.
@@ -270,7 +289,7 @@ def make_classifier(
         drop_path=config.drop_path,
         dropout=dropout,
         init_scale=init_scale,
-        remat=config.remat,
+        remat=blocks.remat_policy(config.remat),
         final_norm=final_norm,
     )
 

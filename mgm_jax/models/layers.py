@@ -1,13 +1,15 @@
-"""The transformer's parts: positions, attention, blocks."""
+"""The transformer's parts: positions, attention, drop path, the block."""
 
 import functools
+from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Bool, Float, Float32
 
 # VideoMAE's initialisation of every linear layer. `nn.DenseGeneral` draws its kernel as a matrix
 # [in, out] and reshapes, so the fused query-key-value kernel has the fans of torch's [3·dim, dim].
@@ -37,11 +39,39 @@ def sincos_position_table(positions: int, dim: int) -> Float32[np.ndarray, "{pos
     return np.where(channels % 2 == 0, np.sin(angles), np.cos(angles)).astype(np.float32)
 
 
+def attention_weights(
+    query: Float[Array, "b n heads head_dim"],
+    key: Float[Array, "b m heads head_dim"],
+    mask: Bool[Array, "#b 1 n m"] | None = None,
+) -> Float32[Array, "b heads n m"]:
+    """Weighs the keys for each query: softmax(q·kᵀ / √head_dim), in float32.
+
+    Args:
+        query: Queries.
+        key: Keys.
+        mask: Keys that a query attends to, one at least; None for all.
+
+    Returns:
+        Weights that sum to 1 over the keys.
+    """
+    # bfloat16 operands, float32 sums; named, because else the backward pass would multiply float32
+    # by bfloat16.
+    precision = jax.lax.DotAlgorithmPreset.BF16_BF16_F32 if query.dtype == jnp.bfloat16 else None
+    scores = jnp.einsum(
+        "bqhd,bkhd->bhqk", query, key, precision=precision, preferred_element_type=jnp.float32
+    )
+    scores *= query.shape[-1] ** -0.5
+    if mask is not None:
+        scores = jnp.where(mask, scores, -jnp.inf)
+    return jax.nn.softmax(scores)
+
+
 def dot_product_attention(
     query: Float[Array, "b n heads head_dim"],
     key: Float[Array, "b m heads head_dim"],
     value: Float[Array, "b m heads head_dim"],
     implementation: str = "xla",
+    mask: Bool[Array, "#b 1 n m"] | None = None,
 ) -> Float[Array, "b n heads head_dim"]:
     """Attends: softmax(q·kᵀ / √head_dim)·v, with the softmax in float32.
 
@@ -53,6 +83,7 @@ def dot_product_attention(
             but for a grouping axis, which keeps XLA:CPU from fusing softmax and products and
             makes it copy the weights. "cudnn" is the flash attention of NVIDIA GPUs, which never
             holds the n×m weights; bfloat16 only.
+        mask: Keys that a query attends to, one at least; None for all.
 
     Returns:
         The attended values.
@@ -61,16 +92,10 @@ def dot_product_attention(
         ValueError: No such implementation.
     """
     if implementation == "cudnn":
-        return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
+        return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="cudnn")
     if implementation != "xla":
         raise ValueError(f"no attention named {implementation!r}; choose 'xla' or 'cudnn'")
-    # bfloat16 operands, float32 sums; named, because else the backward pass would multiply float32
-    # by bfloat16.
-    precision = jax.lax.DotAlgorithmPreset.BF16_BF16_F32 if query.dtype == jnp.bfloat16 else None
-    scores = jnp.einsum(
-        "bqhd,bkhd->bhqk", query, key, precision=precision, preferred_element_type=jnp.float32
-    )
-    weights = jax.nn.softmax(scores * query.shape[-1] ** -0.5).astype(value.dtype)
+    weights = attention_weights(query, key, mask).astype(value.dtype)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
 
 
@@ -91,7 +116,11 @@ def exact_gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 class Attention(nn.Module):
-    """Joint self-attention with biases on queries and values only, as VideoMAE.
+    """Self-attention with biases on queries and values only, as VideoMAE.
+
+    A bias on keys would add the same to all of a query's scores, and so change nothing.
+
+    The queries and keys are sown into the collection "intermediates", for attention maps.
 
     Attributes:
         heads: Number of heads.
@@ -104,11 +133,14 @@ class Attention(nn.Module):
     implementation: str = "xla"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-        """Attends among all tokens of a clip.
+    def __call__(
+        self, x: Float[Array, "b n d"], mask: Bool[Array, "b 1 n n"] | None = None
+    ) -> Float[Array, "b n d"]:
+        """Attends among the tokens of a clip.
 
         Args:
             x: Tokens.
+            mask: Tokens that a token attends to, itself among them; None for all.
 
         Returns:
             The attended tokens.
@@ -121,7 +153,9 @@ class Attention(nn.Module):
         query = qkv[:, :, 0] + q_bias.astype(self.dtype)
         key = qkv[:, :, 1]
         value = qkv[:, :, 2] + v_bias.astype(self.dtype)
-        x = dot_product_attention(query, key, value, self.implementation)
+        self.sow("intermediates", "query", query)
+        self.sow("intermediates", "key", key)
+        x = dot_product_attention(query, key, value, self.implementation, mask)
         return DenseGeneral(dim, axis=(-2, -1), dtype=self.dtype, name="proj")(x)
 
 
@@ -152,80 +186,74 @@ class Mlp(nn.Module):
         return Dense(dim, dtype=self.dtype, name="fc2")(x)
 
 
+@flax.struct.dataclass
+class DropPath:
+    """Stochastic depth in training: leaves out a block's residual branches, clip by clip.
+
+    The leaves are those of one block, or of all blocks, stacked.
+
+    Attributes:
+        rate: Probability of leaving out a branch, float32.
+        key: Key of the block's randomness.
+    """
+
+    rate: Any
+    key: Any
+
+    def __call__(self, branch: int, y: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
+        """Sets a branch to zero for some clips, and scales it up for the others.
+
+        Args:
+            branch: Number of the branch in its block.
+            y: What the branch adds to the tokens.
+
+        Returns:
+            The same, on average.
+        """
+        kept = 1.0 - self.rate
+        key = jax.random.fold_in(self.key, branch)
+        chosen = jax.random.bernoulli(key, kept, (y.shape[0], 1, 1))
+        return jnp.where(chosen, y / jnp.asarray(kept, y.dtype), 0)
+
+
+def keep_path(branch: int, y: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
+    """Leaves a branch as it is: what stands in for `DropPath` where there is none."""
+    del branch
+    return y
+
+
 class Block(nn.Module):
-    """A pre-LayerNorm transformer block.
+    """A pre-LayerNorm transformer block with joint attention.
 
     Attributes:
         heads: Number of heads.
         mlp_ratio: Hidden width of the MLP over token width.
-        drop_path: Probability, per clip, of leaving out a residual branch in training.
         dtype: Compute dtype, of the residual stream too.
         attention: See `dot_product_attention`.
     """
 
     heads: int
     mlp_ratio: float = 4.0
-    drop_path: float = 0.0
     dtype: DTypeLike = jnp.float32
     attention: str = "xla"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n d"], train: bool = False) -> Float[Array, "b n d"]:
+    def __call__(
+        self, x: Float[Array, "b n d"], drop_path: DropPath | None = None
+    ) -> Float[Array, "b n d"]:
         """Applies attention, then the MLP.
 
         Args:
             x: Tokens.
-            train: Whether paths are dropped; they need the random stream "dropout".
+            drop_path: Of this block; None outside training.
 
         Returns:
             The tokens.
         """
-        drop_path = nn.Dropout(self.drop_path, broadcast_dims=(1, 2), deterministic=not train)
+        path = drop_path or keep_path
         y = LayerNorm(dtype=self.dtype, name="norm1")(x)
         y = Attention(self.heads, self.dtype, self.attention, name="attention")(y)
-        x = x + drop_path(y)
+        x = x + path(0, y)
         y = LayerNorm(dtype=self.dtype, name="norm2")(x)
         y = Mlp(self.mlp_ratio, self.dtype, name="mlp")(y)
-        return x + drop_path(y)
-
-
-class Blocks(nn.Module):
-    """A stack of blocks, whose drop path grows linearly from 0 to the last block's rate.
-
-    Attributes:
-        depth: Number of blocks.
-        heads: Number of heads.
-        mlp_ratio: Hidden width of the MLP over token width.
-        drop_path: Drop-path rate of the last block.
-        dtype: Compute dtype.
-        attention: See `dot_product_attention`.
-        remat: Whether a block's activations are computed again in the backward pass instead of
-            kept: less memory for about a third more time.
-    """
-
-    depth: int
-    heads: int
-    mlp_ratio: float = 4.0
-    drop_path: float = 0.0
-    dtype: DTypeLike = jnp.float32
-    attention: str = "xla"
-    remat: bool = False
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b n d"], train: bool = False) -> Float[Array, "b n d"]:
-        """Applies the blocks in turn.
-
-        Args:
-            x: Tokens.
-            train: Whether paths are dropped.
-
-        Returns:
-            The tokens, without a final LayerNorm.
-        """
-        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
-        rates = np.linspace(0.0, self.drop_path, self.depth)
-        for i, rate in enumerate(rates):
-            x = block(
-                self.heads, self.mlp_ratio, float(rate), self.dtype, self.attention, name=str(i)
-            )(x, train)
-        return x
+        return x + path(1, y)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from mgm_jax import tubelets
 from mgm_jax.errors import ConfigError
-from mgm_jax.models import layers, vit
+from mgm_jax.models import blocks, layers, vit
 
 
 class Decoder(nn.Module):
@@ -22,7 +22,8 @@ class Decoder(nn.Module):
         drop_path: Drop-path rate of the last block.
         dtype: Compute dtype.
         attention: See `layers.dot_product_attention`.
-        remat: Whether to recompute the blocks' activations in the backward pass.
+        remat: See `blocks.Blocks`.
+        scan: See `blocks.Blocks`.
     """
 
     settings: vit.TransformerSettings
@@ -30,7 +31,8 @@ class Decoder(nn.Module):
     drop_path: float = 0.0
     dtype: DTypeLike = jnp.float32
     attention: str = "xla"
-    remat: bool = False
+    remat: str = "none"
+    scan: bool = False
 
     @nn.compact
     def __call__(
@@ -46,7 +48,7 @@ class Decoder(nn.Module):
         Returns:
             Predicted values of the mask tokens' tubelets.
         """
-        tokens = layers.Blocks(
+        tokens = blocks.Blocks(
             self.settings.depth,
             self.settings.heads,
             self.settings.mlp_ratio,
@@ -54,6 +56,7 @@ class Decoder(nn.Module):
             self.dtype,
             self.attention,
             self.remat,
+            self.scan,
             name="blocks",
         )(tokens, train)
         masked = tokens[:, tokens.shape[1] - num_masked :]
@@ -71,7 +74,9 @@ class MaskedAutoencoder(nn.Module):
         drop_path: Drop-path rate of the last block, of encoder and decoder each.
         dtype: Compute dtype; parameters are float32.
         attention: See `layers.dot_product_attention`.
-        remat: Whether to recompute the blocks' activations in the backward pass.
+        remat: See `blocks.Blocks`.
+        scan: See `blocks.Blocks`.
+        backbone: The encoder's, a name in `vit.BACKBONES`.
     """
 
     settings: vit.AutoencoderSettings
@@ -80,7 +85,9 @@ class MaskedAutoencoder(nn.Module):
     drop_path: float = 0.0
     dtype: DTypeLike = jnp.float32
     attention: str = "xla"
-    remat: bool = False
+    remat: str = "none"
+    scan: bool = False
+    backbone: str = "vit"
 
     def setup(self) -> None:
         """Makes the parts."""
@@ -90,8 +97,11 @@ class MaskedAutoencoder(nn.Module):
             "dtype": self.dtype,
             "attention": self.attention,
             "remat": self.remat,
+            "scan": self.scan,
         }
-        self.encoder = vit.Encoder(self.settings.encoder, self.grid, self.tubelet, **options)
+        self.encoder = vit.Encoder(
+            self.settings.encoder, self.grid, self.tubelet, **options, backbone=self.backbone
+        )
         self.encoder_to_decoder = layers.Dense(width, use_bias=False, dtype=self.dtype)
         # Cut at one standard deviation, as VideoMAE.
         mask_token_init = nn.initializers.truncated_normal(0.02, lower=-1.0, upper=1.0)
@@ -173,7 +183,8 @@ def make_autoencoder(
     Args:
         config: The recipe's `model` section: size (a name in `vit.SIZES`), encoder and decoder
             (dim, depth and heads that replace the size's where they are not None), tubelet, dtype
-            ("float32" or "bfloat16"), drop_path, attention and remat.
+            ("float32" or "bfloat16"), drop_path, attention and remat; scan and backbone, if they
+            are there, else "vit" and no scan.
         frames: Frames of a clip.
         size: Height and width of a clip in pixels.
 
@@ -198,5 +209,7 @@ def make_autoencoder(
         drop_path=config.drop_path,
         dtype=jnp.dtype(config.dtype),
         attention=config.attention,
-        remat=config.remat,
+        remat=blocks.remat_policy(config.remat),
+        scan=config.get("scan", False),
+        backbone=vit.known_backbone(config.get("backbone", "vit")),
     )

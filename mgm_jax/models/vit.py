@@ -1,4 +1,4 @@
-"""The video ViT: its sizes and its encoder."""
+"""The video transformers: their sizes and their encoder."""
 
 import dataclasses
 import math
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from mgm_jax import tubelets
 from mgm_jax.errors import ConfigError
-from mgm_jax.models import layers
+from mgm_jax.models import blocks, layers, timesformer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +62,19 @@ SIZES: dict[str, AutoencoderSettings] = {
     "H": AutoencoderSettings(TransformerSettings(1280, 32, 16), TransformerSettings(640, 12, 8)),
 }
 
+BACKBONES = ("vit", "timesformer_divided", "timesformer_joint")
+
+
+def known_backbone(name: str) -> str:
+    """Checks the name of a backbone.
+
+    Raises:
+        ConfigError: It is not in `BACKBONES`.
+    """
+    if name not in BACKBONES:
+        raise ConfigError(f"config.model.backbone={name!r} is not one of {', '.join(BACKBONES)}")
+    return name
+
 
 def autoencoder_settings(
     size: str, overrides: Mapping[str, Mapping[str, Any]] | None = None
@@ -101,6 +114,10 @@ def autoencoder_settings(
 class Encoder(nn.Module):
     """Vision transformer over tubelets, without class token.
 
+    Its backbone is one of `BACKBONES` (Table 4a): "vit" is VideoMAE's, with joint attention and
+    fixed positions; "timesformer_divided" and "timesformer_joint" have TimeSformer's positions, and
+    its divided or joint attention.
+
     Attributes:
         settings: Shape of the transformer.
         grid: Token grid (t, h, w).
@@ -108,9 +125,11 @@ class Encoder(nn.Module):
         drop_path: Drop-path rate of the last block.
         dtype: Compute dtype; parameters are float32.
         attention: See `layers.dot_product_attention`.
-        remat: Whether to recompute the blocks' activations in the backward pass.
+        remat: See `blocks.Blocks`.
         final_norm: Whether the last step is a LayerNorm, as in pretraining. A finetuned classifier
             leaves it out and normalises after pooling.
+        scan: See `blocks.Blocks`.
+        backbone: A name in `BACKBONES`.
     """
 
     settings: TransformerSettings
@@ -119,8 +138,10 @@ class Encoder(nn.Module):
     drop_path: float = 0.0
     dtype: DTypeLike = jnp.float32
     attention: str = "xla"
-    remat: bool = False
+    remat: str = "none"
     final_norm: bool = True
+    scan: bool = False
+    backbone: str = "vit"
 
     @nn.compact
     def __call__(
@@ -152,14 +173,12 @@ class Encoder(nn.Module):
                 f"the encoder was made for {self.grid}; give clips of its size or make it anew"
             )
         patches = tubelets.patchify(clips, self.tubelet)
-        positions = jnp.asarray(
-            layers.sincos_position_table(math.prod(grid), self.settings.dim), self.dtype
-        )
+        positions = self._positions()
         if visible_ids is not None:
             patches = tubelets.gather_tokens(patches, visible_ids)
             positions = positions[visible_ids]
         tokens = layers.Dense(self.settings.dim, dtype=self.dtype, name="embed")(patches)
-        tokens = layers.Blocks(
+        tokens = blocks.Blocks(
             self.settings.depth,
             self.settings.heads,
             self.settings.mlp_ratio,
@@ -167,8 +186,17 @@ class Encoder(nn.Module):
             self.dtype,
             self.attention,
             self.remat,
+            self.scan,
+            divided_grid=self.grid if self.backbone == "timesformer_divided" else None,
             name="blocks",
-        )(tokens + positions, train)
+        )(tokens + positions, train, visible_ids)
         if not self.final_norm:
             return tokens
         return layers.LayerNorm(dtype=self.dtype, name="norm")(tokens)
+
+    def _positions(self) -> Float[Array, "n d"]:
+        if known_backbone(self.backbone) == "vit":
+            table = layers.sincos_position_table(math.prod(self.grid), self.settings.dim)
+        else:
+            table = timesformer.Positions(self.grid, self.settings.dim, name="positions")()
+        return jnp.asarray(table, self.dtype)

@@ -27,7 +27,7 @@ from mgm_jax.checkpoints import Checkpoints
 from mgm_jax.convert import layouts, tensors, weights
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.errors import CheckpointError
-from mgm_jax.models import classifier, mae, vit
+from mgm_jax.models import classifier, mae, stacking, vit
 from mgm_jax.models.vit import TransformerSettings
 
 BOTH = pytest.mark.parametrize("architecture", [AUTOENCODER, CLASSIFIER])
@@ -71,6 +71,23 @@ def test_a_runs_parameters_are_read_without_knowing_its_state(tmp_path, architec
     assert read.class_names == classes
     assert read.normalised_target == (task == "finetune")  # The demo predicts plain pixels.
     assert read.origin.endswith("step 7")
+
+
+@pytest.mark.parametrize("backbone", vit.BACKBONES)
+def test_a_run_of_stacked_blocks_is_read_as_any_other(tmp_path, backbone):
+    architecture = dataclasses.replace(AUTOENCODER, backbone=backbone)
+    params = random_params(architecture)
+    stacked = stacking.stack(traverse_util.unflatten_dict(params, sep="/"))
+    write_run(tmp_path, traverse_util.flatten_dict(stacked, sep="/"))
+    found = weights.read(tmp_path)
+    assert found.architecture == architecture
+    assert_equal(found.params, params)
+    if backbone == "vit":
+        weights.write_original(tmp_path / "model.safetensors", found)
+    else:
+        message = f"is a {backbone}; only the ViT has a counterpart"
+        with pytest.raises(CheckpointError, match=message):
+            weights.write_original(tmp_path / "model.safetensors", found)
 
 
 @BOTH

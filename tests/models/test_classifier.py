@@ -12,7 +12,7 @@ from flax import linen as nn
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from mgm_jax.models import classifier, layers, mae, vit
+from mgm_jax.models import blocks, classifier, mae, vit
 
 GRID, TUBELET, CLASSES = (2, 2, 3), (2, 4, 4), 5
 SETTINGS = vit.TransformerSettings(16, 1, 2)
@@ -240,7 +240,7 @@ def test_config_reaches_every_part():
     stacks = []
 
     def note(call, args, kwargs, context):
-        if isinstance(context.module, layers.Blocks):
+        if isinstance(context.module, blocks.Blocks):
             stacks.append(context.module)
             return args[0]
         return call(*args, **kwargs)
@@ -257,7 +257,7 @@ def test_config_reaches_every_part():
     assert [(s.depth, s.heads, s.dtype, s.attention) for s in stacks] == 2 * [
         (2, 2, jnp.bfloat16, "cudnn")
     ]
-    assert [(s.drop_path, s.remat) for s in stacks] == [(0.1, True), (0.0, False)]
+    assert [(s.drop_path, s.remat) for s in stacks] == [(0.1, "full"), (0.0, "none")]
 
 
 @pytest.mark.parametrize("make", [classifier.make_classifier, classifier.make_linear_probe])

@@ -12,7 +12,7 @@ import pytest
 from flax import linen as nn
 
 from mgm_jax import losses, tubelets
-from mgm_jax.models import layers, mae, vit
+from mgm_jax.models import blocks, layers, mae, vit
 
 GRID, TUBELET, TOKENS = (2, 2, 3), (2, 4, 4), 12
 
@@ -241,7 +241,7 @@ def test_config_reaches_every_part():
     stacks = []
 
     def note(call, args, kwargs, context):
-        if isinstance(context.module, layers.Blocks):
+        if isinstance(context.module, blocks.Blocks):
             stacks.append(context.module)
             return args[0]
         return call(*args, **kwargs)
@@ -253,7 +253,7 @@ def test_config_reaches_every_part():
     assert [(stack.depth, stack.heads) for stack in stacks] == [(2, 2), (1, 2)]
     for stack in stacks:
         assert stack.dtype == jnp.bfloat16
-        assert (stack.drop_path, stack.remat, stack.attention) == (0.1, True, "cudnn")
+        assert (stack.drop_path, stack.remat, stack.attention) == (0.1, "full", "cudnn")
 
 
 @pytest.mark.parametrize(

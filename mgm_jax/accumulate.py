@@ -1,0 +1,65 @@
+"""Gradients of a large batch, a part of it at a time: less memory for activations."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key, PyTree
+
+LossFn = Callable[[Any, Any, Key[Array, ""]], tuple[Float[Array, ""], Any]]
+
+
+def value_and_grad(
+    loss_fn: LossFn,
+    params: PyTree,
+    rows: PyTree,
+    weights: Float[Array, " b"] | Bool[Array, " b"],
+    key: Key[Array, ""],
+    num_parts: int = 1,
+) -> tuple[tuple[Float[Array, ""], Any], PyTree]:
+    """Computes a batch's loss and gradient in parts, one after the other.
+
+    Part i has every `num_parts`-th clip from clip i on, so that each is spread over all devices
+    that the batch is spread over, and nothing moves between them. The result is that of the whole
+    batch up to rounding, but that randomness of the loss is drawn anew in every part.
+
+    Args:
+        loss_fn: `(params, rows, key) -> (loss, aux)`: a mean over clips by their weights, and a
+            tree of arrays with a row per clip, or None.
+        params: What the gradient is with respect to.
+        rows: Tree of arrays with a row per clip.
+        weights: Weight of each clip in the loss.
+        key: For the loss.
+        num_parts: Number of parts; it divides the clips of each device.
+
+    Returns:
+        As `jax.value_and_grad(..., has_aux=True)`: loss and aux, and the gradient.
+    """
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    if num_parts == 1:
+        return grad_fn(params, rows, key)
+    weight = _split(weights, num_parts).astype(jnp.float32).sum(axis=1)
+    total = weight.sum()
+
+    def add_part(sums: tuple[Any, Any], part: tuple[Any, Any, Any]) -> tuple[tuple[Any, Any], Any]:
+        part_rows, share, part_key = part
+        (loss, aux), gradients = grad_fn(params, part_rows, part_key)
+        return jax.tree.map(lambda s, new: s + share * new, sums, (loss, gradients)), aux
+
+    parts = (
+        jax.tree.map(lambda leaf: _split(leaf, num_parts), rows),
+        weight / jnp.where(total > 0, total, 1.0),
+        jax.random.split(key, num_parts),
+    )
+    zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+    (loss, gradients), aux = jax.lax.scan(add_part, zeros, parts)
+    return (loss, jax.tree.map(_join, aux)), gradients
+
+
+def _split(leaf: Array, num_parts: int) -> Array:
+    return leaf.reshape(-1, num_parts, *leaf.shape[1:]).swapaxes(0, 1)
+
+
+def _join(leaf: Array) -> Array:
+    return leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[2:])

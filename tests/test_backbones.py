@@ -1,0 +1,36 @@
+"""Every backbone of Table 4a goes from pretraining to finetuning through the one loop."""
+
+import jax
+import shrunk
+
+from mgm_jax import tasks
+from mgm_jax.initialise import initialise
+from mgm_jax.train import train
+
+
+def test_a_timesformer_pretrains_scanned_and_starts_a_classifier_that_is_not(
+    video_folder, tmp_path
+):
+    pretraining = shrunk.recipe(
+        "demo_pretrain",
+        video_folder,
+        num_steps=1,
+        model__backbone="timesformer_divided",
+        model__scan=True,
+        model__remat="dots",
+    )
+    train(pretraining, str(tmp_path))
+    finetuning = shrunk.recipe(
+        "demo_finetune",
+        video_folder,
+        model__backbone="timesformer_divided",
+        data__clip_frames=16,
+    )
+    task = tasks.make_task(finetuning, ("a", "b"))
+    shapes = jax.eval_shape(task.init_fn).params
+    params, report = initialise(shapes, tmp_path)
+    assert jax.tree.map(lambda leaf: leaf.shape, params) == jax.tree.map(
+        lambda leaf: leaf.shape, shapes
+    )
+    assert {name.split("/")[0] for name in report.fresh} == {"head", "norm"}
+    assert "encoder/positions/time: (4, 128) there, (8, 128) in the model" in str(report)
