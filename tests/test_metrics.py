@@ -29,7 +29,7 @@ def test_writer_drops_what_an_interrupted_run_wrote_after_its_checkpoint(tmp_pat
         file.write('{"step": 4, "lo')
     writer = metrics.Writer(tmp_path, from_step=2)
     writer.scalars(3, {"loss": 30.0})
-    writer.picture(3, "sheet", np.zeros((4, 6, 3), np.uint8))
+    writer.write(3, "sheet", np.zeros((4, 6, 3), np.uint8))
     writer.close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [

@@ -2,18 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
 
 import av
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from mgm_jax.data.frame_decoder import INTER_PICTURES
-from mgm_jax.data.motion_estimation import estimate
-from mgm_jax.data.motion_vectors import CELL, orient, rasterise
+from mgm_jax.data.clip_motion import ClipMotion, MotionFrames, MotionSource
 from mgm_jax.data.planes import Orientation, PlaneReader, yuv_to_rgb
-
-MotionSource = Literal["codec", "estimate", "none"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +19,8 @@ class DecodedClip:
         luma: Y planes of the region.
         chroma: U and V planes of the region.
         motion: Displacement from the past as (dx, dy) per 8x8 cell of the **whole** displayed
-            frame, in its pixels before any scaling. See `motion_vectors` for what it means.
+            frame, in its pixels before any scaling. See `motion_vectors` for what it means, and
+            `clip_motion` for what sampled and accumulated motion are.
         motion_valid: False where a frame has no motion to show: then its map is zero.
         yuv_to_rgb: Affine map from (Y, U, V, 1) in 0..255 to (R, G, B) in 0..1.
         motion_source: Where the motion came from.
@@ -72,6 +68,7 @@ class ClipBuilder:
         numbers: Frame numbers of the clip; any order, may repeat.
         layout: Of the video's frames.
         source: Where motion comes from.
+        motion_frames: Whose motion a frame shows.
         size: (height, width) to scale the displayed frames to; None keeps them.
         region: (top, left, height, width) in the scaled frame; None is the whole frame.
 
@@ -84,6 +81,7 @@ class ClipBuilder:
         numbers: Sequence[int],
         layout: FrameLayout,
         source: MotionSource,
+        motion_frames: MotionFrames,
         size: tuple[int, int] | None,
         region: tuple[int, int, int, int] | None,
     ) -> None:
@@ -93,18 +91,20 @@ class ClipBuilder:
         self._source = source
         self._reader = PlaneReader(layout.orientation, *layout.size, size, region)
         self._luma, self._chroma = self._reader.empty_planes(len(wanted))
-        height, width = layout.size
-        cells = (-(-height // CELL), -(-width // CELL))
-        self._motion = np.zeros((len(wanted), *cells, 2), np.float32)
-        self._motion_valid = np.zeros(len(wanted), bool)
-        self._last_inter: av.VideoFrame | None = None
-        self._last: tuple[int, av.VideoFrame] | None = None
+        self._motion = ClipMotion(
+            wanted.tolist(),
+            layout.orientation,
+            layout.stored_height,
+            layout.stored_width,
+            source,
+            motion_frames,
+        )
         self.num_seen = 0
 
     @property
     def saw_inter(self) -> bool:
         """Whether a frame was predicted from another."""
-        return self._last_inter is not None
+        return self._motion.saw_inter
 
     def add(self, number: int, frame: av.VideoFrame) -> None:
         """Takes the next decoded frame, wanted or not.
@@ -114,31 +114,14 @@ class ClipBuilder:
             frame: As stored.
         """
         self.num_seen += 1
-        if frame.pict_type in INTER_PICTURES:
-            self._last_inter = frame
         slot = self._slots.get(number)
         if slot is not None:
             self._reader.read(frame, self._luma[slot], self._chroma[slot])
-            self._add_motion(slot, number, frame)
-        self._last = number, frame
+        self._motion.add(number, frame)
 
     def finish(self) -> DecodedClip:
         """The clip, once every frame it needs has been added."""
-        arrays = self._luma, self._chroma, self._motion, self._motion_valid
+        arrays = self._luma, self._chroma, *self._motion.finish()
         if not np.array_equal(self._order, np.arange(len(self._slots))):
             arrays = tuple(array[self._order] for array in arrays)
         return DecodedClip(*arrays, self._layout.yuv_to_rgb, self._source)
-
-    def _add_motion(self, slot: int, number: int, frame: av.VideoFrame) -> None:
-        if self._source == "codec" and self._last_inter is not None:
-            vectors = self._last_inter.side_data.get("MOTION_VECTORS")
-            vectors = None if vectors is None else vectors.to_ndarray()
-        elif self._source == "estimate" and self._last and self._last[0] == number - 1:
-            vectors = estimate(self._last[1], frame)
-        else:
-            return
-        self._motion_valid[slot] = True
-        if vectors is not None:
-            layout = self._layout
-            vectors = orient(vectors, layout.orientation, layout.stored_height, layout.stored_width)
-            self._motion[slot] = rasterise(vectors, *layout.size)

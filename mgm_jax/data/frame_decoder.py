@@ -18,6 +18,8 @@ NumberedFrame = tuple[int, av.VideoFrame]
 
 INTER_PICTURES = frozenset({2, 3, 4, 6})
 """FFmpeg's picture types P, B, S and SP: predicted from other frames."""
+B_PICTURE = 3
+"""FFmpeg's picture type B: predicted from frames on either side."""
 
 _GET_AGAIN = "the file is damaged or incomplete: get it again, or leave it out"
 
@@ -32,6 +34,8 @@ class FrameDecoder:
     Args:
         source: Path, or the file's bytes.
         name: For messages.
+        with_vectors: Whether vectors will be wanted. The decoder is told once, before its first
+            frame; to change its mind the file is opened again.
 
     Attributes:
         codec: FFmpeg's name of the codec.
@@ -45,8 +49,11 @@ class FrameDecoder:
         VideoError: Not a video, empty, or cut off.
     """
 
-    def __init__(self, source: str | os.PathLike | bytes, name: str) -> None:
+    def __init__(
+        self, source: str | os.PathLike | bytes, name: str, with_vectors: bool = True
+    ) -> None:
         self._source = source
+        self._with_vectors = with_vectors
         self._name = name
         self._container, stream = self._open()
         self._decoder = stream.codec_context
@@ -87,7 +94,13 @@ class FrameDecoder:
         self.num_frames = self._count_frames()
 
     def frames(
-        self, start: int, wanted: Iterable[int], needed: Collection[int], export_vectors: bool
+        self,
+        start: int,
+        wanted: Iterable[int],
+        needed: Collection[int],
+        export_vectors: bool,
+        *,
+        to_reference: bool = False,
     ) -> Iterator[NumberedFrame]:
         """Decodes until the last wanted frame has come.
 
@@ -98,6 +111,8 @@ class FrameDecoder:
             wanted: Frame numbers, ascending.
             needed: Further frame numbers that are not to be left out.
             export_vectors: Whether frames are to carry the codec's motion vectors.
+            to_reference: Where the last wanted frame is a B-frame, go on to the next frame that is
+                none.
 
         Yields:
             Frames with their numbers, ascending, the wanted ones among them.
@@ -114,15 +129,15 @@ class FrameDecoder:
         for number, frame in self._numbered(self._decode(positions), start):
             # Containers call some frames key frames that are none.
             false_start = start > 0 and last is None and frame.pict_type in INTER_PICTURES
-            if false_start or missing[0] < number:
+            if false_start or (missing and missing[0] < number):
                 raise OutOfStep
             last = number, frame
             yield last
-            if missing[0] == number:
+            if missing and missing[0] == number:
                 missing.popleft()
-                if not missing:
-                    return
-        if self.timed:
+            if not missing and not (to_reference and frame.pict_type == B_PICTURE):
+                return
+        if missing and self.timed:
             raise OutOfStep
         for number in missing:
             if last is None or number - last[0] > TOLERATED_MISSING_FRAMES:
@@ -160,8 +175,9 @@ class FrameDecoder:
     def _reset(self, export_vectors: bool | None) -> None:
         """Makes the decoder ready for a new start; None leaves the export of vectors open."""
         if self._exports_vectors is None:
-            # The option is fixed by the first decoding, and most readers want vectors.
-            wanted = self.codec in EXPORTING_CODECS if export_vectors is None else export_vectors
+            wanted = export_vectors
+            if wanted is None:
+                wanted = self._with_vectors and self.codec in EXPORTING_CODECS
         elif export_vectors in (None, self._exports_vectors):
             self._decoder.flush_buffers()
             return

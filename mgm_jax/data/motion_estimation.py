@@ -8,7 +8,7 @@ import av
 import numpy as np
 from av.filter import Graph
 
-from mgm_jax.data.motion_vectors import CELL, Vectors
+from mgm_jax.data.motion_vectors import CELL, Vectors, vectors_of
 from mgm_jax.data.planes import to_planar_420
 
 # Decision: EPZS tries the neighbours' vectors first, which gives a smoother field than plain
@@ -51,7 +51,7 @@ def estimate(previous: av.VideoFrame, current: av.VideoFrame) -> Vectors:
         frame = to_planar_420(frame)
         frame.pts = position  # the filter passes over frames without a time stamp
         source.push(frame)
-    vectors = sink.pull().side_data["MOTION_VECTORS"].to_ndarray()
+    vectors = vectors_of(sink.pull())
     vectors = vectors[vectors["source"] > 0]
     vectors["source"] = -1
     vectors["motion_scale"] = 0  # the filter leaves the fractional shift uninitialised

@@ -9,12 +9,20 @@ import av
 import numpy as np
 from jaxtyping import Int
 
-from mgm_jax.data.clip_builder import ClipBuilder, DecodedClip, FrameLayout, MotionSource
+from mgm_jax.data.clip_builder import ClipBuilder, DecodedClip, FrameLayout
+from mgm_jax.data.clip_motion import MotionFrames, MotionSource
 from mgm_jax.data.frame_decoder import FrameDecoder, OutOfStep
 from mgm_jax.data.motion_vectors import EXPORTING_CODECS
 from mgm_jax.errors import VideoError
 
-__all__ = ["DecodedClip", "MotionChoice", "Video", "VideoError", "decode_frames_and_motion"]
+__all__ = [
+    "DecodedClip",
+    "MotionChoice",
+    "MotionFrames",
+    "Video",
+    "VideoError",
+    "decode_frames_and_motion",
+]
 
 MotionChoice = Literal["codec", "estimate", "auto", "none"]
 
@@ -35,6 +43,8 @@ class Video:
     Args:
         source: Path, or the file's bytes.
         name: For messages; the path if left out.
+        with_vectors: Whether reads will want the codec's vectors. Only a matter of speed: the
+            first read that differs opens the file again.
 
     Attributes:
         name: For messages.
@@ -43,9 +53,14 @@ class Video:
         VideoError: Not a video, empty, or cut off.
     """
 
-    def __init__(self, source: str | os.PathLike | bytes, name: str | None = None) -> None:
+    def __init__(
+        self,
+        source: str | os.PathLike | bytes,
+        name: str | None = None,
+        with_vectors: bool = True,
+    ) -> None:
         self.name = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
-        self._decoder = FrameDecoder(source, self.name)
+        self._decoder = FrameDecoder(source, self.name, with_vectors)
 
     def close(self) -> None:
         """Closes the file; nothing can be read after it."""
@@ -89,6 +104,7 @@ class Video:
         size: tuple[int, int] | None = None,
         region: tuple[int, int, int, int] | None = None,
         motion: MotionChoice = "auto",
+        motion_frames: MotionFrames = "sampled",
     ) -> DecodedClip:
         """Decodes frames and their motion, from the nearest key frame to the last frame wanted.
 
@@ -105,6 +121,9 @@ class Video:
             motion: `codec` takes the vectors in the file, `estimate` matches blocks between each
                 frame and the one before it, `auto` is `codec` where the file has vectors and
                 otherwise `estimate`, `none` leaves the motion zero and not valid.
+            motion_frames: `sampled` gives each frame its own motion, as in the paper, `accumulated`
+                the displacement since the wanted frame before it (`clip_motion` says how). Then
+                it is valid if any of the frames that it adds had motion.
 
         Returns:
             The clip, as long as `frame_indices`.
@@ -126,11 +145,11 @@ class Video:
                     f"ask for frames 0 to {self.num_frames - 1}"
                 )
         source = self._choose_motion(motion)
-        builder = self._decode(numbers, source, size, region)
+        builder = self._decode(numbers, source, motion_frames, size, region)
         if source == "codec" and not builder.saw_inter and self._is_all_intra(builder):
             if motion == "codec":
                 raise self._no_vectors("all its frames are intra coded")
-            builder = self._decode(numbers, "estimate", size, region)
+            builder = self._decode(numbers, "estimate", motion_frames, size, region)
         return builder.finish()
 
     @functools.cached_property
@@ -160,22 +179,29 @@ class Video:
         self,
         numbers: Sequence[int],
         source: MotionSource,
+        motion_frames: MotionFrames,
         size: tuple[int, int] | None,
         region: tuple[int, int, int, int] | None,
     ) -> ClipBuilder:
         decoder, wanted = self._decoder, sorted(set(numbers))
+        codec, accumulated = source == "codec", motion_frames == "accumulated"
         start = decoder.start_for(max(wanted[0] - (source == "estimate"), 0))
         while True:
-            builder = ClipBuilder(numbers, self._layout, source, size, region)
-            if source == "estimate":
+            builder = ClipBuilder(numbers, self._layout, source, motion_frames, size, region)
+            if source == "estimate" and accumulated:
+                needed = set(range(wanted[0] - 1, wanted[-1]))
+            elif source == "estimate":
                 needed = {number - 1 for number in wanted}
-            elif source == "codec" and decoder.timed:
+            elif codec and decoder.timed:
                 # The frame before a key frame lends it its map.
                 needed = {number - 1 for number in wanted if number in decoder.index.key_frames}
             else:
                 needed = set()
+            frames = decoder.frames(
+                start, wanted, needed, codec, to_reference=codec and accumulated
+            )
             try:
-                for number, frame in decoder.frames(start, wanted, needed, source == "codec"):
+                for number, frame in frames:
                     self._check_size(number, frame)
                     builder.add(number, frame)
                 return builder
@@ -200,6 +226,7 @@ def decode_frames_and_motion(
     size: tuple[int, int] | None = None,
     region: tuple[int, int, int, int] | None = None,
     motion: MotionChoice = "auto",
+    motion_frames: MotionFrames = "sampled",
 ) -> DecodedClip:
     """Opens a video, reads one clip, and closes it.
 
@@ -209,6 +236,7 @@ def decode_frames_and_motion(
         size: As in `Video.read`.
         region: As in `Video.read`.
         motion: As in `Video.read`.
+        motion_frames: As in `Video.read`.
 
     Returns:
         The clip.
@@ -216,6 +244,8 @@ def decode_frames_and_motion(
     Raises:
         VideoError: As `Video` and `Video.read`.
     """
-    with Video(source) as video:
+    with Video(source, with_vectors=motion in ("codec", "auto")) as video:
         numbers = range(video.num_frames) if frame_indices is None else frame_indices
-        return video.read(numbers, size=size, region=region, motion=motion)
+        return video.read(
+            numbers, size=size, region=region, motion=motion, motion_frames=motion_frames
+        )

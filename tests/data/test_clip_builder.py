@@ -7,7 +7,7 @@ import pytest
 from mgm_jax.data.clip_builder import ClipBuilder, FrameLayout
 from mgm_jax.data.frame_decoder import FrameDecoder
 from mgm_jax.data.motion_estimation import estimate
-from mgm_jax.data.motion_vectors import rasterise
+from mgm_jax.data.motion_vectors import rasterise, vectors_of
 from mgm_jax.data.planes import Orientation
 
 
@@ -19,15 +19,15 @@ def frames():
 
 
 def build(frames, numbers, source="codec", shown=None):
-    builder = ClipBuilder(numbers, FrameLayout.of_frame(frames[0]), source, None, None)
+    layout = FrameLayout.of_frame(frames[0])
+    builder = ClipBuilder(numbers, layout, source, "sampled", None, None)
     for number in shown or frames:
         builder.add(number, frames[number])
     return builder
 
 
 def own_field(frame):
-    vectors = frame.side_data["MOTION_VECTORS"].to_ndarray()
-    return rasterise(vectors, frame.height, frame.width)
+    return rasterise([vectors_of(frame)], frame.height, frame.width)[0]
 
 
 def test_keeps_the_order_asked_for(frames):
@@ -74,7 +74,7 @@ def test_estimates_from_the_frame_before(frames):
     np.testing.assert_array_equal(clip.motion_valid, [False, True, True])
     for slot, number in ((1, 5), (2, 12)):
         vectors = estimate(frames[number - 1], frames[number])
-        np.testing.assert_array_equal(clip.motion[slot], rasterise(vectors, 144, 176))
+        np.testing.assert_array_equal(clip.motion[slot], rasterise([vectors], 144, 176)[0])
 
 
 def test_does_not_estimate_across_a_gap(frames):
@@ -104,7 +104,7 @@ def test_motion_turns_with_the_picture(frames, source):
         FrameLayout.of_frame(frames[0]), orientation=Orientation(transpose=True, flip_x=True)
     )
     assert layout.size == (176, 144)
-    builder = ClipBuilder([6], layout, source, None, None)
+    builder = ClipBuilder([6], layout, source, "sampled", None, None)
     for number in range(7):
         builder.add(number, frames[number])
     turned = builder.finish()

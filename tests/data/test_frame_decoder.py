@@ -98,10 +98,31 @@ def test_leaves_out_only_what_nothing_needs(stride_aligned, wanted, needed):
     }
 
 
+@pytest.mark.parametrize(("last", "until"), [(8, 8), (9, 11), (10, 11), (13, 16)])
+def test_goes_on_to_a_reference_when_asked(stride_aligned, last, until):
+    frames = dict(stride_aligned.frames(0, [4, last], (), False, to_reference=True))
+    between = {8, 11, 12} & set(range(last))
+    assert set(frames) == {0, 4, last, until} | between
+
+
 def test_vectors_only_when_wanted(stride_aligned):
     for export in (True, False, True):
         frame = read(stride_aligned, [8], export_vectors=export)[8]
         assert ("MOTION_VECTORS" in frame.side_data) == export
+
+
+@pytest.mark.parametrize("expected", [True, False])
+def test_opens_the_file_again_only_when_vectors_were_not_expected(expected):
+    data = encoded.encode(encoded.moving_square(3))
+    decoder = FrameDecoder(data, "clip", with_vectors=expected)
+    decoder.first_frame()
+    opened = decoder._container
+    frame = read(decoder, [1], export_vectors=expected)[1]
+    assert decoder._container is opened
+    assert ("MOTION_VECTORS" in frame.side_data) == expected
+    frame = read(decoder, [1], export_vectors=not expected)[1]
+    assert decoder._container is not opened
+    assert ("MOTION_VECTORS" in frame.side_data) != expected
 
 
 def test_time_stamps_that_lie_are_given_up():

@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mgm_jax.data.motion_vectors import EXPORTING_CODECS, from_past, orient, rasterise
+from mgm_jax.data.motion_vectors import (
+    EXPORTING_CODECS,
+    RECORD,
+    from_past,
+    orient,
+    rasterise,
+    vectors_of,
+)
 from mgm_jax.data.planes import Orientation
 from mgm_jax.data.video import Video
-
-# The record that PyAV returns (AVMotionVector), without its padding.
-RECORD = np.dtype(
-    [("source", "i4"), ("w", "u1"), ("h", "u1")]
-    + [(name, "i2") for name in ("src_x", "src_y", "dst_x", "dst_y")]
-    + [("flags", "u8"), ("motion_x", "i4"), ("motion_y", "i4"), ("motion_scale", "u2")]
-)
 
 
 def block(left, top, width, height, dx, dy, *, source=-1, scale=4):
@@ -35,18 +35,24 @@ def block(left, top, width, height, dx, dy, *, source=-1, scale=4):
     return record
 
 
-blocks = st.builds(
-    block,
-    st.integers(-3, 14).map(lambda n: 8 * n),
-    st.integers(-3, 10).map(lambda n: 8 * n),
-    st.sampled_from([8, 16]),
-    st.sampled_from([8, 16]),
-    st.integers(-200, 200),
-    st.integers(-200, 200),
-    source=st.sampled_from([-1, 1]),
-    scale=st.sampled_from([0, 2, 4]),
+# Start and extent of a block along one axis of the 32-pixel tile that it has to itself.
+spans = st.sampled_from(
+    [(start, size) for size in (8, 16, 24, 32) for start in range(0, 33 - size, 8)]
 )
-frames_of_blocks = st.lists(blocks, max_size=40).map(lambda records: np.array(records, RECORD))
+
+
+@st.composite
+def blocks_in_tiles(draw):
+    """Blocks of one frame; those with references on the same side do not overlap."""
+    tile = st.tuples(st.sampled_from([-1, 1]), st.integers(-1, 3), st.integers(-1, 3))
+    vectors = []
+    for source, tile_row, tile_column in draw(st.lists(tile, unique=True, max_size=12)):
+        (top, height), (left, width) = draw(spans), draw(spans)
+        dx, dy = draw(st.integers(-200, 200)), draw(st.integers(-200, 200))
+        left, top = 32 * tile_column + left, 32 * tile_row + top
+        scale = draw(st.sampled_from([0, 2, 4]))
+        vectors.append(block(left, top, width, height, dx, dy, source=source, scale=scale))
+    return np.array(vectors, RECORD)
 
 
 def paint_naively(vectors, height, width):
@@ -65,36 +71,38 @@ def paint_naively(vectors, height, width):
 
 
 @settings(max_examples=60, deadline=None)
-@given(frames_of_blocks, st.integers(1, 70), st.integers(1, 90))
-def test_paints_exactly_the_blocks_and_the_past_wins(vectors, height, width):
-    field = rasterise(vectors, height, width)
-    assert field.dtype == np.float32
-    np.testing.assert_array_equal(field, paint_naively(vectors, height, width))
+@given(st.lists(blocks_in_tiles(), min_size=1, max_size=3), st.integers(1, 70), st.integers(1, 90))
+def test_paints_exactly_the_blocks_and_the_past_wins(frames, height, width):
+    fields = rasterise(frames, height, width)
+    assert fields.dtype == np.float32
+    for field, vectors in zip(fields, frames, strict=True):
+        np.testing.assert_array_equal(field, paint_naively(vectors, height, width))
 
 
 def test_keeps_the_fraction_of_a_pixel():
-    vectors = np.array([block(0, 0, 16, 8, -1.25, 0.5), block(0, 8, 8, 8, 2.75, 0, source=1)])
-    field = rasterise(vectors, 16, 16)
+    blocks = [block(0, 0, 16, 8, -1.25, 0.5), block(0, 8, 8, 8, 2.75, 0, source=1)]
+    vectors = np.array(blocks, RECORD)
+    (field,) = rasterise([vectors], 16, 16)
     np.testing.assert_array_equal(field[0], [[-1.25, 0.5], [-1.25, 0.5]])
     np.testing.assert_array_equal(field[1], [[2.75, 0], [0, 0]])
 
 
 def test_no_vectors_is_a_still_frame():
-    assert not rasterise(np.zeros(0, RECORD), 20, 30).any()
+    assert not rasterise([np.zeros(0, RECORD)] * 2, 20, 30).any()
 
 
 @pytest.mark.parametrize("transpose", [False, True])
 @pytest.mark.parametrize("flip_x", [False, True])
 @pytest.mark.parametrize("flip_y", [False, True])
 @settings(max_examples=15, deadline=None)
-@given(vectors=frames_of_blocks)
+@given(vectors=blocks_in_tiles())
 def test_vectors_turn_as_the_picture_turns(transpose, flip_x, flip_y, vectors):
     height, width = 64, 96
     orientation = Orientation(transpose, flip_x, flip_y)
-    turned = rasterise(
-        orient(vectors, orientation, height, width), *orientation.size(height, width)
+    (turned,) = rasterise(
+        [orient(vectors, orientation, height, width)], *orientation.size(height, width)
     )
-    stored = rasterise(vectors, height, width)
+    (stored,) = rasterise([vectors], height, width)
     channels = [stored[..., channel] for channel in ((1, 0) if transpose else (0, 1))]
     channels = [channel.T if transpose else channel for channel in channels]
     expected = np.stack(channels, axis=-1)[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
@@ -108,7 +116,7 @@ def test_vectors_turn_as_the_picture_turns(transpose, flip_x, flip_y, vectors):
     st.sampled_from([0, 2, 4]),
 )
 def test_displacement_points_from_the_past_whatever_the_reference(shift, source, scale):
-    vector = block(32, 32, 16, 16, *shift, source=source, scale=scale)[None]
+    vector = np.array([block(32, 32, 16, 16, *shift, source=source, scale=scale)], RECORD)
     np.testing.assert_array_equal(from_past(vector), [complex(*shift)])
 
 
@@ -159,6 +167,16 @@ def test_b_frames_point_the_same_way_from_either_side():
         frames_apart = inside / STEP  # references are 1 to 3 frames away
         assert np.mean(np.isin(frames_apart, [1, 2, 3]).all(axis=-1)) > 0.8
         assert np.abs(np.median(outside, axis=0)).max() == 0
+
+
+def test_records_are_read_as_pyav_reads_them():
+    frame = decode_with_vectors(encoded.encode(encoded.moving_square(2, STEP)))[1]
+    ours, theirs = vectors_of(frame), frame.side_data["MOTION_VECTORS"].to_ndarray()
+    assert len(ours) == len(theirs) > 0
+    for name in set(RECORD.names) - {"motion"}:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    pairs = ours["motion"].copy().view(np.int32).reshape(-1, 2)
+    np.testing.assert_array_equal(pairs, np.stack([ours["motion_x"], ours["motion_y"]], axis=-1))
 
 
 def decode_with_vectors(data):

@@ -1,0 +1,1 @@
+"""One script per claim about cost; docs/ holds their output."""
