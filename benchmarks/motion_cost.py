@@ -99,7 +99,9 @@ def _table_of_whole(costs: dict[str, Costs]) -> str:
                     f"{1e3 * seconds / cost.num_videos:.1f}",
                     f"{1e3 * seconds / cost.num_frames:.3f}",
                     *_relative(cost.whole, method),
-                    f"{added / (cost.whole[VECTORS] - cost.whole[DECODE]):.1f}",
+                    ""
+                    if method == DECODE
+                    else f"{added / (cost.whole[VECTORS] - cost.whole[DECODE]):.1f}",
                 )
             )
     return markdown_table(header, rows)
