@@ -11,29 +11,9 @@ Data: as configs/weizmann_pretrain.py.
 
 from ml_collections import ConfigDict
 
-from configs import common, weizmann_pretrain
+from configs import common, jhmdb_linear_probe
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
-    config = common.linear_probe()
-    config.batch_size = 32
-    config.num_steps = 400
-
-    config.data.source = "csv"
-    common.take_shapes(config, weizmann_pretrain.get_config())
-    config.data.flip = True
-    config.data.area = (0.3, 1.0)
-    config.data.repeated_augmentation = 1
-
-    config.probe.learning_rate_factors = (1.0, 3.0, 10.0, 30.0)
-    config.probe.batch_norm = True
-
-    config.optimizer.base_lr = 1e-2
-
-    config.checkpoint_every = 200
-    config.eval.split = "test"
-    config.eval.every = 200
-    config.eval.subset = 0
-    config.eval.temporal_views = 2
-    return common.with_argument(config, argument)
+    return common.with_argument(jhmdb_linear_probe.get_config(), argument)

@@ -10,37 +10,12 @@ used here.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, jhmdb_pretrain
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
-    config = common.pretrain()
-    config.batch_size = 16
+    config = jhmdb_pretrain.get_config()
     config.num_steps = 800
-    config.warmup_steps = 100
-
-    config.data.source = "csv"
-    config.data.clip_frames = 8
-    config.data.stride = 4
-    config.data.size = 96
-    config.data.window = 128
-    config.data.flip = True
-    config.data.num_workers = 1
-
-    config.model.size = "Ti"
-    config.model.encoder.dim = 128
-    config.model.encoder.depth = 4
-    config.model.encoder.heads = 4
-    config.model.decoder.depth = 2
-    config.model.tubelet = (2, 16, 16)
-    config.model.dtype = "float32"
-
-    config.target = "pixels"  # As in configs/demo_pretrain.py.
-
-    config.optimizer.base_lr = 3e-2
-    config.optimizer.min_lr = 5e-4
-
-    config.checkpoint_every = 200
     config.pictures_every = 400
     return common.with_argument(config, argument)
