@@ -35,6 +35,21 @@ class ClipReader:
     motion_frames: str = "sampled"
     flow_path: str = ""
 
+    def open(self, record: VideoRecord, name: str) -> Video:
+        """Opens a video so that what `read` needs of it is there.
+
+        Args:
+            record: Its source record.
+            name: For messages.
+
+        Returns:
+            The video, to be closed.
+
+        Raises:
+            VideoError: It cannot be opened.
+        """
+        return Video(record.video, name=name, with_vectors=self.motion in ("codec", "auto"))
+
     def read(
         self,
         video: Video,

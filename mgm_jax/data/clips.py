@@ -16,7 +16,6 @@ from ml_collections import ConfigDict
 from mgm_jax.data import geometry, sampling
 from mgm_jax.data.clip_reader import ClipReader, make_reader
 from mgm_jax.data.sources import VideoSource
-from mgm_jax.data.video import Video
 from mgm_jax.errors import VideoError
 
 ERROR_BYTES = 512
@@ -97,7 +96,7 @@ class LoadClip(grain.transforms.RandomMap):
 
     def _read(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         record = self.source[index]
-        with Video(record.video, name=self.source.describe(index)) as video:
+        with self.reader.open(record, self.source.describe(index)) as video:
             frames = self._draw_frames(rng, video.num_frames)
             frame_size = geometry.scaled_size(video.height, video.width, self.reader.window)
             crops = [self._draw_crop(rng, *frame_size) for _ in range(self.copies)]
@@ -182,7 +181,7 @@ class LoadViews(grain.transforms.RandomMap):
             "view": view,
             "num_views": self.temporal_views,
         }
-        with Video(record.video, name=self.source.describe(index)) as video:
+        with self.reader.open(record, self.source.describe(index)) as video:
             if self.sampling == "segments":
                 frames = sampling.view_segments(video.num_frames, **which)
             else:

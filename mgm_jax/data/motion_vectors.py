@@ -152,8 +152,8 @@ def rasterise(
     rows, columns = -(-height // CELL), -(-width // CELL)
     vectors = np.frombuffer(b"".join(frames), RECORD) if any(map(len, frames)) else frames[0]
     displacement = from_past(vectors)
-    block_rows = _covered_cells(vectors["dst_y"], vectors["h"], rows)
-    block_columns = _covered_cells(vectors["dst_x"], vectors["w"], columns)
+    block_rows = _covered_cells(vectors["dst_y"].copy(), vectors["h"], rows)
+    block_columns = _covered_cells(vectors["dst_x"].copy(), vectors["w"], columns)
     # One row and one column more than there are take what falls outside the frame.
     stride = columns + 1
     first_cells = np.arange(len(frames)) * ((rows + 1) * stride)
@@ -200,11 +200,10 @@ def _covered_cells(
 
     Cells outside the frame are given as `num_cells`.
     """
-    centre = centre.astype(np.intp)
-    reach = (extent.astype(np.intp) >> 1) - CELL // 2
-    # Shifts, because whole division takes twice as long.
+    # In 16 bits, and by shifts, because 64 bits and whole division take several times as long.
+    reach = (extent.astype(np.int16) >> 1) - np.int16(CELL // 2)
     first, last = (centre - reach) >> _LOG2_CELL, (centre + reach) >> _LOG2_CELL
-    most = max(int(extent.max(initial=0)) // CELL, 1)
-    cells = [first, *(np.minimum(first + step, last) for step in range(1, most))]
+    most = 2 * int(reach.max(initial=0)) // CELL + 1
+    cells = [first, *(np.minimum(first + step, last) for step in range(1, most - 1)), last][:most]
     # Negative numbers are huge as unsigned ones.
-    return [np.minimum(cell.view(np.uintp), num_cells).view(np.intp) for cell in cells]
+    return [np.minimum(cell.view(np.uint16), num_cells).astype(np.intp) for cell in cells]
