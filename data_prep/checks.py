@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import av
-import numpy as np
-from jaxtyping import Float
 
 from data_prep import transcode
 from mgm_jax.data.packet_index import index_packets
@@ -118,21 +116,3 @@ def _pictures(video: bytes, name: str) -> tuple[str, set[int]]:
         types = "".join(_PICTURES.get(int(frame.pict_type), "?") for frame in frames)
         positions = range(len(index.packets)) if index.timed else ()
         return types, {index.number_at(p) for p in positions if index.is_unreferenced(p)}
-
-
-def to_rgb(clip: DecodedClip, frame: int) -> Float[np.ndarray, "h w 3"]:
-    """One frame for people: chroma repeated, not interpolated.
-
-    Args:
-        clip: Decoded.
-        frame: Number in the clip.
-
-    Returns:
-        RGB in [0, 1].
-    """
-    luma = clip.luma[frame]
-    chroma = clip.chroma[frame].repeat(2, axis=0).repeat(2, axis=1)
-    chroma = chroma[: luma.shape[0], : luma.shape[1]]
-    one = np.ones((*luma.shape, 1), np.float32)
-    yuv = np.concatenate([luma[..., None], chroma, one], axis=-1, dtype=np.float32)
-    return np.clip(yuv @ clip.yuv_to_rgb.T, 0, 1)

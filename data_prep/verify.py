@@ -21,7 +21,7 @@ from absl import app, flags, logging
 from jaxtyping import UInt8
 from PIL import Image
 
-from data_prep.checks import Checked, check_record, to_rgb
+from data_prep.checks import Checked, check_record
 from data_prep.progress import Progress, size
 from data_prep.records import UNLABELLED
 from data_prep.staging import REPORT
@@ -183,7 +183,7 @@ def draw(sample: Sequence[Checked], title: str) -> UInt8[np.ndarray, "height wid
         if clip is None:
             continue
         numbers = np.linspace(0, len(clip.luma) - 1, _COLUMNS).round().astype(int)
-        frames = [_fit((255 * to_rgb(clip, int(n))).round().astype(np.uint8)) for n in numbers]
+        frames = [_fit(frame) for frame in clip.to_rgb(numbers)]
         scale = motion_colours.motion_scale(clip.motion, clip.motion_valid)
         full = clip.luma.shape[1:]
         maps = motion_colours.motion_pictures(

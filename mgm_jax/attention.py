@@ -58,11 +58,11 @@ def show_attention(
     query_id = attention_maps.token_id(query, model.grid)
     query = tuple(map(int, np.unravel_index(query_id, model.grid)))
     attention_fn = jax.jit(attention_maps.make_attention_fn(model, query_id, block))
-    to_rgb = jax.jit(functools.partial(preprocess.crop_to_rgb, size=config.data.size))
+    to_rgb = jax.jit(functools.partial(preprocess.batch_to_rgb, size=config.data.size))
     name = "the last block" if block == -1 else f"block {block}"
     files = []
     for number, clip in enumerate(gallery.read_clips(config, open_with_boxes(config.data, boxes))):
-        frames = to_rgb(*(clip.batch[name] for name in gallery.PIXEL_FIELDS))
+        frames = to_rgb(clip.batch)
         weights = attention_fn(run.state.params, preprocess.normalise(frames))
         shown = {
             "frames": np.asarray(frames)[0],

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float32, Int
 from ml_collections import ConfigDict
 
 from mgm_jax import sharding
+from mgm_jax.data.centre_clips import spread
 from mgm_jax.data.clip_reader import make_reader
 from mgm_jax.data.clips import LoadViews
 from mgm_jax.data.pipeline import ClipBatches
@@ -98,7 +99,7 @@ def evenly_spaced(source: VideoSource, count: int) -> VideoSource:
     """At most `count` videos, evenly spaced over a source; all of them for 0."""
     if not count or count >= len(source):
         return source
-    return SubsetSource(source, np.linspace(0, len(source) - 1, count).astype(np.int64))
+    return SubsetSource(source, np.array(spread(count, len(source))))
 
 
 def make_eval_source(config: ConfigDict, class_names: tuple[str, ...]) -> VideoSource:

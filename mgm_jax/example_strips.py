@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from mgm_jax.data.clip_builder import DecodedClip
+from mgm_jax.data.centre_clips import spread
 from mgm_jax.data.sources import VideoSource
 from mgm_jax.data.video import Video
 from mgm_jax.errors import VideoError
@@ -34,7 +34,7 @@ def choose_examples(
         predicted class as long as there are such.
     """
     rights = np.flatnonzero(right)
-    spaced = np.linspace(0, len(rights) - 1, min(count, len(rights))).astype(int)
+    spaced = spread(count, len(rights))
     by_confidence = np.argsort(-confidence, kind="stable")
     wrongs = [int(video) for video in by_confidence if wrong[video]]
     seen: set[int] = set()
@@ -69,16 +69,6 @@ def example_strips(
     return strips
 
 
-def to_rgb(clip: DecodedClip) -> UInt8[np.ndarray, "t h w 3"]:
-    """Converts 4:2:0 planes to RGB, each chroma pixel for the four of luma that share it."""
-    height, width = clip.luma.shape[1:]
-    chroma = clip.chroma.repeat(2, axis=1).repeat(2, axis=2)[:, :height, :width]
-    yuv = np.concatenate([clip.luma[..., None], chroma], axis=-1).astype(np.float32)
-    matrix, offset = clip.yuv_to_rgb[:, :3], clip.yuv_to_rgb[:, 3]
-    rgb = yuv @ matrix.T.astype(np.float32) + offset.astype(np.float32)
-    return np.rint(rgb.clip(0, 1) * 255).astype(np.uint8)
-
-
 def _strip(
     source: VideoSource, index: int, num_frames: int, height: int
 ) -> UInt8[np.ndarray, "height width 3"]:
@@ -88,7 +78,7 @@ def _strip(
         width = max(2 * round(height * video.width / video.height / 2), 2)
         clip = video.read(frames, size=(height, width), motion="none")
     strip = np.full((height, num_frames * (width + _GAP) - _GAP, 3), 255, np.uint8)
-    for number, frame in enumerate(to_rgb(clip)):
+    for number, frame in enumerate(clip.to_rgb()):
         left = number * (width + _GAP)
         strip[:, left : left + width] = frame
     return strip

@@ -27,9 +27,6 @@ from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
 from mgm_jax.data.sources import VideoSource
 from mgm_jax.errors import VideoError
 
-PIXEL_FIELDS = ("luma", "chroma", "crop_box", "flip", "yuv_to_rgb")
-"""What `preprocess.crop_to_rgb` needs of a batch."""
-
 
 def read_clips(config: ConfigDict, source: VideoSource) -> list[CentreClip]:
     """Reads clips evenly spaced over the videos, cropped at the centre.
@@ -101,13 +98,12 @@ def mask_clips(
         VideoError: None of the chosen videos can be read.
     """
     mask_fns = make_mask_fns(config, strategies)
-    to_rgb = jax.jit(functools.partial(preprocess.crop_to_rgb, size=config.data.size))
+    to_rgb = jax.jit(functools.partial(preprocess.batch_to_rgb, size=config.data.size))
     keys = jax.random.key(config.seed)[None]
     for clip in read_clips(config, source):
-        planes = (clip.batch[name] for name in PIXEL_FIELDS)
         masks = {name: mask_fn(clip.batch, keys) for name, mask_fn in mask_fns.items()}
         yield {
-            "frames": np.asarray(to_rgb(*planes))[0],
+            "frames": np.asarray(to_rgb(clip.batch))[0],
             **_motion_and_boxes(config, clip),
             # Long names may go on in the next line.
             "masks": {

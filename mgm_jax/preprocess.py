@@ -1,5 +1,8 @@
 """From 4:2:0 planes and crop boxes to normalised RGB clips, on the device."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt8
@@ -7,6 +10,12 @@ from jaxtyping import Array, Bool, Float, UInt8
 # ImageNet statistics of RGB in [0, 1], as VideoMAE uses.
 MEAN = (0.485, 0.456, 0.406)
 STANDARD_DEVIATION = (0.229, 0.224, 0.225)
+
+
+def batch_to_rgb(batch: Mapping[str, Any], *, size: int) -> Float[Array, "b t size size 3"]:
+    """The RGB clips of a batch, as the pipeline gives it; see `crop_to_rgb`."""
+    planes = (batch[name] for name in ("luma", "chroma", "crop_box", "flip", "yuv_to_rgb"))
+    return crop_to_rgb(*planes, size=size)
 
 
 def crop_to_rgb(

@@ -51,10 +51,7 @@ def make_prepare_fn(
     def prepare_fn(
         batch: Batch, key: Key[Array, ""]
     ) -> tuple[Float[Array, "b T H W 3"], Bool[Array, "b t h w"]]:
-        clips = preprocess.crop_to_rgb(
-            *(batch[name] for name in ("luma", "chroma", "crop_box", "flip", "yuv_to_rgb")),
-            size=config.data.size,
-        )
+        clips = preprocess.batch_to_rgb(batch, size=config.data.size)
         if flow_params is None:
             vectors, valid = batch["motion"], batch["motion_valid"]
         else:

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.data.video import Video
-from mgm_jax.example_strips import choose_examples, example_strips, to_rgb
+from mgm_jax.example_strips import choose_examples, example_strips
 
 
 def test_colours_are_those_of_ffmpeg(tmp_path):
     file = tmp_path / "video.mp4"
     file.write_bytes(encoded.encode(encoded.moving_square(3)))
     with Video(file) as video:
-        ours = to_rgb(video.read([0, 2], motion="none"))
+        ours = video.read([0, 2], motion="none").to_rgb()
     frames = encoded.decode_all(file)
     theirs = np.stack([frames[number].to_ndarray(format="rgb24") for number in (0, 2)])
     assert ours.shape == theirs.shape

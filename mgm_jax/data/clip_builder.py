@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import av
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from mgm_jax.data.clip_motion import ClipMotion, MotionFrames, MotionSource
 from mgm_jax.data.planes import Orientation, PlaneReader, yuv_to_rgb
@@ -32,6 +32,24 @@ class DecodedClip:
     motion_valid: Bool[np.ndarray, " t"]
     yuv_to_rgb: Float[np.ndarray, "3 4"]
     motion_source: MotionSource
+
+    def to_rgb(
+        self, places: Int[np.ndarray, " n"] | slice = slice(None)
+    ) -> UInt8[np.ndarray, "n h w 3"]:
+        """Frames for people; training converts them on the device.
+
+        Args:
+            places: Which frames of the clip; all by default.
+
+        Returns:
+            RGB, each chroma pixel for the four of luma that share it.
+        """
+        luma, chroma = self.luma[places], self.chroma[places]
+        height, width = luma.shape[1:]
+        chroma = chroma.repeat(2, axis=1).repeat(2, axis=2)[:, :height, :width]
+        yuv = np.concatenate([luma[..., None], chroma], axis=-1).astype(np.float32)
+        matrix, offset = np.split(self.yuv_to_rgb.astype(np.float32), [3], axis=1)
+        return np.rint((yuv @ matrix.T + offset[:, 0]).clip(0, 1) * 255).astype(np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@ import encoded
 import numpy as np
 import pytest
 
-from data_prep.checks import check_record, profile_faults, to_rgb
+from data_prep.checks import check_record, profile_faults
 from data_prep.transcode import EncodingProfile, encode_h264, parse_profile
 
 
@@ -68,6 +68,6 @@ def test_colours_are_those_that_were_encoded():
     video = encode_h264([picture] * 2, 25.0, EncodingProfile(crf=1))
     facts = {"num_frames": 2, "height": 32, "width": 48}
     checked = check_record(record(video, "low_delay", **facts))
-    rgb = to_rgb(checked.clip, 1) * 255
+    rgb = checked.clip.to_rgb()[1].astype(float)
     for column in (8, 24, 40):
         np.testing.assert_allclose(rgb[16, column], picture[16, column], atol=5)
