@@ -44,12 +44,16 @@ def crop_to_rgb(
     Returns:
         RGB in [0, 1], float32.
     """
-    y = _resample(luma[..., None], crop_box, flip, size)
-    uv = _resample(chroma, crop_box / 2, flip, size)
-    yuv = jnp.concatenate([y, uv], axis=-1)
-    matrix, offset = yuv_to_rgb[:, :, :3], yuv_to_rgb[:, :, 3]
-    rgb = jnp.einsum("bthwc,bdc->bthwd", yuv, matrix, precision=jax.lax.Precision.HIGHEST)
-    return jnp.clip(rgb + offset[:, None, None, None, :], 0.0, 1.0)
+    u, v = chroma[..., 0], chroma[..., 1]
+    planes = [_resample(luma, crop_box, flip, size)]
+    planes += [_resample(plane, crop_box / 2, flip, size) for plane in (u, v)]
+    # Sums of products and not a matrix product: it would be one of three by three per pixel.
+    weights = yuv_to_rgb[:, :, :, None, None, None]
+    rgb = [
+        weights[:, channel, 3] + sum(weights[:, channel, i] * planes[i] for i in range(3))
+        for channel in range(3)
+    ]
+    return jnp.clip(jnp.stack(rgb, axis=-1), 0.0, 1.0)
 
 
 def normalise(clips: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
@@ -63,18 +67,17 @@ def denormalise(clips: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
 
 
 def _resample(
-    planes: UInt8[Array, "b t rows columns c"],
+    plane: UInt8[Array, "b t rows columns"],
     box: Float[Array, "b 4"],
     flip: Bool[Array, " b"],
     size: int,
-) -> Float[Array, "b t size size c"]:
+) -> Float[Array, "b t size size"]:
     make_matrix = jax.vmap(resize_matrix, in_axes=(0, 0, 0, None, None))
-    rows = make_matrix(box[:, 0], box[:, 2], jnp.zeros_like(flip), size, planes.shape[2])
-    columns = make_matrix(box[:, 1], box[:, 3], flip, size, planes.shape[3])
-    planes = planes.astype(jnp.float32)
+    rows = make_matrix(box[:, 0], box[:, 2], jnp.zeros_like(flip), size, plane.shape[2])
+    columns = make_matrix(box[:, 1], box[:, 3], flip, size, plane.shape[3])
     highest = jax.lax.Precision.HIGHEST
-    planes = jnp.einsum("bih,bthwc->btiwc", rows, planes, precision=highest)
-    return jnp.einsum("bjw,btiwc->btijc", columns, planes, precision=highest)
+    narrow = jnp.einsum("bthw,bjw->bthj", plane.astype(jnp.float32), columns, precision=highest)
+    return jnp.einsum("bih,bthj->btij", rows, narrow, precision=highest)
 
 
 def resize_matrix(
