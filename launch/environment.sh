@@ -39,3 +39,5 @@ fi
 # shellcheck disable=SC2086  # a list on purpose
 install_requirements requirements.txt ${EXTRA_REQUIREMENTS:-} || exit 1
 export PATH="$environment/bin:$PATH"
+# Huge pages for what XLA allocates anew in every step; on a CPU a step is a fifth faster with them.
+export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}

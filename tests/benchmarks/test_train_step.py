@@ -1,0 +1,44 @@
+import pytest
+
+from benchmarks import train_step
+from benchmarks.train_step import COMPILED, EAGER, MATMUL, OURS
+
+SETTING = ("Ti", 0.9, 1, "float32")
+
+
+def test_contenders_are_timed_in_processes_of_their_own():
+    pytest.importorskip("torch", reason="Hugging Face's step needs torch")
+    pytest.importorskip("transformers", reason="Hugging Face's step needs transformers")
+    results = train_step.measure([EAGER, MATMUL], SETTING, rounds=1)
+    assert list(results) == [EAGER, MATMUL]
+    for seconds, num_bytes in results.values():
+        assert seconds > 0
+        assert num_bytes > 2**27
+
+
+def test_what_cannot_run_is_named():
+    with pytest.raises(RuntimeError, match="mgm_jax: .*no model size named 'Q'"):
+        train_step.measure([OURS], ("Q", 0.9, 1, "float32"), rounds=1)
+
+
+def test_utilisation_and_speedup():
+    flops = train_step.step_flops("Ti", 0.9)
+    results = {OURS: (2.0, 2**30), EAGER: (4.0, 2**31), COMPILED: (3.0, 0), MATMUL: (1.0, 0)}
+    rows = train_step.make_rows(results, ("Ti", 0.9, 4, "float32"), rate=4 * flops)
+    assert rows == [
+        ("ViT-Ti, ratio 0.9: mgm_jax", "2", "1.50", "50 %", "1.0 GiB"),
+        ("ViT-Ti, ratio 0.9: PyTorch eager", "1", "0.75", "25 %", "2.0 GiB"),
+        ("ViT-Ti, ratio 0.9: PyTorch compiled", "1.33", "1.00", "33 %", "0.0 GiB"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ours", "device", "verdicts"),
+    [(2.0, "cpu", ("met", "missed")), (2.0, "gpu", ("met", "met")), (2.5, "gpu", ("missed",) * 2)],
+)
+def test_goals(ours, device, verdicts):
+    flops = train_step.step_flops("Ti", 0.9)
+    results = {OURS: (ours, 0), EAGER: (4.0, 0), COMPILED: (3.0, 0)}
+    line = train_step.goals(results, ("Ti", 0.9, 4, "float32"), 4 * flops, device)
+    assert f"(goal 1.3x: {verdicts[0]})" in line
+    assert f" %: {verdicts[1]})" in line
