@@ -15,19 +15,17 @@ from typing import Any
 from absl import app, flags, logging
 
 from data_prep import records, shards
-from data_prep.conversion import COPY, Conversion, Settings, make_settings
+from data_prep.beam import make_shards_on_beam
+from data_prep.conversion import COPY, Settings, make_settings
 from data_prep.datasets import DATASETS, Choices, read_dataset
-from data_prep.entries import UNREADABLE, Listing, Problem, listed_problems
+from data_prep.entries import UNREADABLE, Listing, listed_problems
 from data_prep.estimate import estimate
 from data_prep.files import VideoFiles
-from data_prep.progress import Progress
-from data_prep.shards import Clip, FinishedShard, Shard
+from data_prep.shards import FinishedShard, Shard
 from data_prep.staging import REPORT, Staging
-from data_prep.workers import Died, Workers
+from data_prep.work import make_shards
 from mgm_jax.errors import ConfigError, MgmError
 
-# A clip that ends its process is tried again: the machine may have run out of memory.
-_TRIES = 2
 _PROBLEMS_LOGGED = 20
 
 
@@ -41,6 +39,7 @@ def prepare(
     workers: int = 0,
     records_per_shard: int = 1000,
     dry_run: bool = False,
+    beam_options: Sequence[str] | None = None,
 ) -> dict[str, Any] | None:
     """Makes a dataset, unless it is there.
 
@@ -53,6 +52,8 @@ def prepare(
         workers: Processes that convert; 0 does it in this process.
         records_per_shard: Records in one file.
         dry_run: Say what would be done, and do nothing.
+        beam_options: Options of an Apache Beam pipeline that makes the shards; None makes them in
+            processes of this machine.
 
     Returns:
         The report, as in `report.json`; None of a dry run, or if the dataset was there.
@@ -93,7 +94,12 @@ def prepare(
         print(estimate(listing, planned, files.folder, settings, staging.out, workers))
         return None
     with staging:
-        _work(listing, planned, files.folder, settings, workers)
+        contents = planned, listing.class_names, listing.has_key_frames
+        how = {"folder": files.folder, "settings": settings, "workers": workers}
+        if beam_options is None:
+            make_shards(*contents, **how)
+        else:
+            make_shards_on_beam(*contents, **how, options=beam_options)
         finished = [shards.read_finished(shard) for shard in planned]
         report = make_report(listing, planned, finished)
         if not any(facts.size.num_records for facts in finished):
@@ -113,74 +119,6 @@ def _check(listing: Listing, settings: Settings) -> None:
         raise ConfigError(
             f"--profile: {COPY} cannot cut clips out of films; choose low_delay or stride_aligned"
         )
-
-
-def _work(
-    listing: Listing, planned: Sequence[Shard], folder: str, settings: Settings, count: int
-) -> None:
-    """Converts and writes all that is not finished, in the order of the shards."""
-    to_do = []
-    for shard in planned:
-        if shards.read_finished(shard) is None:
-            to_do.append(shard)
-        else:
-            shards.remove_conversions(shard)
-    clips = [
-        [clip for clip in shard.clips if clip.entry.file and shards.read_conversion(clip) is None]
-        for shard in to_do
-    ]
-    conversions = collections.deque(
-        (number, clip) for number, of_shard in enumerate(clips) for clip in of_shard
-    )
-    left = [len(of_shard) for of_shard in clips]
-    writes = collections.deque(number for number in range(len(to_do)) if not left[number])
-    _log_start(planned, to_do, len(conversions))
-    progress = Progress("videos", len(conversions), sum(clip.num_bytes for _, clip in conversions))
-    tries: collections.Counter[tuple[int, Clip | None]] = collections.Counter()
-    with Workers(count) as pool:
-        while True:
-            while pool.has_room and (writes or conversions):
-                if writes:
-                    number, clip = writes.popleft(), None
-                    arguments = (to_do[number], listing.class_names, listing.has_key_frames)
-                    pool.submit((number, clip), shards.write_shard, *arguments)
-                else:
-                    number, clip = conversions.popleft()
-                    pool.submit((number, clip), shards.convert_and_keep, clip, folder, settings)
-            if not pool.is_busy:
-                break
-            task, result = pool.wait()
-            number, clip = task
-            if isinstance(result, Died):
-                tries[task] += 1
-                if tries[task] < _TRIES:
-                    conversions.appendleft(task) if clip else writes.append(number)
-                    continue
-                if clip is None:
-                    raise RuntimeError(
-                        f"the process that wrote {to_do[number].path.name} ended "
-                        f"({result.describe()}); the machine may lack memory"
-                    )
-                reason = f"the process that converted it ended ({result.describe()})"
-                problem = Problem.of(UNREADABLE, clip.entry, reason)
-                shards.keep_conversion(clip, Conversion(b"", {}, problem))
-            if clip is not None:
-                progress.add(clip.num_bytes)
-                left[number] -= 1
-                if not left[number]:
-                    writes.append(number)
-    progress.close()
-
-
-def _log_start(planned: Sequence[Shard], to_do: Sequence[Shard], num_conversions: int) -> None:
-    there = sum(clip.entry.file is not None for shard in planned for clip in shard.clips)
-    logging.info(
-        "%d videos in %d shards; to do: %d videos, %d shards",
-        there,
-        len(planned),
-        num_conversions,
-        len(to_do),
-    )
 
 
 def make_report(
@@ -256,6 +194,12 @@ def _define_flags() -> None:
         len(os.sched_getaffinity(0)),
         "Processes that convert; 0 does it in this process.",
     )
+    flags.DEFINE_string(
+        "beam_runner",
+        None,
+        "Make the shards by an Apache Beam pipeline on this runner, such as DirectRunner.",
+    )
+    flags.DEFINE_multi_string("beam_option", [], "NAME=VALUE of the pipeline; may be repeated.")
     flags.DEFINE_boolean("dry_run", False, "Say what would be done, and do nothing.")
 
 
@@ -265,6 +209,9 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
     try:
+        if values.beam_option and values.beam_runner is None:
+            raise ConfigError("--beam_option: there is no --beam_runner to take it")
+        beam_options = [f"--{option}" for option in values.beam_option]
         prepare(
             values.dataset,
             values.videos,
@@ -274,6 +221,7 @@ def main(argv: Sequence[str]) -> None:
             workers=values.workers,
             records_per_shard=values.records_per_shard,
             dry_run=values.dry_run,
+            beam_options=values.beam_runner and [f"--runner={values.beam_runner}", *beam_options],
         )
     except MgmError as error:
         sys.exit(f"error: {error}")

@@ -1,5 +1,6 @@
 # Sourced by the other scripts: makes or reuses .venv and puts its python on the PATH.
-# PYTHON names the interpreter (3.11 or newer); EXTRA_REQUIREMENTS further files, space separated.
+# PYTHON names the interpreter (3.11 or newer); EXTRA_REQUIREMENTS further files, space separated;
+# MGM_ENVIRONMENT another folder than .venv, and REQUIREMENTS other files than requirements.txt.
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$repository" || exit 1
@@ -37,7 +38,7 @@ if [ ! -x "$environment/bin/python" ]; then
       "$python" -m pip --python "$environment/bin/python" install --quiet pip; } || exit 1
 fi
 # shellcheck disable=SC2086  # a list on purpose
-install_requirements requirements.txt ${EXTRA_REQUIREMENTS:-} || exit 1
+install_requirements ${REQUIREMENTS:-requirements.txt} ${EXTRA_REQUIREMENTS:-} || exit 1
 export PATH="$environment/bin:$PATH"
 # Huge pages for what XLA allocates anew in every step; on a CPU a step is a fifth faster with them.
 export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}

@@ -367,7 +367,7 @@ def test_a_complete_dataset_is_not_made_again(videos, tmp_path):
 
 def test_other_things_are_not_overwritten(videos, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_module, "_work", lambda *_: (_ for _ in ()).throw(Stop))
+        patch.setattr(prepare_module, "make_shards", lambda *_, **__: (_ for _ in ()).throw(Stop))
         with pytest.raises(Stop):
             run(videos, tmp_path / "out")
     with pytest.raises(ConfigError, match=r"another dataset was begun in .*\.out\.incomplete"):
@@ -381,12 +381,12 @@ def test_other_things_are_not_overwritten(videos, tmp_path, monkeypatch):
 
 
 def test_two_runs_do_not_work_on_one_dataset(videos, tmp_path, monkeypatch):
-    def meanwhile(*_):
+    def meanwhile(*_, **__):
         with pytest.raises(ConfigError, match="another run is at work"):
             run(videos, tmp_path / "out")
         raise Stop
 
-    monkeypatch.setattr(prepare_module, "_work", meanwhile)
+    monkeypatch.setattr(prepare_module, "make_shards", meanwhile)
     with pytest.raises(Stop):
         run(videos, tmp_path / "out")
 
