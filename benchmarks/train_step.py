@@ -25,14 +25,16 @@ OURS, EAGER, COMPILED, MATMUL = "mgm_jax", "PyTorch eager", "PyTorch compiled", 
 LEAST_SPEEDUP = 1.3  # Over the better of the PyTorch ones: the project's goal.
 LEAST_UTILISATION = {"cpu": 0.6, "gpu": 0.5}  # Of the measured rate of a large matmul.
 
+# The backward pass takes twice the matrix products of the forward pass.
+_FORWARD_AND_BACKWARD = 3
 _MATMUL_SIDE = {"cpu": 4096, "gpu": 8192}
 
 HOW_TO_READ = """\
 *How to read it.* Wall-clock per step, median; all run in turns, each in a process of its own.
 mgm_jax's step starts from the planes and motion vectors of the decoder: colour conversion, crop,
 drawing of masks, loss, gradient, AdamW. Hugging Face's starts from finished RGB clips and masks on
-the device. FLOPs are those of the model's matrix products (`mgm_jax/models/flops.py`), three times
-the forward pass, the same for all. Utilisation is their rate over that of one large matrix product
+the device. FLOPs are those of the model's matrix products (`mgm_jax/flops.py`), three times the
+forward pass, the same for all. Utilisation is their rate over that of one large matrix product
 in jax of the same dtype, measured in the same run. Memory is {memory}."""
 
 
@@ -215,13 +217,22 @@ def measure(
 @functools.cache
 def step_flops(size: str, mask_ratio: float) -> float:
     """Operations of a training step's matrix products, per clip."""
+    import jax
+
     from mgm_jax import masking
-    from mgm_jax.models import flops, mae
+    from mgm_jax.flops import count_flops
+    from mgm_jax.models import mae
 
     config = _recipe(size, mask_ratio, "float32")
-    model = mae.make_autoencoder(config.model, config.data.clip_frames, config.data.size)
+    data = config.data
+    model = mae.make_autoencoder(config.model, data.clip_frames, data.size)
     num_masked = masking.num_masked(model.grid, mask_ratio)
-    return flops.FORWARD_AND_BACKWARD * flops.autoencoder_flops(model, num_masked)
+    num_visible = math.prod(model.grid) - num_masked
+    clips = jax.ShapeDtypeStruct((1, data.clip_frames, data.size, data.size, 3), "float32")
+    ids = (jax.ShapeDtypeStruct((1, count), "int32") for count in (num_visible, num_masked))
+    inputs = (clips, *ids)
+    params = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    return _FORWARD_AND_BACKWARD * count_flops(model.apply, params, *inputs)[0]
 
 
 def make_rows(

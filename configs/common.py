@@ -144,6 +144,7 @@ def _shared(task: str) -> ConfigDict:
     config.data.flow_weights = ""  # raft: file of mgm_jax.flow.convert.
     config.data.num_workers = 8  # Worker processes per host; 0 reads in threads.
     config.data.max_skipped_share = 0.05  # More unreadable clips than this stop the run.
+    config.data.read_timeout = 600.0  # Seconds to wait for a batch before the run stops.
 
     config.model = ConfigDict()
     config.model.size = "B"  # Ti, S, B, L, H.

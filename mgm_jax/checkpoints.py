@@ -1,15 +1,28 @@
-"""Checkpoints on disk with Orbax: the train state, the data position and the config together."""
+"""Checkpoints on disk with Orbax: the train state, the data position and the config together.
 
+A checkpoint is complete or not there: it gets its name when all is written. What happens to its
+files later shows by their digests.
+"""
+
+import json
 import pathlib
+import shutil
+from collections.abc import Mapping
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 from absl import logging
 from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers
 
 from mgm_jax import config as config_lib
+from mgm_jax import digests, sharding
 from mgm_jax.errors import CheckpointError
+
+# Orbax writes these after the digests; restoring needs neither.
+_WRITTEN_LAST = ("_CHECKPOINT_METADATA", "commit_success.txt")
+_UNFINISHED = ocp.utils.TMP_DIR_SUFFIX
 
 
 class Checkpoints:
@@ -25,23 +38,55 @@ class Checkpoints:
             folder: Where the run's checkpoints are, one numbered folder each.
             keep: How many of the newest to keep.
             scored: Whether saves have a score, so that the best is kept as well.
+
+        Raises:
+            CheckpointError: A score of an earlier save is damaged.
         """
         self._folder = folder.absolute()
         # Orbax makes the folder itself only in processes that save.
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._saving: int | None = None
         policies = [checkpoint_managers.LatestN(keep)]
         if scored:
             best = checkpoint_managers.BestN(
                 get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
             )
             policies.append(best)
-        self._manager = ocp.CheckpointManager(
-            self._folder,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
-                best_fn=_score if scored else None,
-            ),
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+            best_fn=_score if scored else None,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._write_digests),
         )
+        try:
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+        except ValueError as error:
+            damaged = {step: _find_damage(self._folder, step) for step in _steps(self._folder)}
+            raise CheckpointError(
+                f"the scores of the checkpoints in {self._folder} cannot be read ({error}); remove "
+                f"the damaged ones:{_listing({s: fault for s, fault in damaged.items() if fault})}"
+            ) from error
+
+    def check(self, step: int) -> None:
+        """Refuses a damaged checkpoint. Every process calls it.
+
+        Args:
+            step: Its step.
+
+        Raises:
+            CheckpointError: Naming the file, and the checkpoint to use instead.
+        """
+        fault = _find_damage(self._folder, step) if jax.process_index() == 0 else None
+        fault = sharding.said_by_the_first(fault or "")
+        if fault:
+            before = [other for other in _steps(self._folder) if other < step]
+            cure = (
+                f"remove {self._folder / str(step)} to use that of step {before[0]}"
+                if before
+                else "bring it back from a copy; there is none before it"
+            )
+            raise CheckpointError(
+                f"the checkpoint of step {step} in {self._folder} is damaged: {fault}; {cure}"
+            )
 
     def latest_step(self) -> int | None:
         """Step of the newest complete checkpoint."""
@@ -75,6 +120,9 @@ class Checkpoints:
         """
         if step == self.latest_step():
             return
+        # The digests are written in the background too; they are still those of the save before.
+        self._wait()
+        self._saving = step
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             data=ocp.args.JsonSave(data),
@@ -123,11 +171,17 @@ class Checkpoints:
         Raises:
             CheckpointError: The last save failed.
         """
+        self._wait()
+        self._manager.close()
+
+    def _wait(self) -> None:
         try:
             self._manager.wait_until_finished()
-            self._manager.close()
         except Exception as error:
             raise self._failure(error) from error
+
+    def _write_digests(self) -> None:
+        digests.write(self._folder / f"{self._saving}{_UNFINISHED}", except_for=_WRITTEN_LAST)
 
     def _failure(self, error: Exception) -> CheckpointError:
         saved = self.latest_step()
@@ -137,6 +191,67 @@ class Checkpoints:
             "there, or copy the folder to a disk with room and give it as --workdir, and start "
             "again"
         )
+
+
+def recover(folder: pathlib.Path) -> None:
+    """Makes the newest intact checkpoint the newest, before the one run that writes them opens it.
+
+    Damaged checkpoints after it are set aside, as STEP.damaged, and what is left of unfinished
+    saves is removed. Every process calls it; the first one decides and acts.
+
+    Args:
+        folder: The run's checkpoints; need not exist.
+
+    Raises:
+        CheckpointError: All checkpoints are damaged; they are left as they are.
+    """
+    damaged, intact = {}, None
+    if jax.process_index() == 0:
+        for step in _steps(folder):
+            fault = _find_damage(folder, step)
+            if fault is None:
+                intact = step
+                break
+            damaged[step] = fault
+        if intact is not None:
+            for step in damaged:
+                aside = folder / f"{step}.damaged"
+                shutil.rmtree(aside, ignore_errors=True)
+                (folder / str(step)).rename(aside)
+        for unfinished in folder.glob(f"*{_UNFINISHED}"):
+            shutil.rmtree(unfinished)
+            logging.info("removed the unfinished save %s", unfinished)
+    damaged, intact = json.loads(sharding.said_by_the_first(json.dumps([damaged, intact])))
+    if damaged and intact is None:
+        raise CheckpointError(
+            f"every checkpoint in {folder} is damaged:{_listing(damaged)}\nBring one back from a "
+            "copy, or give another --workdir to start anew"
+        )
+    if damaged:
+        logging.warning(
+            "damaged checkpoints in %s are set aside as STEP.damaged:%s\n"
+            "going on from the one before, of step %d",
+            folder,
+            _listing(damaged),
+            intact,
+        )
+
+
+def _steps(folder: pathlib.Path) -> list[int]:
+    """Steps of the complete checkpoints, the newest first."""
+    return sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())[::-1]
+
+
+def _find_damage(folder: pathlib.Path, step: int) -> str | None:
+    checkpoint = folder / str(step)
+    if not (checkpoint / digests.FILE).exists():
+        logging.warning("%s has no %s, so its files are not checked", checkpoint, digests.FILE)
+        return None
+    return digests.find_damage(checkpoint, except_for=_WRITTEN_LAST)
+
+
+def _listing(damaged: Mapping[int | str, str]) -> str:
+    return "".join(f"\n  step {step}: {fault}" for step, fault in damaged.items())
 
 
 def _score(metrics: dict[str, float]) -> float:

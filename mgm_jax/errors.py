@@ -17,6 +17,14 @@ class TooManySkippedError(MgmError, RuntimeError):
     """More videos than allowed could not be read."""
 
 
+class ReadTimeoutError(MgmError, TimeoutError):
+    """A batch did not come in time: a read hangs, or a reader has gone."""
+
+
+class DoesNotFitError(MgmError, MemoryError):
+    """A step needs more memory than a chip has."""
+
+
 class CheckpointError(MgmError, RuntimeError):
     """A checkpoint could not be written, or does not fit the run."""
 

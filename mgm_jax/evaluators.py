@@ -203,6 +203,7 @@ class Evaluator:
             process_count=jax.process_count(),
             num_workers=self._config.data.num_workers,
             max_skipped_share=self._config.data.max_skipped_share,
+            read_timeout=self._config.data.read_timeout,
         )
         sums, num_views = None, np.zeros(num_videos, np.int64)
         labels = np.full(num_videos, UNLABELLED)

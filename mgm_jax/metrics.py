@@ -14,6 +14,8 @@ import numpy as np
 import tensorboardX
 from jaxtyping import UInt8
 
+from mgm_jax.flow.files import replacing
+
 
 @flax.struct.dataclass
 class PretrainMetrics(clu.metrics.Collection):
@@ -60,7 +62,8 @@ class Writer:
         if self._path.exists():
             lines = self._path.read_text().splitlines(keepends=True)
             kept = [line for line in lines if _step_of(line) <= from_step]
-            self._path.write_text("".join(kept))
+            with replacing(self._path) as file:
+                file.write("".join(kept).encode())
         self._file = self._path.open("a")
         self._board = tensorboardX.SummaryWriter(
             str(workdir / "tensorboard"), purge_step=from_step + 1

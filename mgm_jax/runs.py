@@ -13,6 +13,7 @@ from mgm_jax import config as config_lib
 from mgm_jax import sharding, tasks
 from mgm_jax.checkpoints import Checkpoints
 from mgm_jax.errors import CheckpointError
+from mgm_jax.flow.files import replacing
 from mgm_jax.state import TrainState, abstract_state
 
 CONFIG_FILE = "config.json"
@@ -44,8 +45,12 @@ def describe_run(folder: pathlib.Path, config: ConfigDict, class_names: Sequence
     """Writes what `open_run` needs besides the checkpoint, in one process for all."""
     if jax.process_index():
         return
-    (folder / CONFIG_FILE).write_text(json.dumps(config_lib.to_json(config), indent=2))
-    (folder / CLASSES_FILE).write_text(json.dumps(list(class_names), indent=1))
+    for name, facts in (
+        (CONFIG_FILE, config_lib.to_json(config)),
+        (CLASSES_FILE, list(class_names)),
+    ):
+        with replacing(folder / name) as file:
+            file.write(json.dumps(facts, indent=2).encode())
 
 
 def read_config(workdir: str | pathlib.Path) -> ConfigDict:
@@ -79,7 +84,8 @@ def open_run(
         The run.
 
     Raises:
-        CheckpointError: There is no run, no complete checkpoint, or none that was evaluated.
+        CheckpointError: There is no run, no complete checkpoint, or none that was evaluated, or it
+            is damaged.
     """
     workdir = pathlib.Path(workdir)
     config = config or read_config(workdir)
@@ -94,6 +100,7 @@ def open_run(
                 f"the run at {workdir} has no complete checkpoint yet"
                 + (" that was evaluated; use the last one" if best else "")
             )
+        checkpoints.check(step)
         task = tasks.make_task(config, class_names)
         mesh = sharding.make_mesh(
             {"data": -1, "fsdp": 1, "tensor": 1}, devices or jax.devices()[:1]

@@ -145,3 +145,15 @@ def sum_over_processes(counts: dict[str, int]) -> dict[str, int]:
         return counts
     sums = multihost_utils.process_allgather(np.array(list(counts.values()))).sum(axis=0)
     return dict(zip(counts, sums.tolist(), strict=True))
+
+
+def said_by_the_first(text: str) -> str:
+    """The first process's text; every process calls it, and has that."""
+    if jax.process_count() == 1:
+        return text
+    said = text.encode()
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(said))))
+    if not length:
+        return ""
+    same_length = np.frombuffer(said.ljust(length)[:length], np.uint8)
+    return multihost_utils.broadcast_one_to_all(same_length).tobytes().decode()

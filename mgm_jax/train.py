@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from mgm_jax import config as config_lib
 from mgm_jax import initialise, sharding
 from mgm_jax import metrics as metrics_lib
-from mgm_jax.checkpoints import Checkpoints, refuse_other_config
+from mgm_jax.checkpoints import Checkpoints, recover, refuse_other_config
 from mgm_jax.data.clips import make_clip_loader
 from mgm_jax.data.pipeline import ClipBatches
 from mgm_jax.data.sources import VideoSource, make_source
@@ -29,11 +29,11 @@ from mgm_jax.preemption import Preemption
 from mgm_jax.reporters import AccuracyReporter, make_reporter, split_held_out
 from mgm_jax.runs import describe_run
 from mgm_jax.state import TrainState, abstract_state
-from mgm_jax.tasks import make_task
+from mgm_jax.tasks import Task, make_task
 
 # Steps dispatched ahead of the device: enough to keep it busy, few enough that the batches
 # waiting in its memory stay few.
-_STEPS_AHEAD = 2
+STEPS_AHEAD = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,8 @@ def train(
 
     Raises:
         ConfigError: A value that cannot work.
-        CheckpointError: The folder's checkpoint was made with another config, or a save failed.
+        CheckpointError: The folder's checkpoint was made with another config, all are damaged, or a
+            save failed.
         NonFiniteLossError: The loss or a gradient is not finite; the last good state is saved.
         Preempted: A signal asked to leave; the state is saved.
     """
@@ -112,6 +113,7 @@ def train(
     reporter = make_reporter(config, task, mesh, state_shardings, source, held_out)
 
     folder = pathlib.Path(workdir)
+    recover(folder / "checkpoints")
     checkpoints = Checkpoints(
         folder / "checkpoints", keep=config.checkpoints_kept, scored=config.task != "pretrain"
     )
@@ -129,13 +131,7 @@ def train(
     _describe(config, mesh, source, plan, state)
 
     batch_sharding = sharding.batch_sharding(mesh)
-    replicated = NamedSharding(mesh, PartitionSpec())
-    step_fn = jax.jit(
-        task.step_fn,
-        in_shardings=(state_shardings, batch_sharding),
-        out_shardings=(state_shardings, replicated),
-        donate_argnums=0,
-    )
+    step_fn = jit_step(task, mesh, state_shardings)
     batches = ClipBatches(
         make_clip_loader(config.data, source),
         global_batch=config.batch_size,
@@ -146,6 +142,7 @@ def train(
         process_count=jax.process_count(),
         num_workers=config.data.num_workers,
         max_skipped_share=config.data.max_skipped_share,
+        read_timeout=config.data.read_timeout,
     )
     writer = metrics_lib.Writer(folder, from_step=batches.next_batch)
     throughput = metrics_lib.Throughput(config.batch_size * config.data.repeated_augmentation)
@@ -167,7 +164,7 @@ def train(
             del batch  # Its shared memory is to be free before the workers end.
             pending.append(step_metrics)
             in_flight.append(step_metrics)
-            if len(in_flight) > _STEPS_AHEAD:
+            if len(in_flight) > STEPS_AHEAD:
                 jax.block_until_ready(in_flight.popleft())
 
             last = step == plan.stop_step
@@ -203,6 +200,25 @@ def train(
     if plan.stop_step == plan.total_steps and isinstance(reporter, AccuracyReporter):
         write_evaluation(reporter, state, plan.total_steps, folder)
     return state
+
+
+def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.Wrapped:
+    """Makes a task's step a program for all devices of a mesh; it takes the state's memory over.
+
+    Args:
+        task: What the step computes.
+        mesh: The mesh.
+        state_shardings: Where the state lives.
+
+    Returns:
+        `(state, batch) -> (state, metrics)`.
+    """
+    return jax.jit(
+        task.step_fn,
+        in_shardings=(state_shardings, sharding.batch_sharding(mesh)),
+        out_shardings=(state_shardings, NamedSharding(mesh, PartitionSpec())),
+        donate_argnums=0,
+    )
 
 
 def start_from(state: TrainState, path: str) -> TrainState:

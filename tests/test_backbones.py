@@ -7,6 +7,13 @@ from mgm_jax import tasks
 from mgm_jax.initialise import initialise
 from mgm_jax.train import train
 
+SMALL = {
+    "model__encoder__dim": 16,
+    "model__encoder__heads": 2,
+    "data__clip_frames": 4,
+    "data__size": 16,
+}
+
 
 def test_a_timesformer_pretrains_scanned_and_starts_a_classifier_that_is_not(
     video_folder, tmp_path
@@ -15,16 +22,18 @@ def test_a_timesformer_pretrains_scanned_and_starts_a_classifier_that_is_not(
         "demo_pretrain",
         video_folder,
         num_steps=1,
+        batch_size=2,
+        **SMALL,
         model__backbone="timesformer_divided",
         model__scan=True,
         model__remat="dots",
     )
-    train(pretraining, str(tmp_path))
+    train(pretraining, str(tmp_path), jax.devices()[:1])
     finetuning = shrunk.recipe(
         "demo_finetune",
         video_folder,
+        **SMALL | {"data__clip_frames": 8},
         model__backbone="timesformer_divided",
-        data__clip_frames=16,
     )
     task = tasks.make_task(finetuning, ("a", "b"))
     shapes = jax.eval_shape(task.init_fn).params
@@ -33,4 +42,4 @@ def test_a_timesformer_pretrains_scanned_and_starts_a_classifier_that_is_not(
         lambda leaf: leaf.shape, shapes
     )
     assert {name.split("/")[0] for name in report.fresh} == {"head", "norm"}
-    assert "encoder/positions/time: (4, 128) there, (8, 128) in the model" in str(report)
+    assert "encoder/positions/time: (2, 16) there, (4, 16) in the model" in str(report)

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 import shrunk
+from test_train import TINY
 
 from mgm_jax import preemption
 from mgm_jax.checkpoints import Checkpoints
@@ -36,7 +37,7 @@ def start(config_file, workdir):
 def wait_for_step(workdir, step, process):
     """Waits until a running program has logged a step."""
     metrics = workdir / "metrics.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not metrics.exists() or f'"step": {step},' not in metrics.read_text():
         assert process.poll() is None, process.stderr.read()[-3000:]
         assert time.monotonic() < deadline, f"step {step} has not come"
@@ -56,7 +57,7 @@ def config_file(video_folder, tmp_path):
     file.write_text(
         f"import sys\nsys.path.append({str(REPOSITORY / 'tests')!r})\nimport shrunk\n"
         f"def get_config():\n    return shrunk.recipe('demo_pretrain', {str(video_folder)!r}, "
-        "num_steps=1000, data__num_workers=1, checkpoint_every=1000)\n"
+        f"**{TINY}, num_steps=1000, data__num_workers=1, checkpoint_every=1000)\n"
     )
     return file
 
@@ -68,13 +69,14 @@ def test_a_signal_saves_ends_with_the_code_and_the_run_goes_on_exactly(
     process = start(config_file, workdir)
     wait_for_step(workdir, 2, process)
     os.killpg(process.pid, signal.SIGTERM)  # To the data worker too, as at shutdown or by SLURM.
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == preemption.EXIT_CODE, said[-3000:]
     step = saved_step(workdir)
     assert step >= 2
     assert f"step {step} is saved; exit code 75" in said
 
-    config = shrunk.recipe("demo_pretrain", video_folder, num_steps=1000, stop_at_step=step + 1)
+    config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=1000)
+    config.stop_at_step = step + 1
     resumed = train(config, str(workdir))
     whole = train(config, str(tmp_path / "whole"))
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed), jax.device_get(whole))

@@ -2,10 +2,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import shrunk
 from jax.sharding import PartitionSpec
 
-from mgm_jax import sharding
+from mgm_jax import losses, preprocess, sharding, steps, tasks
+from mgm_jax.checkpoints import Checkpoints
+from mgm_jax.data.clips import make_clip_loader
+from mgm_jax.data.pipeline import ClipBatches
+from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import ConfigError
+from mgm_jax.state import abstract_state
+
+MESHES = [
+    {"data": data, "fsdp": fsdp, "tensor": 8 // (data * fsdp)}
+    for data in (1, 2, 4, 8)
+    for fsdp in (1, 2, 4, 8)
+    if data * fsdp <= 8
+]
+# Each axis divides every dimension that it may split, so that nothing stays whole.
+DIVISIBLE = {
+    "model__encoder__dim": 32,
+    "model__encoder__depth": 1,
+    "model__encoder__heads": 8,
+    "model__decoder__dim": 16,
+    "model__decoder__heads": 8,
+    "data__clip_frames": 4,
+    "data__size": 16,
+}
 
 
 def test_the_rest_axis_takes_the_remaining_devices():
@@ -61,3 +84,115 @@ def test_global_batch_is_split_over_data_and_fsdp():
     batch = sharding.global_batch(sharding.batch_sharding(mesh), {"x": rows})
     np.testing.assert_array_equal(batch["x"], rows)
     assert {shard.data.shape for shard in batch["x"].addressable_shards} == {(2, 3)}
+
+
+@pytest.fixture(scope="module")
+def batch(video_folder):
+    config = shrunk.recipe("demo_pretrain", video_folder, **DIVISIBLE)
+    loader = make_clip_loader(config.data, FolderSource(str(video_folder)))
+    batches = ClipBatches(loader, global_batch=8, num_batches=1, seed=0)
+    batch = next(batches)
+    batches.close()
+    return batch
+
+
+def make_task(name, videos):
+    divisible = {k: v for k, v in DIVISIBLE.items() if "decoder" not in k or "pretrain" in name}
+    started = {"init_from": "another run"} if "probe" in name else {}
+    config = shrunk.recipe(name, videos, **divisible, **started)
+    return config, tasks.make_task(config, ("a", "b"), total_steps=10)
+
+
+def some_state(init_fn):
+    """A state of random numbers, made without compiling anything."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: (
+            (0.2 * rng.standard_normal(leaf.shape)).astype(leaf.dtype)
+            if jnp.issubdtype(leaf.dtype, jnp.floating)
+            else np.ones(leaf.shape, leaf.dtype)
+        ),
+        jax.eval_shape(init_fn),
+    )
+
+
+def test_every_mesh_computes_what_one_device_does(batch, video_folder):
+    """The pretraining loss with its gradients, and a classifier's logits."""
+    config, pretrain = make_task("demo_pretrain", video_folder)
+    _, finetune = make_task("demo_finetune", video_folder)
+    clips, mask = jax.jit(steps.make_prepare_fn(config, pretrain.model.grid))(
+        batch, jax.random.key(0)
+    )
+    clips, mask = np.asarray(clips), np.asarray(mask).reshape(8, -1)
+    ids = np.argsort(mask, axis=1, kind="stable").astype(np.int32)
+    visible = mask.shape[1] - int(mask[0].sum())
+
+    def compute(params, classifier, clips, visible_ids, masked_ids):
+        def loss_fn(params):
+            inputs = preprocess.normalise(clips)
+            made = pretrain.model.apply({"params": params}, inputs, visible_ids, masked_ids)
+            targets = losses.normalised_pixel_target(clips, (2, 8, 8), masked_ids)
+            return losses.masked_mse(made, targets, jnp.ones(8, bool))
+
+        logits = finetune.model.apply({"params": classifier}, clips)
+        return jax.value_and_grad(loss_fn)(params), logits
+
+    params = [some_state(task.init_fn).params for task in (pretrain, finetune)]
+    inputs = (*params, clips, ids[:, :visible], ids[:, visible:])
+    expected = jax.jit(compute)(*inputs)
+    for sizes in MESHES:
+        mesh = sharding.make_mesh(sizes)
+        rows = sharding.batch_sharding(mesh)
+        places = (*(sharding.state_sharding(mesh, tree) for tree in params), rows, rows, rows)
+        (loss, gradients), logits = jax.jit(compute, in_shardings=places)(*inputs)
+        np.testing.assert_allclose(loss, expected[0][0], rtol=2e-5, err_msg=str(sizes))
+        np.testing.assert_allclose(logits, expected[1], rtol=1e-4, atol=1e-5)
+        jax.tree.map(
+            lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4),
+            gradients,
+            expected[0][1],
+        )
+
+
+def test_a_probe_steps_and_predicts_on_a_mesh_as_on_one_device(batch, video_folder):
+    _, task = make_task("jhmdb_linear_probe", video_folder)
+    batch = batch | {"label": np.arange(8, dtype=np.int32) % 2}
+    made = []
+    for devices, sizes in ((1, (1, 1, 1)), (8, (2, 2, 2))):
+        mesh = sharding.make_mesh(
+            dict(zip(sharding.AXES, sizes, strict=True)), jax.devices()[:devices]
+        )
+        places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(task.init_fn, mesh))
+        places = (places, sharding.batch_sharding(mesh))
+        state, metrics = jax.jit(task.step_fn, in_shardings=places)(some_state(task.init_fn), batch)
+        state = jax.device_get(state)
+        predictions = jax.jit(task.predict_fn, in_shardings=places)(state, batch)
+        made.append((float(metrics.compute()["loss"]), predictions["probabilities"]))
+    np.testing.assert_allclose(made[0][0], made[1][0], rtol=2e-5)
+    np.testing.assert_allclose(made[0][1], made[1][1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("demo_pretrain", {"data": 2, "fsdp": 2, "tensor": 2}),
+        ("demo_finetune", {"data": 1, "fsdp": 4, "tensor": 2}),
+        ("jhmdb_linear_probe", {"data": 1, "fsdp": 8, "tensor": 1}),
+    ],
+)
+def test_a_checkpoint_restores_onto_other_meshes(name, sizes, video_folder, tmp_path):
+    config, task = make_task(name, video_folder)
+    state = some_state(task.init_fn)
+    abstract = abstract_state(task.init_fn, sharding.make_mesh(sizes))
+    checkpoints = Checkpoints(tmp_path, scored=False)
+    placed = jax.tree.map(lambda new, leaf: jax.device_put(new, leaf.sharding), state, abstract)
+    checkpoints.save(1, placed, {"next_batch": 1}, config)
+    checkpoints.close()
+    checkpoints = Checkpoints(tmp_path, scored=False)
+    for other in MESHES if config.task == "pretrain" else MESHES[::3]:
+        abstract = abstract_state(task.init_fn, sharding.make_mesh(other))
+        restored, _ = checkpoints.restore(abstract)
+        jax.tree.map(np.testing.assert_array_equal, jax.device_get(restored), state)
+        places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+        assert jax.tree.map(lambda leaf: leaf.sharding, restored) == places
+    checkpoints.close()

@@ -18,13 +18,13 @@ from tests.flow import make_reference
 
 @pytest.fixture(scope="module")
 def parts(video_folder):
-    config = shrunk.recipe("demo_pretrain", video_folder)
+    config = shrunk.recipe("demo_pretrain", video_folder, model__encoder__depth=1)
     loader = make_clip_loader(config.data, FolderSource(str(video_folder)))
     batches = ClipBatches(loader, global_batch=8, num_batches=2, seed=0)
     batch = next(batches)
     batches.close()
     task = tasks.make_task(config, (), total_steps=10)
-    return config, task.model, task.init_fn(), jax.jit(task.step_fn), batch
+    return config, task.model, jax.jit(task.init_fn)(), jax.jit(task.step_fn), batch
 
 
 def value(metrics, name):

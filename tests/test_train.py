@@ -16,9 +16,18 @@ from mgm_jax.errors import (
     NonFiniteLossError,
     TooManySkippedError,
 )
+from mgm_jax.runs import open_run
 from mgm_jax.train import make_plan, train
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+TINY = {
+    "model__encoder__dim": 32,
+    "model__encoder__depth": 1,
+    "model__encoder__heads": 2,
+    "model__decoder__dim": 16,
+    "model__decoder__heads": 2,
+    "data__clip_frames": 4,
+}
 TIMINGS = ("clips_per_second", "data_wait_share", "eta_seconds")
 
 
@@ -31,58 +40,46 @@ def assert_same_state(left, right):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(left), jax.device_get(right))
 
 
-@pytest.mark.parametrize("name", ["demo_pretrain", "ssv2_pretrain"])
-def test_recipes_take_real_steps(name, video_folder, tmp_path):
-    state = train(shrunk.recipe(name, video_folder), str(tmp_path))
-    assert int(state.step) == 2
-    lines = logged(tmp_path)
-    assert [line["step"] for line in lines] == [1, 2]
-    assert all(np.isfinite(line["loss"]) for line in lines)
-    assert lines[0]["skipped_clips"] == 0
-    assert list((tmp_path / "tensorboard").glob("events*"))
-
-
 def test_prepared_records_train_with_the_papers_recipe(tmp_path):
     demo.make_demo(tmp_path / "data", num_train=8, num_validation=1, seed=0)
     config = shrunk.recipe(
-        "ssv2_pretrain", tmp_path / "data", data__source="records", data__num_workers=1
+        "ssv2_pretrain", tmp_path / "data", **TINY, data__source="records", data__num_workers=1
     )
-    state = train(config, str(tmp_path / "run"))
+    state = train(config, str(tmp_path / "run"), jax.devices()[:1])
     assert int(state.step) == 2
-    assert logged(tmp_path / "run")[-1]["skipped_clips"] == 0
+    lines = logged(tmp_path / "run")
+    assert [line["step"] for line in lines] == [1, 2]
+    assert all(np.isfinite(line["loss"]) for line in lines)
+    assert lines[-1]["skipped_clips"] == 0
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one_exactly(video_folder, tmp_path):
-    config = shrunk.recipe("demo_pretrain", video_folder, num_steps=6)
+def test_a_resumed_run_equals_an_uninterrupted_one_exactly(video_folder, tmp_path, caplog):
+    config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=4, checkpoint_every=2)
     whole = train(config, str(tmp_path / "whole"))
-    config.stop_at_step = 2
-    train(config, str(tmp_path / "parts"))
-    config.stop_at_step = 3  # Another number of workers on the way.
-    config.data.num_workers = 1
+    expected = logged(tmp_path / "whole")
+    config.stop_at_step = 3
+    config.data.num_workers = 1  # Another number of workers on the way.
     train(config, str(tmp_path / "parts"))
     config.stop_at_step = None
-    parts = train(config, str(tmp_path / "parts"))
-    assert_same_state(whole, parts)
-    assert logged(tmp_path / "whole") == logged(tmp_path / "parts")
+    config.data.num_workers = 0
+    assert_same_state(whole, train(config, str(tmp_path / "parts")))
+    assert logged(tmp_path / "parts") == expected
+
+    newest = tmp_path / "parts" / "checkpoints" / "4"
+    (newest / "state" / "manifest.ocdbt").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"step 4 .* damaged: state/manifest.* of step 3"):
+        open_run(tmp_path / "parts")
+    assert_same_state(whole, train(config, str(tmp_path / "parts")))
+    assert logged(tmp_path / "parts") == expected
+    assert "4.damaged" in {path.name for path in newest.parent.iterdir()}
+    assert "going on from the one before, of step 3" in caplog.text
 
 
-def test_a_run_killed_between_checkpoints_repeats_its_steps_exactly(video_folder, tmp_path):
-    config = shrunk.recipe("demo_pretrain", video_folder, num_steps=4, checkpoint_every=2)
-    whole = train(config, str(tmp_path))
-    expected = logged(tmp_path)
-    newest = tmp_path / "checkpoints" / "4"
-    newest.rename(tmp_path / "as if step 4 had not been saved")
-    assert_same_state(whole, train(config, str(tmp_path)))
-    assert logged(tmp_path) == expected
-
-
-@pytest.mark.parametrize(
-    "mesh", [{"data": 8, "fsdp": 1, "tensor": 1}, {"data": 2, "fsdp": 2, "tensor": 2}]
-)
-def test_one_device_and_eight_give_the_same_losses(mesh, video_folder, tmp_path):
-    config = shrunk.recipe("demo_pretrain", video_folder, num_steps=3)
+def test_one_device_and_eight_give_the_same_losses(video_folder, tmp_path):
+    config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=3)
     train(config, str(tmp_path / "one"), devices=jax.devices()[:1])
-    config.mesh.update(mesh)
+    config.mesh.update({"data": 2, "fsdp": 2, "tensor": 2})
     state = train(config, str(tmp_path / "eight"))
     kernel = state.params["encoder"]["blocks"]["0"]["mlp"]["fc1"]["kernel"]
     assert len(kernel.sharding.device_set) == 8
@@ -91,33 +88,33 @@ def test_one_device_and_eight_give_the_same_losses(mesh, video_folder, tmp_path)
 
 
 def test_a_changed_config_is_refused_by_name_unless_allowed(video_folder, tmp_path):
-    config = shrunk.recipe("demo_pretrain", video_folder)
-    train(config, str(tmp_path))
+    config = shrunk.recipe("demo_pretrain", video_folder, **TINY)
+    train(config, str(tmp_path), jax.devices()[:1])
     config.masking.ratio = 0.5
     config.num_steps = 3
     with pytest.raises(
         CheckpointError, match=r"masking\.ratio: 0\.75 -> 0\.5\n.*num_steps: 2 -> 3"
     ):
-        train(config, str(tmp_path))
+        train(config, str(tmp_path), jax.devices()[:1])
     config.allow_config_change = True
-    assert int(train(config, str(tmp_path)).step) == 3
+    assert int(train(config, str(tmp_path), jax.devices()[:1]).step) == 3
 
 
 def test_another_model_in_the_workdir_is_refused(video_folder, tmp_path):
-    config = shrunk.recipe("demo_pretrain", video_folder)
-    train(config, str(tmp_path))
+    config = shrunk.recipe("demo_pretrain", video_folder, **TINY)
+    train(config, str(tmp_path), jax.devices()[:1])
     config.model.encoder.depth = 3
     config.allow_config_change = True
     with pytest.raises(CheckpointError, match=r"step 2 .* does not fit the model"):
-        train(config, str(tmp_path))
+        train(config, str(tmp_path), jax.devices()[:1])
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_good_state_saved(video_folder, tmp_path):
     config = shrunk.recipe(
-        "demo_pretrain", video_folder, num_steps=8, log_every=4, optimizer__base_lr=1e38
+        "demo_pretrain", video_folder, **TINY, num_steps=8, log_every=4, optimizer__base_lr=1e38
     )
     with pytest.raises(NonFiniteLossError, match=r"step \d.*saved at step \d.*clip_norm"):
-        train(config, str(tmp_path))
+        train(config, str(tmp_path), jax.devices()[:1])
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert checkpoints.latest_step() is not None
     restored = checkpoints._manager.restore(checkpoints.latest_step())["state"]
@@ -154,15 +151,15 @@ def test_a_codec_without_vectors_is_skipped_with_the_cure_in_the_log(real_videos
 
 def test_a_full_disk_stops_with_the_older_checkpoint_kept(video_folder, tmp_path):
     """The kernel refuses to grow files past a limit, as a full disk does."""
+    config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=4, stop_at_step=2)
+    train(config, str(tmp_path))
     program = f"""
 import resource, sys
 sys.path[:0] = [{str(REPOSITORY)!r}, {str(REPOSITORY / "tests")!r}]
 import shrunk
 from mgm_jax.errors import CheckpointError
 from mgm_jax.train import train
-config = shrunk.recipe("demo_pretrain", {str(video_folder)!r}, num_steps=4, stop_at_step=2)
-train(config, {str(tmp_path)!r})
-config.stop_at_step = None
+config = shrunk.recipe("demo_pretrain", {str(video_folder)!r}, **{TINY}, num_steps=4)
 config.checkpoint_every = 3
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:

@@ -193,10 +193,13 @@ def _read_run(workdir: pathlib.Path) -> Weights:
     config = runs.read_config(workdir)
     classes = workdir / runs.CLASSES_FILE
     checkpoints = Checkpoints(workdir / "checkpoints")
-    step = checkpoints.latest_step()
-    checkpoints.close()
-    if step is None:
-        raise CheckpointError(f"the run at {workdir} has no complete checkpoint yet")
+    try:
+        step = checkpoints.latest_step()
+        if step is None:
+            raise CheckpointError(f"the run at {workdir} has no complete checkpoint yet")
+        checkpoints.check(step)
+    finally:
+        checkpoints.close()
     # The parameters alone: the optimizer's state is twice their size, and of no use here.
     folder = (workdir / "checkpoints" / str(step) / "state").absolute()
     handler = ocp.PyTreeCheckpointHandler()

@@ -98,8 +98,8 @@ class ClipReader:
         origins = [(*region[:2], 0, 0) for region in regions]
         copies = len(crops)
         return {
-            "luma": np.stack([luma for luma, _ in planes]),
-            "chroma": np.stack([chroma for _, chroma in planes]),
+            "luma": _stack([luma for luma, _ in planes]),
+            "chroma": _stack([chroma for _, chroma in planes]),
             "crop_box": np.subtract(sides, origins).astype(np.float32),
             "flip": np.array([crop.flip for crop in crops], bool),
             "yuv_to_rgb": np.repeat(decoded.yuv_to_rgb[None].astype(np.float32), copies, axis=0),
@@ -137,6 +137,11 @@ class ClipReader:
             "frames": np.zeros((copies, frames), np.int32),
             "source_box": whole,
         }
+
+
+def _stack(planes: list[np.ndarray]) -> np.ndarray:
+    """As np.stack, without copying what is alone."""
+    return planes[0][None] if len(planes) == 1 else np.stack(planes)
 
 
 def cut_planes(

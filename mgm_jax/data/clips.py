@@ -69,6 +69,10 @@ class LoadClip(grain.transforms.RandomMap):
         """Items of one epoch: the videos."""
         return len(self.source)
 
+    def describe(self, item: int) -> str:
+        """Name of the video of an item."""
+        return self.source.describe(item)
+
     def random_map(
         self, element: tuple[int, int], rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
@@ -97,18 +101,24 @@ class LoadClip(grain.transforms.RandomMap):
     def _read(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         record = self.source[index]
         with self.reader.open(record, self.source.describe(index)) as video:
-            frames = self._draw_frames(rng, video.num_frames)
+            frames = self._draw_frames(rng, video.num_frames, record.profile)
             frame_size = geometry.scaled_size(video.height, video.width, self.reader.window)
             crops = [self._draw_crop(rng, *frame_size) for _ in range(self.copies)]
             crops, frame_size = geometry.fit_window(crops, frame_size, self.reader.window)
             return self.reader.read(video, record, frames, crops, frame_size)
 
-    def _draw_frames(self, rng: np.random.Generator, num_frames: int) -> Int[np.ndarray, " t"]:
+    def _draw_frames(
+        self, rng: np.random.Generator, num_frames: int, profile: str
+    ) -> Int[np.ndarray, " t"]:
         clip_frames = self.reader.clip_frames
         if self.sampling == "segments":
             return sampling.training_segments(rng, num_frames, clip_frames=clip_frames)
         return sampling.training_frames(
-            rng, num_frames, clip_frames=clip_frames, stride=self.stride
+            rng,
+            num_frames,
+            clip_frames=clip_frames,
+            stride=self.stride,
+            start_step=sampling.start_step(profile, self.stride),
         )
 
     def _draw_crop(self, rng: np.random.Generator, height: int, width: int) -> geometry.Crop:
@@ -148,6 +158,10 @@ class LoadViews(grain.transforms.RandomMap):
     def num_items(self) -> int:
         """Items of one pass: the temporal views of all videos."""
         return len(self.source) * self.temporal_views
+
+    def describe(self, item: int) -> str:
+        """Name of the video of an item."""
+        return self.source.describe(item // self.temporal_views)
 
     def random_map(
         self, element: tuple[int, int], rng: np.random.Generator

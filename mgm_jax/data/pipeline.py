@@ -12,17 +12,21 @@ import ctypes
 import gc
 import math
 import multiprocessing
+import os
+import queue
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import grain
 import numpy as np
 from absl import logging
 
 from mgm_jax.data.clips import ClipLoader
-from mgm_jax.errors import ConfigError, TooManySkippedError
+from mgm_jax.data.read_notes import NotedLoader, ReadNotes
+from mgm_jax.errors import ConfigError, ReadTimeoutError, TooManySkippedError
 
 HOST_FIELDS = ("video", "error", "frames", "source_box")
 """What a loader tells about a clip that the device has no use for."""
@@ -46,6 +50,46 @@ def _die_with_parent(worker_index: int, worker_count: int) -> None:
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        # It may have died while this worker was starting; then there is no signal to come.
+        if os.getppid() != multiprocessing.parent_process().pid:
+            os._exit(1)
+
+
+class _Fetcher:
+    """Takes elements from an iterator in a thread, so that waiting for one can be given up.
+
+    It takes none before it is asked to, and keeps none.
+    """
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self._requests: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
+        # A daemon: it does not keep a process alive whose read hangs.
+        self._thread = threading.Thread(target=self._serve, args=(iterator,), daemon=True)
+        self._thread.start()
+
+    def fetch(self, seconds: float) -> Any:
+        """The next element; raises what the iterator raises, `queue.Empty` after the time."""
+        self._requests.put(True)
+        element, error = self._results.get(timeout=seconds)
+        if error is None:
+            return element
+        try:
+            raise error
+        finally:
+            del error  # It refers to this frame.
+
+    def close(self) -> None:
+        """Ends the thread; one that hangs is left behind."""
+        self._requests.put(False)
+        self._thread.join(_CLOSE_SECONDS)
+
+    def _serve(self, iterator: Iterator[Any]) -> None:
+        while self._requests.get():
+            try:
+                self._results.put((next(iterator), None))
+            except Exception as error:
+                self._results.put((None, error))
 
 
 class ClipBatches:
@@ -59,6 +103,7 @@ class ClipBatches:
         seen: Items read.
         skipped: Items among them that were unreadable.
         videos: Index in the source of each clip of the last batch; -1 where it only fills up.
+        read_timeout: Longest wait for a batch, seconds.
     """
 
     def __init__(
@@ -74,6 +119,7 @@ class ClipBatches:
         process_count: int = 1,
         num_workers: int = 0,
         max_skipped_share: float = 0.1,
+        read_timeout: float = 600.0,
     ):
         """Starts the readers.
 
@@ -88,6 +134,7 @@ class ClipBatches:
             process_count: Hosts that share each batch.
             num_workers: Worker processes; 0 reads in threads of this process.
             max_skipped_share: Largest share of clips that may be unreadable.
+            read_timeout: Longest wait for a batch, seconds.
 
         Raises:
             ConfigError: The batch is not divisible by the hosts, or the data has another number
@@ -110,6 +157,8 @@ class ClipBatches:
         )
         self._source = load.source
         self._max_skipped_share = max_skipped_share
+        self.read_timeout = read_timeout
+        self._notes = ReadNotes()
         self._named: set[int] = set()
         self._copies = load.copies
         self.videos = np.zeros(0, np.int64)
@@ -119,7 +168,7 @@ class ClipBatches:
         if shuffle:
             order = order.shuffle()
         order = order.repeat(max(1, math.ceil(positions / num_items)))
-        clips = order.map_with_index(_with_position).random_map(load)
+        clips = order.map_with_index(_with_position).random_map(NotedLoader(load, self._notes))
         parts = clips[self.next_batch * global_batch : positions].batch(
             global_batch // process_count, drop_remainder=True
         )
@@ -134,7 +183,10 @@ class ClipBatches:
                 grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2),
                 worker_init_fn=_die_with_parent,
             )
+        self._describe = load.describe
+        self._num_workers = num_workers
         self._iterator = iter(dataset)
+        self._fetcher = _Fetcher(self._iterator)
 
     def __iter__(self) -> "ClipBatches":
         """Itself."""
@@ -145,9 +197,13 @@ class ClipBatches:
 
         Raises:
             StopIteration: The run's batches are used up.
+            ReadTimeoutError: It did not come in time.
             TooManySkippedError: More clips than allowed were unreadable.
         """
-        batch = dict(next(self._iterator))
+        try:
+            batch = dict(self._fetcher.fetch(self.read_timeout))
+        except queue.Empty:
+            raise self._timeout() from None
         self.next_batch += 1
         # The copies of an item are read, and fail, together.
         self._account(batch["video"][:, 0], batch["error"][:, 0])
@@ -180,9 +236,27 @@ class ClipBatches:
             logging.warning("data workers did not end within %d s; killing them", _CLOSE_SECONDS)
             for worker in multiprocessing.active_children():
                 worker.kill()
+        self._fetcher.close()
         # Grain's iterator keeps its last batch, in a reference cycle; free its shared memory.
         self._iterator = None
         gc.collect()
+        self._notes.remove()
+
+    def _timeout(self) -> ReadTimeoutError:
+        reads = [
+            f"{self._describe(read.item)} (for {read.seconds:.0f} s, by process {read.process})"
+            for read in self._notes.under_way()
+        ]
+        what = f"being read: {', '.join(reads)}" if reads else "nothing is being read"
+        if self._num_workers:
+            running = len(multiprocessing.active_children())
+            what += f"; {running} of config.data.num_workers={self._num_workers} processes run"
+        return ReadTimeoutError(
+            f"no batch came within config.data.read_timeout={self.read_timeout:g} seconds; {what}. "
+            "Look whether these files can be read at all (a stalled network mount, a file that "
+            "is locked) and whether workers were ended from outside; where reading is merely slow, "
+            "raise the timeout. The run goes on from its last checkpoint."
+        )
 
     def _account(self, videos: np.ndarray, errors: np.ndarray) -> None:
         self.seen += int(np.count_nonzero(videos >= 0))

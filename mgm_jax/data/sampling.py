@@ -8,8 +8,33 @@ import numpy as np
 from jaxtyping import Int
 
 
+def start_step(profile: str, stride: int) -> int:
+    """Of which number a training clip's start is a multiple.
+
+    In a video prepared as `stride_aligned` nothing is predicted from the frames between multiples
+    of its stride. A clip of these multiples alone decodes nothing else, and the motion of each of
+    its frames is that since the one before.
+
+    Args:
+        profile: Label of the profile that data_prep encoded the video with, `stride_aligned:4`.
+        stride: Distance between sampled frames, in frames.
+
+    Returns:
+        The profile's stride if it divides the clip's, otherwise 1.
+    """
+    name, _, reference_stride = profile.partition(":")
+    if name != "stride_aligned" or stride % int(reference_stride):
+        return 1
+    return int(reference_stride)
+
+
 def training_frames(
-    rng: np.random.Generator, num_frames: int, *, clip_frames: int, stride: int
+    rng: np.random.Generator,
+    num_frames: int,
+    *,
+    clip_frames: int,
+    stride: int,
+    start_step: int = 1,
 ) -> Int[np.ndarray, " t"]:
     """Draws one clip of evenly spaced frames with a random start.
 
@@ -21,6 +46,7 @@ def training_frames(
         num_frames: Frames in the video.
         clip_frames: Frames in the clip, T.
         stride: Distance between sampled frames, in frames.
+        start_step: The clip starts at a multiple of this.
 
     Returns:
         T frame indices in [0, num_frames), in presentation order.
@@ -32,7 +58,7 @@ def training_frames(
     if num_frames < clip_frames:
         return np.arange(clip_frames) % num_frames
     span = (clip_frames - 1) * stride + 1
-    start = rng.integers(max(num_frames - span, 0) + 1)
+    start = start_step * rng.integers(max(num_frames - span, 0) // start_step + 1)
     return np.minimum(start + stride * np.arange(clip_frames), num_frames - 1)
 
 

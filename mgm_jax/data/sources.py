@@ -46,6 +46,7 @@ class VideoRecord:
         label: Number of the class, or `UNLABELLED`.
         boxes: Where something is known of what the video is about: x1, y1, x2, y2 of k things in
             each frame, in source pixels (see `boxes`), NaN where one is absent.
+        profile: Label of the profile that data_prep encoded it with; empty for other files.
     """
 
     video: str | bytes
@@ -54,6 +55,7 @@ class VideoRecord:
     boxes: Float32[np.ndarray, "num_frames k 4"] | None = dataclasses.field(
         default=None, compare=False
     )
+    profile: str = ""
 
 
 @runtime_checkable
@@ -165,14 +167,12 @@ class CsvSource:
                 "first; quote values that hold commas"
             )
         self.class_names = _class_names(rows, path) if "label" in columns else ()
-        chosen = rows
-        if "split" in columns:
-            chosen = [row for row in rows if row["split"] == split]
-            if not chosen:
-                raise ConfigError(
-                    f"config.data.split: {path} has no split {split!r}; it has "
-                    + ", ".join(sorted({row["split"] for row in rows}))
-                )
+        chosen = [row for row in rows if row.get("split", split) == split]
+        if not chosen:
+            raise ConfigError(
+                f"config.data.split: {path} has no split {split!r}; it has "
+                + ", ".join(sorted({row["split"] for row in rows}))
+            )
         self._root = root or str(path.parent)
         self._files = [row["path"] for row in chosen]
         label_of = {name: label for label, name in enumerate(self.class_names)}
@@ -249,17 +249,18 @@ class RecordSource:
         """The record at a position; raises `VideoError` where it is damaged."""
         try:
             record = self._records[index]
+            if record["video"] is None:  # What the reader makes of a shard that is cut off.
+                raise ValueError("it is empty: its shard is cut off")
         except (RuntimeError, OSError, ValueError) as error:
             raise VideoError(
                 f"{self.describe(index)}: the record cannot be read ({error}); prepare its shard "
                 "again"
             ) from error
-        video_id, boxes = record["video_id"], record["boxes"]
+        boxes = record["boxes"]
         return VideoRecord(
-            video=record["video"],
-            video_id=video_id.decode() if isinstance(video_id, bytes) else str(video_id),
-            label=int(record["label"]),
+            *(record["video"], record["video_id"].decode(), int(record["label"])),
             boxes=boxes.reshape(int(record["num_frames"]), -1, 4) if len(boxes) else None,
+            profile=record["profile"].decode(),
         )
 
     def describe(self, index: int) -> str:

@@ -17,7 +17,7 @@ def test_contenders_are_timed_in_processes_of_their_own():
 
 
 def test_what_cannot_run_is_named():
-    with pytest.raises(RuntimeError, match="mgm_jax: .*no model size named 'Q'"):
+    with pytest.raises(RuntimeError, match=r"mgm_jax: .*no model size named 'Q'"):
         train_step.measure([OURS], ("Q", 0.9, 1, "float32"), rounds=1)
 
 

@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
+import rendered
 
+from data_prep import records, transcode
 from mgm_jax.data.clip_reader import ClipReader, cut_planes
 from mgm_jax.data.clips import LoadClip, LoadViews
-from mgm_jax.data.sources import FolderSource
+from mgm_jax.data.frame_decoder import B_PICTURE, FrameDecoder
+from mgm_jax.data.sources import FolderSource, RecordSource
 from mgm_jax.data.video import Video
 from mgm_jax.flow import sidecar
 
@@ -110,3 +113,31 @@ def test_motion_that_is_no_number_never_reaches_a_mask(video_folder, flow_folder
     clip = load(video_folder, reader=reader)
     assert not clip["valid"].any()
     assert "not finite" in reason(clip)
+
+
+def test_clips_of_a_stride_aligned_record_need_no_frame_between(tmp_path, monkeypatch):
+    video = transcode.encode_h264(
+        rendered.moving_square(0, frames=60), fps=25, profile=transcode.PROFILES["stride_aligned"]
+    )
+    row = {"video": video, "video_id": "a", "label": 0, "fps": 25.0, "num_frames": 60}
+    row |= {"height": 64, "width": 80, "profile": "stride_aligned:4", "encoder": ""}
+    row |= {"boxes": np.zeros((0, 4), np.float32)}
+    records.write_records(tmp_path / "records", "records", ["one"], {"train": [row]})
+    loader = LoadClip(RecordSource(str(tmp_path / "records"), "train"), READER, stride=4)
+    decoded, frames = [], FrameDecoder.frames
+
+    def watched(*arguments, **settings):
+        for number, frame in frames(*arguments, **settings):
+            decoded.append((number, frame.pict_type))
+            yield number, frame
+
+    monkeypatch.setattr(FrameDecoder, "frames", watched)
+    starts = set()
+    for seed in range(8):
+        clip = loader.random_map((0, 0), np.random.default_rng(seed))
+        assert clip["valid"].all()
+        starts.add(int(clip["frames"][0, 0]))
+    assert len(starts) > 3
+    assert all(kind != B_PICTURE for _, kind in decoded)
+    # A closed group of pictures ends with a P-frame.
+    assert {number for number, _ in decoded if number % 4} <= {47}

@@ -1,6 +1,7 @@
 import itertools
 import multiprocessing
 import os
+import pathlib
 import signal
 import threading
 import time
@@ -11,12 +12,13 @@ import psutil
 import pytest
 import rendered
 
+from data_prep import records
 from mgm_jax.data import pipeline
 from mgm_jax.data.clip_reader import ClipReader
 from mgm_jax.data.clips import LoadClip, LoadViews
 from mgm_jax.data.pipeline import ClipBatches
-from mgm_jax.data.sources import FolderSource
-from mgm_jax.errors import ConfigError, TooManySkippedError
+from mgm_jax.data.sources import FolderSource, RecordSource
+from mgm_jax.errors import ConfigError, ReadTimeoutError, TooManySkippedError
 
 
 def make_loader(folder, **changes):
@@ -128,6 +130,34 @@ def test_going_on_from_a_state_gives_the_rest(video_folder):
     assert_equal(whole[4:], read(loader, state=state, num_workers=1))
 
 
+def test_going_on_with_other_numbers_of_hosts_gives_the_rest(video_folder):
+    loader = make_loader(video_folder)
+    settings = {"global_batch": 6, "num_batches": 4}
+    whole = read(loader, **settings)
+    state, at = None, 0
+    for hosts in (2, 1, 3, 2):
+        readers = [
+            ClipBatches(
+                loader,
+                seed=3,
+                state=state,
+                process_index=host,
+                process_count=hosts,
+                **settings,
+            )
+            for host in range(hosts)
+        ]
+        parts = [next(reader) for reader in readers]
+        for name in parts[0]:
+            together = np.concatenate([part[name] for part in parts])
+            np.testing.assert_array_equal(together, whole[at][name], err_msg=name)
+        state = readers[0].state()
+        at += 1
+        for reader in readers:
+            reader.close()
+    assert at == len(whole)
+
+
 def test_going_on_with_other_data_is_refused(video_folder, tmp_path):
     reader = ClipBatches(make_loader(video_folder), global_batch=4, num_batches=6, seed=3)
     state = reader.state()
@@ -231,3 +261,74 @@ def test_close_is_bounded_when_the_workers_do_not_answer(video_folder, monkeypat
         assert time.monotonic() < deadline
         time.sleep(0.1)
     whole.close()
+
+
+class StalledSource(FolderSource):
+    """Reads one of its videos from a pipe that nobody writes to, as from a network that stalls."""
+
+    def __getitem__(self, index):
+        record = super().__getitem__(index)
+        if record.video.endswith("video_03.mp4"):
+            with open(record.video + ".pipe", "rb") as pipe:
+                pipe.read()
+        return record
+
+
+class LeavingSource(FolderSource):
+    """Ends the process that reads a certain video, as if nothing were wrong, when it is told to."""
+
+    def __getitem__(self, index):
+        record = super().__getitem__(index)
+        if record.video.endswith("video_03.mp4"):
+            while not os.path.exists(record.video + ".leave"):
+                time.sleep(0.05)
+            os._exit(0)
+        return record
+
+
+@pytest.mark.parametrize(
+    ("make_source", "running"), [(StalledSource, 1), (LeavingSource, 0)], ids=["hangs", "leaves"]
+)
+def test_a_reader_that_hangs_or_leaves_is_an_error_with_the_name(tmp_path, make_source, running):
+    folder = rendered.write_folder(tmp_path, num_videos=8)
+    os.mkfifo(folder / "odd" / "video_03.mp4.pipe")
+    loader = LoadClip(make_source(str(folder)), make_loader(folder).reader, stride=2)
+    settings = {"global_batch": 4, "num_batches": 10**6, "seed": 3, "shuffle": False}
+    reader = ClipBatches(loader, num_workers=1, **settings)
+    next(reader)  # The worker has started.
+    (folder / "odd" / "video_03.mp4.leave").touch()
+    reader.read_timeout = 2
+    with pytest.raises(ReadTimeoutError) as caught:
+        list(reader)
+    message = str(caught.value)
+    assert "no batch came within config.data.read_timeout=2 seconds" in message
+    assert f"being read: {folder}/odd/video_03.mp4 (for " in message
+    assert f"{running} of config.data.num_workers=1 processes run" in message
+    assert "stalled network mount" in message
+    reader.close()
+    assert not multiprocessing.active_children()
+
+
+def test_a_shard_that_vanishes_or_is_cut_off_is_counted_and_named(tmp_path, video_folder, caplog):
+    videos = [FolderSource(str(video_folder))[i].video for i in range(6)]
+    facts = {"label": 0, "fps": 25.0, "num_frames": 40, "height": 64, "width": 80}
+    facts |= {"profile": "low_delay", "encoder": "", "boxes": np.zeros((0, 4), np.float32)}
+    rows = [
+        facts | {"video": pathlib.Path(file).read_bytes(), "video_id": str(i)}
+        for i, file in enumerate(videos)
+    ]
+    folder = tmp_path / "records"
+    records.write_records(folder, "records", ["one"], {"train": rows}, records_per_shard=2)
+    first, second, _ = sorted(folder.glob("*array_record*"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[: second.stat().st_size // 2])
+
+    loader = LoadClip(RecordSource(str(folder), "train"), make_loader(video_folder).reader, 2)
+    reader = ClipBatches(
+        loader, global_batch=6, num_batches=1, seed=3, shuffle=False, max_skipped_share=1
+    )
+    assert next(reader)["valid"].tolist() == [False] * 4 + [True] * 2
+    reader.close()
+    assert reader.skipped == 4
+    for record in range(4):
+        assert f"record {record}: the record cannot be read" in caplog.text

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgm_jax.data.sampling import (
+    start_step,
     training_frames,
     training_segments,
     view_frames,
@@ -32,6 +33,28 @@ def test_every_start_is_drawn():
     rng = np.random.default_rng(0)
     starts = {training_frames(rng, 40, clip_frames=16, stride=2)[0] for _ in range(300)}
     assert starts == set(range(40 - 30))
+
+
+def test_starts_keep_to_their_step():
+    rng = np.random.default_rng(0)
+    starts = {
+        training_frames(rng, 45, clip_frames=8, stride=4, start_step=4)[0] for _ in range(200)
+    }
+    assert starts == {0, 4, 8, 12, 16}
+
+
+@pytest.mark.parametrize(
+    ("profile", "stride", "step"),
+    [
+        ("stride_aligned:4", 4, 4),
+        ("stride_aligned:2", 4, 2),
+        ("stride_aligned:4", 2, 1),
+        ("low_delay", 4, 1),
+        ("", 4, 1),
+    ],
+)
+def test_only_clips_of_the_reference_frames_alone_are_aligned(profile, stride, step):
+    assert start_step(profile, stride) == step
 
 
 def test_a_short_video_repeats_its_last_frame():

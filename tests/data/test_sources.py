@@ -71,6 +71,7 @@ def test_prepared_records_are_read_by_split(prepared):
     assert record.video_id == "train_000001"
     assert record.label == 1
     assert record.video[4:8] == b"ftyp"
+    assert record.profile == "low_delay"
     assert record.boxes.shape[1:] == (1, 4)
     assert 0 <= np.nanmin(record.boxes) < np.nanmax(record.boxes) <= 128
     assert "train" in source.describe(1)

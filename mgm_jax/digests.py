@@ -1,0 +1,69 @@
+"""Digests of a folder's files, by which damage is found later: as `sha256sum` writes them."""
+
+import concurrent.futures
+import hashlib
+import pathlib
+from collections.abc import Collection
+
+FILE = "files.sha256"
+
+
+def write(folder: pathlib.Path, *, except_for: Collection[str] = ()) -> None:
+    """Writes the digests of all files below a folder into it, for `sha256sum --check` too.
+
+    Args:
+        folder: The folder.
+        except_for: Files that are still to change, by their paths below the folder.
+    """
+    names = [name for name in _files(folder) if name not in except_for]
+    lines = [f"{digest}  {name}\n" for name, digest in _digests(folder, names).items()]
+    (folder / FILE).write_text("".join(lines))
+
+
+def find_damage(folder: pathlib.Path, *, except_for: Collection[str] = ()) -> str | None:
+    """Compares the files below a folder with their digests, which it must have.
+
+    Args:
+        folder: The folder.
+        except_for: Files that have changed or come since.
+
+    Returns:
+        What is wrong with the first damaged file; None where all are as they were written.
+    """
+    try:
+        listed = {
+            name: digest
+            for digest, name in (
+                line.split("  ", 1) for line in (folder / FILE).read_text().splitlines()
+            )
+        }
+    except ValueError:
+        return f"{FILE} is no list of digests"
+    files = set(_files(folder)) - set(except_for)
+    if missing := sorted(listed.keys() - files):
+        return f"{missing[0]} is missing"
+    if added := sorted(files - listed.keys()):
+        return f"{FILE} does not list {added[0]}"
+    for name, digest in _digests(folder, listed).items():
+        if digest != listed[name]:
+            size = (folder / name).stat().st_size
+            return f"{name} is not what was written; it has {size} bytes now"
+    return None
+
+
+def _files(folder: pathlib.Path) -> list[str]:
+    # Hidden files are those of the file system, such as NFS's of deleted files still in use.
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != FILE and not path.name.startswith(".")
+    )
+
+
+def _digests(folder: pathlib.Path, names: Collection[str]) -> dict[str, str]:
+    def digest(name: str) -> str:
+        with (folder / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(digest, names), strict=True))

@@ -1,0 +1,68 @@
+"""Counts the multiplications and additions of a function's matrix products and convolutions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+# A TPU multiplies float32 at the precision HIGHEST as six products of bfloat16 parts, HIGH as
+# three (`jax.lax.Precision`).
+_PASSES = {jax.lax.Precision.HIGHEST: 6, jax.lax.Precision.HIGH: 3}
+
+
+def count_flops(function: Callable[..., Any], *arguments: Any) -> tuple[float, float]:
+    """Counts from the traced function, before any compiler: all devices together.
+
+    A product of m×k and k×n counts 2·m·k·n. What is not a product counts nothing: it runs on other
+    units, and the roofline has it in the bytes. Loops count as often as they run, and what
+    rematerialisation computes again counts again.
+
+    Args:
+        function: As `jax.jit` takes it.
+        *arguments: Arrays or `jax.ShapeDtypeStruct`s.
+
+    Returns:
+        FLOPs as written, and as a TPU's matrix units run them, where a product of float32 at the
+        highest precision takes several.
+
+    Raises:
+        ValueError: There are products in a loop whose length is not known.
+    """
+    return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def _count(jaxpr: Any) -> tuple[float, float]:
+    total = np.zeros(2)
+    for equation in jaxpr.eqns:
+        name, params = equation.primitive.name, equation.params
+        if name == "dot_general":
+            total += _product(equation)
+        elif name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            features = kernel[params["dimension_numbers"].rhs_spec[0]]
+            per_value = 2 * np.prod(kernel) / features
+            total += _with_passes(per_value * equation.outvars[0].aval.size, params["precision"])
+        elif name == "cond":
+            total += max((_count(branch.jaxpr) for branch in params["branches"]), key=sum)
+        else:
+            inner = sum(
+                (np.asarray(_count(part)) for part in jax.core.jaxprs_in_params(params)),
+                start=np.zeros(2),
+            )
+            if name == "while" and inner.any():
+                raise ValueError(f"matrix products in a loop of unknown length: {equation}"[:500])
+            total += inner * params.get("length", 1) if name == "scan" else inner
+    return float(total[0]), float(total[1])
+
+
+def _product(equation: Any) -> np.ndarray:
+    left = equation.invars[0].aval.shape
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    depth = np.prod([left[axis] for axis in contracted])
+    return _with_passes(2.0 * depth * equation.outvars[0].aval.size, equation.params["precision"])
+
+
+def _with_passes(flops: float, precision: Any) -> np.ndarray:
+    first = precision[0] if isinstance(precision, tuple) else precision
+    return np.array([flops, flops * _PASSES.get(first, 1)])
