@@ -101,6 +101,8 @@ def test_goals_are_judged_by_the_numbers():
     cost = motion_measurements.Costs(has_b_frames=False)
     names = motion_measurements.DECODE, motion_measurements.VECTORS, motion_measurements.RAFT
     cost.whole.update(dict(zip(names, (100.0, 112.0, 2000.0), strict=True)))
+    parts = motion_measurements.DECODE, motion_measurements.EXPORT, motion_measurements.HAND_OVER
+    cost.parts.update(dict(zip(parts, (100.0, 4.0, 8.0), strict=True)))
     cost.clips.update(dict(zip(names, (100.0, 109.0), strict=False)))
     verdicts = [line.rsplit(": ", 1)[1] for line in motion_cost.make_verdicts("kind", cost)]
     assert verdicts == ["missed.", "met.", "met."]
