@@ -1,8 +1,8 @@
 """Finetuning of the small ViT on J-HMDB: minutes on two CPU cores.
 
     python -m mgm_jax.main --config=configs/jhmdb_finetune.py \
-        --config.init_from=runs/jhmdb_pretrain --config.data.path=jhmdb_split1.csv \
-        --config.data.root=VIDEOS --workdir=runs/jhmdb_finetune
+        --config.init_from=runs/jhmdb_pretrain --config.data.path=runs/jhmdb \
+        --workdir=runs/jhmdb_finetune
 
 Without `config.init_from` it trains from scratch.
 
@@ -18,10 +18,9 @@ def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
     config = common.finetune()
     config.batch_size = 16
-    config.num_steps = 2500
-    config.warmup_steps = 100
+    config.num_steps = 4000
+    config.warmup_steps = 150
 
-    config.data.source = "csv"
     common.take_shapes(config, jhmdb_pretrain.get_config())
     config.data.flip = True
     config.data.area = (0.3, 1.0)
@@ -38,9 +37,9 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.optimizer.base_lr = 2.4e-2
     config.optimizer.min_lr = 1e-4
 
-    config.checkpoint_every = 500
+    config.checkpoint_every = 1000
     config.eval.split = "test"
-    config.eval.every = 500
+    config.eval.every = 1000
     config.eval.subset = 0
     config.eval.temporal_views = 2
     return common.with_argument(config, argument)

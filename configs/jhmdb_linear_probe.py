@@ -1,8 +1,8 @@
 """Linear probe of the small ViT's frozen features on J-HMDB: minutes on two CPU cores.
 
     python -m mgm_jax.main --config=configs/jhmdb_linear_probe.py \
-        --config.init_from=runs/jhmdb_pretrain --config.data.path=jhmdb_split1.csv \
-        --config.data.root=VIDEOS --workdir=runs/jhmdb_linear_probe
+        --config.init_from=runs/jhmdb_pretrain --config.data.path=runs/jhmdb \
+        --workdir=runs/jhmdb_linear_probe
 
 Four learning rates in one pass; the best on a tenth of the training clips counts.
 
@@ -20,7 +20,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.batch_size = 32
     config.num_steps = 400
 
-    config.data.source = "csv"
     common.take_shapes(config, jhmdb_pretrain.get_config())
     config.data.flip = True
     config.data.area = (0.3, 1.0)

@@ -1,7 +1,9 @@
 """MGM pretraining of a small ViT on J-HMDB's training clips: minutes on two CPU cores.
 
+    python -m data_prep.prepare --dataset=csv --name=jhmdb --videos=VIDEOS \
+        --annotations=jhmdb_split1.csv --profile=stride_aligned --short_side=128 --out=runs/jhmdb
     python -m mgm_jax.main --config=configs/jhmdb_pretrain.py \
-        --config.data.path=jhmdb_split1.csv --config.data.root=VIDEOS --workdir=runs/jhmdb_pretrain
+        --config.data.path=runs/jhmdb --workdir=runs/jhmdb_pretrain
 
 Data: J-HMDB (928 clips of 15 to 40 frames, 21 classes), as downloaded, and a csv file with the
 columns path,label,label_id,split (train or test) for one of its splits. Labels are not used here.
@@ -15,11 +17,10 @@ from configs import common
 def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
     config = common.pretrain()
-    config.batch_size = 16
-    config.num_steps = 1500
+    config.batch_size = 32
+    config.num_steps = 3000
     config.warmup_steps = 100
 
-    config.data.source = "csv"
     config.data.clip_frames = 8
     config.data.stride = 4
     config.data.size = 96
@@ -37,7 +38,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
     config.target = "pixels"  # As in configs/demo_pretrain.py.
 
-    config.optimizer.base_lr = 3e-2
+    config.optimizer.base_lr = 1.5e-2
     config.optimizer.min_lr = 5e-4
 
     config.checkpoint_every = 250

@@ -1,8 +1,8 @@
 """Finetuning of the small ViT on Weizmann: minutes on two CPU cores.
 
     python -m mgm_jax.main --config=configs/weizmann_finetune.py \
-        --config.init_from=runs/weizmann_pretrain --config.data.path=weizmann.csv \
-        --config.data.root=VIDEOS --workdir=runs/weizmann_finetune
+        --config.init_from=runs/weizmann_pretrain --config.data.path=runs/weizmann \
+        --workdir=runs/weizmann_finetune
 
 Without `config.init_from` it trains from scratch.
 
@@ -16,4 +16,7 @@ from configs import common, jhmdb_finetune
 
 def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
-    return common.with_argument(jhmdb_finetune.get_config(), argument)
+    config = jhmdb_finetune.get_config()
+    config.num_steps = 1500
+    config.checkpoint_every = config.eval.every = 500
+    return common.with_argument(config, argument)

@@ -1,8 +1,8 @@
 """Linear probe of the small ViT's frozen features on Weizmann: minutes on two CPU cores.
 
     python -m mgm_jax.main --config=configs/weizmann_linear_probe.py \
-        --config.init_from=runs/weizmann_pretrain --config.data.path=weizmann.csv \
-        --config.data.root=VIDEOS --workdir=runs/weizmann_linear_probe
+        --config.init_from=runs/weizmann_pretrain --config.data.path=runs/weizmann \
+        --workdir=runs/weizmann_linear_probe
 
 Four learning rates in one pass; the best on a tenth of the training clips counts.
 

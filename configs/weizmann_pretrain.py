@@ -1,7 +1,9 @@
 """MGM pretraining of a small ViT on Weizmann's training clips: minutes on two CPU cores.
 
+    python -m data_prep.prepare --dataset=csv --name=weizmann --videos=VIDEOS \
+        --annotations=weizmann.csv --profile=stride_aligned --short_side=128 --out=runs/weizmann
     python -m mgm_jax.main --config=configs/weizmann_pretrain.py \
-        --config.data.path=weizmann.csv --config.data.root=VIDEOS --workdir=runs/weizmann_pretrain
+        --config.data.path=runs/weizmann --workdir=runs/weizmann_pretrain
 
 Data: Weizmann actions (90 clips of 36 to 146 frames, 10 classes, 9 persons), as downloaded, and a
 csv file with the columns path,label,label_id,split (train or test), split by person. Labels are not
