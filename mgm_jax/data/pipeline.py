@@ -82,7 +82,7 @@ class _Fetcher:
     def close(self) -> None:
         """Ends the thread; one that hangs is left behind."""
         self._requests.put(False)
-        self._thread.join(_CLOSE_SECONDS)
+        self._thread.join(1)
 
     def _serve(self, iterator: Iterator[Any]) -> None:
         while self._requests.get():

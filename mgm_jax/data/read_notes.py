@@ -65,7 +65,11 @@ class ReadNotes:
 
     def remove(self) -> None:
         """Deletes the folder."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        # Renamed first: a reader that is still at work can then put nothing into it.
+        gone = self._folder + "_gone"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self._folder, gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 @dataclasses.dataclass(frozen=True)

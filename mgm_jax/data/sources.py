@@ -258,7 +258,9 @@ class RecordSource:
             ) from error
         boxes = record["boxes"]
         return VideoRecord(
-            *(record["video"], record["video_id"].decode(), int(record["label"])),
+            video=record["video"],
+            video_id=record["video_id"].decode(),
+            label=int(record["label"]),
             boxes=boxes.reshape(int(record["num_frames"]), -1, 4) if len(boxes) else None,
             profile=record["profile"].decode(),
         )

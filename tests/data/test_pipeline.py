@@ -289,7 +289,10 @@ class LeavingSource(FolderSource):
 @pytest.mark.parametrize(
     ("make_source", "running"), [(StalledSource, 1), (LeavingSource, 0)], ids=["hangs", "leaves"]
 )
-def test_a_reader_that_hangs_or_leaves_is_an_error_with_the_name(tmp_path, make_source, running):
+def test_a_reader_that_hangs_or_leaves_is_an_error_with_the_name(
+    tmp_path, monkeypatch, make_source, running
+):
+    monkeypatch.setattr(pipeline, "_CLOSE_SECONDS", 1)
     folder = rendered.write_folder(tmp_path, num_videos=8)
     os.mkfifo(folder / "odd" / "video_03.mp4.pipe")
     loader = LoadClip(make_source(str(folder)), make_loader(folder).reader, stride=2)
