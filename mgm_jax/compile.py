@@ -23,7 +23,7 @@ import jax
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from mgm_jax import main, runtime
+from mgm_jax import runtime
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.pod.check import Memory, PodCheck, check
 from mgm_jax.pod.collectives import summarise
@@ -139,6 +139,8 @@ def report(found: PodCheck, plan: Plan) -> str:
 
 def run() -> None:
     """Runs the program."""
+    from mgm_jax import main  # Its flags would clash with those of other programs.
+
     topology = flags.DEFINE_string("topology", None, "Chips, as v5e:16x16 or v4:4x4x8.")
     num_videos = flags.DEFINE_integer("num_videos", None, "Videos of an epoch.", lower_bound=1)
     num_classes = flags.DEFINE_integer("num_classes", None, "Classes.", lower_bound=2)

@@ -5,7 +5,10 @@ import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=8"
+    # Most of the tests' time goes into compiling; what is compiled runs briefly.
+    + " --xla_backend_optimization_level=0"
 )
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent

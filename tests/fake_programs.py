@@ -84,7 +84,7 @@ class Machine:
     def launch(self, script: str, *arguments: str) -> tuple[int, str]:
         """Runs a launch script: its exit code and what it says."""
         process = self.start(script, *arguments)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=180)
         return process.returncode, said
 
     def launch_and_signal(
@@ -94,7 +94,7 @@ class Machine:
         process = self.start(script, *arguments)
         self.wait_for("waiting")
         os.kill(process.pid, number)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=180)
         return process.returncode, said
 
     def wait_for(self, call: str) -> None:

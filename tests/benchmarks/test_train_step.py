@@ -1,28 +1,11 @@
 import pytest
 
 from benchmarks import train_step
-from benchmarks.train_step import COMPILED, EAGER, MATMUL, OURS
-
-SETTING = ("Ti", 0.9, 1, "float32")
-
-
-def test_contenders_are_timed_in_processes_of_their_own():
-    pytest.importorskip("torch", reason="Hugging Face's step needs torch")
-    pytest.importorskip("transformers", reason="Hugging Face's step needs transformers")
-    results = train_step.measure([EAGER, MATMUL], SETTING, rounds=1)
-    assert list(results) == [EAGER, MATMUL]
-    for seconds, num_bytes in results.values():
-        assert seconds > 0
-        assert num_bytes > 2**27
-
-
-def test_what_cannot_run_is_named():
-    with pytest.raises(RuntimeError, match=r"mgm_jax: .*no model size named 'Q'"):
-        train_step.measure([OURS], ("Q", 0.9, 1, "float32"), rounds=1)
+from benchmarks.step_contenders import COMPILED, EAGER, MATMUL, OURS, step_flops
 
 
 def test_utilisation_and_speedup():
-    flops = train_step.step_flops("Ti", 0.9)
+    flops = step_flops("Ti", 0.9)
     results = {OURS: (2.0, 2**30), EAGER: (4.0, 2**31), COMPILED: (3.0, 0), MATMUL: (1.0, 0)}
     rows = train_step.make_rows(results, ("Ti", 0.9, 4, "float32"), rate=4 * flops)
     assert rows == [
@@ -37,7 +20,7 @@ def test_utilisation_and_speedup():
     [(2.0, "cpu", ("met", "missed")), (2.0, "gpu", ("met", "met")), (2.5, "gpu", ("missed",) * 2)],
 )
 def test_goals(ours, device, verdicts):
-    flops = train_step.step_flops("Ti", 0.9)
+    flops = step_flops("Ti", 0.9)
     results = {OURS: (ours, 0), EAGER: (4.0, 0), COMPILED: (3.0, 0)}
     line = train_step.goals(results, ("Ti", 0.9, 4, "float32"), 4 * flops, device)
     assert f"(goal 1.3x: {verdicts[0]})" in line
