@@ -213,7 +213,7 @@ ensure_slice() {
 install_on_workers() {
   local archive=mgm_jax_code.tar.gz folder
   folder=$(mktemp -d)
-  run tar -czf "$folder/$archive" --exclude=./.git --exclude=./.venv --exclude=./runs -C "$here" .
+  run tar -czf "$folder/$archive" --exclude=./.git --exclude='./.venv*' --exclude=./runs -C "$here" .
   tpu scp "$folder/$archive" "$name:$archive" "${place[@]}" --worker=all
   rm -r "$folder"
   on_workers all "mkdir -p $remote && tar -xzf $archive -C $remote && $(on_worker_script install)"
