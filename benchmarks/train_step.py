@@ -2,7 +2,7 @@
 
     python -m benchmarks.train_step --model_size=B --mask_ratios=0.75,0.9
 
-prints Markdown; docs/train_step.md keeps it. It needs torch and transformers besides
+prints Markdown. It needs torch and transformers besides
 requirements.txt (requirements-parity.txt), and for torch.compile a C++ compiler.
 """
 
