@@ -5,9 +5,8 @@ def test_a_run_killed_again_and_again_equals_one_left_alone(tmp_path):
     """`python -m tests.soak` does this a hundred times, also in the middle of starting."""
     soak = Soak(tmp_path, seed=0)
     soak.kill("saving", group=True, workers=1)
-    soak.kill("training", group=False, workers=1)
-    soak.kill("saving", group=True, workers=0)
+    soak.kill("training", group=False, workers=0)
     soak.damage()
     soak.compare()
-    assert soak.counts["kills"] == 3
+    assert soak.counts["kills"] == 2
     assert soak.counts["steps of the run, all equal to one left alone"] >= 2 * CHECKPOINT_EVERY
