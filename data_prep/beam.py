@@ -6,38 +6,24 @@ see the videos and the output under the same paths (a shared or mounted file sys
 project installed.
 """
 
-import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from absl import logging
 
 from data_prep import shards
-from data_prep.conversion import Settings
 from data_prep.shards import Shard
-from data_prep.work import make_shards
 from mgm_jax.errors import ConfigError
 
 
-def make_shards_on_beam(
-    planned: Sequence[Shard],
-    class_names: Sequence[str],
-    key_frames: bool,
-    *,
-    folder: str,
-    settings: Settings,
-    workers: int,
-    options: Sequence[str],
+def make_on_beam(
+    make: Callable[[Sequence[Shard]], None], planned: Sequence[Shard], options: Sequence[str]
 ) -> None:
-    """Converts and writes all that is not finished, by a pipeline; returns when it has ended.
+    """Makes all shards that are not finished, by a pipeline; returns when it has ended.
 
     Args:
+        make: Makes shards on one machine, such as `work.make_shards` with all but its first
+            argument; it travels to the machines.
         planned: Shards of a dataset.
-        class_names: In the order of their labels.
-        key_frames: Whether records are clips around key frames.
-        folder: Of the videos.
-        settings: Of the conversion.
-        workers: Processes that convert the clips of one shard; 0 does it in Beam's own.
         options: Of the pipeline, such as "--runner=DirectRunner".
 
     Raises:
@@ -53,17 +39,11 @@ def make_shards_on_beam(
         ) from error
     to_do = [shard for shard in planned if shards.read_finished(shard) is None]
     logging.info("%d shards, of which %d are for the pipeline", len(planned), len(to_do))
-    make = functools.partial(
-        _make_shard,
-        class_names=tuple(class_names),
-        key_frames=key_frames,
-        folder=folder,
-        settings=settings,
-        workers=workers,
-    )
+    one_each = [[shard] for shard in to_do]
     with apache_beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
-        _ = pipeline | apache_beam.Create(to_do) | apache_beam.Reshuffle() | apache_beam.Map(make)
-
-
-def _make_shard(shard: Shard, **how: Any) -> None:
-    make_shards([shard], **how)
+        _ = (
+            pipeline
+            | apache_beam.Create(one_each)
+            | apache_beam.Reshuffle()
+            | apache_beam.Map(make)
+        )

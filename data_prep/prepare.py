@@ -7,6 +7,7 @@ as if it had not been. `docs/data_preparation.md` says what lies where for each 
 """
 
 import collections
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from data_prep import records, shards
-from data_prep.beam import make_shards_on_beam
+from data_prep.beam import make_on_beam
 from data_prep.conversion import COPY, Settings, make_settings
 from data_prep.datasets import DATASETS, Choices, read_dataset
 from data_prep.entries import UNREADABLE, Listing, listed_problems
@@ -94,12 +95,18 @@ def prepare(
         print(estimate(listing, planned, files.folder, settings, staging.out, workers))
         return None
     with staging:
-        contents = planned, listing.class_names, listing.has_key_frames
-        how = {"folder": files.folder, "settings": settings, "workers": workers}
+        make = functools.partial(
+            make_shards,
+            class_names=listing.class_names,
+            key_frames=listing.has_key_frames,
+            folder=files.folder,
+            settings=settings,
+            workers=workers,
+        )
         if beam_options is None:
-            make_shards(*contents, **how)
+            make(planned)
         else:
-            make_shards_on_beam(*contents, **how, options=beam_options)
+            make_on_beam(make, planned, beam_options)
         finished = [shards.read_finished(shard) for shard in planned]
         report = make_report(listing, planned, finished)
         if not any(facts.size.num_records for facts in finished):

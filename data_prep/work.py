@@ -18,9 +18,9 @@ _TRIES = 2
 
 def make_shards(
     planned: Sequence[Shard],
+    *,
     class_names: Sequence[str],
     key_frames: bool,
-    *,
     folder: str,
     settings: Settings,
     workers: int,

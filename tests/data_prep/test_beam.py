@@ -59,4 +59,4 @@ def test_a_pipeline_makes_the_same_records(videos, tmp_path):
 def test_without_beam_the_error_names_the_cure(monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(ConfigError, match=r"install requirements-beam\.txt"):
-        beam.make_shards_on_beam((), (), False, folder="", settings=SETTINGS, workers=0, options=())
+        beam.make_on_beam(print, (), ())
