@@ -20,12 +20,13 @@ from benchmarks.picture_quality import (
     source_luma,
 )
 from benchmarks.timing import interleaved_medians, timed
+from benchmarks.video_files import videos_below
 from data_prep.conversion import Conversion, convert, make_settings
 from data_prep.entries import Entry
 from data_prep.records import write_records
 from mgm_jax.data.clip_reader import ClipReader
 from mgm_jax.data.clips import LoadClip
-from mgm_jax.data.sources import VIDEO_SUFFIXES, CsvSource, RecordSource, VideoSource
+from mgm_jax.data.sources import CsvSource, RecordSource, VideoSource
 from mgm_jax.data.video import Video
 from mgm_jax.errors import ConfigError, VideoError
 
@@ -103,11 +104,10 @@ def find_videos(named: Sequence[str], most: int) -> list[pathlib.Path]:
         if path.is_file():
             paths.append(path)
             continue
-        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES)
+        inside = videos_below(name, most)
         if not inside:
             raise ConfigError(f"--videos={name}: no video there; name a file or a folder of videos")
-        step = max(len(inside) / most, 1)
-        paths += [inside[int(step * i)] for i in range(min(most, len(inside)))]
+        paths += inside
     return [path.absolute() for path in paths]
 
 

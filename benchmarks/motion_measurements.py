@@ -13,12 +13,12 @@ import numpy as np
 from flax import traverse_util
 
 from benchmarks.timing import interleaved_medians, timed
+from benchmarks.video_files import videos_below
 from data_prep.conversion import convert, make_settings
 from data_prep.entries import Entry
 from mgm_jax.data.frame_decoder import B_PICTURE, FrameDecoder
 from mgm_jax.data.motion_vectors import EXPORTING_CODECS, rasterise, vectors_of
 from mgm_jax.data.sampling import training_frames
-from mgm_jax.data.sources import VIDEO_SUFFIXES
 from mgm_jax.data.video import Video
 from mgm_jax.errors import ConfigError
 from mgm_jax.flow import estimators, files, raft
@@ -72,12 +72,8 @@ def find_videos(folder: str, most: int) -> list[pathlib.Path]:
     Raises:
         ConfigError: There is none.
     """
-    every = sorted(pathlib.Path(folder).rglob("*"))
-    every = [path for path in every if path.suffix.lower() in VIDEO_SUFFIXES]
-    step = max(len(every) / most, 1)
-    spread = [every[int(step * i)] for i in range(min(most, len(every)))]
     found = []
-    for path in spread:
+    for path in videos_below(folder, most):
         with Video(path) as video:
             if video.codec in EXPORTING_CODECS:
                 found.append(path)
