@@ -22,7 +22,8 @@ class DecodedClip:
             frame, in its pixels before any scaling. See `motion_vectors` for what it means, and
             `clip_motion` for what sampled and accumulated motion are.
         motion_valid: False where a frame has no motion to show: then its map is zero.
-        yuv_to_rgb: Affine map from (Y, U, V, 1) in 0..255 to (R, G, B) in 0..1.
+        yuv_to_rgb: Affine map from (Y, U, V, 1) in 0..255 to (R, G, B) in 0..1, of the first frame
+            that was decoded for the clip.
         motion_source: Where the motion came from.
     """
 
@@ -60,18 +61,16 @@ class FrameLayout:
         stored_height: Rows of the decoded frame, luma pixels.
         stored_width: Columns of the decoded frame, luma pixels.
         orientation: How it is turned for display.
-        yuv_to_rgb: Affine map from its planes to RGB.
     """
 
     stored_height: int
     stored_width: int
     orientation: Orientation
-    yuv_to_rgb: Float[np.ndarray, "3 4"]
 
     @classmethod
     def of_frame(cls, frame: av.VideoFrame) -> "FrameLayout":
         """The layout of a decoded frame."""
-        return cls(frame.height, frame.width, Orientation.of_frame(frame), yuv_to_rgb(frame))
+        return cls(frame.height, frame.width, Orientation.of_frame(frame))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -105,7 +104,7 @@ class ClipBuilder:
     ) -> None:
         wanted, self._order = np.unique(np.asarray(numbers), return_inverse=True)
         self._slots = {number: slot for slot, number in enumerate(wanted.tolist())}
-        self._layout = layout
+        self._yuv_to_rgb: Float[np.ndarray, "3 4"] | None = None
         self._source = source
         self._reader = PlaneReader(layout.orientation, *layout.size, size, region)
         self._luma, self._chroma = self._reader.empty_planes(len(wanted))
@@ -132,6 +131,8 @@ class ClipBuilder:
             frame: As stored.
         """
         self.num_seen += 1
+        if self._yuv_to_rgb is None:
+            self._yuv_to_rgb = yuv_to_rgb(frame)
         slot = self._slots.get(number)
         if slot is not None:
             self._reader.read(frame, self._luma[slot], self._chroma[slot])
@@ -142,4 +143,4 @@ class ClipBuilder:
         arrays = self._luma, self._chroma, *self._motion.finish()
         if not np.array_equal(self._order, np.arange(len(self._slots))):
             arrays = tuple(array[self._order] for array in arrays)
-        return DecodedClip(*arrays, self._layout.yuv_to_rgb, self._source)
+        return DecodedClip(*arrays, self._yuv_to_rgb, self._source)

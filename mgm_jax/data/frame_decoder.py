@@ -2,15 +2,13 @@
 
 import collections
 import contextlib
-import io
-import os
 from collections.abc import Collection, Iterable, Iterator
 
 import av
-from av.stream import Disposition
 
 from mgm_jax.data.motion_vectors import EXPORTING_CODECS
-from mgm_jax.data.packet_index import TOLERATED_MISSING_FRAMES, PacketIndex, index_packets
+from mgm_jax.data.packet_files import GET_AGAIN, Source, open_packets
+from mgm_jax.data.packet_index import TOLERATED_MISSING_FRAMES, PacketIndex
 from mgm_jax.errors import VideoError
 
 NumberedFrame = tuple[int, av.VideoFrame]
@@ -20,8 +18,6 @@ INTER_PICTURES = frozenset({2, 3, 4, 6})
 """FFmpeg's picture types P, B, S and SP: predicted from other frames."""
 B_PICTURE = 3
 """FFmpeg's picture type B: predicted from frames on either side."""
-
-_GET_AGAIN = "the file is damaged or incomplete: get it again, or leave it out"
 
 
 class OutOfStep(Exception):
@@ -35,12 +31,14 @@ class FrameDecoder:
         source: Path, or the file's bytes.
         name: For messages.
         with_vectors: Whether vectors will be wanted. The decoder is told once, before its first
-            frame; to change its mind the file is opened again.
+            frame; to change its mind there has to be a new one.
 
     Attributes:
         codec: FFmpeg's name of the codec.
         fps: Frames per second; nan if the file does not say.
         index: The packets.
+        size: (height, width) of the stored frames where the headers say it, luma pixels; they are
+            then stored upright. None where a frame has to be decoded to know.
         timed: Whether frames are known by their time stamps. If not, they are counted as they
             leave the decoder, from the first one on.
         num_frames: Number of frames; corrected by `count_instead`.
@@ -49,40 +47,33 @@ class FrameDecoder:
         VideoError: Not a video, empty, or cut off.
     """
 
-    def __init__(
-        self, source: str | os.PathLike | bytes, name: str, with_vectors: bool = True
-    ) -> None:
-        self._source = source
+    def __init__(self, source: Source, name: str, with_vectors: bool = True) -> None:
         self._with_vectors = with_vectors
         self._name = name
-        self._container, stream = self._open()
-        self._decoder = stream.codec_context
-        self._exports_vectors: bool | None = None  # not decided before the first decoding
-        self.codec: str = stream.codec_context.codec.canonical_name
-        self.fps = float(stream.average_rate or stream.guessed_rate or "nan")
+        self._file = open_packets(source, name)
+        self._decoder: av.VideoCodecContext | None = None
+        self._exports_vectors = False
+        self.codec = self._file.codec
+        self.fps = self._file.fps
+        self.size = self._file.size
+        self.index: PacketIndex = self._file.index
+        self.timed = self.index.timed
         try:
-            self.index: PacketIndex = index_packets(self._container, stream, name)
-            self.timed = self.index.timed
             self.num_frames = self.index.num_shown if self.timed else self._count_frames()
-        except av.FFmpegError as error:
-            self.close()
-            raise VideoError(
-                f"{name}: it cannot be read ({error.strerror}); {_GET_AGAIN}"
-            ) from error
         except VideoError:
             self.close()
             raise
 
     def close(self) -> None:
         """Closes the file."""
-        self._container.close()
+        self._file.close()
 
     def first_frame(self) -> av.VideoFrame:
         """Decodes the first frame that can be decoded."""
         self._reset(None)
         for frame in self._decode(range(len(self.index.packets))):
             return frame
-        raise VideoError(f"{self._name}: none of its frames can be decoded; {_GET_AGAIN}")
+        raise VideoError(f"{self._name}: none of its frames can be decoded; {GET_AGAIN}")
 
     def start_for(self, number: int) -> int:
         """Position of the packet from which a frame is decoded: its key frame, or the first."""
@@ -143,52 +134,19 @@ class FrameDecoder:
             if last is None or number - last[0] > TOLERATED_MISSING_FRAMES:
                 raise VideoError(
                     f"{self._name}: there is no frame {number}, only {self.num_frames} frames can "
-                    f"be decoded; {_GET_AGAIN}"
+                    f"be decoded; {GET_AGAIN}"
                 )
             yield number, last[1]
 
-    def _open(self) -> tuple[av.container.InputContainer, av.VideoStream]:
-        name, source = self._name, self._source
-        is_bytes = isinstance(source, bytes)
-        try:
-            if not (len(source) if is_bytes else os.path.getsize(source)):
-                raise VideoError(f"{name}: the file is empty; get it again, or leave it out")
-            # Some downloads carry metadata that is not UTF-8.
-            container = av.open(
-                io.BytesIO(source) if is_bytes else os.fspath(source), metadata_errors="ignore"
-            )
-        except FileNotFoundError as error:
-            raise VideoError(f"{name}: the file does not exist; check the path") from error
-        except (av.FFmpegError, OSError) as error:
-            raise VideoError(
-                f"{name}: it cannot be opened as a video ({error.strerror}); {_GET_AGAIN}"
-            ) from error
-        for stream in container.streams.video:
-            if stream.codec_context and not stream.disposition & Disposition.attached_pic:
-                # Many worker processes decode side by side; threads would only compete.
-                stream.thread_type = "NONE"
-                stream.thread_count = 1
-                return container, stream
-        container.close()
-        raise VideoError(f"{name}: it has no video stream that FFmpeg can decode; leave it out")
-
     def _reset(self, export_vectors: bool | None) -> None:
         """Makes the decoder ready for a new start; None leaves the export of vectors open."""
-        if self._exports_vectors is None:
-            wanted = export_vectors
-            if wanted is None:
-                wanted = self._with_vectors and self.codec in EXPORTING_CODECS
-        elif export_vectors in (None, self._exports_vectors):
+        if self._decoder is not None and export_vectors in (None, self._exports_vectors):
             self._decoder.flush_buffers()
             return
-        else:
-            wanted = export_vectors
-            self.close()
-            self._container, stream = self._open()
-            self._decoder = stream.codec_context
-        self._exports_vectors = wanted
-        if wanted:
-            self._decoder.options = {"flags2": "+export_mvs"}
+        if export_vectors is None:
+            export_vectors = self._with_vectors and self.codec in EXPORTING_CODECS
+        self._decoder = self._file.make_decoder(export_vectors)
+        self._exports_vectors = export_vectors
 
     def _count_frames(self) -> int:
         self._reset(None)
@@ -207,14 +165,14 @@ class FrameDecoder:
             for position in positions:
                 yield from self._decoder.decode(packets[position])
             yield from self._decoder.decode(None)
-        except av.FFmpegError as error:
+        except (av.FFmpegError, OSError) as error:
             # Frames that the decoder still holds back are good all the same.
             with contextlib.suppress(av.FFmpegError):
                 yield from self._decoder.decode(None)
             number = self.index.number_at(position) if self.timed else None
             raise VideoError(
                 f"{self._name}: frame {position if number is None else number} of {len(packets)} "
-                f"cannot be decoded ({error.strerror}); {_GET_AGAIN}"
+                f"cannot be decoded ({error.strerror}); {GET_AGAIN}"
             ) from error
 
     def _numbered(self, frames: Iterable[av.VideoFrame], start: int) -> Iterator[NumberedFrame]:

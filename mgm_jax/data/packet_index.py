@@ -1,14 +1,19 @@
 """Which packet of a video file holds which frame, found without decoding.
 
-The packets stay in memory, so that going to a frame is a matter of choosing the packet to start
-from: exact in every container, whatever its own index is worth.
+Going to a frame is a matter of choosing the packet to start from: exact in every container,
+whatever its own index is worth. Packets come from demultiplexing the file, and then stay in memory,
+or from the tables of an mp4, and then are read when they are asked for.
 """
 
 import dataclasses
 import functools
+import itertools
+from collections.abc import Sequence
 
 import av
 
+from mgm_jax.data.h264_headers import is_unreferenced
+from mgm_jax.data.mp4_tables import Mp4Tables
 from mgm_jax.errors import VideoError
 
 # These decoders expect B-frames in every file, so that they expect them says nothing.
@@ -24,6 +29,8 @@ class PacketIndex:
 
     Attributes:
         packets: In decoding order.
+        times: Per packet, its presentation time stamp, or None.
+        key_flags: Per packet, whether the file calls it a key frame.
         shown: Per packet, whether the file means its frame to be seen.
         timed: Whether the packets' time stamps give the order of presentation. If not, frames
             have to be counted as they leave the decoder.
@@ -31,21 +38,20 @@ class PacketIndex:
         nal_length_size: Bytes of the length before each H.264 unit; 0 means start codes.
     """
 
-    packets: tuple[av.Packet, ...]
-    shown: tuple[bool, ...]
+    packets: Sequence[av.Packet]
+    times: Sequence[int | None]
+    key_flags: Sequence[bool]
+    shown: Sequence[bool]
     timed: bool
     codec: str
     nal_length_size: int
 
     @functools.cached_property
-    def _presentation_times(self) -> list[int]:
-        shown = zip(self.packets, self.shown, strict=True)
-        return sorted(packet.pts for packet, is_shown in shown if is_shown)
-
-    @functools.cached_property
     def number_of_time(self) -> dict[int, int]:
         """Frame number by presentation time stamp; only where `timed`."""
-        return {time: number for number, time in enumerate(self._presentation_times)}
+        pairs = zip(self.times, self.shown, strict=True)
+        times = sorted(time for time, is_shown in pairs if is_shown)
+        return {time: number for number, time in enumerate(times)}
 
     @property
     def num_shown(self) -> int:
@@ -56,19 +62,19 @@ class PacketIndex:
     def key_frames(self) -> dict[int, int]:
         """Position of the packet by frame number, of the frames that decoding can start from."""
         return {
-            self.number_of_time[packet.pts]: position
-            for position, packet in enumerate(self.packets)
-            if packet.is_keyframe and self.shown[position]
+            self.number_of_time[self.times[position]]: position
+            for position, is_key_frame in enumerate(self.key_flags)
+            if is_key_frame and self.shown[position]
         }
 
     @property
     def all_key_frames(self) -> bool:
         """Whether every packet is a key frame: such a file has no motion vectors."""
-        return all(packet.is_keyframe for packet in self.packets)
+        return all(self.key_flags)
 
     def number_at(self, position: int) -> int | None:
         """Number of the frame that a packet shows; None if it shows none. Only where `timed`."""
-        return self.number_of_time[self.packets[position].pts] if self.shown[position] else None
+        return self.number_of_time[self.times[position]] if self.shown[position] else None
 
     def start_for(self, frame: int) -> int:
         """Position of the latest packet from which a frame can be decoded; only where `timed`."""
@@ -80,7 +86,7 @@ class PacketIndex:
 
         H.264 says so in each unit's header (nal_ref_idc); for other codecs the answer is no.
         """
-        return self.codec == "h264" and _is_unreferenced_h264(
+        return self.codec == "h264" and is_unreferenced(
             memoryview(self.packets[position]), self.nal_length_size
         )
 
@@ -116,40 +122,51 @@ def index_packets(
         )
     # An edit list hides frames that others still need as references.
     shown = tuple(not packet.is_discard for packet in packets)
-    times = [packet.pts for packet, is_shown in zip(packets, shown, strict=True) if is_shown]
+    times = tuple(packet.pts for packet in packets)
     # AVI stores the order of decoding only. Where the codec reorders frames, time stamps that
     # never go back are therefore no presentation times.
     reorders = stream.codec_context.reorder_depth > 0 and codec not in _ALWAYS_REORDER
-    timed = (
+    extradata = stream.codec_context.extradata or b""
+    has_configuration_record = len(extradata) > 4 and extradata[0] == 1
+    return PacketIndex(
+        packets=packets,
+        times=times,
+        key_flags=tuple(packet.is_keyframe for packet in packets),
+        shown=shown,
+        timed=_tell_the_order(list(itertools.compress(times, shown)), reorders),
+        codec=codec,
+        nal_length_size=(extradata[4] & 3) + 1 if has_configuration_record else 0,
+    )
+
+
+def index_tables(tables: Mp4Tables, packets: Sequence[av.Packet]) -> PacketIndex | None:
+    """Describes packets by the tables of an mp4.
+
+    Args:
+        tables: Of the file.
+        packets: In the order of the tables.
+
+    Returns:
+        The index; None if the tables do not say for certain in which order frames are shown.
+    """
+    times = tables.times.tolist()
+    if not _tell_the_order(times, tables.header.num_reorder_frames != 0):
+        return None
+    return PacketIndex(
+        packets=packets,
+        times=times,
+        key_flags=tables.key_frames.tolist(),
+        shown=[True] * len(times),
+        timed=True,
+        codec="h264",
+        nal_length_size=(tables.configuration[4] & 3) + 1,
+    )
+
+
+def _tell_the_order(times: Sequence[int | None], reorders: bool) -> bool:
+    """Whether time stamps, in decoding order, give the order of presentation."""
+    return (
         None not in times
         and len(set(times)) == len(times)
         and not (reorders and times == sorted(times))
     )
-    extradata = stream.codec_context.extradata or b""
-    has_configuration_record = len(extradata) > 4 and extradata[0] == 1
-    nal_length_size = (extradata[4] & 3) + 1 if has_configuration_record else 0
-    return PacketIndex(packets, shown, timed, codec, nal_length_size)
-
-
-def _is_unreferenced_h264(data: memoryview, nal_length_size: int) -> bool:
-    slice_headers = [
-        unit for unit in _h264_unit_headers(data, nal_length_size) if 1 <= unit & 31 <= 5
-    ]
-    return bool(slice_headers) and not any(header & 0x60 for header in slice_headers)
-
-
-def _h264_unit_headers(data: memoryview, nal_length_size: int) -> list[int]:
-    headers = []
-    if nal_length_size:
-        position = 0
-        while position + nal_length_size < len(data):
-            unit = position + nal_length_size
-            headers.append(data[unit])
-            position = unit + int.from_bytes(data[position:unit], "big")
-    else:
-        content = bytes(data)
-        position = content.find(b"\0\0\1")
-        while 0 <= position < len(content) - 3:
-            headers.append(content[position + 3])
-            position = content.find(b"\0\0\1", position + 3)
-    return headers

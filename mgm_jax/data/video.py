@@ -13,6 +13,7 @@ from mgm_jax.data.clip_builder import ClipBuilder, DecodedClip, FrameLayout
 from mgm_jax.data.clip_motion import MotionFrames, MotionSource
 from mgm_jax.data.frame_decoder import FrameDecoder, OutOfStep
 from mgm_jax.data.motion_vectors import EXPORTING_CODECS
+from mgm_jax.data.planes import Orientation
 from mgm_jax.errors import VideoError
 
 __all__ = [
@@ -30,7 +31,8 @@ MotionChoice = Literal["codec", "estimate", "auto", "none"]
 class Video:
     """A video file opened for reading; a context manager, for one thread.
 
-    Opening reads the file once, without decoding it, and keeps the compressed packets in memory.
+    A plain H.264 mp4 is read by its tables: of the rest, only what a read needs. Any other file is
+    read once when it is opened, without decoding it, and its compressed packets stay in memory.
     Files whose time stamps do not tell the frames apart (missing, doubled, or those of an AVI with
     B-frames, as HMDB51 has) are also decoded once, to count their frames, and every read of them
     starts at the first frame. The same is done with a file whose decoder turns out not to give
@@ -44,7 +46,7 @@ class Video:
         source: Path, or the file's bytes.
         name: For messages; the path if left out.
         with_vectors: Whether reads will want the codec's vectors. Only a matter of speed: the
-            first read that differs opens the file again.
+            first read that differs takes a new decoder, and may open the file again.
 
     Attributes:
         name: For messages.
@@ -154,6 +156,8 @@ class Video:
 
     @functools.cached_property
     def _layout(self) -> FrameLayout:
+        if self._decoder.size is not None:
+            return FrameLayout(*self._decoder.size, Orientation())
         return FrameLayout.of_frame(self._decoder.first_frame())
 
     def _choose_motion(self, motion: MotionChoice) -> MotionSource:
@@ -214,7 +218,7 @@ class Video:
         layout = self._layout
         if (frame.height, frame.width) != (layout.stored_height, layout.stored_width):
             raise VideoError(
-                f"{self.name}: frame {number} is {frame.width}x{frame.height}, the first frame is "
+                f"{self.name}: frame {number} is {frame.width}x{frame.height}, the video "
                 f"{layout.stored_width}x{layout.stored_height}; re-encode it with data_prep"
             )
 

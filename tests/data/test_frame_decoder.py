@@ -112,16 +112,17 @@ def test_vectors_only_when_wanted(stride_aligned):
 
 
 @pytest.mark.parametrize("expected", [True, False])
-def test_opens_the_file_again_only_when_vectors_were_not_expected(expected):
-    data = encoded.encode(encoded.moving_square(3))
+@pytest.mark.parametrize("container", ["mp4", "matroska"])  # by its tables, and demultiplexed
+def test_takes_a_new_decoder_only_when_vectors_were_not_expected(container, expected):
+    data = encoded.encode(encoded.moving_square(3), container=container)
     decoder = FrameDecoder(data, "clip", with_vectors=expected)
     decoder.first_frame()
-    opened = decoder._container
+    used = decoder._decoder
     frame = read(decoder, [1], export_vectors=expected)[1]
-    assert decoder._container is opened
+    assert decoder._decoder is used
     assert ("MOTION_VECTORS" in frame.side_data) == expected
     frame = read(decoder, [1], export_vectors=not expected)[1]
-    assert decoder._container is not opened
+    assert decoder._decoder is not used
     assert ("MOTION_VECTORS" in frame.side_data) != expected
 
 
@@ -233,5 +234,8 @@ def test_files_that_are_no_videos(tmp_path):
             FrameDecoder(source, "the name")
 
 
-def test_decodes_on_one_thread(stride_aligned):
-    assert stride_aligned._decoder.thread_count == 1
+@pytest.mark.parametrize("container", ["mp4", "matroska"])
+def test_decodes_on_one_thread(container):
+    decoder = FrameDecoder(encoded.encode(encoded.moving_square(3), container=container), "clip")
+    read(decoder, [1])
+    assert decoder._decoder.thread_count == 1

@@ -1,0 +1,157 @@
+"""What the headers of H.264 say, read without decoding; fields are named as in ITU-T H.264."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+__all__ = ["VideoHeader", "is_unreferenced", "parse_sequence_parameters"]
+
+# Profiles whose header goes on with the format of the chroma (7.3.2.1.1).
+_WITH_CHROMA_FORMAT = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
+_CHROMA_420 = 1
+_EXTENDED_ASPECT_RATIO = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoHeader:
+    """What a sequence parameter set says of all frames.
+
+    Attributes:
+        height: Rows of the decoded frame, luma pixels.
+        width: Columns of the decoded frame, luma pixels.
+        num_reorder_frames: How many frames may come before another one in the file, but after it on
+            the screen; None if it does not say.
+    """
+
+    height: int
+    width: int
+    num_reorder_frames: int | None
+
+
+class _Bits:
+    """Reads a bit string from its start; past its end is a ValueError."""
+
+    def __init__(self, data: bytes) -> None:
+        self._value = int.from_bytes(data, "big")
+        self._left = 8 * len(data)
+
+    def take(self, count: int = 1) -> int:
+        """An unsigned number of so many bits."""
+        self._left -= count
+        if self._left < 0:
+            raise ValueError("the header ends early")
+        return self._value >> self._left & ((1 << count) - 1)
+
+    def exp_golomb(self) -> int:
+        """An unsigned Exp-Golomb number."""
+        zeros = 0
+        while not self.take():
+            zeros += 1
+        return (1 << zeros) - 1 + self.take(zeros)
+
+
+@functools.lru_cache(maxsize=256)
+def parse_sequence_parameters(unit: bytes) -> VideoHeader | None:
+    """Reads a sequence parameter set (7.3.2.1.1 and E.1.1).
+
+    Args:
+        unit: The NAL unit, without start code or length.
+
+    Returns:
+        What it says; None for what FFmpeg had better be asked: fields instead of frames, other
+        chroma than 4:2:0, own quantisation matrices, and pictures cut at their top or left.
+
+    Raises:
+        ValueError: It ends early.
+    """
+    bits = _Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))
+    profile_idc = bits.take(8)
+    bits.take(16)  # constraint flags, level_idc
+    bits.exp_golomb()  # seq_parameter_set_id
+    if profile_idc in _WITH_CHROMA_FORMAT:
+        if bits.exp_golomb() != _CHROMA_420:
+            return None
+        bits.exp_golomb(), bits.exp_golomb()  # bit_depth_luma_minus8, bit_depth_chroma_minus8
+        bits.take()  # qpprime_y_zero_transform_bypass_flag
+        if bits.take():  # seq_scaling_matrix_present_flag
+            return None
+    bits.exp_golomb()  # log2_max_frame_num_minus4
+    order_type = bits.exp_golomb()  # pic_order_cnt_type
+    if order_type == 0:
+        bits.exp_golomb()  # log2_max_pic_order_cnt_lsb_minus4
+    elif order_type == 1:
+        return None
+    bits.exp_golomb()  # max_num_ref_frames
+    bits.take()  # gaps_in_frame_num_value_allowed_flag
+    width, height = 16 * (bits.exp_golomb() + 1), 16 * (bits.exp_golomb() + 1)
+    if not bits.take():  # frame_mbs_only_flag
+        return None
+    bits.take()  # direct_8x8_inference_flag
+    if bits.take():  # frame_cropping_flag
+        left, right, top, bottom = (2 * bits.exp_golomb() for _ in range(4))
+        if left or top:
+            return None
+        width, height = width - right, height - bottom
+    # Order type 2 means that frames are shown in the order of decoding.
+    stated = _stated_reordering(bits) if bits.take() else None
+    return VideoHeader(height, width, 0 if order_type == 2 else stated)
+
+
+def _stated_reordering(bits: _Bits) -> int | None:
+    """max_num_reorder_frames of the video usability information, if it has it."""
+    if bits.take() and bits.take(8) == _EXTENDED_ASPECT_RATIO:
+        bits.take(32)  # sar_width, sar_height
+    if bits.take():  # overscan_info_present_flag
+        bits.take()
+    if bits.take():  # video_signal_type_present_flag
+        bits.take(4)  # video_format, video_full_range_flag
+        if bits.take():  # colour_description_present_flag
+            bits.take(24)
+    if bits.take():  # chroma_loc_info_present_flag
+        bits.exp_golomb(), bits.exp_golomb()
+    if bits.take():  # timing_info_present_flag
+        bits.take(65)
+    # The parameters of a hypothetical decoder are not read, nor what follows them.
+    if bits.take() or bits.take():  # nal_ and vcl_hrd_parameters_present_flag
+        return None
+    bits.take()  # pic_struct_present_flag
+    if not bits.take():  # bitstream_restriction_flag
+        return None
+    bits.take()  # motion_vectors_over_pic_boundaries_flag
+    for _ in range(4):  # max_bytes_, max_bits_, log2_max_mv_length_horizontal, _vertical
+        bits.exp_golomb()
+    return bits.exp_golomb()
+
+
+def is_unreferenced(data: memoryview, length_size: int) -> bool:
+    """Whether no other frame is predicted from this one: no slice has a nal_ref_idc.
+
+    Args:
+        data: The frame's NAL units.
+        length_size: Bytes of the length before each unit; 0 means start codes.
+
+    Returns:
+        False also where there is no slice.
+    """
+    has_slice = False
+    for header in _unit_headers(data, length_size):
+        if 1 <= header & 31 <= 5:
+            if header & 0x60:
+                return False
+            has_slice = True
+    return has_slice
+
+
+def _unit_headers(data: memoryview, length_size: int) -> Iterator[int]:
+    if length_size:
+        position = 0
+        while position + length_size < len(data):
+            unit = position + length_size
+            yield data[unit]
+            position = unit + int.from_bytes(data[position:unit], "big")
+    else:
+        content = bytes(data)
+        position = content.find(b"\0\0\1")
+        while 0 <= position < len(content) - 3:
+            yield content[position + 3]
+            position = content.find(b"\0\0\1", position + 3)
