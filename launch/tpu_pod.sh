@@ -24,9 +24,8 @@
 # For example:
 #
 #   launch/tpu_pod.sh run --name=mgm --zone=us-west4-a --type=v5litepod-256 \
-#       --version=v2-alpha-tpuv5-lite --create_flag=--spot \
-#       --setup='mountpoint -q /tmp/b || { mkdir -p /tmp/b && gcsfuse BUCKET /tmp/b; }' \
-#       -- --config=configs/k400_pretrain.py --config.data.path=/tmp/b/k400 --workdir=/tmp/b/run
+#       --version=v2-alpha-tpuv5-lite --create_flag=--spot -- \
+#       --config=configs/k400_pretrain.py --config.data.path=gs://B/k400 --workdir=gs://B/run
 #
 # Training does not hang on this script: end it with Ctrl-C and `run` it again to come back. The
 # slice costs until `delete`. Data and --workdir must be the same for all workers: docs/launching.md
@@ -61,6 +60,8 @@ install_here() {
   [ -x "${MGM_ENVIRONMENT:-$here/.venv}/bin/python" ] ||
     command -v python3.11 python3.12 python3.13 >/dev/null ||
     { sudo apt-get update -qq && sudo apt-get install -y -qq python3.11 python3.11-venv; }
+  # shellcheck disable=SC2034  # for environment.sh
+  EXTRA_REQUIREMENTS=requirements-gcs.txt
   # shellcheck source=environment.sh
   source "$here/launch/environment.sh"
   # The constraints keep the version of requirements.txt.

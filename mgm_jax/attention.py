@@ -9,7 +9,6 @@ are to look at: they are no explanation of what the model computes.
 """
 
 import functools
-import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -23,18 +22,19 @@ from mgm_jax import config as config_lib
 from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.data.centre_clips import CentreClip
 from mgm_jax.errors import ConfigError, MgmError
+from mgm_jax.paths import AnyPath, make_path
 from mgm_jax.runs import open_run, read_config
 
 
 def show_attention(
     config: ConfigDict,
-    workdir: pathlib.Path,
-    out: pathlib.Path,
+    workdir: AnyPath,
+    out: AnyPath,
     *,
     block: int = -1,
     query: tuple[int, int, int] | None = None,
     boxes: str | None = None,
-) -> list[pathlib.Path]:
+) -> list[AnyPath]:
     """Writes a sheet (PNG) and an animation (GIF) for each of a few clips.
 
     Args:
@@ -118,7 +118,7 @@ def main(argv: Sequence[str]) -> None:
     args = flags.FLAGS
     runtime.use_compile_cache()
     try:
-        workdir = pathlib.Path(args.workdir)
+        workdir = make_path(args.workdir)
         config = read_config(workdir)
         chosen = {
             "source": args.data_source,
@@ -132,7 +132,7 @@ def main(argv: Sequence[str]) -> None:
         files = show_attention(
             config,
             workdir,
-            pathlib.Path(args.out) if args.out else workdir / "pictures",
+            make_path(args.out) if args.out else workdir / "pictures",
             block=args.block,
             query=_read_query(args.query),
             boxes=args.boxes,

@@ -1,13 +1,5 @@
-"""Checkpoints on disk with Orbax: the train state, the data position and the config together.
+"""Checkpoints with Orbax: the train state, the data position and the config together."""
 
-A checkpoint is complete or not there: it gets its name when all is written. What happens to its
-files later shows by their digests.
-"""
-
-import json
-import pathlib
-import shutil
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -17,12 +9,10 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers
 
 from mgm_jax import config as config_lib
-from mgm_jax import digests, sharding
+from mgm_jax import paths, sharding
+from mgm_jax.checkpoint_files import find_damage, listing, steps, write_digests
 from mgm_jax.errors import CheckpointError
-
-# Orbax writes these after the digests; restoring needs neither.
-_WRITTEN_LAST = ("_CHECKPOINT_METADATA", "commit_success.txt")
-_UNFINISHED = ocp.utils.TMP_DIR_SUFFIX
+from mgm_jax.paths import AnyPath
 
 
 class Checkpoints:
@@ -31,7 +21,7 @@ class Checkpoints:
     Close it before leaving: an unfinished save is lost otherwise.
     """
 
-    def __init__(self, folder: pathlib.Path, *, keep: int = 2, scored: bool = True):
+    def __init__(self, folder: AnyPath, *, keep: int = 2, scored: bool = True):
         """Opens or makes the folder.
 
         Args:
@@ -42,7 +32,7 @@ class Checkpoints:
         Raises:
             CheckpointError: A score of an earlier save is damaged.
         """
-        self._folder = folder.absolute()
+        self._folder = paths.absolute(folder)
         # Orbax makes the folder itself only in processes that save.
         self._folder.mkdir(parents=True, exist_ok=True)
         self._saving: int | None = None
@@ -60,10 +50,10 @@ class Checkpoints:
         try:
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         except ValueError as error:
-            damaged = {step: _find_damage(self._folder, step) for step in _steps(self._folder)}
+            damaged = {step: find_damage(self._folder, step) for step in steps(self._folder)}
             raise CheckpointError(
                 f"the scores of the checkpoints in {self._folder} cannot be read ({error}); remove "
-                f"the damaged ones:{_listing({s: fault for s, fault in damaged.items() if fault})}"
+                f"the damaged ones:{listing({s: fault for s, fault in damaged.items() if fault})}"
             ) from error
 
     def check(self, step: int) -> None:
@@ -75,10 +65,10 @@ class Checkpoints:
         Raises:
             CheckpointError: Naming the file, and the checkpoint to use instead.
         """
-        fault = _find_damage(self._folder, step) if jax.process_index() == 0 else None
+        fault = find_damage(self._folder, step) if jax.process_index() == 0 else None
         fault = sharding.said_by_the_first(fault or "")
         if fault:
-            before = [other for other in _steps(self._folder) if other < step]
+            before = [other for other in steps(self._folder) if other < step]
             cure = (
                 f"remove {self._folder / str(step)} to use that of step {before[0]}"
                 if before
@@ -181,77 +171,20 @@ class Checkpoints:
             raise self._failure(error) from error
 
     def _write_digests(self) -> None:
-        digests.write(self._folder / f"{self._saving}{_UNFINISHED}", except_for=_WRITTEN_LAST)
+        write_digests(self._folder, self._saving)
 
     def _failure(self, error: Exception) -> CheckpointError:
         saved = self.latest_step()
         kept = "none is complete" if saved is None else f"the newest complete one is step {saved}"
+        cure = (
+            "See that this machine reaches the bucket and may write there"
+            if paths.in_bucket(self._folder)
+            else "Free space there, or copy the folder to a disk with room and give it as --workdir"
+        )
         return CheckpointError(
-            f"a checkpoint could not be written to {self._folder} ({error}); {kept}. Free space "
-            "there, or copy the folder to a disk with room and give it as --workdir, and start "
-            "again"
+            f"a checkpoint could not be written to {self._folder} ({error}); {kept}. {cure}, and "
+            "start again"
         )
-
-
-def recover(folder: pathlib.Path) -> None:
-    """Makes the newest intact checkpoint the newest, before the one run that writes them opens it.
-
-    Damaged checkpoints after it are set aside, as STEP.damaged, and what is left of unfinished
-    saves is removed. Every process calls it; the first one decides and acts.
-
-    Args:
-        folder: The run's checkpoints; need not exist.
-
-    Raises:
-        CheckpointError: All checkpoints are damaged; they are left as they are.
-    """
-    damaged, intact = {}, None
-    if jax.process_index() == 0:
-        for step in _steps(folder):
-            fault = _find_damage(folder, step)
-            if fault is None:
-                intact = step
-                break
-            damaged[step] = fault
-        if intact is not None:
-            for step in damaged:
-                aside = folder / f"{step}.damaged"
-                shutil.rmtree(aside, ignore_errors=True)
-                (folder / str(step)).rename(aside)
-        for unfinished in folder.glob(f"*{_UNFINISHED}"):
-            shutil.rmtree(unfinished)
-            logging.info("removed the unfinished save %s", unfinished)
-    damaged, intact = json.loads(sharding.said_by_the_first(json.dumps([damaged, intact])))
-    if damaged and intact is None:
-        raise CheckpointError(
-            f"every checkpoint in {folder} is damaged:{_listing(damaged)}\nBring one back from a "
-            "copy, or give another --workdir to start anew"
-        )
-    if damaged:
-        logging.warning(
-            "damaged checkpoints in %s are set aside as STEP.damaged:%s\n"
-            "going on from the one before, of step %d",
-            folder,
-            _listing(damaged),
-            intact,
-        )
-
-
-def _steps(folder: pathlib.Path) -> list[int]:
-    """Steps of the complete checkpoints, the newest first."""
-    return sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())[::-1]
-
-
-def _find_damage(folder: pathlib.Path, step: int) -> str | None:
-    checkpoint = folder / str(step)
-    if not (checkpoint / digests.FILE).exists():
-        logging.warning("%s has no %s, so its files are not checked", checkpoint, digests.FILE)
-        return None
-    return digests.find_damage(checkpoint, except_for=_WRITTEN_LAST)
-
-
-def _listing(damaged: Mapping[int | str, str]) -> str:
-    return "".join(f"\n  step {step}: {fault}" for step, fault in damaged.items())
 
 
 def _score(metrics: dict[str, float]) -> float:

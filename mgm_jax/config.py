@@ -147,6 +147,12 @@ def check_values(config: ConfigDict) -> None:
             "config.data.flow_path is empty: config.data.motion=flow reads the files that "
             "python -m mgm_jax.flow.precompute makes; give their folder"
         )
+    for name in ("flow_path", "flow_weights"):
+        if "://" in config.data[name]:
+            raise ConfigError(
+                f"config.data.{name}={config.data[name]} is read on every host from its own disk; "
+                "copy it there, or mount the bucket (docs/launching.md)"
+            )
     if config.data.motion == "raft" and not config.data.flow_weights:
         raise ConfigError(
             "config.data.flow_weights is empty: config.data.motion=raft needs the weights of "
@@ -178,19 +184,6 @@ def check_values(config: ConfigDict) -> None:
         raise ConfigError(
             f"config.model.tubelet={tuple(config.model.tubelet)}: its height and width must be "
             "equal and a multiple of 8, the motion cell"
-        )
-
-
-def check_workdir(workdir: str) -> None:
-    """Refuses an address that would be taken for a folder of this machine.
-
-    Raises:
-        ConfigError: Naming the way to keep a run in a bucket.
-    """
-    if "://" in workdir:
-        raise ConfigError(
-            f"--workdir={workdir}: runs are written to folders; mount the bucket and give the "
-            "folder where it is (docs/launching.md says how)"
         )
 
 

@@ -2,13 +2,14 @@
 
 import concurrent.futures
 import hashlib
-import pathlib
 from collections.abc import Collection
+
+from mgm_jax.paths import AnyPath, file_size, files_below
 
 FILE = "files.sha256"
 
 
-def write(folder: pathlib.Path, *, except_for: Collection[str] = ()) -> None:
+def write(folder: AnyPath, *, except_for: Collection[str] = ()) -> None:
     """Writes the digests of all files below a folder into it, for `sha256sum --check` too.
 
     Args:
@@ -20,12 +21,15 @@ def write(folder: pathlib.Path, *, except_for: Collection[str] = ()) -> None:
     (folder / FILE).write_text("".join(lines))
 
 
-def find_damage(folder: pathlib.Path, *, except_for: Collection[str] = ()) -> str | None:
+def find_damage(
+    folder: AnyPath, *, except_for: Collection[str] = (), contents: bool = True
+) -> str | None:
     """Compares the files below a folder with their digests, which it must have.
 
     Args:
         folder: The folder.
         except_for: Files that have changed or come since.
+        contents: Whether to read the files, or see only which there are.
 
     Returns:
         What is wrong with the first damaged file; None where all are as they were written.
@@ -44,23 +48,23 @@ def find_damage(folder: pathlib.Path, *, except_for: Collection[str] = ()) -> st
         return f"{missing[0]} is missing"
     if added := sorted(files - listed.keys()):
         return f"{FILE} does not list {added[0]}"
-    for name, digest in _digests(folder, listed).items():
+    for name, digest in _digests(folder, listed if contents else ()).items():
         if digest != listed[name]:
-            size = (folder / name).stat().st_size
+            size = file_size(folder / name)
             return f"{name} is not what was written; it has {size} bytes now"
     return None
 
 
-def _files(folder: pathlib.Path) -> list[str]:
+def _files(folder: AnyPath) -> list[str]:
     # Hidden files are those of the file system, such as NFS's of deleted files still in use.
-    return sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != FILE and not path.name.startswith(".")
-    )
+    return [
+        name
+        for name in files_below(folder)
+        if (last := name.rpartition("/")[2]) != FILE and not last.startswith(".")
+    ]
 
 
-def _digests(folder: pathlib.Path, names: Collection[str]) -> dict[str, str]:
+def _digests(folder: AnyPath, names: Collection[str]) -> dict[str, str]:
     def digest(name: str) -> str:
         with (folder / name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

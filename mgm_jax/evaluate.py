@@ -1,6 +1,5 @@
 """Evaluation of a trained model on all views of all videos: numbers, files, a page."""
 
-import pathlib
 from collections.abc import Sequence
 
 import jax
@@ -13,6 +12,7 @@ from mgm_jax import report, results
 from mgm_jax.data.sources import make_source
 from mgm_jax.errors import ConfigError
 from mgm_jax.evaluators import Predictions
+from mgm_jax.paths import AnyPath, make_path
 from mgm_jax.reporters import AccuracyReporter, split_held_out
 from mgm_jax.runs import open_run
 from mgm_jax.state import TrainState
@@ -36,7 +36,6 @@ def evaluate(
         CheckpointError: There is no run, or no complete checkpoint.
     """
     config_lib.check_values(config)
-    config_lib.check_workdir(str(workdir))
     if config.task == "pretrain":
         raise ConfigError("config.mode=eval: a pretraining run classifies nothing; finetune it")
     run = open_run(
@@ -49,11 +48,11 @@ def evaluate(
     _, held_out = split_held_out(config, source)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, run.state)
     reporter = AccuracyReporter(config, run.task, run.mesh, shardings, run.class_names, held_out)
-    return write_evaluation(reporter, run.state, run.step, pathlib.Path(workdir))
+    return write_evaluation(reporter, run.state, run.step, make_path(workdir))
 
 
 def write_evaluation(
-    reporter: AccuracyReporter, state: TrainState, step: int, folder: pathlib.Path
+    reporter: AccuracyReporter, state: TrainState, step: int, folder: AnyPath
 ) -> Predictions:
     """Evaluates all views of all videos, and says and writes what came out."""
     logging.info("evaluating all views of all videos")

@@ -1,7 +1,6 @@
 """A few clips as pictures: masked by every strategy, reconstructed by a model as it learns."""
 
 import functools
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from mgm_jax import (
 from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
 from mgm_jax.data.sources import VideoSource
 from mgm_jax.errors import VideoError
+from mgm_jax.paths import AnyPath
 
 
 def read_clips(config: ConfigDict, source: VideoSource) -> list[CentreClip]:
@@ -131,8 +131,8 @@ def _motion_and_boxes(config: ConfigDict, clip: CentreClip) -> dict[str, Any]:
 
 
 def write_masks(
-    config: ConfigDict, source: VideoSource, strategies: Sequence[str], folder: pathlib.Path
-) -> list[pathlib.Path]:
+    config: ConfigDict, source: VideoSource, strategies: Sequence[str], folder: AnyPath
+) -> list[AnyPath]:
     """Writes a sheet (PNG) and an animation (GIF) of `mask_clips` for each clip.
 
     Args:
@@ -159,8 +159,8 @@ def write_masks(
 
 
 def save_pictures(
-    stem: pathlib.Path, sheet: UInt8[np.ndarray, "h w 3"], animation: UInt8[np.ndarray, "T y x 3"]
-) -> list[pathlib.Path]:
+    stem: AnyPath, sheet: UInt8[np.ndarray, "h w 3"], animation: UInt8[np.ndarray, "T y x 3"]
+) -> list[AnyPath]:
     """Writes a sheet as PNG and an animation as GIF, 8 frames a second, and names the files."""
     files = [stem.with_suffix(".png"), stem.with_suffix(".gif")]
     picture_files.save_png(files[0], sheet)
@@ -233,8 +233,8 @@ class Gallery:
             yield f"reconstruction/{number}", pictures.reconstruction_sheet(**clip)
 
     def write(
-        self, params: Any, step: int, folder: pathlib.Path, *, leaky: bool = False
-    ) -> list[pathlib.Path]:
+        self, params: Any, step: int, folder: AnyPath, *, leaky: bool = False
+    ) -> list[AnyPath]:
         """Writes a sheet (PNG) and an animation (GIF) for each clip.
 
         Args:

@@ -5,7 +5,6 @@ other classes takes all but the head.
 """
 
 import dataclasses
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from jaxtyping import Float
 from mgm_jax.convert import weights as weights_lib
 from mgm_jax.errors import CheckpointError
 from mgm_jax.models import stacking
+from mgm_jax.paths import AnyPath
 
 # Parts that both models must have alike, except for the final LayerNorm, which finetuning drops.
 _WHOLE = r"(encoder|decoder)/(?!norm/)"
@@ -56,7 +56,7 @@ class Report:
         return "\n".join(lines)
 
 
-def initialise(params: Mapping[str, Any], path: str | pathlib.Path) -> tuple[dict, Report]:
+def initialise(params: Mapping[str, Any], path: str | AnyPath) -> tuple[dict, Report]:
     """Puts another model's parameters in the place of a model's own.
 
     Blocks may be stacked in one and not in the other. Learned positions of other clips are taken

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import pathlib
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
@@ -15,6 +16,12 @@ import tensorboardX
 from jaxtyping import UInt8
 
 from mgm_jax.flow.files import replacing
+from mgm_jax.paths import AnyPath, in_bucket, upload
+
+# What a bucket gets of growing files is all of them anew: no more often, and no larger a share of
+# the time, than this.
+_UPLOAD_SECONDS = 60
+_UPLOAD_SHARE = 0.02
 
 
 @flax.struct.dataclass
@@ -45,10 +52,11 @@ def summarise(steps: Sequence[clu.metrics.Collection]) -> dict[str, float]:
 class Writer:
     """Writes scalars to `metrics.jsonl` and TensorBoard files, pictures to TensorBoard.
 
-    The first process writes for all.
+    The first process writes for all. Files of a bucket are written on this machine and follow now
+    and then.
     """
 
-    def __init__(self, workdir: pathlib.Path, *, from_step: int = 0):
+    def __init__(self, workdir: AnyPath, *, from_step: int = 0):
         """Opens the files.
 
         Args:
@@ -58,26 +66,29 @@ class Writer:
         self._file = self._board = None
         if jax.process_index():
             return
-        self._path = workdir / "metrics.jsonl"
-        if self._path.exists():
-            lines = self._path.read_text().splitlines(keepends=True)
+        self._workdir, self._upload_at = workdir, 0.0
+        self._here = tempfile.TemporaryDirectory() if in_bucket(workdir) else None
+        folder = pathlib.Path(self._here.name) if self._here else workdir
+        written, path = workdir / "metrics.jsonl", folder / "metrics.jsonl"
+        if written.exists():
+            lines = written.read_text().splitlines(keepends=True)
             kept = [line for line in lines if _step_of(line) <= from_step]
-            with replacing(self._path) as file:
+            with replacing(path) as file:
                 file.write("".join(kept).encode())
-        self._file = self._path.open("a")
+        self._file = path.open("a")
         self._board = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=from_step + 1
+            str(folder / "tensorboard"), purge_step=from_step + 1
         )
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Writes the values of a step and makes them visible at once."""
+        """Writes the values of a step and makes them visible at once, in a bucket soon."""
         if self._file is None:
             return
         self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
-        self._board.flush()
+        if self._here is None or time.monotonic() >= self._upload_at:
+            self.flush()
 
     def write(self, step: int, name: str, value: float | UInt8[np.ndarray, "h w 3"]) -> None:
         """Writes a number, or a picture, which goes to TensorBoard alone."""
@@ -88,12 +99,27 @@ class Writer:
         else:
             self.scalars(step, {name: value})
 
+    def flush(self) -> None:
+        """Makes all that was written visible; call it before a checkpoint that resumes from it."""
+        if self._file is None:
+            return
+        self._file.flush()
+        self._board.flush()
+        if self._here is not None:
+            start = time.monotonic()
+            upload(pathlib.Path(self._here.name), self._workdir)
+            end = time.monotonic()
+            self._upload_at = end + max(_UPLOAD_SECONDS, (end - start) / _UPLOAD_SHARE)
+
     def close(self) -> None:
         """Closes the files."""
         if self._file is None:
             return
         self._file.close()
         self._board.close()
+        if self._here is not None:
+            upload(pathlib.Path(self._here.name), self._workdir)
+            self._here.cleanup()
 
 
 def _step_of(line: str) -> float:
@@ -155,7 +181,7 @@ class Throughput:
 class ProfilerWindow:
     """Traces a few steps with the jax profiler, for TensorBoard's profile page or Perfetto."""
 
-    def __init__(self, folder: pathlib.Path, first: int, last: int):
+    def __init__(self, folder: AnyPath, first: int, last: int):
         """Sets the window.
 
         Args:
@@ -164,12 +190,15 @@ class ProfilerWindow:
             last: Last step to trace.
         """
         self._folder, self._first, self._last = folder, first, last
+        self._here: tempfile.TemporaryDirectory | None = None
         self._running = False
 
     def before(self, step: int) -> None:
         """Call before each step: starts or ends the trace where it is due."""
         if self._first and step == self._first:
-            jax.profiler.start_trace(str(self._folder))
+            # JAX writes traces on this machine alone.
+            self._here = tempfile.TemporaryDirectory() if in_bucket(self._folder) else None
+            jax.profiler.start_trace(self._here.name if self._here else str(self._folder))
             self._running = True
         elif step > self._last:
             self.close()
@@ -179,3 +208,6 @@ class ProfilerWindow:
         if self._running:
             jax.profiler.stop_trace()
             self._running = False
+            if self._here is not None:
+                upload(pathlib.Path(self._here.name), self._folder)
+                self._here.cleanup()

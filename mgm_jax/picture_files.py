@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from mgm_jax.flow.files import replacing
 from mgm_jax.motion_colours import colour_wheel
+from mgm_jax.paths import make_path
 
 _WHEEL_IN_SAMPLE = 64  # Diameter, pixels.
 _NEARLY_WHITE = 249
@@ -87,13 +89,7 @@ def _shared_palette(images: np.ndarray) -> list[Image.Image]:
 
 
 def _write(path: str | os.PathLike, pictures: list[Image.Image], **options: Any) -> None:
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        if "save_all" in options:
-            options["append_images"] = pictures[1:]
-        pictures[0].save(partial, **options)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    if "save_all" in options:
+        options["append_images"] = pictures[1:]
+    with replacing(make_path(path)) as file:
+        pictures[0].save(file, **options)

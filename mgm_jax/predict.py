@@ -11,7 +11,6 @@ import csv
 import dataclasses
 import io
 import os
-import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -29,6 +28,7 @@ from mgm_jax.data.pipeline import HOST_FIELDS
 from mgm_jax.data.sources import UNLABELLED, FolderSource, VideoRecord
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.flow.files import replacing
+from mgm_jax.paths import AnyPath, make_path
 from mgm_jax.runs import Run, open_run
 
 NUM_SHOWN = 5
@@ -163,7 +163,7 @@ def predict_files(
         yield FilePrediction(file, probabilities, int(valid.sum()), reason)
 
 
-def judging_head(config: ConfigDict, workdir: pathlib.Path) -> int:
+def judging_head(config: ConfigDict, workdir: AnyPath) -> int:
     """Which head of a run's model speaks for it.
 
     Args:
@@ -235,7 +235,7 @@ def main(argv: Sequence[str]) -> None:
             files,
             temporal_views=values.temporal_views or views.temporal_views,
             spatial_views=values.spatial_views or views.spatial_views,
-            head=judging_head(run.config, pathlib.Path(values.checkpoint)),
+            head=judging_head(run.config, make_path(values.checkpoint)),
         ):
             made.append(prediction)
             if prediction.error:
@@ -245,7 +245,7 @@ def main(argv: Sequence[str]) -> None:
                 for name, probability in prediction.likeliest(run.class_names):
                     print(f"  {100 * probability:5.1f} %  {name}", flush=True)
         if values.out:
-            with replacing(pathlib.Path(values.out)) as file:
+            with replacing(make_path(values.out)) as file:
                 file.write(to_csv(made, run.class_names).encode())
             logging.info("wrote %s", values.out)
     except MgmError as error:

@@ -9,7 +9,6 @@ so.
 
 import html
 import json
-import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,6 +27,7 @@ from mgm_jax.evaluators import Predictions, make_eval_source
 from mgm_jax.example_strips import choose_examples, example_strips
 from mgm_jax.flow.files import replacing
 from mgm_jax.line_chart import Points, line_chart
+from mgm_jax.paths import AnyPath, absolute, make_path
 from mgm_jax.runs import read_config
 
 REPORT_FILE = "report.html"
@@ -61,7 +61,7 @@ _MAIN_VALUES = (
 
 
 def write_report(
-    workdir: pathlib.Path,
+    workdir: AnyPath,
     predictions: Predictions,
     source: VideoSource | None,
     config: ConfigDict,
@@ -69,7 +69,7 @@ def write_report(
     step: int,
     settings: Mapping[str, Any],
     num_examples: int = 6,
-) -> pathlib.Path:
+) -> AnyPath:
     """Writes the page; it appears whole or not at all.
 
     Args:
@@ -86,7 +86,7 @@ def write_report(
     """
     numbers, counts = results.summary(predictions), results.confusion(predictions)
     names = predictions.class_names
-    title = f"Evaluation of {workdir.absolute().name}"
+    title = f"Evaluation of {absolute(workdir).name}"
     sections = {
         "Curves": _curves(read_metrics(workdir / "metrics.jsonl")),
         "Most confused": _most_confused(counts, names),
@@ -103,7 +103,7 @@ def write_report(
     return path
 
 
-def read_metrics(file: pathlib.Path) -> dict[str, list[tuple[float, float]]]:
+def read_metrics(file: AnyPath) -> dict[str, list[tuple[float, float]]]:
     """Reads `metrics.jsonl`.
 
     Args:
@@ -124,7 +124,7 @@ def read_metrics(file: pathlib.Path) -> dict[str, list[tuple[float, float]]]:
     return metrics
 
 
-def report_run(workdir: pathlib.Path) -> pathlib.Path:
+def report_run(workdir: AnyPath) -> AnyPath:
     """Writes the page of a run from the files that its evaluation left.
 
     Args:
@@ -262,7 +262,7 @@ def _percent(share: float | None) -> str:
 def main(_: Sequence[str]) -> None:
     """Writes the page of the run that the flag names; bad input ends with its message."""
     try:
-        logging.info("wrote %s", report_run(pathlib.Path(flags.FLAGS.workdir)))
+        logging.info("wrote %s", report_run(make_path(flags.FLAGS.workdir)))
     except MgmError as error:
         sys.exit(f"error: {error}")
 

@@ -8,7 +8,6 @@ import csv
 import dataclasses
 import io
 import json
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from mgm_jax.data.sources import UNLABELLED
 from mgm_jax.errors import CheckpointError
 from mgm_jax.evaluators import Predictions
 from mgm_jax.flow.files import read_arrays, replacing, write_arrays
+from mgm_jax.paths import AnyPath
 
 NUMBERS_FILE = "evaluation.json"
 TABLE_FILE = "predictions.csv"
@@ -133,11 +133,11 @@ def most_confused(counts: Int[np.ndarray, "classes classes"], limit: int = 15) -
 
 def write_results(
     predictions: Predictions,
-    folder: pathlib.Path,
+    folder: AnyPath,
     *,
     step: int,
     settings: Mapping[str, Any],
-) -> list[pathlib.Path]:
+) -> list[AnyPath]:
     """Writes what an evaluation found; each file is whole or not there.
 
     Args:
@@ -173,7 +173,7 @@ def write_results(
     return files
 
 
-def read_results(folder: pathlib.Path) -> tuple[Predictions, int, dict[str, Any]]:
+def read_results(folder: AnyPath) -> tuple[Predictions, int, dict[str, Any]]:
     """Reads what `write_results` wrote.
 
     Args:
@@ -186,15 +186,15 @@ def read_results(folder: pathlib.Path) -> tuple[Predictions, int, dict[str, Any]
         CheckpointError: There is no evaluation, or its files are damaged.
     """
     try:
-        numbers = json.loads((folder / NUMBERS_FILE).read_text(encoding="utf-8"))
+        numbers = json.loads((folder / NUMBERS_FILE).read_bytes())
         step = numbers.pop("step")
         arrays = read_arrays(folder / ARRAYS_FILE)
         names = {name: tuple(arrays.pop(name).tolist()) for name in ("names", "class_names")}
         predictions = Predictions(**arrays, **names)
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         raise CheckpointError(
-            f"no evaluation in {folder}: it has no {pathlib.Path(error.filename).name}; train the "
-            "run to its end, or evaluate it with --config.mode=eval"
+            f"no evaluation in {folder}: it has no {NUMBERS_FILE}; train the run to its end, or "
+            "evaluate it with --config.mode=eval"
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
@@ -250,7 +250,7 @@ def _table(predictions: Predictions) -> str:
     return text.getvalue()
 
 
-def _write_text(path: pathlib.Path, text: str) -> None:
+def _write_text(path: AnyPath, text: str) -> None:
     with replacing(path) as file:
         file.write(text.encode())
 

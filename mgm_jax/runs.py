@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
 from collections.abc import Sequence
 
 import jax
@@ -14,6 +13,7 @@ from mgm_jax import sharding, tasks
 from mgm_jax.checkpoints import Checkpoints
 from mgm_jax.errors import CheckpointError
 from mgm_jax.flow.files import replacing
+from mgm_jax.paths import AnyPath, make_path
 from mgm_jax.state import TrainState, abstract_state
 
 CONFIG_FILE = "config.json"
@@ -41,7 +41,7 @@ class Run:
     mesh: Mesh
 
 
-def describe_run(folder: pathlib.Path, config: ConfigDict, class_names: Sequence[str]) -> None:
+def describe_run(folder: AnyPath, config: ConfigDict, class_names: Sequence[str]) -> None:
     """Writes what `open_run` needs besides the checkpoint, in one process for all."""
     if jax.process_index():
         return
@@ -53,20 +53,20 @@ def describe_run(folder: pathlib.Path, config: ConfigDict, class_names: Sequence
             file.write(json.dumps(facts, indent=2).encode())
 
 
-def read_config(workdir: str | pathlib.Path) -> ConfigDict:
+def read_config(workdir: str | AnyPath) -> ConfigDict:
     """The config of a run.
 
     Raises:
         CheckpointError: There is no run in the folder.
     """
-    file = pathlib.Path(workdir, CONFIG_FILE)
+    file = make_path(workdir) / CONFIG_FILE
     if not file.exists():
         raise CheckpointError(f"no run at {workdir}: it has no {CONFIG_FILE}; give its --workdir")
     return ConfigDict(json.loads(file.read_text()))
 
 
 def open_run(
-    workdir: str | pathlib.Path,
+    workdir: str | AnyPath,
     *,
     checkpoint: str = "last",
     config: ConfigDict | None = None,
@@ -87,7 +87,7 @@ def open_run(
         CheckpointError: There is no run, no complete checkpoint, or none that was evaluated, or it
             is damaged.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = make_path(workdir)
     config = config or read_config(workdir)
     classes = workdir / CLASSES_FILE
     class_names = tuple(json.loads(classes.read_text())) if classes.exists() else ()

@@ -4,7 +4,6 @@ import collections
 import contextlib
 import dataclasses
 import datetime
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,12 +18,14 @@ from ml_collections import ConfigDict
 from mgm_jax import config as config_lib
 from mgm_jax import initialise, sharding
 from mgm_jax import metrics as metrics_lib
-from mgm_jax.checkpoints import Checkpoints, recover, refuse_other_config
+from mgm_jax.checkpoint_files import recover
+from mgm_jax.checkpoints import Checkpoints, refuse_other_config
 from mgm_jax.data.clips import make_clip_loader
 from mgm_jax.data.pipeline import ClipBatches
 from mgm_jax.data.sources import VideoSource, make_source
 from mgm_jax.errors import ConfigError, NonFiniteLossError
 from mgm_jax.evaluate import write_evaluation
+from mgm_jax.paths import make_path
 from mgm_jax.preemption import Preemption
 from mgm_jax.reporters import AccuracyReporter, make_reporter, split_held_out
 from mgm_jax.runs import describe_run
@@ -87,7 +88,7 @@ def train(
 
     Args:
         config: The run's config.
-        workdir: Folder of the run: checkpoints, metrics, pictures, results.
+        workdir: Folder of the run, or gs://: checkpoints, metrics, pictures, results.
         devices: Devices to train on; all by default.
 
     Returns:
@@ -101,7 +102,7 @@ def train(
         Preempted: A signal asked to leave; the state is saved.
     """
     config_lib.check_values(config)
-    config_lib.check_workdir(str(workdir))
+    folder = make_path(workdir)
     mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
     sharding.check_batch(mesh, config.batch_size, config.accumulate_steps)
     source = make_source(config.data.source, config.data.path, config.data.split, config.data.root)
@@ -112,7 +113,6 @@ def train(
     state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     reporter = make_reporter(config, task, mesh, state_shardings, source, held_out)
 
-    folder = pathlib.Path(workdir)
     recover(folder / "checkpoints")
     checkpoints = Checkpoints(
         folder / "checkpoints", keep=config.checkpoints_kept, scored=config.task != "pretrain"
@@ -193,6 +193,7 @@ def train(
             if step % config.checkpoint_every == 0 or last or leaving or scored:
                 score = reporter.score if due else None
                 data_state = batches.state() | _counts(batches)
+                writer.flush()
                 checkpoints.save(step, state, data_state, config, score)
             if leaving:
                 preemption.leave(step)

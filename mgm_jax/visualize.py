@@ -16,7 +16,6 @@ shows the masks of all strategies, or of some (`--strategies=mgm,mgm+window,rand
 prepared records, or with `--boxes=FILE` those published for J-HMDB (see `data.boxes`).
 """
 
-import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +27,7 @@ from mgm_jax import runtime, variants
 from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.gallery import Gallery, write_masks
+from mgm_jax.paths import AnyPath, make_path
 from mgm_jax.runs import open_run, read_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe; by default that of the run.")
@@ -45,12 +45,12 @@ _BOXES = flags.DEFINE_string("boxes", None, "Zip or folder of J-HMDB's person bo
 
 def show_run(
     config: ConfigDict,
-    workdir: pathlib.Path,
-    out: pathlib.Path,
+    workdir: AnyPath,
+    out: AnyPath,
     *,
     boxes: str | None = None,
     leaky: bool = False,
-) -> list[pathlib.Path]:
+) -> list[AnyPath]:
     """Writes pictures of what a run's last checkpoint makes of clips.
 
     Args:
@@ -78,8 +78,8 @@ def show_run(
 
 
 def show_strategies(
-    config: ConfigDict, strategies: Sequence[str], out: pathlib.Path, *, boxes: str | None = None
-) -> list[pathlib.Path]:
+    config: ConfigDict, strategies: Sequence[str], out: AnyPath, *, boxes: str | None = None
+) -> list[AnyPath]:
     """Writes pictures of the masks that strategies make for clips.
 
     Args:
@@ -105,8 +105,8 @@ def main(_: Sequence[str]) -> None:
     try:
         if not _WORKDIR.value and not (_CONFIG.value and _OUT.value and _STRATEGIES.value):
             raise ConfigError("give --workdir, or --config with --strategies and --out")
-        workdir = pathlib.Path(_WORKDIR.value or "")
-        out = pathlib.Path(_OUT.value) if _OUT.value else workdir / "pictures"
+        workdir = make_path(_WORKDIR.value or "")
+        out = make_path(_OUT.value) if _OUT.value else workdir / "pictures"
         config = _CONFIG.value or read_config(workdir)
         flags_of = {"source": _SOURCE, "path": _PATH, "root": _ROOT, "split": _SPLIT}
         chosen = {name: flag.value for name, flag in flags_of.items()}

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
@@ -21,6 +22,7 @@ from jaxtyping import install_import_hook
 
 install_import_hook(["mgm_jax", "data_prep"], "typechecker.typecheck")
 
+import emulated_bucket
 import pytest
 import rendered
 from absl import flags
@@ -46,3 +48,10 @@ def real_videos() -> pathlib.Path:
 def video_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """Twelve small H.264 videos in two class folders; not to be changed."""
     return rendered.write_folder(tmp_path_factory.mktemp("videos"))
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """Address of an emulated bucket; each test has folders of its own in it."""
+    with emulated_bucket.running() as address:
+        yield address

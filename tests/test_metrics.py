@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mgm_jax import metrics
+from mgm_jax import metrics, paths
 
 
 def step_metrics(loss, learning_rate=0.1):
@@ -37,6 +37,29 @@ def test_writer_drops_what_an_interrupted_run_wrote_after_its_checkpoint(tmp_pat
         {"step": 2, "loss": 2.0},
         {"step": 3, "loss": 30.0},
     ]
+
+
+def test_a_bucket_has_all_that_was_written_before_a_checkpoint_and_at_the_end(bucket):
+    folder = paths.make_path(f"{bucket}/metrics")
+    file = folder / "metrics.jsonl"
+    writer = metrics.Writer(folder)
+    for step in (1, 2, 3):
+        writer.scalars(step, {"loss": float(step)})
+    writer.flush()
+    assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2, 3]
+    del writer  # Killed.
+    writer = metrics.Writer(folder, from_step=2)
+    writer.scalars(3, {"loss": 30.0})
+    writer.scalars(4, {"loss": 40.0})
+    writer.close()
+    losses = [json.loads(line)["loss"] for line in file.read_text().splitlines()]
+    assert losses == [1, 2, 30, 40]
+    window = metrics.ProfilerWindow(folder / "profile", first=1, last=1)
+    window.before(1)
+    window.close()
+    written = " ".join(paths.files_below(folder))
+    assert "tensorboard/events" in written
+    assert "xplane.pb" in written
 
 
 def test_throughput_counts_from_the_last_report(monkeypatch):

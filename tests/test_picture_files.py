@@ -48,7 +48,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     before = path.read_bytes()
 
     def fill_the_disk(image, target, **options):
-        target.write_bytes(b"half")
+        target.write(b"half")
         raise OSError("no space left on device")
 
     monkeypatch.setattr(Image.Image, "save", fill_the_disk)

@@ -27,11 +27,12 @@ from mgm_jax import initialise, runs, runtime, tasks
 from mgm_jax.checkpoints import Checkpoints
 from mgm_jax.convert import weights as weights_lib
 from mgm_jax.errors import CheckpointError, ConfigError, MgmError
+from mgm_jax.paths import AnyPath, make_path
 
 
 def write_run(
-    workdir: pathlib.Path,
-    source: str | pathlib.Path,
+    workdir: AnyPath,
+    source: str | AnyPath,
     config: ConfigDict,
     class_names: Sequence[str],
 ) -> None:
@@ -63,8 +64,8 @@ def write_run(
 
 
 def convert(
-    source: str | pathlib.Path,
-    out: str | pathlib.Path,
+    source: str | AnyPath,
+    out: str | AnyPath,
     to: Literal["hugging_face", "original", "run"],
     *,
     config: ConfigDict | None = None,
@@ -89,7 +90,7 @@ def convert(
         CheckpointError: The source cannot be read, or does not fit the form.
         ConfigError: The arguments do not fit together, or there is something at `out`.
     """
-    out = pathlib.Path(out)
+    out = make_path(out)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ConfigError(f"there is something at {out}; give another place, or remove it")
     if (to == "run") != (config is not None):

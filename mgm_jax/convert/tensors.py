@@ -1,7 +1,6 @@
 """State dicts in files: safetensors, or PyTorch's own where PyTorch is installed."""
 
 import json
-import pathlib
 import pickle
 from collections.abc import Mapping
 from types import ModuleType
@@ -14,12 +13,13 @@ from jaxtyping import Shaped
 
 from mgm_jax.errors import CheckpointError
 from mgm_jax.flow.files import replacing
+from mgm_jax.paths import AnyPath, in_bucket
 
 # What the original's checkpoints call the state dict; "module" are DeepSpeed's.
 _STATE_KEYS = ("model", "module")
 
 
-def read(path: pathlib.Path) -> dict[str, Shaped[np.ndarray, "..."]]:
+def read(path: AnyPath) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Reads a state dict, all parts of it where an index (`*.index.json`) names several files.
 
     Args:
@@ -37,12 +37,14 @@ def read(path: pathlib.Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     if path.suffix != ".safetensors":
         return _read_torch(path)
     try:
+        if in_bucket(path):
+            return safetensors.numpy.load(path.read_bytes())
         return safetensors.numpy.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
 
 
-def write(path: pathlib.Path, state: Mapping[str, np.ndarray]) -> None:
+def write(path: AnyPath, state: Mapping[str, np.ndarray]) -> None:
     """Writes a state dict, whole or not at all.
 
     Args:
@@ -64,7 +66,7 @@ def write(path: pathlib.Path, state: Mapping[str, np.ndarray]) -> None:
         torch.save({"model": tensors}, file)
 
 
-def _torch(path: pathlib.Path) -> ModuleType:
+def _torch(path: AnyPath) -> ModuleType:
     try:
         import torch
     except ImportError as error:
@@ -75,12 +77,12 @@ def _torch(path: pathlib.Path) -> ModuleType:
     return torch
 
 
-def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
+def _read_torch(path: AnyPath) -> dict[str, np.ndarray]:
     torch = _torch(path)
     try:
         # The original's checkpoints hold their run's arguments beside the tensors.
-        with torch.serialization.safe_globals([_namespace()]):
-            state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([_namespace()]), path.open("rb") as file:
+            state: Any = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
         raise CheckpointError(f"{path} is not a file that PyTorch can load: {error}") from error
     for key in _STATE_KEYS:

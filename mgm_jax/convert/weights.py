@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from mgm_jax.convert import hugging_face, layouts, tensors
 from mgm_jax.convert.architecture import Architecture, FlatParams
 from mgm_jax.errors import CheckpointError
 from mgm_jax.models import stacking
+from mgm_jax.paths import AnyPath, absolute, make_path
 
 # Hugging Face's names for a folder's tensors, best first.
 _TENSOR_FILES = (
@@ -53,7 +53,7 @@ class Weights:
     normalised_target: bool = True
 
 
-def read(path: str | pathlib.Path, heads: Mapping[str, int] | None = None) -> Weights:
+def read(path: str | AnyPath, heads: Mapping[str, int] | None = None) -> Weights:
     """Reads a model.
 
     Args:
@@ -70,13 +70,13 @@ def read(path: str | pathlib.Path, heads: Mapping[str, int] | None = None) -> We
         CheckpointError: There is no model, or it is not a VideoMAE; tensors that do not fit are
             listed.
     """
-    path, heads = pathlib.Path(path), heads or {}
+    path, heads = make_path(path), heads or {}
     if path.is_file():
         config = path.parent / "config.json"
         return _read_tensors(path, config if config.is_file() else None, heads)
     if not path.is_dir():
         raise CheckpointError(
-            f"nothing at {path.absolute()}; give the folder of a run, a folder of Hugging Face's, "
+            f"nothing at {absolute(path)}; give the folder of a run, a folder of Hugging Face's, "
             f"or a file of tensors ({', '.join(_TENSOR_SUFFIXES)})"
         )
     if (path / "checkpoints").is_dir():
@@ -91,7 +91,7 @@ def read(path: str | pathlib.Path, heads: Mapping[str, int] | None = None) -> We
 
 
 def load_encoder(
-    path: str | pathlib.Path, heads: Mapping[str, int] | None = None
+    path: str | AnyPath, heads: Mapping[str, int] | None = None
 ) -> tuple[dict[str, Any], str]:
     """Reads the encoder of a model.
 
@@ -111,7 +111,7 @@ def load_encoder(
     return tree["encoder"], f"{weights.origin}: {weights.architecture}"
 
 
-def write_original(path: pathlib.Path, weights: Weights) -> None:
+def write_original(path: AnyPath, weights: Weights) -> None:
     """Writes a state dict in the original VideoMAE's names.
 
     Args:
@@ -127,7 +127,7 @@ def write_original(path: pathlib.Path, weights: Weights) -> None:
     tensors.write(path, state)
 
 
-def write_hugging_face(folder: pathlib.Path, weights: Weights) -> None:
+def write_hugging_face(folder: AnyPath, weights: Weights) -> None:
     """Writes a folder that `from_pretrained` of transformers loads.
 
     Args:
@@ -160,9 +160,7 @@ def _numbered(architecture: Architecture) -> tuple[str, ...]:
     return tuple(f"LABEL_{number}" for number in range(architecture.num_classes or 0))
 
 
-def _read_tensors(
-    file: pathlib.Path, config_file: pathlib.Path | None, heads: Mapping[str, int]
-) -> Weights:
+def _read_tensors(file: AnyPath, config_file: AnyPath | None, heads: Mapping[str, int]) -> Weights:
     layout, state = layouts.find_layout(tensors.read(file), str(file))
     config = _read_config(config_file) if config_file else {}
     if layout == "hugging_face" and hugging_face.is_config(config):
@@ -182,14 +180,14 @@ def _read_tensors(
     return Weights(params, architecture, f"{file}, in the {layout} layout")
 
 
-def _read_config(file: pathlib.Path) -> dict[str, Any]:
+def _read_config(file: AnyPath) -> dict[str, Any]:
     try:
         return json.loads(file.read_text())
     except ValueError as error:
         raise CheckpointError(f"{file} is no JSON: {error}") from error
 
 
-def _read_run(workdir: pathlib.Path) -> Weights:
+def _read_run(workdir: AnyPath) -> Weights:
     config = runs.read_config(workdir)
     classes = workdir / runs.CLASSES_FILE
     checkpoints = Checkpoints(workdir / "checkpoints")
@@ -201,7 +199,7 @@ def _read_run(workdir: pathlib.Path) -> Weights:
     finally:
         checkpoints.close()
     # The parameters alone: the optimizer's state is twice their size, and of no use here.
-    folder = (workdir / "checkpoints" / str(step) / "state").absolute()
+    folder = absolute(workdir) / "checkpoints" / str(step) / "state"
     handler = ocp.PyTreeCheckpointHandler()
     stored = {"params": handler.metadata(folder).tree["params"]}
     arguments = ocp.args.PyTreeRestore(

@@ -15,22 +15,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
+from mgm_jax.data import remote_data
 from mgm_jax.errors import ConfigError, VideoError
 
 VIDEO_SUFFIXES = frozenset(
     (
-        ".avi",
-        ".flv",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".ogv",
-        ".ts",
-        ".webm",
-        ".wmv",
+        *(".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4"),
+        *(".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"),
     )
 )
 UNLABELLED = -1
@@ -283,7 +274,7 @@ def make_source(kind: str, path: str, split: str, root: str = "") -> VideoSource
     Args:
         kind: `records` (prepared by data_prep), `folder` (video files as they are) or `csv` (a
             list of video files).
-        path: Folder of the dataset, or the csv file.
+        path: Folder of the dataset, or the csv file; what is in a bucket is copied here first.
         split: Split of a prepared dataset or of a list; a folder has none.
         root: For `csv`: folder that its paths start from; the file's own by default.
 
@@ -291,7 +282,8 @@ def make_source(kind: str, path: str, split: str, root: str = "") -> VideoSource
         The source.
 
     Raises:
-        ConfigError: Unknown kind, no path, nothing at the path, no video, no such split.
+        ConfigError: Unknown kind, no path, nothing at the path, no video, no such split, or no room
+            for a copy.
     """
     if kind not in SOURCES:
         near = difflib.get_close_matches(kind, SOURCES, n=1)
@@ -299,4 +291,5 @@ def make_source(kind: str, path: str, split: str, root: str = "") -> VideoSource
         raise ConfigError(f"config.data.source: {kind!r} is not one of {', '.join(SOURCES)}{hint}")
     if not path:
         raise ConfigError("config.data.path is empty: give the data with --config.data.path=DIR")
+    path, root = remote_data.make_local(kind, path, split, root)
     return SOURCES[kind](path, split, root)

@@ -1,7 +1,7 @@
 """Arrays in .npz files that are whole or not there."""
 
 import contextlib
-import pathlib
+import io
 import uuid
 import zipfile
 import zlib
@@ -10,10 +10,17 @@ from typing import BinaryIO
 
 import numpy as np
 
+from mgm_jax.paths import AnyPath, in_bucket
+
 
 @contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
+def replacing(path: AnyPath) -> Iterator[BinaryIO]:
     """Opens a file that takes its place once it is complete; makes its folder."""
+    if in_bucket(path):
+        content = io.BytesIO()
+        yield content
+        path.write_bytes(content.getvalue())
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
@@ -24,13 +31,13 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write_arrays(path: AnyPath, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a compressed .npz."""
     with replacing(path) as file:
         np.savez_compressed(file, **arrays)
 
 
-def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read_arrays(path: AnyPath) -> dict[str, np.ndarray]:
     """Reads an .npz.
 
     Args:
@@ -43,7 +50,7 @@ def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
         ValueError: It is not such a file, or it is damaged.
     """
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as file, np.load(file) as stored:
             return dict(stored)
     # Without a zip archive np.load takes the file for a single array, which has no `with`.
     except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:

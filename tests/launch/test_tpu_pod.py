@@ -68,7 +68,9 @@ def test_run_creates_installs_trains_on_all_workers_and_shows_the_log(machine):
         "--version=v2-alpha-tpuv5-lite --spot"
     )
     assert machine.calls("mounted")
-    assert machine.calls("python -m pip")[0].endswith("-c requirements.txt jax[tpu]")
+    installed = machine.calls("python -m pip")
+    assert installed[0].endswith("-r requirements-gcs.txt")
+    assert installed[1].endswith("-c requirements.txt jax[tpu]")
     assert machine.calls(MAIN) == [f"{MAIN} {' '.join(TRAINING[1:])}"]
     everywhere = [call for call in tpu_calls(machine) if "--worker=all" in call]
     assert len(everywhere) == 4  # scp, install, setup, start
