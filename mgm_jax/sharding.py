@@ -65,6 +65,10 @@ def make_mesh(axis_sizes: dict[str, int], devices: Sequence[jax.Device] | None =
     )
 
 
+# How the models' logical axes lie on the mesh, for flax's `nn.logical_axis_rules`.
+ACTIVATION_RULES = (("batch", ("data", "fsdp")),)
+
+
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Batches are split over their first dimension, along `data` and `fsdp`."""
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))

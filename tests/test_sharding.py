@@ -11,7 +11,11 @@ from mgm_jax.data.clips import make_clip_loader
 from mgm_jax.data.pipeline import ClipBatches
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import ConfigError
+from mgm_jax.pod.check import abstract_batch
+from mgm_jax.pod.collectives import find_collectives
+from mgm_jax.pod.hlo import parse
 from mgm_jax.state import abstract_state
+from mgm_jax.train import jit_step
 
 MESHES = [
     {"data": data, "fsdp": fsdp, "tensor": 8 // (data * fsdp)}
@@ -152,6 +156,25 @@ def test_every_mesh_computes_what_one_device_does(batch, video_folder):
             gradients,
             expected[0][1],
         )
+
+
+def test_scanned_blocks_of_fsdp_exchange_parameters_and_not_tokens(video_folder):
+    changes = DIVISIBLE | {"model__encoder__depth": 3, "data__size": 64}
+    config = shrunk.recipe(
+        "demo_pretrain", video_folder, model__scan=True, model__remat="full", **changes
+    )
+    task = tasks.make_task(config, (), total_steps=10)
+    mesh = sharding.make_mesh({"data": 1, "fsdp": 8, "tensor": 1})
+    state = abstract_state(task.init_fn, mesh)
+    places = jax.tree.map(lambda leaf: leaf.sharding, state)
+    config.batch_size = 8
+    step = jit_step(task, mesh, places).lower(state, abstract_batch(config, mesh)).compile()
+    sent = sum(
+        collective.times * collective.num_bytes
+        for collective in find_collectives(parse(step.as_text()), mesh.shape)
+        if collective.kind == "all-reduce"
+    )
+    assert sent < 1.1 * sum(4 * leaf.size for leaf in jax.tree.leaves(state.params))
 
 
 def test_a_probe_steps_and_predicts_on_a_mesh_as_on_one_device(batch, video_folder):

@@ -16,6 +16,11 @@ from mgm_jax.models import layers, timesformer
 STACKED = "stacked"
 """Name of the scanned block, whose parameters have one more axis, the first, of the depth."""
 
+# Logical names of the tokens' axes, mapped to a mesh by `nn.logical_axis_rules`. Without the rules
+# nothing happens. With them, tokens stay split by clips: inside a scan XLA would otherwise rather
+# split their channels as the parameters of FSDP are, and exchange them in every block.
+_TOKEN_AXES = ("batch", None, None)
+
 # What a block keeps for the backward pass.
 _REMAT_POLICIES: dict[str, Callable[..., bool] | None] = {
     "full": None,
@@ -102,7 +107,10 @@ class Blocks(nn.Module):
             context = (visible_ids,)
         if self.scan:
             scanned = nn.scan(
-                lambda block, x, drop_path, context: (block(x, drop_path, *context), None),
+                lambda block, x, drop_path, context: (
+                    block(nn.with_logical_constraint(x, _TOKEN_AXES), drop_path, *context),
+                    None,
+                ),
                 variable_axes={"params": 0, "intermediates": 0},
                 split_rngs={"params": True},
                 in_axes=(0, nn.broadcast),
@@ -111,6 +119,7 @@ class Blocks(nn.Module):
             return scanned(make_block(name=STACKED), x, drop_paths, context)[0]
         for i in range(self.depth):
             drop_path = jax.tree.map(lambda leaf, i=i: leaf[i], drop_paths)
+            x = nn.with_logical_constraint(x, _TOKEN_AXES)
             x = make_block(name=str(i))(x, drop_path, *context)
         return x
 
