@@ -82,11 +82,19 @@ def make_matmul(dtype: str) -> tuple[Callable[[], None], float]:
     return lambda: jax.block_until_ready(multiply(left, right)), 2.0 * side**3
 
 
+def our_attention() -> str:
+    """Which of `layers.dot_product_attention`'s implementations mgm_jax's step is timed with."""
+    import jax
+
+    return "chunked" if jax.default_backend() == "cpu" else "xla"
+
+
 def _recipe(size: str, mask_ratio: float, dtype: str) -> Any:
     from configs import ssv2_pretrain
 
     config = ssv2_pretrain.get_config()
     config.model.size, config.model.dtype = size, dtype
+    config.model.attention = our_attention()
     config.masking.ratio = mask_ratio
     return config
 

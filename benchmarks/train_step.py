@@ -2,7 +2,7 @@
 
     python -m benchmarks.train_step --model_size=B --mask_ratios=0.75,0.9
 
-prints Markdown. It needs torch and transformers besides
+prints Markdown; docs/train_step.md keeps it. It needs torch and transformers besides
 requirements.txt (requirements-parity.txt), and for torch.compile a C++ compiler.
 """
 
@@ -19,6 +19,7 @@ from benchmarks.step_contenders import (
     Setting,
     make_matmul,
     measure,
+    our_attention,
     step_flops,
 )
 from benchmarks.timing import markdown_table, when_and_where
@@ -29,8 +30,9 @@ LEAST_UTILISATION = {"cpu": 0.6, "gpu": 0.5}  # Of the measured rate of a large 
 HOW_TO_READ = """\
 *How to read it.* Wall-clock per step, median; all run in turns, each in a process of its own.
 mgm_jax's step starts from the planes and motion vectors of the decoder: colour conversion, crop,
-drawing of masks, loss, gradient, AdamW. Hugging Face's starts from finished RGB clips and masks on
-the device. FLOPs are those of the model's matrix products (`mgm_jax/flops.py`), three times the
+drawing of masks, loss, gradient, AdamW; its attention is config.model.attention={attention}.
+Hugging Face's starts from finished RGB clips and masks on the device, and its attention is what it
+chooses itself. FLOPs are those of the model's matrix products (`mgm_jax/flops.py`), three times the
 forward pass, the same for all. Utilisation is their rate over that of one large matrix product
 in jax of the same dtype, measured in the same run. Memory is {memory}."""
 
@@ -146,7 +148,7 @@ def main(argv: Sequence[str]) -> None:
                 command,
                 f"{where} {dtype}, {clips} clips of 16 frames of 224x224; a large matrix product "
                 f"ran at {min(rates) / 1e9:.0f} to {max(rates) / 1e9:.0f} GFLOP/s.",
-                HOW_TO_READ.format(memory=memory),
+                HOW_TO_READ.format(memory=memory, attention=our_attention()),
                 markdown_table(header, rows),
                 "\n".join(verdicts),
             ]

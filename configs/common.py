@@ -153,7 +153,8 @@ def _shared(task: str) -> ConfigDict:
     config.model.tubelet = (2, 16, 16)  # Frames, pixels, pixels.
     config.model.dtype = "bfloat16"  # Of the computation; parameters are float32.
     config.model.drop_path = 0.0
-    config.model.attention = "xla"  # Or "cudnn", on NVIDIA GPUs in bfloat16.
+    # Or "cudnn" (NVIDIA GPUs, bfloat16), or "chunked" (CPUs: less memory and time for many tokens).
+    config.model.attention = "xla"
     # Activations to compute again in the backward pass, for less memory: "none", "full", or "dots",
     # all but the outputs of linear layers.
     config.model.remat = "none"

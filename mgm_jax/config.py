@@ -20,7 +20,7 @@ CHOICES = {
     "data.motion": ("auto", "codec", "estimate", "flow", "raft", "none"),
     "data.motion_frames": ("sampled", "accumulated"),
     "model.dtype": ("float32", "bfloat16"),
-    "model.attention": ("xla", "cudnn"),
+    "model.attention": ("xla", "cudnn", "chunked"),
     "model.backbone": ("vit", "timesformer_divided", "timesformer_joint"),
     "model.remat": ("none", "full", "dots"),
     "masking.camera_compensation": ("none", "median", "affine"),

@@ -11,6 +11,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Float32
 
+from mgm_jax.models.chunked_attention import chunked_attention
+
 # VideoMAE's initialisation of every linear layer. `nn.DenseGeneral` draws its kernel as a matrix
 # [in, out] and reshapes, so the fused query-key-value kernel has the fans of torch's [3·dim, dim].
 Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.xavier_uniform())
@@ -82,7 +84,8 @@ def dot_product_attention(
         implementation: "xla" is the formula written out. It equals `jax.nn.dot_product_attention`
             but for a grouping axis, which keeps XLA:CPU from fusing softmax and products and
             makes it copy the weights. "cudnn" is the flash attention of NVIDIA GPUs, which never
-            holds the n×m weights; bfloat16 only.
+            holds the n×m weights; bfloat16 only. "chunked" never holds them either, on any device:
+            see `chunked_attention`; with many tokens it is faster on a CPU.
         mask: Keys that a query attends to, one at least; None for all.
 
     Returns:
@@ -93,8 +96,12 @@ def dot_product_attention(
     """
     if implementation == "cudnn":
         return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="cudnn")
+    if implementation == "chunked":
+        return chunked_attention(query, key, value, mask)
     if implementation != "xla":
-        raise ValueError(f"no attention named {implementation!r}; choose 'xla' or 'cudnn'")
+        raise ValueError(
+            f"no attention named {implementation!r}; choose 'xla', 'cudnn' or 'chunked'"
+        )
     weights = attention_weights(query, key, mask).astype(value.dtype)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
 
@@ -150,9 +157,10 @@ class Attention(nn.Module):
         qkv = DenseGeneral((3, *heads), use_bias=False, dtype=self.dtype, name="qkv")(x)
         q_bias = self.param("q_bias", nn.initializers.zeros, heads)
         v_bias = self.param("v_bias", nn.initializers.zeros, heads)
-        query = qkv[:, :, 0] + q_bias.astype(self.dtype)
-        key = qkv[:, :, 1]
-        value = qkv[:, :, 2] + v_bias.astype(self.dtype)
+        # Split, whose gradient joins three arrays: that of indexing pads each of them, and adds.
+        query, key, value = (part.squeeze(2) for part in jnp.split(qkv, 3, axis=2))
+        query = query + q_bias.astype(self.dtype)
+        value = value + v_bias.astype(self.dtype)
         self.sow("intermediates", "query", query)
         self.sow("intermediates", "key", key)
         x = dot_product_attention(query, key, value, self.implementation, mask)
