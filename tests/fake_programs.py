@@ -72,13 +72,14 @@ class Machine:
         (self.folder / "endings").write_text("".join(f"{ending}\n" for ending in endings))
 
     def start(self, script: str, *arguments: str) -> subprocess.Popen:
-        """Starts a launch script."""
+        """Starts a launch script, as the leader of a process group of its own."""
         return subprocess.Popen(
             ["bash", LAUNCH / script, *arguments],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            process_group=0,
         )
 
     def launch(self, script: str, *arguments: str) -> tuple[int, str]:

@@ -1,3 +1,6 @@
+import os
+import signal
+
 import fake_programs
 import pytest
 
@@ -118,7 +121,7 @@ def test_stop_saves_and_a_second_run_joins_what_trains(machine):
     machine.training_ends("wait", 0)
     first = machine.start(SCRIPT, "run", *SLICE, *KIND, *TRAINING)
     machine.wait_for("waiting")
-    first.kill()
+    os.killpg(first.pid, signal.SIGKILL)  # With what follows the log, if it has begun already.
     first.communicate()
     assert machine.launch(SCRIPT, "status", *SLICE)[1] == "READY\ntraining\n"
     second = machine.start(SCRIPT, "log", *SLICE)
