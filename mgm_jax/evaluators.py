@@ -175,7 +175,7 @@ class Evaluator:
         self._batch_sharding = sharding.batch_sharding(mesh)
         replicated = NamedSharding(mesh, PartitionSpec())
         self._predict_fn = jax.jit(
-            predict_fn,
+            sharding.on_mesh(predict_fn, mesh),
             in_shardings=(state_sharding, self._batch_sharding),
             out_shardings=replicated,
         )

@@ -1,9 +1,11 @@
 """Meshes, and where parameters and batches live on them, by ordered rules."""
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
@@ -67,6 +69,20 @@ def make_mesh(axis_sizes: dict[str, int], devices: Sequence[jax.Device] | None =
 
 # How the models' logical axes lie on the mesh, for flax's `nn.logical_axis_rules`.
 ACTIVATION_RULES = (("batch", ("data", "fsdp")),)
+
+
+def on_mesh(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """Makes the models in a function lay their logical axes on a mesh; to be jitted for it."""
+
+    @functools.wraps(function)
+    def placed(*arguments: Any) -> Any:
+        with (
+            jax.sharding.use_abstract_mesh(mesh.abstract_mesh),
+            nn.logical_axis_rules(ACTIVATION_RULES),
+        ):
+            return function(*arguments)
+
+    return placed
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -9,7 +9,6 @@ from typing import Any
 
 import clu.metrics
 import clu.parameter_overview
-import flax.linen as nn
 import jax
 import numpy as np
 from absl import logging
@@ -215,16 +214,8 @@ def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.
     Returns:
         `(state, batch) -> (state, metrics)`.
     """
-
-    def step_fn(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
-        with (
-            jax.sharding.use_abstract_mesh(mesh.abstract_mesh),
-            nn.logical_axis_rules(sharding.ACTIVATION_RULES),
-        ):
-            return task.step_fn(state, batch)
-
     return jax.jit(
-        step_fn,
+        sharding.on_mesh(task.step_fn, mesh),
         in_shardings=(state_shardings, sharding.batch_sharding(mesh)),
         out_shardings=(state_shardings, NamedSharding(mesh, PartitionSpec())),
         donate_argnums=0,

@@ -17,8 +17,8 @@ STACKED = "stacked"
 """Name of the scanned block, whose parameters have one more axis, the first, of the depth."""
 
 # Logical names of the tokens' axes, mapped to a mesh by `nn.logical_axis_rules`. Without the rules
-# nothing happens. With them, tokens stay split by clips: inside a scan XLA would otherwise rather
-# split their channels as the parameters of FSDP are, and exchange them in every block.
+# nothing happens. With them, tokens stay split by clips inside a scan, where XLA would rather split
+# their channels as the parameters of FSDP are, and exchange them in every block.
 _TOKEN_AXES = ("batch", None, None)
 
 # What a block keeps for the backward pass.
@@ -119,7 +119,6 @@ class Blocks(nn.Module):
             return scanned(make_block(name=STACKED), x, drop_paths, context)[0]
         for i in range(self.depth):
             drop_path = jax.tree.map(lambda leaf, i=i: leaf[i], drop_paths)
-            x = nn.with_logical_constraint(x, _TOKEN_AXES)
             x = make_block(name=str(i))(x, drop_path, *context)
         return x
 
