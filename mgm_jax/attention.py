@@ -63,7 +63,8 @@ def show_attention(
     files = []
     for number, clip in enumerate(gallery.read_clips(config, open_with_boxes(config.data, boxes))):
         frames = to_rgb(clip.batch)
-        weights = attention_fn(run.state.params, preprocess.normalise(frames))
+        inputs = preprocess.with_background(frames, config.data.background)
+        weights = attention_fn(run.state.params, preprocess.normalise(inputs))
         shown = {
             "frames": np.asarray(frames)[0],
             "motion": _motion(config, clip),

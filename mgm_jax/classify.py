@@ -105,7 +105,7 @@ def make_probe_step(
     """
 
     def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, ClassifyMetrics]:
-        inputs = preprocess.normalise(preprocess.batch_to_rgb(batch, size=config.data.size))
+        inputs = preprocess.normalise(_to_clips(config, batch))
         frozen = {name: state.params[name] for name in FROZEN}
         variables = {"params": state.params, **state.model_state}
         features = model.apply(variables, inputs, method="features")
@@ -154,7 +154,7 @@ def make_predict_fn(
     """
 
     def predict_fn(state: TrainState, batch: Batch) -> dict[str, Array]:
-        inputs = preprocess.normalise(preprocess.batch_to_rgb(batch, size=config.data.size))
+        inputs = preprocess.normalise(_to_clips(config, batch))
         logits = model.apply({"params": state.params, **state.model_state}, inputs)
         if logits.ndim == 2:
             logits = logits[None]
@@ -181,7 +181,7 @@ def make_augment_fn(
     def augment_fn(batch: Batch, key: Key[Array, ""]) -> Float[Array, "b T H W 3"]:
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
         ops_keys, erase_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-        clips = preprocess.batch_to_rgb(batch, size=config.data.size)
+        clips = _to_clips(config, batch)
         if augment.rand_augment_layers:
             clips = rand_augment.rand_augment(
                 ops_keys,
@@ -194,6 +194,11 @@ def make_augment_fn(
         return erasing.erase(erase_keys, preprocess.normalise(clips), probability=augment.erasing)
 
     return augment_fn
+
+
+def _to_clips(config: Any, batch: Batch) -> Float[Array, "b T H W 3"]:
+    clips = preprocess.batch_to_rgb(batch, size=config.data.size)
+    return preprocess.with_background(clips, config.data.background)
 
 
 def _top1(

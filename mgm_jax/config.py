@@ -25,6 +25,7 @@ CHOICES = {
     "model.remat": ("none", "full", "dots"),
     "masking.camera_compensation": ("none", "median", "affine"),
     "target": ("normalised_pixels", "pixels"),
+    "data.background": ("keep", "remove"),
     "optimizer.name": ("adamw",),
     "eval.checkpoint": ("last", "best"),
 }

@@ -28,8 +28,9 @@ def make_prepare_fn(
         grid: Token grid (t, h, w).
 
     Returns:
-        `(batch, key) -> (clips in [0, 1], mask, True = masked)`. Each clip's mask depends on the
-        key and the clip's `index` alone, not on its place in the batch.
+        `(batch, key) -> (clips, mask)`: RGB in [0, 1] as the model is to see it, and True =
+        masked. Each clip's mask depends on the key and the clip's `index` alone, not on its place
+        in the batch.
 
     Raises:
         CheckpointError: RAFT is the motion source and its weights are not there or do not fit.
@@ -59,7 +60,8 @@ def make_prepare_fn(
         vectors = motion.compensate_camera(vectors, valid, config.masking.camera_compensation)
         magnitude = motion.magnitude_per_step(vectors, valid, tubelet_frames)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
-        return clips, draw_masks(keys, magnitude)
+        shown = preprocess.with_background(clips, config.data.background)
+        return shown, draw_masks(keys, magnitude)
 
     return prepare_fn
 

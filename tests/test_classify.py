@@ -118,3 +118,14 @@ def test_predictions_are_probabilities_with_their_places(probing, batch):
     assert made["probabilities"].shape == (2, 8, 2)
     np.testing.assert_allclose(made["probabilities"].sum(axis=-1), 1, rtol=1e-5)
     np.testing.assert_array_equal(made["index"], batch["index"])
+
+
+@pytest.mark.parametrize("background", ["keep", "remove"])
+def test_without_background_the_brightness_of_a_clip_means_nothing(batch, background):
+    task, state, _ = make("demo_finetune", data__background=background, model__head_init_scale=1.0)
+    dark = batch | {"luma": batch["luma"] // 4 + 40, "chroma": np.full_like(batch["chroma"], 128)}
+    bright = dark | {"luma": dark["luma"] + 60}
+    predict_fn = jax.jit(task.predict_fn)
+    probabilities = [predict_fn(state, clips)["probabilities"] for clips in (dark, bright)]
+    same = np.allclose(*probabilities, rtol=1e-3)
+    assert same == (background == "remove")

@@ -152,11 +152,15 @@ class FrameDecoder:
         self._reset(None)
         return sum(1 for _ in self._decode(range(len(self.index.packets))))
 
-    def _needed_positions(self, start: int, needed: set[int]) -> Iterator[int]:
-        for position in range(start, len(self.index.packets)):
-            number = self.index.number_at(position) if self.timed else None
-            if number is None or number in needed or not self.index.is_unreferenced(position):
-                yield position
+    def _needed_positions(self, start: int, needed: set[int]) -> Iterable[int]:
+        positions = range(start, len(self.index.packets))
+        if not (self.timed and self.index.may_be_unreferenced):
+            return positions
+        return (position for position in positions if self._is_needed(position, needed))
+
+    def _is_needed(self, position: int, needed: set[int]) -> bool:
+        number = self.index.number_at(position)
+        return number is None or number in needed or not self.index.is_unreferenced(position)
 
     def _decode(self, positions: Iterable[int]) -> Iterator[av.VideoFrame]:
         packets = self.index.packets

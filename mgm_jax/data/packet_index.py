@@ -34,7 +34,8 @@ class PacketIndex:
         shown: Per packet, whether the file means its frame to be seen.
         timed: Whether the packets' time stamps give the order of presentation. If not, frames
             have to be counted as they leave the decoder.
-        codec: FFmpeg's name of the codec.
+        may_be_unreferenced: Whether there can be frames that no other is predicted from and that
+            say so: H.264 with B-frames.
         nal_length_size: Bytes of the length before each H.264 unit; 0 means start codes.
     """
 
@@ -43,7 +44,7 @@ class PacketIndex:
     key_flags: Sequence[bool]
     shown: Sequence[bool]
     timed: bool
-    codec: str
+    may_be_unreferenced: bool
     nal_length_size: int
 
     @functools.cached_property
@@ -86,7 +87,7 @@ class PacketIndex:
 
         H.264 says so in each unit's header (nal_ref_idc); for other codecs the answer is no.
         """
-        return self.codec == "h264" and is_unreferenced(
+        return self.may_be_unreferenced and is_unreferenced(
             memoryview(self.packets[position]), self.nal_length_size
         )
 
@@ -134,7 +135,7 @@ def index_packets(
         key_flags=tuple(packet.is_keyframe for packet in packets),
         shown=shown,
         timed=_tell_the_order(list(itertools.compress(times, shown)), reorders),
-        codec=codec,
+        may_be_unreferenced=codec == "h264",
         nal_length_size=(extradata[4] & 3) + 1 if has_configuration_record else 0,
     )
 
@@ -150,7 +151,8 @@ def index_tables(tables: Mp4Tables, packets: Sequence[av.Packet]) -> PacketIndex
         The index; None if the tables do not say for certain in which order frames are shown.
     """
     times = tables.times.tolist()
-    if not _tell_the_order(times, tables.header.num_reorder_frames != 0):
+    reorders = tables.header.num_reorder_frames != 0
+    if not _tell_the_order(times, reorders):
         return None
     return PacketIndex(
         packets=packets,
@@ -158,7 +160,7 @@ def index_tables(tables: Mp4Tables, packets: Sequence[av.Packet]) -> PacketIndex
         key_flags=tables.key_frames.tolist(),
         shown=[True] * len(times),
         timed=True,
-        codec="h264",
+        may_be_unreferenced=reorders,
         nal_length_size=(tables.configuration[4] & 3) + 1,
     )
 
