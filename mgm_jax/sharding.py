@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mgm_jax.errors import ConfigError
@@ -59,12 +59,10 @@ def make_mesh(axis_sizes: dict[str, int], devices: Sequence[jax.Device] | None =
             f"config.mesh ({wanted}) does not use {len(devices)} devices exactly; "
             "let one axis be -1, or choose sizes that multiply to the number of devices"
         )
-    return jax.make_mesh(
-        tuple(size if size != -1 else len(devices) // known for size in sizes),
-        AXES,
-        axis_types=(AxisType.Auto,) * len(AXES),
-        devices=devices,
-    )
+    shape = tuple(size if size != -1 else len(devices) // known for size in sizes)
+    # An axis of 8 has no side of its own on a torus of 4x4x4 chips, so sides may be split.
+    arranged = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    return Mesh(arranged, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 # How the models' logical axes lie on the mesh, for flax's `nn.logical_axis_rules`.

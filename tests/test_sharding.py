@@ -1,3 +1,6 @@
+import itertools
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,6 +41,21 @@ DIVISIBLE = {
 def test_the_rest_axis_takes_the_remaining_devices():
     mesh = sharding.make_mesh({"data": -1, "fsdp": 2, "tensor": 2})
     assert dict(mesh.shape) == {"data": jax.device_count() // 4, "fsdp": 2, "tensor": 2}
+
+
+def tpu_chip(number, place):
+    facts = {"id": number, "coords": place, "core_on_chip": 0, "process_index": 0}
+    kind = {"platform": "tpu", "device_kind": "TPU v4"}
+    return mock.NonCallableMock(spec=jax.Device, **facts, **kind)
+
+
+def test_an_axis_may_be_longer_than_a_side_of_the_torus():
+    places = itertools.product(range(4), repeat=3)
+    chips = [tpu_chip(number, place) for number, place in enumerate(places)]
+    mesh = sharding.make_mesh({"data": -1, "fsdp": 8, "tensor": 1}, chips)
+    assert dict(mesh.shape) == {"data": 8, "fsdp": 8, "tensor": 1}
+    extents = np.ptp([chip.coords for chip in mesh.devices[0, :, 0]], axis=0)
+    assert sorted(extents) == [0, 1, 3]
 
 
 @pytest.mark.parametrize(
