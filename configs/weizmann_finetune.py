@@ -11,12 +11,13 @@ Data: as configs/weizmann_pretrain.py.
 
 from ml_collections import ConfigDict
 
-from configs import common, jhmdb_finetune
+from configs import common, jhmdb_finetune, weizmann_pretrain
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
     config = jhmdb_finetune.get_config()
+    common.take_shapes(config, weizmann_pretrain.get_config())
     config.num_steps = 1500
     config.checkpoint_every = config.eval.every = 500
     return common.with_argument(config, argument)

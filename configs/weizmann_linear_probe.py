@@ -11,9 +11,11 @@ Data: as configs/weizmann_pretrain.py.
 
 from ml_collections import ConfigDict
 
-from configs import common, jhmdb_linear_probe
+from configs import common, jhmdb_linear_probe, weizmann_pretrain
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
-    return common.with_argument(jhmdb_linear_probe.get_config(), argument)
+    config = jhmdb_linear_probe.get_config()
+    common.take_shapes(config, weizmann_pretrain.get_config())
+    return common.with_argument(config, argument)

@@ -48,7 +48,9 @@ def distinct_recipes():
         step = {
             part: config.get(part) for part in ("task", "masking", "model", "augment", "target")
         }
-        data = [config.data[part] for part in ("clip_frames", "size", "window", "motion")]
+        data = [
+            config.data[part] for part in ("clip_frames", "size", "window", "motion", "background")
+        ]
         heads = len(config.probe.learning_rate_factors) if "probe" in config else 0
         norm = config.probe.batch_norm if "probe" in config else None
         if "model" in config:
