@@ -11,6 +11,8 @@ from mgm_jax.pod.hlo import Instruction, Program
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
+_CHANNEL = re.compile(r"\bchannel_id=(\d+)")
+
 # How often a chip sends the whole array, for groups of n chips in a ring.
 _SENT = {
     "all-reduce": lambda n: 2 * (n - 1) / n,
@@ -50,8 +52,9 @@ class Collective:
 def find_collectives(program: Program, mesh_shape: Mapping[str, int]) -> list[Collective]:
     """All collective operations of a program between more than one chip.
 
-    Operations that start and end apart count once. An all-reduce of which every chip keeps a part,
-    as TPU programs contain them in a fusion, is a reduce-scatter.
+    Operations that start and end apart count once, and so do those that TPU programs run beside
+    other work: they stand in several fusions, always with the same channel. An all-reduce of which
+    every chip keeps a part, as TPU programs contain them in a fusion, is a reduce-scatter.
 
     Args:
         program: Compiled for the devices of a mesh.
@@ -60,11 +63,16 @@ def find_collectives(program: Program, mesh_shape: Mapping[str, int]) -> list[Co
     Returns:
         In the order of the program.
     """
-    found = []
+    found, channels = [], set()
     for computation, instruction, times, fused in program.executed():
         kind = instruction.opcode.removesuffix("-start")
         if kind not in KINDS:
             continue
+        channel = _CHANNEL.search(instruction.text)
+        if fused and channel:
+            if channel[1] in channels:
+                continue
+            channels.add(channel[1])
         groups = parse_groups(instruction.text, int(np.prod(list(mesh_shape.values()))))
         size = groups.shape[1]
         if size == 1 or not len(groups):

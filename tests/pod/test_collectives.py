@@ -72,6 +72,38 @@ def test_kinds_axes_and_bytes_of_a_written_program():
     ]
 
 
+IN_SEVERAL_FUSIONS = """\
+%start (p: f32[8,4]) -> f32[16,4] {
+  %p = f32[8,4]{1,0} parameter(0)
+  ROOT %g = f32[16,4]{1,0} all-gather(%p), channel_id=7, replica_groups=[4,2]<=[8], dimensions={0}
+}
+
+%beside (p: f32[8,4]) -> f32[16,4] {
+  %p = f32[8,4]{1,0} parameter(0)
+  ROOT %g = f32[16,4]{1,0} all-gather(%p), channel_id=7, replica_groups=[4,2]<=[8], dimensions={0}
+}
+
+%other (p: f32[8,4]) -> f32[16,4] {
+  %p = f32[8,4]{1,0} parameter(0)
+  ROOT %g = f32[16,4]{1,0} all-gather(%p), channel_id=8, replica_groups=[4,2]<=[8], dimensions={0}
+}
+
+ENTRY %main (x: f32[8,4]) -> f32[16,4] {
+  %x = f32[8,4]{1,0} parameter(0)
+  %f.1 = f32[16,4]{1,0} fusion(%x), kind=kCustom, calls=%start
+  %f.2 = f32[16,4]{1,0} fusion(%x), kind=kCustom, calls=%beside
+  ROOT %f.3 = f32[16,4]{1,0} fusion(%x), kind=kCustom, calls=%other
+}
+"""
+
+
+def test_an_operation_in_several_fusions_counts_once():
+    found = collectives.find_collectives(hlo.parse(IN_SEVERAL_FUSIONS), {"data": 4, "fsdp": 2})
+    assert [(c.kind, c.axes, c.num_bytes, c.times) for c in found] == [
+        ("all-gather", ("fsdp",), 256, 1)
+    ] * 2
+
+
 def test_a_loop_gathers_its_weights_in_every_round():
     mesh = sharding.make_mesh({"data": 2, "fsdp": 4, "tensor": 1})
     weights = jax.ShapeDtypeStruct(
