@@ -28,6 +28,7 @@ SHORT_SIDE = 256
 PREPARED = "prepared (low_delay)"
 
 DECODE, VECTORS = "decode only", "decode + codec vectors"
+MAPS = "decode + codec vectors, painted into a map per frame"
 BLOCKS, DIS, RAFT = "decode + block matching", "decode + DIS flow", "decode + RAFT-Small"
 ACCUMULATED = "decode + codec vectors, accumulated"
 EXPORT, HAND_OVER, PAINT = "export in libavcodec", "hand-over to Python", "painting the maps"
@@ -46,7 +47,7 @@ class Costs:
         has_b_frames: Whether the videos have B-frames.
         num_videos: How many there are.
         num_frames: Their frames.
-        whole: By method, every frame of every video.
+        whole: By method, every frame of every video, the file being open.
         clips: By method, one training clip of every video.
         parts: By part of what vectors cost, every frame of every video.
     """
@@ -235,13 +236,18 @@ def measure(
         report(f"{position} of {len(paths)}: {path.name}")
         for data, kind in ((path.read_bytes(), None), (prepared(path), PREPARED)):
             parts, num_frames, has_b_frames = measure_parts(data, rounds)
-            whole = interleaved_medians(
+            reads = interleaved_medians(
                 {
-                    DECODE: timed(functools.partial(read_all, data, "none")),
-                    VECTORS: timed(functools.partial(read_all, data, "codec")),
+                    motion: timed(functools.partial(read_all, data, motion))
+                    for motion in ("none", "codec")
                 },
                 rounds,
             )
+            whole = {
+                DECODE: parts[DECODE],
+                VECTORS: parts[DECODE] + parts[EXPORT] + parts[HAND_OVER],
+                MAPS: parts[DECODE] + reads["codec"] - reads["none"],
+            }
             clips = interleaved_medians(
                 {
                     DECODE: timed(functools.partial(read_clip, data, "none")),
