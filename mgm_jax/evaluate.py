@@ -14,7 +14,7 @@ from mgm_jax.errors import ConfigError
 from mgm_jax.evaluators import Predictions
 from mgm_jax.paths import AnyPath, make_path
 from mgm_jax.reporters import AccuracyReporter, split_held_out
-from mgm_jax.runs import open_run
+from mgm_jax.runs import open_run, read_config
 from mgm_jax.state import TrainState
 
 
@@ -44,11 +44,24 @@ def evaluate(
         config=config,
         devices=devices or jax.devices(),
     )
+    for difference in _seen_otherwise(config, workdir):
+        logging.warning("not as in training: config.%s", difference)
     source = make_source(config.data.source, config.data.path, config.data.split, config.data.root)
     _, held_out = split_held_out(config, source)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, run.state)
     reporter = AccuracyReporter(config, run.task, run.mesh, shardings, run.class_names, held_out)
     return write_evaluation(reporter, run.state, run.step, make_path(workdir))
+
+
+def _seen_otherwise(config: ConfigDict, workdir: str) -> list[str]:
+    """How the model is shown clips otherwise than in training, which may cost accuracy unseen."""
+    trained = config_lib.to_json(read_config(workdir))
+    names = ("clip_frames", "stride", "sampling", "size", "window", "background")
+    return [
+        line
+        for line in config_lib.differences(config, trained)
+        if line.startswith(tuple(f"data.{name}:" for name in names))
+    ]
 
 
 def write_evaluation(

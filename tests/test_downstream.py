@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 
 import jax
 import numpy as np
@@ -92,6 +93,18 @@ def test_evaluating_the_checkpoint_alone_gives_the_same(finetuned):
     np.testing.assert_allclose(
         predictions[0].probabilities, predictions[1].probabilities, rtol=1e-4, atol=1e-6
     )
+
+
+def test_evaluating_clips_unlike_those_of_training_is_said(finetuned, caplog):
+    config, folder, _ = finetuned
+    changed = config.copy_and_resolve_references()
+    changed.data.background = "remove"
+    with caplog.at_level(logging.WARNING, "absl"):
+        evaluate(changed, str(folder))
+        assert "not as in training: config.data.background: 'keep' -> 'remove'" in caplog.text
+        caplog.clear()
+        evaluate(config, str(folder))
+        assert "not as in training" not in caplog.text
 
 
 def test_best_and_last_checkpoints_are_kept(videos, tmp_path, monkeypatch):
