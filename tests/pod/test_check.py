@@ -106,7 +106,8 @@ def test_the_command_compiles_for_a_slice_and_refuses_what_does_not_fit():
             text=True,
         )
 
-    fits = run("--config.batch_size=16", "--config.mesh.fsdp=2", "--config.epochs=10")
+    length = "--config.epochs=10", "--config.warmup_epochs=1"
+    fits = run("--config.batch_size=16", "--config.mesh.fsdp=2", *length)
     assert fits.returncode == 0, fits.stderr
     assert "v5e:2x2: 4 chips on 1 hosts, mesh data=2, fsdp=2, tensor=1" in fits.stdout
     assert "all-gather         along fsdp: " in fits.stdout
@@ -116,4 +117,5 @@ def test_the_command_compiles_for_a_slice_and_refuses_what_does_not_fit():
     refused = run("--config.batch_size=8000000")
     assert refused.returncode == 1
     assert "error: --topology=v5e:2x2: the step of config.batch_size=8000000" in refused.stderr
-    assert "What helps: a smaller --config.batch_size" in refused.stderr
+    assert "What helps: " in refused.stderr
+    assert "a smaller --config.batch_size (2000000 for each chip now)" in refused.stderr
