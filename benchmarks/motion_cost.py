@@ -42,7 +42,8 @@ HOW_TO_READ = f"""\
 *How to read it.* "Whole videos" is about the motion of every frame, as in the paper (which gives 80
 ms per SSv2 video for motion vectors and 2.5 s for RAFT-Small, a ratio of about 30). "Decode only"
 is the decoder's work on an open file, and all other rows contain it. "Codec vectors" are all
-vectors of each frame as an array; a row of its own adds painting them into a map for each frame.
+vectors of each frame as an array; a row of its own adds painting them into a map for each frame: it
+is "decode only" plus what reading the video takes longer with maps than without motion.
 "Training clips" is what training does: it opens the file, reads {CLIP_FRAMES} frames at stride
 {STRIDE}, copies their planes and paints their maps; frames in between are decoded, but need no map,
 unless motion is accumulated. Times are CPU time on one decoding thread, all threads counted,

@@ -47,7 +47,7 @@ class Costs:
         has_b_frames: Whether the videos have B-frames.
         num_videos: How many there are.
         num_frames: Their frames.
-        whole: By method, every frame of every video, the file being open.
+        whole: By method, every frame of every video: decoding alone, and with what the method adds.
         clips: By method, one training clip of every video.
         parts: By part of what vectors cost, every frame of every video.
     """

@@ -34,8 +34,8 @@ class PacketIndex:
         shown: Per packet, whether the file means its frame to be seen.
         timed: Whether the packets' time stamps give the order of presentation. If not, frames
             have to be counted as they leave the decoder.
-        may_be_unreferenced: Whether there can be frames that no other is predicted from and that
-            say so: H.264 with B-frames.
+        may_be_unreferenced: Whether it is worth asking `is_unreferenced`: for H.264, unless the
+            file says that it has no B-frames.
         nal_length_size: Bytes of the length before each H.264 unit; 0 means start codes.
     """
 
