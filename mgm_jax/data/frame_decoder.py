@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import itertools
 from collections.abc import Collection, Iterable, Iterator
 
 import av
@@ -91,19 +92,21 @@ class FrameDecoder:
         needed: Collection[int],
         export_vectors: bool,
         *,
-        to_reference: bool = False,
+        with_references: bool = False,
     ) -> Iterator[NumberedFrame]:
         """Decodes until the last wanted frame has come.
 
-        Frames that nothing is predicted from are left out unless needed (H.264).
+        Frames that nothing is predicted from are left out unless needed (H.264), and so are the
+        ends of groups of pictures.
 
         Args:
             start: Position of the first packet, from `start_for`.
             wanted: Frame numbers, ascending.
             needed: Further frame numbers that are not to be left out.
             export_vectors: Whether frames are to carry the codec's motion vectors.
-            to_reference: Where the last wanted frame is a B-frame, go on to the next frame that is
-                none.
+            with_references: Whether to give all frames between the wanted ones that others are
+                predicted from; and where the last wanted frame is a B-frame, go on to the next
+                frame that is none.
 
         Yields:
             Frames with their numbers, ascending, the wanted ones among them.
@@ -115,7 +118,7 @@ class FrameDecoder:
         """
         self._reset(export_vectors)
         missing = collections.deque(wanted)
-        positions = self._needed_positions(start, {*missing, *needed})
+        positions = self._needed_positions(start, {*missing, *needed}, with_references)
         last = None
         for number, frame in self._numbered(self._decode(positions), start):
             # Containers call some frames key frames that are none.
@@ -126,7 +129,7 @@ class FrameDecoder:
             yield last
             if missing and missing[0] == number:
                 missing.popleft()
-            if not missing and not (to_reference and frame.pict_type == B_PICTURE):
+            if not missing and not (with_references and frame.pict_type == B_PICTURE):
                 return
         if missing and self.timed:
             raise OutOfStep
@@ -152,8 +155,12 @@ class FrameDecoder:
         self._reset(None)
         return sum(1 for _ in self._decode(range(len(self.index.packets))))
 
-    def _needed_positions(self, start: int, needed: set[int]) -> Iterable[int]:
-        positions = range(start, len(self.index.packets))
+    def _needed_positions(
+        self, start: int, needed: set[int], with_references: bool
+    ) -> Iterable[int]:
+        positions: Iterable[int] = range(start, len(self.index.packets))
+        if self.timed and not with_references:
+            positions = itertools.chain.from_iterable(self.index.groups(start, needed))
         if not (self.timed and self.index.may_be_unreferenced):
             return positions
         return (position for position in positions if self._is_needed(position, needed))

@@ -4,11 +4,17 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 
-__all__ = ["VideoHeader", "is_unreferenced", "parse_sequence_parameters"]
+__all__ = [
+    "VideoHeader",
+    "is_instantaneous_refresh",
+    "is_unreferenced",
+    "parse_sequence_parameters",
+]
 
 # Profiles whose header goes on with the format of the chroma (7.3.2.1.1).
 _WITH_CHROMA_FORMAT = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
 _CHROMA_420 = 1
+_IDR_SLICE = 5
 _EXTENDED_ASPECT_RATIO = 255
 
 
@@ -140,6 +146,19 @@ def is_unreferenced(data: memoryview, length_size: int) -> bool:
                 return False
             has_slice = True
     return has_slice
+
+
+def is_instantaneous_refresh(data: memoryview, length_size: int) -> bool:
+    """Whether the frame is an IDR picture: no later frame is predicted from an earlier one.
+
+    Args:
+        data: The frame's NAL units.
+        length_size: Bytes of the length before each unit; 0 means start codes.
+
+    Returns:
+        False also where there is no slice.
+    """
+    return any(header & 31 == _IDR_SLICE for header in _unit_headers(data, length_size))
 
 
 def _unit_headers(data: memoryview, length_size: int) -> Iterator[int]:

@@ -8,11 +8,11 @@ or from the tables of an mp4, and then are read when they are asked for.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import av
 
-from mgm_jax.data.h264_headers import is_unreferenced
+from mgm_jax.data.h264_headers import is_instantaneous_refresh, is_unreferenced
 from mgm_jax.data.mp4_tables import Mp4Tables
 from mgm_jax.errors import VideoError
 
@@ -34,6 +34,7 @@ class PacketIndex:
         shown: Per packet, whether the file means its frame to be seen.
         timed: Whether the packets' time stamps give the order of presentation. If not, frames
             have to be counted as they leave the decoder.
+        is_h264: Whether the packets are H.264.
         may_be_unreferenced: Whether it is worth asking `is_unreferenced`: for H.264, unless the
             file says that it has no B-frames.
         nal_length_size: Bytes of the length before each H.264 unit; 0 means start codes.
@@ -44,6 +45,7 @@ class PacketIndex:
     key_flags: Sequence[bool]
     shown: Sequence[bool]
     timed: bool
+    is_h264: bool
     may_be_unreferenced: bool
     nal_length_size: int
 
@@ -81,6 +83,41 @@ class PacketIndex:
         """Position of the latest packet from which a frame can be decoded; only where `timed`."""
         number = max((key for key in self.key_frames if key <= frame), default=None)
         return 0 if number is None else self.key_frames[number]
+
+    def groups(self, start: int, frames: Collection[int]) -> Iterator[range]:
+        """The packets from which frames can be decoded, without the ends of groups of pictures.
+
+        After the last of the frames in a group, what is left of it is not needed where the next
+        key frame makes the decoder forget what was before (H.264's IDR pictures).
+
+        Args:
+            start: Position of the first packet, of `start_for`.
+            frames: Numbers of frames; only where `timed`.
+
+        Yields:
+            Positions; the last range goes on to the end of the file, as decoders hold frames back.
+        """
+        needed = [self._positions[number] for number in frames if number in self._positions]
+        last = max(needed, default=start)
+        keys = [
+            position
+            for position in itertools.compress(range(len(self.key_flags)), self.key_flags)
+            if start < position <= last and self._forgets(position)
+        ]
+        for first, following in itertools.pairwise([start, *keys]):
+            yield range(first, max((p for p in needed if p < following), default=-1) + 1)
+        yield range(keys[-1] if keys else start, len(self.packets))
+
+    @functools.cached_property
+    def _positions(self) -> dict[int, int]:
+        numbers = map(self.number_of_time.get, itertools.compress(self.times, self.shown))
+        positions = itertools.compress(range(len(self.times)), self.shown)
+        return dict(zip(numbers, positions, strict=True))
+
+    def _forgets(self, position: int) -> bool:
+        return self.is_h264 and is_instantaneous_refresh(
+            memoryview(self.packets[position]), self.nal_length_size
+        )
 
     def is_unreferenced(self, position: int) -> bool:
         """Whether no other frame is predicted from this packet's, so that it can be left out.
@@ -135,6 +172,7 @@ def index_packets(
         key_flags=tuple(packet.is_keyframe for packet in packets),
         shown=shown,
         timed=_tell_the_order(list(itertools.compress(times, shown)), reorders),
+        is_h264=codec == "h264",
         may_be_unreferenced=codec == "h264",
         nal_length_size=(extradata[4] & 3) + 1 if has_configuration_record else 0,
     )
@@ -160,6 +198,7 @@ def index_tables(tables: Mp4Tables, packets: Sequence[av.Packet]) -> PacketIndex
         key_flags=tables.key_frames.tolist(),
         shown=[True] * len(times),
         timed=True,
+        is_h264=True,
         may_be_unreferenced=reorders,
         nal_length_size=(tables.configuration[4] & 3) + 1,
     )

@@ -202,7 +202,7 @@ class Video:
             else:
                 needed = set()
             frames = decoder.frames(
-                start, wanted, needed, codec, to_reference=codec and accumulated
+                start, wanted, needed, codec, with_references=codec and accumulated
             )
             try:
                 for number, frame in frames:

@@ -86,21 +86,31 @@ def stride_aligned():
 
 
 @settings(max_examples=25, deadline=None)
-@given(wanted=st.sets(st.integers(0, 25), min_size=1), needed=st.sets(st.integers(0, 25)))
-def test_leaves_out_only_what_nothing_needs(stride_aligned, wanted, needed):
+@given(
+    wanted=st.sets(st.integers(0, 25), min_size=1),
+    needed=st.sets(st.integers(0, 25)),
+    from_start=st.booleans(),
+)
+def test_leaves_out_only_what_nothing_needs(stride_aligned, wanted, needed, from_start):
     wanted = sorted(wanted)
-    frames = read(stride_aligned, wanted, needed)
-    # References are the multiples of 4 counted from the key frame, and the frame before the next.
+    needed = {number for number in needed if number <= wanted[-1]} | set(wanted)
+    start = 0 if from_start else stride_aligned.start_for(wanted[0])
+    frames = dict(stride_aligned.frames(start, wanted, needed, False))
+    # Groups of pictures in the order of decoding. References are the multiples of 4 counted from
+    # the key frame, and the frame before the next.
+    groups = [[first + n for n in (0, 4, 1, 2, 3, 8, 5, 6, 7, 11, 9, 10)] for first in (0, 12)]
     references = {0, 4, 8, 11, 12, 16, 20, 23, 24, 25}
-    first = 12 * (wanted[0] // 12)
-    assert set(frames) == {
-        number for number in references | needed | set(wanted) if first <= number <= wanted[-1]
-    }
+    expected = set()
+    for group in [*groups, [24, 25]]:
+        last = max((place for place, number in enumerate(group) if number in needed), default=-1)
+        expected |= (references | needed) & set(group[: last + 1])
+    first = 0 if from_start else 12 * (wanted[0] // 12)
+    assert list(frames) == sorted(n for n in expected if first <= n <= wanted[-1])
 
 
 @pytest.mark.parametrize(("last", "until"), [(8, 8), (9, 11), (10, 11), (13, 16)])
 def test_goes_on_to_a_reference_when_asked(stride_aligned, last, until):
-    frames = dict(stride_aligned.frames(0, [4, last], (), False, to_reference=True))
+    frames = dict(stride_aligned.frames(0, [4, last], (), False, with_references=True))
     between = {8, 11, 12} & set(range(last))
     assert set(frames) == {0, 4, last, until} | between
 

@@ -48,9 +48,27 @@ def test_knows_the_h264_frames_that_nothing_refers_to(frames, container):
     assert not any(low_delay.is_unreferenced(position) for position in range(26))
 
 
+@pytest.mark.parametrize("container", ["mp4", "mpegts"])
+def test_groups_end_with_the_last_frame_needed_of_them(frames, container):
+    packets = index(encoded.encode(frames, container=container, options=STRIDE_ALIGNED))
+    # By position: frames 0 4 1 2 3 8 5 6 7 11 9 10, the same from 12 on, and 24 25.
+    assert list(packets.groups(0, {2, 13, 24})) == [range(4), range(12, 15), range(24, 26)]
+    assert list(packets.groups(0, {25})) == [range(0), range(12, 12), range(24, 26)]
+    assert list(packets.groups(12, {8, 13, 99})) == [range(12, 26)]
+
+
+def test_groups_that_are_not_closed_are_whole(frames):
+    # What follows the key frame in the file may come before it, and be predicted from what was.
+    open_groups = {"x264-params": "keyint=8:open-gop=1:bframes=3:scenecut=0:log-level=none"}
+    packets = index(encoded.encode(frames, options=open_groups))
+    assert len(packets.key_frames) > 1
+    assert list(packets.groups(0, {2, 25})) == [range(26)]
+
+
 def test_other_codecs_leave_nothing_out(frames):
     packets = index(encoded.encode(frames, "mpeg4", "mp4", b_frames=2))
     assert not any(packets.is_unreferenced(position) for position in range(26))
+    assert list(packets.groups(0, {2, 25})) == [range(26)]
 
 
 def test_order_of_decoding_is_not_taken_for_presentation_times(frames):

@@ -141,6 +141,15 @@ def test_key_frame_holds_motion_even_where_unneeded_frames_are_left_out():
         assert not video.read([12], motion="codec").motion_valid.any()
 
 
+@pytest.mark.parametrize("first", range(12))
+def test_sparse_frames_are_those_of_reading_all(low_delay, first):
+    numbers = range(first, 26, 5)
+    with Video(low_delay) as video:
+        sparse, whole = video.read(numbers), video.read(range(26))
+    np.testing.assert_array_equal(sparse.luma, whole.luma[numbers])
+    np.testing.assert_array_equal(sparse.motion[1:], whole.motion[numbers][1:])
+
+
 @pytest.mark.parametrize(
     ("encoder", "container", "options", "pix_fmt"),
     [
