@@ -135,8 +135,9 @@ def _shared(task: str) -> ConfigDict:
     config.data.scales = (1.0, 0.875, 0.75, 0.66)  # multi_scale: share of the short side.
     config.data.area = (0.08, 1.0)  # random_resized: share of the frame.
     config.data.flip = False
-    # Or "remove": each pixel's mean over the clip is taken off, so that only changes are seen.
-    config.data.background = "keep"
+    # What the model sees: "rgb", "changes" (without each pixel's mean over the clip), or "motion"
+    # (changes of the grey, and displacement); mgm_jax/modality.py.
+    config.data.modality = "rgb"
     config.data.repeated_augmentation = 1  # Clips of the same frames with different crops.
     # "codec", "estimate", "auto" (codec, else estimate), "none"; optical flow from "flow" files
     # made ahead of time, or by "raft" on the accelerator, between the sampled frames.
@@ -212,8 +213,11 @@ def _transformer() -> ConfigDict:
 
 def take_shapes(config: ConfigDict, pretraining: ConfigDict) -> None:
     """Makes a recipe fit the model and the clips of a pretraining recipe."""
-    for name in ("clip_frames", "stride", "size", "window", "background", "num_workers"):
+    for name in ("clip_frames", "stride", "size", "window", "modality", "num_workers"):
         config.data[name] = pretraining.data[name]
+    if config.data.modality == "motion":
+        for name in ("motion", "motion_frames"):
+            config.data[name] = pretraining.data[name]
     for name in ("size", "backbone", "tubelet", "dtype"):
         config.model[name] = pretraining.model[name]
     for name in ("dim", "depth", "heads"):

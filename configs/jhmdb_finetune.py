@@ -18,7 +18,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
     config = common.finetune()
     config.batch_size = 16
-    config.num_steps = 4000
+    config.num_steps = 1500
     config.warmup_steps = 150
 
     common.take_shapes(config, jhmdb_pretrain.get_config())
@@ -31,15 +31,18 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.augment.mixup = 0.0
     config.augment.cutmix = 1.0
     config.augment.mix_probability = 0.5
+    config.augment.mix_group_size = 2
 
     config.model.drop_path = 0.1
 
+    config.optimizer.layer_decay = 1.0
     config.optimizer.base_lr = 2.4e-2
     config.optimizer.min_lr = 1e-4
 
-    config.checkpoint_every = 1000
+    config.checkpoint_every = 500
     config.eval.split = "test"
-    config.eval.every = 1000
+    config.eval.every = 250
     config.eval.subset = 0
-    config.eval.temporal_views = 2
+    config.eval.temporal_views = 3
+    config.eval.spatial_views = 1  # People are in the middle.
     return common.with_argument(config, argument)

@@ -34,5 +34,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.eval.split = "test"
     config.eval.every = 200
     config.eval.subset = 0
-    config.eval.temporal_views = 2
+    config.eval.temporal_views = 3
+    config.eval.spatial_views = 1
     return common.with_argument(config, argument)

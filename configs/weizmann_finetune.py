@@ -18,6 +18,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
     config = jhmdb_finetune.get_config()
     common.take_shapes(config, weizmann_pretrain.get_config())
-    config.num_steps = 1500
-    config.checkpoint_every = config.eval.every = 500
+    config.num_steps = 750
+    config.checkpoint_every = config.eval.every = 250
     return common.with_argument(config, argument)

@@ -9,9 +9,6 @@
 Data: Weizmann actions (90 clips of 36 to 146 frames, 10 classes, 9 persons), as downloaded, and a
 csv file with the columns path,label,label_id,split (train or test), split by person. Labels are not
 used here.
-
-The camera stands still and the classes differ in how somebody moves: clips are twice as fine in
-time as J-HMDB's, and their background is taken off.
 """
 
 from ml_collections import ConfigDict
@@ -23,9 +20,5 @@ def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
     config = jhmdb_pretrain.get_config()
     config.num_steps = 800
-    config.data.clip_frames = 16
-    config.data.stride = 2
-    config.data.background = "remove"
-    config.model.tubelet = (4, 16, 16)
     config.pictures_every = 400
     return common.with_argument(config, argument)

@@ -17,7 +17,14 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from mgm_jax import attention_maps, attention_pictures, gallery, preprocess, runtime
+from mgm_jax import (
+    attention_maps,
+    attention_pictures,
+    gallery,
+    modality,
+    preprocess,
+    runtime,
+)
 from mgm_jax import config as config_lib
 from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.data.centre_clips import CentreClip
@@ -63,7 +70,8 @@ def show_attention(
     files = []
     for number, clip in enumerate(gallery.read_clips(config, open_with_boxes(config.data, boxes))):
         frames = to_rgb(clip.batch)
-        inputs = preprocess.with_background(frames, config.data.background)
+        vectors, valid = clip.batch["motion"], clip.batch["motion_valid"]
+        inputs = modality.as_modality(frames, vectors, valid, config.data.modality)
         weights = attention_fn(run.state.params, preprocess.normalise(inputs))
         shown = {
             "frames": np.asarray(frames)[0],

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from mgm_jax import accumulate, losses, preprocess
+from mgm_jax import accumulate, losses, modality, preprocess
 from mgm_jax.augment import erasing, mixing, rand_augment
 from mgm_jax.metrics import ClassifyMetrics
 from mgm_jax.state import TrainState
@@ -198,7 +198,7 @@ def make_augment_fn(
 
 def _to_clips(config: Any, batch: Batch) -> Float[Array, "b T H W 3"]:
     clips = preprocess.batch_to_rgb(batch, size=config.data.size)
-    return preprocess.with_background(clips, config.data.background)
+    return modality.as_modality(clips, batch["motion"], batch["motion_valid"], config.data.modality)
 
 
 def _top1(

@@ -15,6 +15,7 @@ from mgm_jax.errors import ConfigError
 CHOICES = {
     "task": ("pretrain", "finetune", "linear_probe"),
     "mode": ("train", "eval"),
+    "data.modality": ("rgb", "changes", "motion"),
     "data.sampling": ("dense", "segments"),
     "data.crop": ("multi_scale", "random_resized", "centre"),
     "data.motion": ("auto", "codec", "estimate", "flow", "raft", "none"),
@@ -25,7 +26,6 @@ CHOICES = {
     "model.remat": ("none", "full", "dots"),
     "masking.camera_compensation": ("none", "median", "affine"),
     "target": ("normalised_pixels", "pixels"),
-    "data.background": ("keep", "remove"),
     "optimizer.name": ("adamw",),
     "eval.checkpoint": ("last", "best"),
 }
@@ -160,6 +160,8 @@ def check_values(config: ConfigDict) -> None:
             "torchvision's raft_small; python -m mgm_jax.flow.convert --help says where they are "
             "and makes the file to give here"
         )
+    if config.data.modality == "motion":
+        _check_motion_is_shown(config)
     if "augment" in config:
         clips = config.batch_size * config.data.repeated_augmentation
         if clips % config.augment.mix_group_size:
@@ -185,6 +187,20 @@ def check_values(config: ConfigDict) -> None:
         raise ConfigError(
             f"config.model.tubelet={tuple(config.model.tubelet)}: its height and width must be "
             "equal and a multiple of 8, the motion cell"
+        )
+
+
+def _check_motion_is_shown(config: ConfigDict) -> None:
+    by_pretraining = ("raft",) if config.task != "pretrain" else ()
+    if config.data.motion in ("none", *by_pretraining):
+        raise ConfigError(
+            f"config.data.modality=motion shows the model what config.data.motion gives, and "
+            f"{config.data.motion!r} gives task {config.task} none; set it to 'auto'"
+        )
+    if "augment" in config and config.augment.rand_augment_layers:
+        raise ConfigError(
+            f"config.augment.rand_augment_layers={config.augment.rand_augment_layers}: RandAugment "
+            "changes colours, and config.data.modality=motion has none; set it to 0"
         )
 
 

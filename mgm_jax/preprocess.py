@@ -10,8 +10,6 @@ from jaxtyping import Array, Bool, Float, UInt8
 # ImageNet statistics of RGB in [0, 1], as VideoMAE uses.
 MEAN = (0.485, 0.456, 0.406)
 STANDARD_DEVIATION = (0.229, 0.224, 0.225)
-# Brings what changes in a clip nearer to the variance of whole clips.
-CHANGE_GAIN = 2.0
 
 
 def batch_to_rgb(batch: Mapping[str, Any], *, size: int) -> Float[Array, "b t size size 3"]:
@@ -56,29 +54,6 @@ def crop_to_rgb(
         for channel in range(3)
     ]
     return jnp.clip(jnp.stack(rgb, axis=-1), 0.0, 1.0)
-
-
-def with_background(
-    clips: Float[Array, "*b t h w 3"], background: str
-) -> Float[Array, "*b t h w 3"]:
-    """What a model is to see of clips: all of it, or what changes in them.
-
-    For few videos of a camera that stands still: what stands still too says where a clip was
-    filmed, not what is done in it, and a small model learns that first (*decision*).
-
-    Args:
-        clips: RGB in [0, 1].
-        background: `keep`, or `remove`: each pixel's mean over the clip's frames is taken off and
-            the rest doubled, around the mean of `normalise`, so that what never changes becomes
-            zero there.
-
-    Returns:
-        RGB in [0, 1].
-    """
-    if background == "keep":
-        return clips
-    change = clips - clips.mean(axis=-4, keepdims=True)
-    return jnp.clip(jnp.array(MEAN) + CHANGE_GAIN * change, 0.0, 1.0)
 
 
 def normalise(clips: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Key
 
-from mgm_jax import accumulate, losses, masking, motion, preprocess
+from mgm_jax import accumulate, losses, masking, modality, motion, preprocess
 from mgm_jax.flow import raft
 from mgm_jax.flow.convert import load_weights
 from mgm_jax.metrics import PretrainMetrics
@@ -57,10 +57,10 @@ def make_prepare_fn(
             vectors, valid = batch["motion"], batch["motion_valid"]
         else:
             vectors, valid = raft.flow_motion(flow_params, clips)
-        vectors = motion.compensate_camera(vectors, valid, config.masking.camera_compensation)
-        magnitude = motion.magnitude_per_step(vectors, valid, tubelet_frames)
+        guiding = motion.compensate_camera(vectors, valid, config.masking.camera_compensation)
+        magnitude = motion.magnitude_per_step(guiding, valid, tubelet_frames)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
-        shown = preprocess.with_background(clips, config.data.background)
+        shown = modality.as_modality(clips, vectors, valid, config.data.modality)
         return shown, draw_masks(keys, magnitude)
 
     return prepare_fn

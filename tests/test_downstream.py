@@ -98,10 +98,10 @@ def test_evaluating_the_checkpoint_alone_gives_the_same(finetuned):
 def test_evaluating_clips_unlike_those_of_training_is_said(finetuned, caplog):
     config, folder, _ = finetuned
     changed = config.copy_and_resolve_references()
-    changed.data.background = "remove"
+    changed.data.modality = "changes"
     with caplog.at_level(logging.WARNING, "absl"):
         evaluate(changed, str(folder))
-        assert "not as in training: config.data.background: 'keep' -> 'remove'" in caplog.text
+        assert "not as in training: config.data.modality: 'rgb' -> 'changes'" in caplog.text
         caplog.clear()
         evaluate(config, str(folder))
         assert "not as in training" not in caplog.text

@@ -85,20 +85,3 @@ def test_normalise_is_imagenet_statistics():
     np.testing.assert_allclose(
         preprocess.normalise(grey + jnp.array([0.229, 0.224, 0.225])), 1, atol=1e-6
     )
-
-
-def test_without_background_only_changes_are_left():
-    still = np.random.default_rng(2).uniform(0.2, 0.6, (1, 1, SIZE, SIZE, 3)).astype(np.float32)
-    clips = np.repeat(still, 4, axis=1)
-    clips[:, 1, 3, 5] += 0.2
-    shown = preprocess.with_background(jnp.asarray(clips), "remove")
-    expected = np.zeros_like(clips)
-    # One frame of four is brighter by 0.2: 0.15 above the mean over time, the others 0.05 below.
-    expected[:, :, 3, 5] = 2 * -0.05 / np.array(preprocess.STANDARD_DEVIATION)
-    expected[:, 1, 3, 5] = 2 * 0.15 / np.array(preprocess.STANDARD_DEVIATION)
-    np.testing.assert_allclose(preprocess.normalise(shown), expected, atol=1e-5)
-
-
-def test_a_kept_background_changes_nothing():
-    clips = jnp.linspace(0, 1, 2 * SIZE * SIZE * 3).reshape(1, 2, SIZE, SIZE, 3)
-    np.testing.assert_array_equal(preprocess.with_background(clips, "keep"), clips)

@@ -49,7 +49,7 @@ def distinct_recipes():
             part: config.get(part) for part in ("task", "masking", "model", "augment", "target")
         }
         data = [
-            config.data[part] for part in ("clip_frames", "size", "window", "motion", "background")
+            config.data[part] for part in ("clip_frames", "size", "window", "motion", "modality")
         ]
         heads = len(config.probe.learning_rate_factors) if "probe" in config else 0
         norm = config.probe.batch_norm if "probe" in config else None
