@@ -35,7 +35,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
     config.model.drop_path = 0.1
 
-    config.optimizer.layer_decay = 1.0
     config.optimizer.base_lr = 2.4e-2
     config.optimizer.min_lr = 1e-4
 

@@ -19,6 +19,6 @@ from configs import common, jhmdb_pretrain
 def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
     config = jhmdb_pretrain.get_config()
-    config.num_steps = 800
-    config.pictures_every = 400
+    config.num_steps = 400
+    config.pictures_every = 200
     return common.with_argument(config, argument)
