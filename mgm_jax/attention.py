@@ -66,12 +66,12 @@ def show_attention(
     query = tuple(map(int, np.unravel_index(query_id, model.grid)))
     attention_fn = jax.jit(attention_maps.make_attention_fn(model, query_id, block))
     to_rgb = jax.jit(functools.partial(preprocess.batch_to_rgb, size=config.data.size))
+    to_inputs = jax.jit(functools.partial(modality.as_modality, modality=config.data.modality))
     name = "the last block" if block == -1 else f"block {block}"
     files = []
     for number, clip in enumerate(gallery.read_clips(config, open_with_boxes(config.data, boxes))):
         frames = to_rgb(clip.batch)
-        vectors, valid = clip.batch["motion"], clip.batch["motion_valid"]
-        inputs = modality.as_modality(frames, vectors, valid, config.data.modality)
+        inputs = to_inputs(frames, clip.batch["motion"], clip.batch["motion_valid"])
         weights = attention_fn(run.state.params, preprocess.normalise(inputs))
         shown = {
             "frames": np.asarray(frames)[0],

@@ -101,7 +101,7 @@ def test_evaluating_clips_unlike_those_of_training_is_said(finetuned, caplog):
     changed.data.modality = "changes"
     with caplog.at_level(logging.WARNING, "absl"):
         evaluate(changed, str(folder))
-        assert "not as in training: config.data.modality: 'rgb' -> 'changes'" in caplog.text
+        assert "not as in training: config.data.modality: 'motion' -> 'changes'" in caplog.text
         caplog.clear()
         evaluate(config, str(folder))
         assert "not as in training" not in caplog.text

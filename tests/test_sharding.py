@@ -118,10 +118,10 @@ def batch(video_folder):
     return batch
 
 
-def make_task(name, videos):
+def make_task(name, videos, **changes):
     divisible = {k: v for k, v in DIVISIBLE.items() if "decoder" not in k or "pretrain" in name}
     started = {"init_from": "another run"} if "probe" in name else {}
-    config = shrunk.recipe(name, videos, **divisible, **started)
+    config = shrunk.recipe(name, videos, **divisible, **started, **changes)
     return config, tasks.make_task(config, ("a", "b"), total_steps=10)
 
 
@@ -194,7 +194,8 @@ def test_scanned_blocks_of_fsdp_exchange_parameters_and_not_tokens(video_folder)
 
 
 def test_a_probe_steps_and_predicts_on_a_mesh_as_on_one_device(batch, video_folder):
-    _, task = make_task("jhmdb_linear_probe", video_folder)
+    # Of motion, features hardly differ here, and the probe's BatchNorm would magnify rounding.
+    _, task = make_task("jhmdb_linear_probe", video_folder, data__modality="rgb")
     batch = batch | {"label": np.arange(8, dtype=np.int32) % 2}
     made = []
     for devices, sizes in ((1, (1, 1, 1)), (8, (2, 2, 2))):
