@@ -213,11 +213,11 @@ def _transformer() -> ConfigDict:
 
 def take_shapes(config: ConfigDict, pretraining: ConfigDict) -> None:
     """Makes a recipe fit the model and the clips of a pretraining recipe."""
-    for name in ("clip_frames", "stride", "size", "window", "modality", "num_workers"):
+    clips = ("clip_frames", "stride", "size", "window", "modality", "motion_frames", "num_workers")
+    for name in clips:
         config.data[name] = pretraining.data[name]
-    if config.data.modality == "motion":
-        for name in ("motion", "motion_frames"):
-            config.data[name] = pretraining.data[name]
+    # Pretraining needs motion for its masks, classification only to be shown.
+    config.data.motion = pretraining.data.motion if config.data.modality == "motion" else "none"
     for name in ("size", "backbone", "tubelet", "dtype"):
         config.model[name] = pretraining.model[name]
     for name in ("dim", "depth", "heads"):

@@ -18,6 +18,9 @@ def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
     config = jhmdb_finetune.get_config()
     common.take_shapes(config, weizmann_pretrain.get_config())
-    config.num_steps = 750
-    config.checkpoint_every = config.eval.every = 250
+    config.num_steps = 1500
+    config.augment.mix_group_size = 16
+    config.checkpoint_every = config.eval.every = 500
+    config.eval.temporal_views = 2
+    config.eval.spatial_views = 3
     return common.with_argument(config, argument)

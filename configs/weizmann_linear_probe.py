@@ -17,7 +17,7 @@ from configs import common, jhmdb_linear_probe, weizmann_pretrain
 def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
     config = jhmdb_linear_probe.get_config()
-    config.num_steps = 200
-    config.checkpoint_every = config.eval.every = 100
     common.take_shapes(config, weizmann_pretrain.get_config())
+    config.eval.temporal_views = 2
+    config.eval.spatial_views = 3
     return common.with_argument(config, argument)
