@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import av
 import numpy as np
@@ -197,7 +198,8 @@ def test_a_killed_command_leaves_no_dataset_and_no_workers(tmp_path):
 
 def test_reports_say_how_far_it_is(monkeypatch, caplog):
     clock = itertools.count(0, 3.0)
-    monkeypatch.setattr(demo.time, "monotonic", lambda: next(clock))
+    # The module's own clock: threads that other tests left behind read the real one.
+    monkeypatch.setattr(demo, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
     caplog.set_level("INFO", logger="absl")
     assert list(demo._reported([{}] * 4, 4)) == [{}] * 4
     assert [record.getMessage() for record in caplog.records] == [
