@@ -101,7 +101,7 @@ class PacketIndex:
         last = max(needed, default=start)
         keys = [
             position
-            for position in itertools.compress(range(len(self.key_flags)), self.key_flags)
+            for position in sorted(self.key_frames.values())
             if start < position <= last and self._forgets(position)
         ]
         for first, following in itertools.pairwise([start, *keys]):
