@@ -74,6 +74,8 @@ class EncodingProfile:
             "b-pyramid": "none",
             "weightb": 0,
             "open-gop": 0,
+            # Looks crisper to people, at more bytes and no better PSNR or SSIM.
+            "psy": 0,
             # It gives other bytes in one process of twenty.
             "mbtree": 0,
         }

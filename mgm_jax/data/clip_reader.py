@@ -57,6 +57,8 @@ class ClipReader:
         frames: Int[np.ndarray, " t"],
         crops: list[geometry.Crop],
         frame_size: tuple[int, int],
+        *,
+        lender_distance: int = 1,
     ) -> dict[str, np.ndarray]:
         """Reads one clip for each crop, of the same frames.
 
@@ -66,6 +68,7 @@ class ClipReader:
             frames: Numbers of the frames.
             crops: In the frame of `frame_size`.
             frame_size: (height, width) to which the host scales the frames.
+            lender_distance: As in `Video.read`.
 
         Returns:
             What `LoadClip.random_map` returns, less the fields about the draw.
@@ -82,6 +85,7 @@ class ClipReader:
             region=regions[0] if len(regions) == 1 else None,
             motion="none" if from_file else self.motion,
             motion_frames=self.motion_frames,
+            lender_distance=lender_distance,
         )
         motion, valid = decoded.motion, decoded.motion_valid
         if from_file:

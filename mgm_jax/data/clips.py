@@ -101,14 +101,16 @@ class LoadClip(grain.transforms.RandomMap):
     def _read(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         record = self.source[index]
         with self.reader.open(record, self.source.describe(index)) as video:
-            frames = self._draw_frames(rng, video.num_frames, record.profile)
+            dense = self.sampling == "dense"
+            step = sampling.start_step(record.profile, self.stride) if dense else 1
+            frames = self._draw_frames(rng, video.num_frames, step)
             frame_size = geometry.scaled_size(video.height, video.width, self.reader.window)
             crops = [self._draw_crop(rng, *frame_size) for _ in range(self.copies)]
             crops, frame_size = geometry.fit_window(crops, frame_size, self.reader.window)
-            return self.reader.read(video, record, frames, crops, frame_size)
+            return self.reader.read(video, record, frames, crops, frame_size, lender_distance=step)
 
     def _draw_frames(
-        self, rng: np.random.Generator, num_frames: int, profile: str
+        self, rng: np.random.Generator, num_frames: int, start_step: int
     ) -> Int[np.ndarray, " t"]:
         clip_frames = self.reader.clip_frames
         if self.sampling == "segments":
@@ -118,7 +120,7 @@ class LoadClip(grain.transforms.RandomMap):
             num_frames,
             clip_frames=clip_frames,
             stride=self.stride,
-            start_step=sampling.start_step(profile, self.stride),
+            start_step=start_step,
         )
 
     def _draw_crop(self, rng: np.random.Generator, height: int, width: int) -> geometry.Crop:

@@ -274,5 +274,9 @@ def crop_motion(
     column_cells = np.clip(columns // MOTION_CELL, 0, motion.shape[2] - 1).astype(int)
     scale_x = size / crop.width / source_per_frame[1] * (-1 if crop.flip else 1)
     scale_y = size / crop.height / source_per_frame[0]
-    scale = np.array([scale_x, scale_y], np.float32)
-    return motion[:, row_cells[:, None], column_cells[None, :]] * scale
+    # One complex number per cell, dx + i dy: gathering pairs takes several times as long.
+    cells = np.ascontiguousarray(motion, np.float32).view(np.complex64)[..., 0]
+    cropped = cells.take(row_cells, axis=1).take(column_cells, axis=2)
+    cropped.real *= np.float32(scale_x)
+    cropped.imag *= np.float32(scale_y)
+    return cropped.view(np.float32).reshape(*cropped.shape, 2)

@@ -129,7 +129,7 @@ def _stated_reordering(bits: _Bits) -> int | None:
     return bits.exp_golomb()
 
 
-def is_unreferenced(data: memoryview, length_size: int) -> bool:
+def is_unreferenced(data: bytes | memoryview, length_size: int) -> bool:
     """Whether no other frame is predicted from this one: no slice has a nal_ref_idc.
 
     Args:
@@ -148,7 +148,7 @@ def is_unreferenced(data: memoryview, length_size: int) -> bool:
     return has_slice
 
 
-def is_instantaneous_refresh(data: memoryview, length_size: int) -> bool:
+def is_instantaneous_refresh(data: bytes | memoryview, length_size: int) -> bool:
     """Whether the frame is an IDR picture: no later frame is predicted from an earlier one.
 
     Args:
@@ -161,7 +161,7 @@ def is_instantaneous_refresh(data: memoryview, length_size: int) -> bool:
     return any(header & 31 == _IDR_SLICE for header in _unit_headers(data, length_size))
 
 
-def _unit_headers(data: memoryview, length_size: int) -> Iterator[int]:
+def _unit_headers(data: bytes | memoryview, length_size: int) -> Iterator[int]:
     if length_size:
         position = 0
         while position + length_size < len(data):

@@ -133,7 +133,7 @@ class DemuxedFile:
 
 
 class Mp4Packets(Sequence[av.Packet]):
-    """The packets of an mp4, each read when it is asked for; the last one is kept.
+    """The packets of an mp4, each read when it is asked for; the last one's bytes are kept.
 
     Args:
         read_at: Reads the file.
@@ -146,14 +146,21 @@ class Mp4Packets(Sequence[av.Packet]):
         self._positions, self._sizes = tables.positions.tolist(), tables.sizes.tolist()
         self._times, self._decoding_times = tables.times.tolist(), tables.decoding_times.tolist()
         self._key_flags = tables.key_frames.tolist()
-        self._last: tuple[int, av.Packet] | None = None
+        self._last: tuple[int, bytes | memoryview] | None = None
 
     def __len__(self) -> int:
         """Number of packets."""
         return len(self._positions)
 
     def __getitem__(self, number: int) -> av.Packet:
-        """The packet at a position in decoding order; a `VideoError` if the file has shrunk."""
+        """The packet at a position in decoding order; raises as `content`."""
+        packet = av.Packet(self.content(number))
+        packet.pts, packet.dts = self._times[number], self._decoding_times[number]
+        packet.is_keyframe = self._key_flags[number]
+        return packet
+
+    def content(self, number: int) -> bytes | memoryview:
+        """The bytes of a packet, without making one; a `VideoError` if the file has shrunk."""
         if self._last is None or self._last[0] != number:
             position, size = self._positions[number], self._sizes[number]
             data = self._read_at(position, size)
@@ -162,10 +169,7 @@ class Mp4Packets(Sequence[av.Packet]):
                     f"{self._name}: the file was cut off in frame {number} while it was being "
                     "read; get it again, or leave it out"
                 )
-            packet = av.Packet(data)
-            packet.pts, packet.dts = self._times[number], self._decoding_times[number]
-            packet.is_keyframe = self._key_flags[number]
-            self._last = number, packet
+            self._last = number, data
         return self._last[1]
 
 
@@ -225,7 +229,8 @@ def _open_mp4(source: Source, name: str) -> Mp4File | None:
         tables = read_mp4_tables(read_at, file_size)
     except OSError as error:
         raise _unopenable(name, error) from error
-    index = tables and index_tables(tables, Mp4Packets(read_at, tables, name))
+    packets = tables and Mp4Packets(read_at, tables, name)
+    index = packets and index_tables(tables, packets, packets.content)
     if index is not None:
         return Mp4File(file, tables, index)
     if file is not None:

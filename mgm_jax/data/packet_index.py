@@ -8,7 +8,7 @@ or from the tables of an mp4, and then are read when they are asked for.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import av
 
@@ -29,6 +29,7 @@ class PacketIndex:
 
     Attributes:
         packets: In decoding order.
+        content: The bytes of the packet at a position.
         times: Per packet, its presentation time stamp, or None.
         key_flags: Per packet, whether the file calls it a key frame.
         shown: Per packet, whether the file means its frame to be seen.
@@ -41,6 +42,7 @@ class PacketIndex:
     """
 
     packets: Sequence[av.Packet]
+    content: Callable[[int], bytes | memoryview]
     times: Sequence[int | None]
     key_flags: Sequence[bool]
     shown: Sequence[bool]
@@ -88,25 +90,30 @@ class PacketIndex:
         """The packets from which frames can be decoded, without the ends of groups of pictures.
 
         After the last of the frames in a group, what is left of it is not needed where the next
-        key frame makes the decoder forget what was before (H.264's IDR pictures).
+        key frame makes the decoder forget what was before (H.264's IDR pictures); and nothing after
+        the last of all. Only of H.264: other decoders give frames that they held back to the end
+        without their vectors (MPEG-1 and 2).
 
         Args:
             start: Position of the first packet, of `start_for`.
             frames: Numbers of frames; only where `timed`.
 
         Yields:
-            Positions; the last range goes on to the end of the file, as decoders hold frames back.
+            Positions; after them the decoder may still hold frames back.
         """
+        if not self.is_h264:
+            yield range(start, len(self.packets))
+            return
         needed = [self._positions[number] for number in frames if number in self._positions]
-        last = max(needed, default=start)
+        end = max(needed, default=start) + 1
         keys = [
             position
             for position in sorted(self.key_frames.values())
-            if start < position <= last and self._forgets(position)
+            if start < position < end
+            and is_instantaneous_refresh(self.content(position), self.nal_length_size)
         ]
-        for first, following in itertools.pairwise([start, *keys]):
+        for first, following in itertools.pairwise([start, *keys, end]):
             yield range(first, max((p for p in needed if p < following), default=-1) + 1)
-        yield range(keys[-1] if keys else start, len(self.packets))
 
     @functools.cached_property
     def _positions(self) -> dict[int, int]:
@@ -114,18 +121,13 @@ class PacketIndex:
         positions = itertools.compress(range(len(self.times)), self.shown)
         return dict(zip(numbers, positions, strict=True))
 
-    def _forgets(self, position: int) -> bool:
-        return self.is_h264 and is_instantaneous_refresh(
-            memoryview(self.packets[position]), self.nal_length_size
-        )
-
     def is_unreferenced(self, position: int) -> bool:
         """Whether no other frame is predicted from this packet's, so that it can be left out.
 
         H.264 says so in each unit's header (nal_ref_idc); for other codecs the answer is no.
         """
         return self.may_be_unreferenced and is_unreferenced(
-            memoryview(self.packets[position]), self.nal_length_size
+            self.content(position), self.nal_length_size
         )
 
 
@@ -168,6 +170,7 @@ def index_packets(
     has_configuration_record = len(extradata) > 4 and extradata[0] == 1
     return PacketIndex(
         packets=packets,
+        content=lambda position: memoryview(packets[position]),
         times=times,
         key_flags=tuple(packet.is_keyframe for packet in packets),
         shown=shown,
@@ -178,12 +181,17 @@ def index_packets(
     )
 
 
-def index_tables(tables: Mp4Tables, packets: Sequence[av.Packet]) -> PacketIndex | None:
+def index_tables(
+    tables: Mp4Tables,
+    packets: Sequence[av.Packet],
+    content: Callable[[int], bytes | memoryview],
+) -> PacketIndex | None:
     """Describes packets by the tables of an mp4.
 
     Args:
         tables: Of the file.
         packets: In the order of the tables.
+        content: The bytes of one of them.
 
     Returns:
         The index; None if the tables do not say for certain in which order frames are shown.
@@ -194,6 +202,7 @@ def index_tables(tables: Mp4Tables, packets: Sequence[av.Packet]) -> PacketIndex
         return None
     return PacketIndex(
         packets=packets,
+        content=content,
         times=times,
         key_flags=tables.key_frames.tolist(),
         shown=[True] * len(times),

@@ -107,6 +107,7 @@ class Video:
         region: tuple[int, int, int, int] | None = None,
         motion: MotionChoice = "auto",
         motion_frames: MotionFrames = "sampled",
+        lender_distance: int = 1,
     ) -> DecodedClip:
         """Decodes frames and their motion, from the nearest key frame to the last frame wanted.
 
@@ -126,6 +127,9 @@ class Video:
             motion_frames: `sampled` gives each frame its own motion, as in the paper, `accumulated`
                 the displacement since the wanted frame before it (`clip_motion` says how). Then
                 it is valid if any of the frames that it adds had motion.
+            lender_distance: How many frames before a key frame the one stands that lends it its
+                map: 1 is the frame before. In clips of the reference frames of `stride_aligned`,
+                its stride: the frame before the key frame spans less, and need not be decoded.
 
         Returns:
             The clip, as long as `frame_indices`.
@@ -147,11 +151,12 @@ class Video:
                     f"ask for frames 0 to {self.num_frames - 1}"
                 )
         source = self._choose_motion(motion)
-        builder = self._decode(numbers, source, motion_frames, size, region)
+        which = (numbers, motion_frames, size, region, lender_distance)
+        builder = self._decode(source, *which)
         if source == "codec" and not builder.saw_inter and self._is_all_intra(builder):
             if motion == "codec":
                 raise self._no_vectors("all its frames are intra coded")
-            builder = self._decode(numbers, "estimate", motion_frames, size, region)
+            builder = self._decode("estimate", *which)
         return builder.finish()
 
     @functools.cached_property
@@ -181,11 +186,12 @@ class Video:
 
     def _decode(
         self,
-        numbers: Sequence[int],
         source: MotionSource,
+        numbers: Sequence[int],
         motion_frames: MotionFrames,
         size: tuple[int, int] | None,
         region: tuple[int, int, int, int] | None,
+        lender_distance: int,
     ) -> ClipBuilder:
         decoder, wanted = self._decoder, sorted(set(numbers))
         codec, accumulated = source == "codec", motion_frames == "accumulated"
@@ -197,8 +203,8 @@ class Video:
             elif source == "estimate":
                 needed = {number - 1 for number in wanted}
             elif codec and decoder.timed:
-                # The frame before a key frame lends it its map.
-                needed = {number - 1 for number in wanted if number in decoder.index.key_frames}
+                key_frames = decoder.index.key_frames
+                needed = {number - lender_distance for number in wanted if number in key_frames}
             else:
                 needed = set()
             frames = decoder.frames(

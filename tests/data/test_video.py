@@ -141,10 +141,24 @@ def test_key_frame_holds_motion_even_where_unneeded_frames_are_left_out():
         assert not video.read([12], motion="codec").motion_valid.any()
 
 
+def test_a_key_frame_may_show_the_map_of_the_reference_before():
+    data = encoded.encode(encoded.moving_square(26), options=encoded.B_FRAMES)
+    with Video(data) as video:
+        near = video.read([0, 8, 12], motion="codec")
+        far = video.read([0, 8, 12], motion="codec", lender_distance=4)
+        lender = video.read([11], motion="codec").motion[0]
+        alone = video.read([12], motion="codec", lender_distance=4)
+    np.testing.assert_array_equal(near.motion[2], lender)
+    np.testing.assert_array_equal(far.motion[2], far.motion[1])
+    assert not np.array_equal(near.motion[2], far.motion[2])
+    assert not alone.motion_valid.any()
+
+
+@pytest.mark.parametrize("options", [{}, {"options": encoded.B_FRAMES}])
 @pytest.mark.parametrize("first", range(12))
-def test_sparse_frames_are_those_of_reading_all(low_delay, first):
+def test_sparse_frames_are_those_of_reading_all(options, first):
     numbers = range(first, 26, 5)
-    with Video(low_delay) as video:
+    with Video(encoded.encode(encoded.moving_square(26), **options)) as video:
         sparse, whole = video.read(numbers), video.read(range(26))
     np.testing.assert_array_equal(sparse.luma, whole.luma[numbers])
     np.testing.assert_array_equal(sparse.motion[1:], whole.motion[numbers][1:])
