@@ -36,6 +36,7 @@ DOWNLOADED, LOW_DELAY, STRIDE_ALIGNED = "as downloaded", "low_delay", "stride_al
 VERSIONS = (DOWNLOADED, LOW_DELAY, STRIDE_ALIGNED)
 
 OURS, DECORD, TORCHCODEC = "ours, with motion", "decord", "torchcodec"
+ACCUMULATED = "ours, accumulated motion"
 LOOP, ALONE = "libavcodec with opening the file", "libavcodec, decoding only"
 
 QUALITY_FRAMES = 120
@@ -182,14 +183,18 @@ def readers_of(
         VideoError: It cannot be read.
     """
 
-    def ours() -> dict[str, np.ndarray]:
+    def read_by(loader: LoadClip) -> dict[str, np.ndarray]:
         return loader.random_map((0, video), np.random.default_rng(seed))
 
-    drawn = ours()
+    drawn = read_by(loader)
     if not drawn["valid"].all():
         raise VideoError(drawn["error"][0].tobytes().rstrip(b"\0").decode())
     clip = ClipToRead(path, drawn["frames"][0], drawn["source_box"][0])
-    readers: dict[str, Callable[[], object] | None] = {OURS: ours}
+    readers: dict[str, Callable[[], object] | None] = {OURS: lambda: read_by(loader)}
+    if version != DOWNLOADED:
+        reader = dataclasses.replace(loader.reader, motion_frames="accumulated")
+        accumulating = dataclasses.replace(loader, reader=reader)
+        readers[ACCUMULATED] = lambda: read_by(accumulating)
     if version == LOW_DELAY:
         readers[LOOP] = clip_decoders.make_libavcodec_loop(clip)
         readers[ALONE] = clip_decoders.make_decoding_alone(clip)

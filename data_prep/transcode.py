@@ -93,7 +93,7 @@ class EncodingProfile:
 
 PROFILES: dict[str, EncodingProfile] = {
     "low_delay": EncodingProfile(),
-    "stride_aligned": EncodingProfile(stride=4),
+    "stride_aligned": EncodingProfile(stride=4, references_per_gop=8),
 }
 
 
@@ -117,7 +117,7 @@ def parse_profile(label: str) -> EncodingProfile:
             f"no encoding profile {label!r}; there are low_delay, stride_aligned and "
             "stride_aligned:STRIDE, with a stride from 2 to 17"
         )
-    return EncodingProfile(stride=int(stride[1]))
+    return dataclasses.replace(PROFILES["stride_aligned"], stride=int(stride[1]))
 
 
 def encoder_version() -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from mgm_jax.data import remote_data
+from mgm_jax.data.record_shards import RecordShards
 from mgm_jax.errors import ConfigError, VideoError
 
 VIDEO_SUFFIXES = frozenset(
@@ -239,8 +240,10 @@ class RecordSource:
                 f"it has {', '.join(builder.info.splits)}"
             )
         self._name = f"{folder}[{split}]"
-        self._records = builder.as_data_source(split)
-        self.class_names = tuple(builder.info.features["label"].names)
+        info = builder.info.splits[split]
+        self._records = RecordShards([str(file) for file in info.filepaths], info.shard_lengths)
+        self._features = builder.info.features
+        self.class_names = tuple(self._features["label"].names)
 
     def __len__(self) -> int:
         """Number of records in the split."""
@@ -249,10 +252,8 @@ class RecordSource:
     def __getitem__(self, index: int) -> VideoRecord:
         """The record at a position; raises `VideoError` where it is damaged."""
         try:
-            record = self._records[index]
-            if record["video"] is None:  # What the reader makes of a shard that is cut off.
-                raise ValueError("it is empty: its shard is cut off")
-        except (RuntimeError, OSError, ValueError) as error:
+            record = self._features.deserialize_example_np(self._records[index])
+        except (RuntimeError, IndexError) as error:
             raise VideoError(
                 f"{self.describe(index)}: the record cannot be read ({error}); prepare its shard "
                 "again"
