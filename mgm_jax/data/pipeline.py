@@ -8,14 +8,10 @@ by its number. The last, incomplete batch of the whole run is left out; epochs a
 loader cuts several clips, the copies, out of an item, they follow each other in the batch.
 """
 
-import ctypes
 import gc
 import math
 import multiprocessing
-import os
 import queue
-import signal
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -26,6 +22,7 @@ from absl import logging
 
 from mgm_jax.data.clips import ClipLoader
 from mgm_jax.data.read_notes import NotedLoader, ReadNotes
+from mgm_jax.data.worker_process import set_up_worker
 from mgm_jax.errors import ConfigError, ReadTimeoutError, TooManySkippedError
 
 HOST_FIELDS = ("video", "error", "frames", "source_box")
@@ -37,22 +34,6 @@ _SKIP_GRACE = 100  # Clips before the share of skipped ones can stop a run.
 
 def _with_position(position: int, video: int) -> tuple[int, int]:
     return position, video
-
-
-def _die_with_parent(worker_index: int, worker_count: int) -> None:
-    """Ends this worker when the training process ends, and not before.
-
-    Signals to stop often go to all processes of a job; training needs batches until it has saved.
-    """
-    del worker_index, worker_count
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        # It may have died while this worker was starting; then there is no signal to come.
-        if os.getppid() != multiprocessing.parent_process().pid:
-            os._exit(1)
 
 
 class _Fetcher:
@@ -181,7 +162,7 @@ class ClipBatches:
         if num_workers:
             dataset = dataset.mp_prefetch(
                 grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2),
-                worker_init_fn=_die_with_parent,
+                worker_init_fn=set_up_worker,
             )
         self._describe = load.describe
         self._num_workers = num_workers
