@@ -79,7 +79,7 @@ class PacketIndex:
 
     def number_at(self, position: int) -> int | None:
         """Number of the frame that a packet shows; None if it shows none. Only where `timed`."""
-        return self.number_of_time[self.times[position]] if self.shown[position] else None
+        return self._numbers[position]
 
     def start_for(self, frame: int) -> int:
         """Position of the latest packet from which a frame can be decoded; only where `timed`."""
@@ -116,10 +116,15 @@ class PacketIndex:
             yield range(first, max((p for p in needed if p < following), default=-1) + 1)
 
     @functools.cached_property
+    def _numbers(self) -> list[int | None]:
+        return [
+            self.number_of_time[time] if is_shown else None
+            for time, is_shown in zip(self.times, self.shown, strict=True)
+        ]
+
+    @functools.cached_property
     def _positions(self) -> dict[int, int]:
-        numbers = map(self.number_of_time.get, itertools.compress(self.times, self.shown))
-        positions = itertools.compress(range(len(self.times)), self.shown)
-        return dict(zip(numbers, positions, strict=True))
+        return {n: position for position, n in enumerate(self._numbers) if n is not None}
 
     def is_unreferenced(self, position: int) -> bool:
         """Whether no other frame is predicted from this packet's, so that it can be left out.

@@ -5,6 +5,7 @@ pixel format is not 8-bit 4:2:0 is converted to it first.
 """
 
 import dataclasses
+import functools
 
 import av
 import numpy as np
@@ -138,8 +139,13 @@ def yuv_to_rgb(frame: av.VideoFrame) -> Float[np.ndarray, "3 4"]:
         float32 [3, 4]: multiplies (Y, U, V, 1), each in 0..255, and gives (R, G, B) in 0..1
         (values outside are to be clipped).
     """
-    yuv = _is_yuv(frame)
-    red, blue = _LUMA_WEIGHTS.get(frame.colorspace, _BT601) if yuv else _BT601
+    is_yuv = _is_yuv(frame)
+    weights = _LUMA_WEIGHTS.get(frame.colorspace, _BT601) if is_yuv else _BT601
+    return _affine_to_rgb(*weights, is_yuv and is_full_range(frame))
+
+
+@functools.lru_cache
+def _affine_to_rgb(red: float, blue: float, full_range: bool) -> Float[np.ndarray, "3 4"]:
     green = 1 - red - blue
     matrix = np.array(
         [
@@ -148,12 +154,14 @@ def yuv_to_rgb(frame: av.VideoFrame) -> Float[np.ndarray, "3 4"]:
             [1, 2 * (1 - blue), 0],
         ]
     )
-    if yuv and is_full_range(frame):
+    if full_range:
         scale, zero = np.array([255, 255, 255]), np.array([0, 128, 128])
     else:
         scale, zero = np.array([219, 224, 224]), np.array([16, 128, 128])
     linear = matrix / scale
-    return np.concatenate([linear, -(linear @ zero)[:, None]], axis=1).astype(np.float32)
+    affine = np.concatenate([linear, -(linear @ zero)[:, None]], axis=1).astype(np.float32)
+    affine.setflags(write=False)  # The cache hands the same one to all.
+    return affine
 
 
 class PlaneReader:
