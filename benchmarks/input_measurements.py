@@ -190,7 +190,11 @@ def readers_of(
     if not drawn["valid"].all():
         raise VideoError(drawn["error"][0].tobytes().rstrip(b"\0").decode())
     clip = ClipToRead(path, drawn["frames"][0], drawn["source_box"][0])
-    readers: dict[str, Callable[[], object] | None] = {OURS: lambda: read_by(loader)}
+    readers: dict[str, Callable[[], object] | None] = {
+        OURS: lambda: read_by(loader),
+        DECORD: clip_decoders.make_decord(clip),
+        TORCHCODEC: clip_decoders.make_torchcodec(clip),
+    }
     if version != DOWNLOADED:
         reader = dataclasses.replace(loader.reader, motion_frames="accumulated")
         accumulating = dataclasses.replace(loader, reader=reader)
@@ -198,9 +202,6 @@ def readers_of(
     if version == LOW_DELAY:
         readers[LOOP] = clip_decoders.make_libavcodec_loop(clip)
         readers[ALONE] = clip_decoders.make_decoding_alone(clip)
-    if version != STRIDE_ALIGNED:
-        readers[DECORD] = clip_decoders.make_decord(clip)
-        readers[TORCHCODEC] = clip_decoders.make_torchcodec(clip)
     return {name: read for name, read in readers.items() if read is not None}
 
 

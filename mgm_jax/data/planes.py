@@ -6,6 +6,7 @@ pixel format is not 8-bit 4:2:0 is converted to it first.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import av
 import numpy as np
@@ -76,6 +77,8 @@ class Orientation:
         Returns:
             As displayed; a view, nothing is copied.
         """
+        if not (self.transpose or self.flip_x or self.flip_y):
+            return plane
         plane = plane.T if self.transpose else plane
         return plane[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
 
@@ -187,6 +190,10 @@ class PlaneReader:
         height, width = size or (height, width)
         self._stored_size = orientation.size(height, width)
         self._region = region or (0, 0, height, width)
+        luma = _overlaps(self._region, height, width)
+        halves = [-(-number // 2) for number in (*self._region, height, width)]
+        chroma = _overlaps(halves[:4], *halves[4:])
+        self._overlaps = (luma, chroma, chroma)
         self._reformatter = VideoReformatter()
 
     def empty_planes(
@@ -212,11 +219,9 @@ class PlaneReader:
             chroma: Written to, U then V.
         """
         frame = to_planar_420(frame, self._stored_size, self._reformatter)
-        top, left, _, _ = self._region
-        planes = [self._orientation.turn(_stored_plane(plane)) for plane in frame.planes]
-        _copy_region(planes[0], top, left, luma)
-        for channel, plane in enumerate(planes[1:]):
-            _copy_region(plane, top // 2, left // 2, chroma[..., channel])
+        outs = (luma, chroma[..., 0], chroma[..., 1])
+        for plane, out, (inside, of_plane) in zip(frame.planes, outs, self._overlaps, strict=True):
+            out[inside] = self._orientation.turn(_stored_plane(plane))[of_plane]
 
 
 def _stored_plane(plane: av.video.plane.VideoPlane) -> UInt8[np.ndarray, "h w"]:
@@ -224,11 +229,14 @@ def _stored_plane(plane: av.video.plane.VideoPlane) -> UInt8[np.ndarray, "h w"]:
     return rows[:, : plane.width]
 
 
-def _copy_region(
-    plane: UInt8[np.ndarray, "h w"], top: int, left: int, out: UInt8[np.ndarray, "h2 w2"]
-) -> None:
-    y0, x0 = max(top, 0), max(left, 0)
-    y1 = min(top + out.shape[0], plane.shape[0])
-    x1 = min(left + out.shape[1], plane.shape[1])
-    if y0 < y1 and x0 < x1:
-        out[y0 - top : y1 - top, x0 - left : x1 - left] = plane[y0:y1, x0:x1]
+def _overlaps(
+    region: Sequence[int], height: int, width: int
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where a region (top, left, height, width) meets a plane: in the region, and in the plane."""
+    inside, of_plane = [], []
+    for first, extent, whole in ((region[0], region[2], height), (region[1], region[3], width)):
+        start = max(first, 0)
+        end = max(min(first + extent, whole), start)
+        inside.append(slice(start - first, end - first))
+        of_plane.append(slice(start, end))
+    return tuple(inside), tuple(of_plane)

@@ -1,3 +1,4 @@
+import json
 import pickle
 import shutil
 
@@ -94,6 +95,15 @@ def test_a_damaged_record_is_a_video_error_and_its_neighbours_are_read(prepared,
         damaged[1]
     assert damaged[0] == source[0]
     assert damaged[2] == source[2]
+
+
+def test_records_of_other_fields_are_refused(prepared, tmp_path):
+    folder = shutil.copytree(prepared, tmp_path / "other")
+    features = json.loads((folder / "features.json").read_text())
+    del features["featuresDict"]["features"]["profile"]
+    (folder / "features.json").write_text(json.dumps(features))
+    with pytest.raises(ConfigError, match=r"records of .* have no profile; prepare the dataset"):
+        RecordSource(str(folder), "train")
 
 
 def write_csv(folder, text):
