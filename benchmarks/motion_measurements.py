@@ -158,7 +158,7 @@ def read_clip(data: bytes, motion: str, motion_frames: str = "sampled") -> None:
         frames = training_frames(
             np.random.default_rng(0), video.num_frames, clip_frames=CLIP_FRAMES, stride=STRIDE
         )
-        video.read(frames, motion=motion, motion_frames=motion_frames)
+        video.read(frames, motion=motion, motion_frames=motion_frames, lender_distance=STRIDE)
 
 
 def decode(decoder: FrameDecoder, export: bool) -> None:

@@ -107,7 +107,14 @@ class LoadClip(grain.transforms.RandomMap):
             frame_size = geometry.scaled_size(video.height, video.width, self.reader.window)
             crops = [self._draw_crop(rng, *frame_size) for _ in range(self.copies)]
             crops, frame_size = geometry.fit_window(crops, frame_size, self.reader.window)
-            return self.reader.read(video, record, frames, crops, frame_size, lender_distance=step)
+            return self.reader.read(
+                video,
+                record,
+                frames,
+                crops,
+                frame_size,
+                lender_distance=self.stride if dense else 1,
+            )
 
     def _draw_frames(
         self, rng: np.random.Generator, num_frames: int, start_step: int
@@ -198,14 +205,22 @@ class LoadViews(grain.transforms.RandomMap):
             "num_views": self.temporal_views,
         }
         with self.reader.open(record, self.source.describe(index)) as video:
-            if self.sampling == "segments":
-                frames = sampling.view_segments(video.num_frames, **which)
-            else:
+            dense = self.sampling == "dense"
+            if dense:
                 frames = sampling.view_frames(video.num_frames, stride=self.stride, **which)
+            else:
+                frames = sampling.view_segments(video.num_frames, **which)
             frame_size = geometry.scaled_size(video.height, video.width, self.reader.window)
             crops = geometry.spatial_views(*frame_size, self.copies)
             crops, frame_size = geometry.fit_window(crops, frame_size, self.reader.window)
-            return self.reader.read(video, record, frames, crops, frame_size)
+            return self.reader.read(
+                video,
+                record,
+                frames,
+                crops,
+                frame_size,
+                lender_distance=self.stride if dense else 1,
+            )
 
 
 ClipLoader = LoadClip | LoadViews

@@ -111,7 +111,7 @@ class Video:
     ) -> DecodedClip:
         """Decodes frames and their motion, from the nearest key frame to the last frame wanted.
 
-        With codec motion, an intra-coded frame has no vectors and takes the map of the frame
+        With codec motion, an intra-coded frame has no vectors and takes the map of the last frame
         decoded before it (*decision*); the first frame decoded in a read has none before it and is
         not valid. With estimated motion, frame 0 is not valid.
 
@@ -127,9 +127,9 @@ class Video:
             motion_frames: `sampled` gives each frame its own motion, as in the paper, `accumulated`
                 the displacement since the wanted frame before it (`clip_motion` says how). Then
                 it is valid if any of the frames that it adds had motion.
-            lender_distance: How many frames before a key frame the one stands that lends it its
-                map: 1 is the frame before. In clips of the reference frames of `stride_aligned`,
-                its stride: the frame before the key frame spans less, and need not be decoded.
+            lender_distance: How many frames before a key frame the one stands that is decoded to
+                lend it its map: 1 is the frame before. The stride of a clip asks for no frame that
+                it does not show. A nearer one lends its map where it is decoded anyway.
 
         Returns:
             The clip, as long as `frame_indices`.

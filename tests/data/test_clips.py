@@ -115,15 +115,9 @@ def test_motion_that_is_no_number_never_reaches_a_mask(video_folder, flow_folder
     assert "not finite" in reason(clip)
 
 
-def test_clips_of_a_stride_aligned_record_need_no_frame_between(tmp_path, monkeypatch):
-    video = transcode.encode_h264(
-        rendered.moving_square(0, frames=60), fps=25, profile=transcode.PROFILES["stride_aligned"]
-    )
-    row = {"video": video, "video_id": "a", "label": 0, "fps": 25.0, "num_frames": 60}
-    row |= {"height": 64, "width": 80, "profile": "stride_aligned:4", "encoder": ""}
-    row |= {"boxes": np.zeros((0, 4), np.float32)}
-    records.write_records(tmp_path / "records", "records", ["one"], {"train": [row]})
-    loader = LoadClip(RecordSource(str(tmp_path / "records"), "train"), READER, stride=4)
+@pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    """Loads clips of stride 4 of a record; also gives the numbers of the frames decoded."""
     decoded, frames = set(), FrameDecoder.frames
 
     def watched(*arguments, **settings):
@@ -131,16 +125,44 @@ def test_clips_of_a_stride_aligned_record_need_no_frame_between(tmp_path, monkey
             decoded.add(number)
             yield number, frame
 
+    def load_records(profile):
+        video = transcode.encode_h264(
+            rendered.moving_square(0, frames=60), fps=25, profile=transcode.PROFILES[profile]
+        )
+        row = {"video": video, "video_id": "a", "label": 0, "fps": 25.0, "num_frames": 60}
+        row |= {"height": 64, "width": 80, "encoder": ""}
+        row |= {"profile": transcode.PROFILES[profile].label, "boxes": np.zeros((0, 4), np.float32)}
+        records.write_records(tmp_path / profile, "records", ["one"], {"train": [row]})
+        loader = LoadClip(RecordSource(str(tmp_path / profile), "train"), READER, stride=4)
+        for seed in range(24):
+            decoded.clear()
+            clip = loader.random_map((0, 0), np.random.default_rng(seed))
+            assert clip["valid"].all()
+            yield clip["frames"][0].tolist(), clip["motion"][0], decoded
+
     monkeypatch.setattr(FrameDecoder, "frames", watched)
-    starts = set()
-    for seed in range(8):
-        clip = loader.random_map((0, 0), np.random.default_rng(seed))
-        assert clip["valid"].all()
-        numbers, motion = clip["frames"][0].tolist(), clip["motion"][0]
+    return load_records
+
+
+def test_clips_of_a_stride_aligned_record_need_no_frame_between(loaded):
+    starts, key_frames = set(), 0
+    for numbers, motion, decoded in loaded("stride_aligned"):
+        assert not any(number % 4 for number in decoded)
         starts.add(numbers[0])
         if 32 in numbers[1:]:
             key_frame = numbers.index(32)
             np.testing.assert_array_equal(motion[key_frame], motion[key_frame - 1])
+            key_frames += 1
     assert len(starts) > 3
-    assert 32 in decoded
-    assert not any(number % 4 for number in decoded)
+    assert key_frames
+
+
+def test_key_frames_of_a_low_delay_record_show_the_map_of_the_sampled_frame_before(loaded):
+    key_frames = 0
+    for numbers, motion, decoded in loaded("low_delay"):
+        for place, number in enumerate(numbers[1:], 1):
+            if number % 12 == 0:
+                np.testing.assert_array_equal(motion[place], motion[place - 1])
+                assert not decoded & {number - 3, number - 2, number - 1}
+                key_frames += 1
+    assert key_frames
