@@ -15,7 +15,8 @@ from ml_collections import ConfigDict
 
 from mgm_jax.data import geometry, sampling
 from mgm_jax.data.clip_reader import ClipReader, make_reader
-from mgm_jax.data.sources import VideoSource
+from mgm_jax.data.sources import VideoRecord, VideoSource
+from mgm_jax.data.video import Video
 from mgm_jax.errors import VideoError
 
 ERROR_BYTES = 512
@@ -32,6 +33,23 @@ def _result(
         "video": np.full(copies, video, np.int64),
         "error": np.repeat(message[None], copies, axis=0),
     }
+
+
+def _read_crops(
+    loader: "ClipLoader",
+    video: Video,
+    record: VideoRecord,
+    frames: Int[np.ndarray, " t"],
+    crops: list[geometry.Crop],
+    frame_size: tuple[int, int],
+) -> dict[str, np.ndarray]:
+    """Reads clips whose key frames show the map of the sampled frame before.
+
+    With segments, whose distances differ, they show that of the frame before.
+    """
+    crops, frame_size = geometry.fit_window(crops, frame_size, loader.reader.window)
+    distance = 1 if loader.sampling == "segments" else loader.stride
+    return loader.reader.read(video, record, frames, crops, frame_size, lender_distance=distance)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,23 +119,13 @@ class LoadClip(grain.transforms.RandomMap):
     def _read(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         record = self.source[index]
         with self.reader.open(record, self.source.describe(index)) as video:
-            dense = self.sampling == "dense"
-            step = sampling.start_step(record.profile, self.stride) if dense else 1
-            frames = self._draw_frames(rng, video.num_frames, step)
+            frames = self._draw_frames(rng, video.num_frames, record.profile)
             frame_size = geometry.scaled_size(video.height, video.width, self.reader.window)
             crops = [self._draw_crop(rng, *frame_size) for _ in range(self.copies)]
-            crops, frame_size = geometry.fit_window(crops, frame_size, self.reader.window)
-            return self.reader.read(
-                video,
-                record,
-                frames,
-                crops,
-                frame_size,
-                lender_distance=self.stride if dense else 1,
-            )
+            return _read_crops(self, video, record, frames, crops, frame_size)
 
     def _draw_frames(
-        self, rng: np.random.Generator, num_frames: int, start_step: int
+        self, rng: np.random.Generator, num_frames: int, profile: str
     ) -> Int[np.ndarray, " t"]:
         clip_frames = self.reader.clip_frames
         if self.sampling == "segments":
@@ -127,7 +135,7 @@ class LoadClip(grain.transforms.RandomMap):
             num_frames,
             clip_frames=clip_frames,
             stride=self.stride,
-            start_step=start_step,
+            start_step=sampling.start_step(profile, self.stride),
         )
 
     def _draw_crop(self, rng: np.random.Generator, height: int, width: int) -> geometry.Crop:
@@ -205,22 +213,13 @@ class LoadViews(grain.transforms.RandomMap):
             "num_views": self.temporal_views,
         }
         with self.reader.open(record, self.source.describe(index)) as video:
-            dense = self.sampling == "dense"
-            if dense:
-                frames = sampling.view_frames(video.num_frames, stride=self.stride, **which)
-            else:
+            if self.sampling == "segments":
                 frames = sampling.view_segments(video.num_frames, **which)
+            else:
+                frames = sampling.view_frames(video.num_frames, stride=self.stride, **which)
             frame_size = geometry.scaled_size(video.height, video.width, self.reader.window)
             crops = geometry.spatial_views(*frame_size, self.copies)
-            crops, frame_size = geometry.fit_window(crops, frame_size, self.reader.window)
-            return self.reader.read(
-                video,
-                record,
-                frames,
-                crops,
-                frame_size,
-                lender_distance=self.stride if dense else 1,
-            )
+            return _read_crops(self, video, record, frames, crops, frame_size)
 
 
 ClipLoader = LoadClip | LoadViews

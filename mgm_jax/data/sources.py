@@ -21,8 +21,18 @@ from mgm_jax.errors import ConfigError, VideoError
 
 VIDEO_SUFFIXES = frozenset(
     (
-        *(".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4"),
-        *(".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"),
+        ".avi",
+        ".flv",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".ogv",
+        ".ts",
+        ".webm",
+        ".wmv",
     )
 )
 UNLABELLED = -1
