@@ -3,7 +3,8 @@
     python -m benchmarks.train_step --model_size=B --mask_ratios=0.75,0.9
 
 prints Markdown; docs/train_step.md keeps it. It needs torch and transformers besides
-requirements.txt (requirements-parity.txt), and for torch.compile a C++ compiler.
+requirements.txt (requirements-parity.txt), and for torch.compile a C++ compiler. On a CPU, source
+launch/environment.sh first, as for training: it sets how memory is allocated, for all of them.
 """
 
 import os
@@ -136,8 +137,10 @@ def main(argv: Sequence[str]) -> None:
             verdicts.append(goals(results, setting, rates[-1], device))
     memory = "the process's largest resident set" if on_cpu else "the device's peak"
     header = ("", "clips/s", "of the better PyTorch", "utilisation", "memory")
+    allocation = os.environ.get("GLIBC_TUNABLES")
     command = (
-        f"    python -m benchmarks.train_step --model_size={','.join(values.model_size)} "
+        f"    {f'GLIBC_TUNABLES={allocation} ' if allocation else ''}"
+        f"python -m benchmarks.train_step --model_size={','.join(values.model_size)} "
         f"--mask_ratios={','.join(values.mask_ratios)} --clips={clips} --rounds={values.rounds}"
     )
     where = when_and_where(None if on_cpu else jax.devices()[0].device_kind)
