@@ -12,7 +12,6 @@ import clu.metrics
 import flax.struct
 import jax
 import numpy as np
-import tensorboardX
 from jaxtyping import UInt8
 
 from mgm_jax.flow.files import replacing
@@ -76,6 +75,9 @@ class Writer:
             with replacing(path) as file:
                 file.write("".join(kept).encode())
         self._file = path.open("a")
+        # It imports torch where there is one: seconds that other programs can do without.
+        import tensorboardX
+
         self._board = tensorboardX.SummaryWriter(
             str(folder / "tensorboard"), purge_step=from_step + 1
         )
