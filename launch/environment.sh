@@ -42,8 +42,11 @@ fi
 # shellcheck disable=SC2086  # a list on purpose
 install_requirements ${REQUIREMENTS:-requirements.txt} ${EXTRA_REQUIREMENTS:-} || exit 1
 export PATH="$environment/bin:$PATH"
-# XLA on a CPU allocates the memory of every step anew, gigabytes that the system would clear each
-# time: keep what is freed, in one heap of huge pages. A step is a quarter faster (docs/train_step.md).
-keep_memory=glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.arena_max=1
-keep_memory=$keep_memory:glibc.malloc.trim_threshold=1099511627776
-export GLIBC_TUNABLES=${GLIBC_TUNABLES:-$keep_memory}
+# XLA on a CPU allocates the memory of every step anew, gigabytes that the system clears each time:
+# take huge pages, and without an accelerator keep what is freed, in one heap (docs/train_step.md).
+allocation=glibc.malloc.hugetlb=1
+if ! { command -v nvidia-smi || compgen -G '/dev/accel*' || compgen -G '/dev/vfio/*'; } >/dev/null; then
+  allocation=$allocation:glibc.malloc.mmap_max=0:glibc.malloc.arena_max=1
+  allocation=$allocation:glibc.malloc.trim_threshold=1099511627776
+fi
+export GLIBC_TUNABLES=${GLIBC_TUNABLES:-$allocation}
