@@ -25,7 +25,7 @@ install_requirements() {
     stamp=$environment/.installed-$(basename "$file")
     cmp -s "$file" "$stamp" && continue
     echo "installing $file into $environment"
-    # Python compiles what is imported; all that is installed would take half a minute more.
+    # Python compiles what is imported; compiling all that is installed takes longer.
     "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
       -r "$file" || return 1
     cp "$file" "$stamp"
