@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from ml_collections import ConfigDict
@@ -13,6 +14,13 @@ from mgm_jax import paths, sharding
 from mgm_jax.checkpoint_files import find_damage, listing, steps, write_digests
 from mgm_jax.errors import CheckpointError
 from mgm_jax.paths import AnyPath
+
+
+_SMALLEST_PART = 2**20
+"""Bytes of an array that each device must have to write for its copies to share the writing.
+
+To cut an array takes a compiled program for each device and shape; a step waits for the first ones.
+"""
 
 
 class Checkpoints:
@@ -48,7 +56,9 @@ class Checkpoints:
             async_options=ocp.AsyncOptions(post_finalization_callback=self._write_digests),
         )
         try:
-            self._manager = ocp.CheckpointManager(self._folder, options=options)
+            self._manager = ocp.CheckpointManager(
+                self._folder, item_handlers=_item_handlers(), options=options
+            )
         except ValueError as error:
             damaged = {step: find_damage(self._folder, step) for step in steps(self._folder)}
             raise CheckpointError(
@@ -99,7 +109,7 @@ class Checkpoints:
 
         Args:
             step: Steps done.
-            state: Train state, of arrays on the devices.
+            state: Train state, of arrays on the devices; or of numpy's, with one process.
             data: Position of the data iterator.
             config: The run's config.
             score: What the model was found to be worth at this step, more is better; None where it
@@ -114,7 +124,7 @@ class Checkpoints:
         self._wait()
         self._saving = step
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
+            state=ocp.args.PyTreeSave(state),
             data=ocp.args.JsonSave(data),
             config=ocp.args.JsonSave(config_lib.to_json(config)),
         )
@@ -144,8 +154,10 @@ class Checkpoints:
             CheckpointError: The checkpoint's arrays are not those of the state.
         """
         step = self.latest_step() if step is None else step
+        places = ocp.checkpoint_utils.construct_restore_args(abstract_state)
         items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract_state), data=ocp.args.JsonRestore()
+            state=ocp.args.PyTreeRestore(abstract_state, restore_args=places),
+            data=ocp.args.JsonRestore(),
         )
         try:
             restored = self._manager.restore(step, args=items)
@@ -185,6 +197,18 @@ class Checkpoints:
             f"a checkpoint could not be written to {self._folder} ({error}); {kept}. {cure}, and "
             "start again"
         )
+
+
+def _item_handlers() -> dict[str, ocp.CheckpointHandler]:
+    arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_SMALLEST_PART)
+    types = ocp.type_handlers.create_type_handler_registry(
+        (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
+    )
+    return {
+        "state": ocp.PyTreeCheckpointHandler(type_handler_registry=types),
+        "data": ocp.JsonCheckpointHandler(),
+        "config": ocp.JsonCheckpointHandler(),
+    }
 
 
 def _score(metrics: dict[str, float]) -> float:

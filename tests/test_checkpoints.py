@@ -54,6 +54,23 @@ def test_the_newest_are_kept(checkpoints, tmp_path):
     assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [2, 3]
 
 
+def test_only_large_arrays_are_cut_by_compiled_programs(checkpoints, caplog):
+    mesh = sharding.make_mesh({"data": -1, "fsdp": 1, "tensor": 1})
+    copies = NamedSharding(mesh, PartitionSpec())
+
+    def programs(rows):
+        kernel = jax.device_put(np.ones((rows, 2**10), np.float32), copies)
+        caplog.clear()
+        with jax.log_compiles():
+            save(checkpoints, rows, {"params": {"kernel": kernel}})
+        assert checkpoints.latest_step() == rows
+        return caplog.text.count("Finished XLA compilation")
+
+    a_mebibyte_of_each = 2**8 * jax.device_count()
+    assert programs(a_mebibyte_of_each - jax.device_count()) == 0
+    assert programs(a_mebibyte_of_each) == jax.device_count()
+
+
 def test_saving_a_step_again_changes_nothing(checkpoints):
     save(checkpoints, 5)
     save(checkpoints, 5)
