@@ -4,12 +4,15 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+import quick_compilation
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=8"
-    # Most of the tests' time goes into compiling; what is compiled runs briefly.
-    + " --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = " ".join(
+    (
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        quick_compilation.XLA_FLAGS,
+    )
 )
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent

@@ -30,13 +30,13 @@ import numpy as np
 from mgm_jax import digests
 from mgm_jax.runs import open_run
 from tests import rendered
+from tests.quick_compilation import XLA_FLAGS
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 CHECKPOINT_EVERY = 4
 MOMENTS = ("starting", "training", "saving")
 TIMINGS = ("clips_per_second", "data_wait_share", "eta_seconds")
 
-_XLA_FLAGS = "--xla_backend_optimization_level=0"  # Compiles in half the time.
 _PATIENCE = 300.0  # Seconds after which a wait has failed.
 _RECIPE = """
 from tests import shrunk
@@ -156,7 +156,7 @@ class Soak:
                     *(f"--workdir={workdir}", f"--compile_cache={self._folder / 'compiled'}"),
                 ],
                 cwd=REPOSITORY,
-                env={"JAX_PLATFORMS": "cpu"} | os.environ | {"XLA_FLAGS": _XLA_FLAGS},
+                env={"JAX_PLATFORMS": "cpu"} | os.environ | {"XLA_FLAGS": XLA_FLAGS},
                 stderr=log,
                 start_new_session=True,
             )

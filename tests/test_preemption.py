@@ -24,8 +24,9 @@ def start(config_file, workdir):
     """Starts the real program in a process group of its own, as a job has one."""
     return subprocess.Popen(
         [
-            *(sys.executable, "-m", "mgm_jax.main", "--compile_cache="),
+            *(sys.executable, "-m", "mgm_jax.main"),
             *(f"--config={config_file}", f"--workdir={workdir}"),
+            f"--compile_cache={jax.config.jax_compilation_cache_dir}",
         ],
         cwd=REPOSITORY,
         stderr=subprocess.PIPE,

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 import shrunk
+from quick_compilation import XLA_FLAGS
 from test_train import TINY
 
 from mgm_jax import preemption
@@ -33,11 +34,7 @@ class Job:
 
     def __init__(self, config_file, workdir, processes, *arguments, **config):
         self.workdir, port = workdir, free_port()
-        # Compiling without optimisation takes half the time; each process does it.
-        flags = (
-            f"--xla_force_host_platform_device_count={4 // processes} "
-            "--xla_backend_optimization_level=0"
-        )
+        flags = f"--xla_force_host_platform_device_count={4 // processes} {XLA_FLAGS}"
         self.processes = []
         for number in range(processes):
             together = (
@@ -128,7 +125,7 @@ def test_four_processes_save_two_go_on_and_one_ends_as_one_would(
     config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=5000)
     config.stop_at_step = saved + 2
     train(config, str(run), jax.devices()[:1])
-    train(config, str(tmp_path / "one"), jax.devices()[:4])
+    train(config, str(tmp_path / "one"), jax.devices()[:1])
     assert [step for step, _ in logged(run, "loss")] == list(range(1, saved + 3))
     assert_same_run(tmp_path / "one", run, "loss")
 
@@ -139,7 +136,7 @@ def test_two_processes_finetune_and_evaluate_as_one(config_file, video_folder, t
     assert codes == [0] * 2, said
 
     config = shrunk.recipe("demo_finetune", video_folder, **ENCODER, eval__split="train")
-    train(config, str(tmp_path / "one"), jax.devices()[:4])
+    train(config, str(tmp_path / "one"), jax.devices()[:1])
     assert_same_run(tmp_path / "one", tmp_path / "two", "loss", "train_top1", "eval/top1")
     one, two = ((tmp_path / run / "evaluation.json").read_text() for run in ("one", "two"))
     assert json.loads(one)["top1"] == json.loads(two)["top1"]
