@@ -15,7 +15,6 @@ from mgm_jax.checkpoint_files import find_damage, listing, steps, write_digests
 from mgm_jax.errors import CheckpointError
 from mgm_jax.paths import AnyPath
 
-
 _SMALLEST_PART = 2**20
 """Bytes of an array that each device must have to write for its copies to share the writing.
 
