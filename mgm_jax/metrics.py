@@ -4,8 +4,10 @@ import contextlib
 import functools
 import json
 import pathlib
+import sys
 import tempfile
 import time
+import types
 from collections.abc import Iterator, Sequence
 
 import clu.metrics
@@ -75,10 +77,8 @@ class Writer:
             with replacing(path) as file:
                 file.write("".join(kept).encode())
         self._file = path.open("a")
-        # It imports torch where there is one: seconds that other programs can do without.
-        import tensorboardX
-
-        self._board = tensorboardX.SummaryWriter(
+        tensorboard = _import_tensorboard()
+        self._board = tensorboard.SummaryWriter(
             str(folder / "tensorboard"), purge_step=from_step + 1
         )
 
@@ -122,6 +122,21 @@ class Writer:
         if self._here is not None:
             upload(pathlib.Path(self._here.name), self._workdir)
             self._here.cleanup()
+
+
+def _import_tensorboard() -> types.ModuleType:
+    """Imports tensorboardX without what it takes along wherever that is installed.
+
+    These packages are several seconds of a start, for tensors and buckets that it is never given.
+    """
+    absent = {"torch", "google.cloud.storage", "boto3", "comet_ml"} - sys.modules.keys()
+    sys.modules.update(dict.fromkeys(absent))
+    try:
+        import tensorboardX
+    finally:
+        for name in absent:
+            del sys.modules[name]
+    return tensorboardX
 
 
 def _step_of(line: str) -> float:

@@ -1,10 +1,15 @@
 import json
+import pathlib
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mgm_jax import metrics, paths
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
 def step_metrics(loss, learning_rate=0.1):
@@ -18,6 +23,19 @@ def step_metrics(loss, learning_rate=0.1):
 def test_summary_averages_losses_and_takes_the_last_learning_rate():
     summary = metrics.summarise([step_metrics(1.0), step_metrics(3.0, learning_rate=0.5)])
     assert summary == {"loss": 2.0, "gradient_norm": 4.0, "learning_rate": 0.5}
+
+
+def test_writing_imports_nothing_large_and_leaves_it_to_others(tmp_path):
+    pytest.importorskip("torch", reason="what is not installed is not imported")
+    program = f"""
+import pathlib, sys
+from mgm_jax import metrics
+metrics.Writer(pathlib.Path({str(tmp_path)!r})).scalars(1, {{"loss": 1.0}})
+assert not {{"torch", "google.cloud.storage"}} & sys.modules.keys()
+import torch
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=REPOSITORY)
+    assert list((tmp_path / "tensorboard").glob("events*"))
 
 
 def test_writer_drops_what_an_interrupted_run_wrote_after_its_checkpoint(tmp_path):
