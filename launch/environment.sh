@@ -25,7 +25,7 @@ install_requirements() {
     stamp=$environment/.installed-$(basename "$file")
     cmp -s "$file" "$stamp" && continue
     echo "installing $file into $environment"
-    # Python compiles what is imported; compiling all that is installed takes longer.
+    # Python compiles what is imported; compiling all that is installed takes longer (see below).
     "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
       -r "$file" || return 1
     cp "$file" "$stamp"
@@ -42,6 +42,8 @@ fi
 # shellcheck disable=SC2086  # a list on purpose
 install_requirements ${REQUIREMENTS:-requirements.txt} ${EXTRA_REQUIREMENTS:-} || exit 1
 export PATH="$environment/bin:$PATH"
+# Told not to keep what it compiles, as in many containers, each process would compile it anew.
+unset PYTHONDONTWRITEBYTECODE
 # XLA on a CPU allocates the memory of every step anew, gigabytes that the system clears each time:
 # take huge pages, and without an accelerator keep what is freed, in one heap (docs/train_step.md).
 allocation=glibc.malloc.hugetlb=1
