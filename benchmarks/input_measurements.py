@@ -214,6 +214,8 @@ def time_readers(
 ) -> Times:
     """Times every way of reading every version of a video, in turns.
 
+    Each reads all the clips before the next does, as a worker reads clip after clip.
+
     Args:
         sources: Of `make_sources`.
         files: Of `make_sources`.
@@ -230,6 +232,7 @@ def time_readers(
         loader = LoadClip(sources[version], reader, stride=STRIDE)
         readers = readers_of(loader, video, files[version][video], version, seed)
         functions |= {(name, version, seed): timed(read) for name, read in readers.items()}
+    functions = dict(sorted(functions.items()))
     times: collections.Counter[tuple[str, str]] = collections.Counter()
     for (name, version, _), seconds in interleaved_medians(functions, rounds).items():
         times[name, version] += seconds / clips

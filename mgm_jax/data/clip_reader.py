@@ -91,8 +91,8 @@ class ClipReader:
         if from_file:
             path = sidecar.sidecar_path(self.flow_path, record.video_id)
             motion, valid = sidecar.read_sidecar(path, frames)
-        if not np.isfinite(motion).all():
-            raise VideoError(f"{video.name}: its motion is not finite; make its flow again")
+            if not np.isfinite(motion).all():
+                raise VideoError(f"{video.name}: its motion is not finite; make its flow again")
         if len(crops) == 1:
             planes = [(decoded.luma, decoded.chroma)]
         else:

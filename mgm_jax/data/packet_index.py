@@ -54,9 +54,8 @@ class PacketIndex:
     @functools.cached_property
     def number_of_time(self) -> dict[int, int]:
         """Frame number by presentation time stamp; only where `timed`."""
-        pairs = zip(self.times, self.shown, strict=True)
-        times = sorted(time for time, is_shown in pairs if is_shown)
-        return {time: number for number, time in enumerate(times)}
+        times = sorted(itertools.compress(self.times, self.shown))
+        return dict(zip(times, range(len(times)), strict=True))
 
     @property
     def num_shown(self) -> int:
@@ -66,10 +65,11 @@ class PacketIndex:
     @functools.cached_property
     def key_frames(self) -> dict[int, int]:
         """Position of the packet by frame number, of the frames that decoding can start from."""
+        keys = itertools.compress(range(len(self.packets)), self.key_flags)
         return {
             self.number_of_time[self.times[position]]: position
-            for position, is_key_frame in enumerate(self.key_flags)
-            if is_key_frame and self.shown[position]
+            for position in keys
+            if self.shown[position]
         }
 
     @property
@@ -124,7 +124,8 @@ class PacketIndex:
 
     @functools.cached_property
     def _positions(self) -> dict[int, int]:
-        return {n: position for position, n in enumerate(self._numbers) if n is not None}
+        shown = itertools.compress(range(len(self.packets)), self.shown)
+        return {self._numbers[position]: position for position in shown}
 
     def is_unreferenced(self, position: int) -> bool:
         """Whether no other frame is predicted from this packet's, so that it can be left out.

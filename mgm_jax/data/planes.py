@@ -199,10 +199,13 @@ class PlaneReader:
     def empty_planes(
         self, num_frames: int
     ) -> tuple[UInt8[np.ndarray, "t h w"], UInt8[np.ndarray, "t h2 w2 2"]]:
-        """Allocates luma and chroma for `num_frames` frames, zero everywhere."""
+        """Allocates luma and chroma for `num_frames` frames, zero where `read` does not write."""
         _, _, height, width = self._region
-        luma = np.zeros((num_frames, height, width), np.uint8)
-        chroma = np.zeros((num_frames, (height + 1) // 2, (width + 1) // 2, 2), np.uint8)
+        luma = np.empty((num_frames, height, width), np.uint8)
+        chroma = np.empty((num_frames, (height + 1) // 2, (width + 1) // 2, 2), np.uint8)
+        for planes, ((rows, columns), _) in zip((luma, chroma), self._overlaps[:2], strict=True):
+            planes[:, : rows.start] = planes[:, rows.stop :] = 0
+            planes[:, :, : columns.start] = planes[:, :, columns.stop :] = 0
         return luma, chroma
 
     def read(
@@ -211,7 +214,7 @@ class PlaneReader:
         luma: UInt8[np.ndarray, "h w"],
         chroma: UInt8[np.ndarray, "h2 w2 2"],
     ) -> None:
-        """Writes the region of one frame into zeroed arrays; what lies outside stays zero.
+        """Writes the region of one frame into arrays of `empty_planes`.
 
         Args:
             frame: A decoded frame, as stored.
