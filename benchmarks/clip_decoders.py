@@ -11,6 +11,7 @@ import av
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from mgm_jax.data.frame_decoder import FrameDecoder
 from mgm_jax.data.packet_index import index_packets
 
 NOT_INSTALLED = "not measured (package not installed)"
@@ -82,6 +83,27 @@ def make_decoding_alone(clip: ClipToRead) -> Callable[[], int]:
         decoder.flush_buffers()
         decoded = (frame for packet in (*packets, None) for frame in decoder.decode(packet))
         return _count_until(last, decoded)
+
+    return read
+
+
+def make_needed_decoding(clip: ClipToRead, stride: int) -> Callable[[], int]:
+    """The decoder's work for the frames that a training clip needs of an open file, with vectors.
+
+    Args:
+        clip: Of a file whose time stamps tell the frames apart.
+        stride: Of its frames.
+
+    Returns:
+        Decodes what `Video.read` does, and returns how many frames it decoded.
+    """
+    decoder = FrameDecoder(clip.path, clip.path.name)
+    wanted = sorted(set(clip.frames.tolist()))
+    lenders = {number - stride for number in wanted if number in decoder.index.key_frames}
+    start = decoder.start_for(wanted[0])
+
+    def read() -> int:
+        return sum(1 for _ in decoder.frames(start, wanted, lenders, True))
 
     return read
 

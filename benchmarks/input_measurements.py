@@ -36,7 +36,7 @@ DOWNLOADED, LOW_DELAY, STRIDE_ALIGNED = "as downloaded", "low_delay", "stride_al
 VERSIONS = (DOWNLOADED, LOW_DELAY, STRIDE_ALIGNED)
 
 OURS, DECORD, TORCHCODEC = "ours, with motion", "decord", "torchcodec"
-ACCUMULATED = "ours, accumulated motion"
+ACCUMULATED, NEEDED = "ours, accumulated motion", "ours, decoding only"
 LOOP, ALONE = "libavcodec with opening the file", "libavcodec, decoding only"
 
 QUALITY_FRAMES = 120
@@ -199,6 +199,7 @@ def readers_of(
         reader = dataclasses.replace(loader.reader, motion_frames="accumulated")
         accumulating = dataclasses.replace(loader, reader=reader)
         readers[ACCUMULATED] = lambda: read_by(accumulating)
+        readers[NEEDED] = clip_decoders.make_needed_decoding(clip, STRIDE)
     if version == LOW_DELAY:
         readers[LOOP] = clip_decoders.make_libavcodec_loop(clip)
         readers[ALONE] = clip_decoders.make_decoding_alone(clip)

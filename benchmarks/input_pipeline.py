@@ -24,6 +24,7 @@ from benchmarks.input_measurements import (
     DOWNLOADED,
     LOOP,
     LOW_DELAY,
+    NEEDED,
     OURS,
     QUALITY_FRAMES,
     SHORT_SIDE,
@@ -52,14 +53,15 @@ HOW_TO_READ = f"""\
 *How to read it.* A training clip is {CLIP_FRAMES} frames at stride {STRIDE} from a random start,
 with a random crop to {SIZE} pixels. Times are CPU time per clip with one decoding thread, all
 threads of the process counted: the work of one core; the process keeps the memory that it frees, as
-the workers of training do. Every way of reading reads the same frames and
-the same crop of the same file, in turns; a number is the mean over clips of the median over rounds.
+the workers of training do. Every way of reading reads the same frames and the same crops of the
+same file, its clips one after the other as a worker does, and the ways take turns; a number is the
+mean over clips of the median over rounds.
 
 - *{OURS}*: the path that training takes (`LoadClip`), from the file, or from a record of a
   prepared dataset, to planes (window {WINDOW}) and motion ready to be sent to the device, which
   converts to RGB, scales, flips and normalises. *{ACCUMULATED}*: with the motion
   since the sampled frame before (`config.data.motion_frames=accumulated`) in the place of each
-  frame's own.
+  frame's own. *{NEEDED}*: the decoder's part of it, the file being open.
 - *{LOOP}*: a bare PyAV loop that opens the file, seeks, decodes up to the
   last frame, and looks at none. *{ALONE}*: the file is open and its packets
   are in memory.
@@ -157,8 +159,8 @@ def times_table(costs: Sequence[VideoCosts]) -> str:
     ways += [
         (name, version)
         for version in VERSIONS
-        for name in (OURS, ACCUMULATED, DECORD, TORCHCODEC)
-        if version != DOWNLOADED or name != ACCUMULATED
+        for name in (OURS, ACCUMULATED, NEEDED, DECORD, TORCHCODEC)
+        if version != DOWNLOADED or name not in (ACCUMULATED, NEEDED)
     ]
     header = ("", *(f"{number}" for number in range(1, len(costs) + 1)), "mean")
     mean = mean_times(costs)

@@ -16,6 +16,7 @@ from benchmarks.input_measurements import (
     DOWNLOADED,
     LOOP,
     LOW_DELAY,
+    NEEDED,
     OURS,
     STRIDE_ALIGNED,
     TORCHCODEC,
@@ -48,7 +49,8 @@ def test_finds_files_and_folders(folder, tmp_path):
 def test_every_way_of_reading_every_version_is_measured(costs):
     (cost,), _ = costs
     expected = {(OURS, version) for version in (DOWNLOADED, LOW_DELAY, STRIDE_ALIGNED)}
-    expected |= {(ACCUMULATED, version) for version in (LOW_DELAY, STRIDE_ALIGNED)}
+    for name in (ACCUMULATED, NEEDED):
+        expected |= {(name, version) for version in (LOW_DELAY, STRIDE_ALIGNED)}
     assert expected | {(LOOP, LOW_DELAY), (ALONE, LOW_DELAY)} <= set(cost.times)
     assert all(seconds > 0 for seconds in cost.times.values())
     assert cost.facts == "h264, 88x72, 80 frames"
@@ -69,6 +71,11 @@ def test_bare_loops_decode_what_the_clip_needs(costs):
     assert clip_decoders.make_libavcodec_loop(clip)() == 54 - 24 + 1
     alone = clip_decoders.make_decoding_alone(clip)
     assert alone() == alone() == 54 - 24 + 1
+    # Of the groups of pictures that end with frames 35 and 47, these are not needed.
+    needed = clip_decoders.make_needed_decoding(clip, 4)
+    assert needed() == needed() == 54 - 24 + 1 - 2
+    aligned = clip_decoders.ClipToRead(out / "0_stride_aligned.mp4", np.arange(8, 69, 4), clip.box)
+    assert clip_decoders.make_needed_decoding(aligned, 4)() == 2 + 16
 
 
 def test_quality_of_equal_and_of_noisy_pictures():
