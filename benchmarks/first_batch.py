@@ -19,7 +19,7 @@ from absl import app, flags
 from mgm_jax.data.clip_reader import ClipReader
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.pipeline import ClipBatches
-from mgm_jax.data.sources import RecordSource
+from mgm_jax.data.record_source import RecordSource
 
 
 @dataclasses.dataclass(frozen=True)

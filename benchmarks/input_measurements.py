@@ -26,8 +26,10 @@ from data_prep.entries import Entry
 from data_prep.records import write_records
 from mgm_jax.data.clip_reader import ClipReader
 from mgm_jax.data.clips import LoadClip
-from mgm_jax.data.sources import CsvSource, RecordSource, VideoSource
+from mgm_jax.data.record_source import RecordSource
+from mgm_jax.data.sources import CsvSource
 from mgm_jax.data.video import Video
+from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import ConfigError, VideoError
 
 CLIP_FRAMES, STRIDE, SIZE, WINDOW, SHORT_SIDE = 16, 4, 224, 256, 256

@@ -19,7 +19,8 @@ from benchmarks.timing import markdown_table, when_and_where
 from mgm_jax.data.clip_reader import ClipReader
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.pipeline import ClipBatches
-from mgm_jax.data.sources import RecordSource, VideoSource
+from mgm_jax.data.record_source import RecordSource
+from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import MgmError
 
 MOST_GROWTH = 0.05

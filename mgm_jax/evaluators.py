@@ -16,7 +16,8 @@ from mgm_jax.data.centre_clips import spread
 from mgm_jax.data.clip_reader import make_reader
 from mgm_jax.data.clips import LoadViews
 from mgm_jax.data.pipeline import ClipBatches
-from mgm_jax.data.sources import UNLABELLED, VideoRecord, VideoSource, make_source
+from mgm_jax.data.sources import make_source
+from mgm_jax.data.video_records import UNLABELLED, VideoRecord, VideoSource
 from mgm_jax.errors import ConfigError
 from mgm_jax.state import TrainState
 

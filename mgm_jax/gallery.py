@@ -23,7 +23,7 @@ from mgm_jax import (
     variants,
 )
 from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
-from mgm_jax.data.sources import VideoSource
+from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import VideoError
 from mgm_jax.paths import AnyPath
 

@@ -32,7 +32,7 @@ from mgm_jax import config as config_lib
 from mgm_jax import measures, runtime, variants
 from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
-from mgm_jax.data.sources import VideoSource
+from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import ConfigError, MgmError, VideoError
 from mgm_jax.flow import sidecar
 from mgm_jax.gallery import guiding_motion, make_mask_fns, write_masks

@@ -25,7 +25,8 @@ from mgm_jax import results, runtime
 from mgm_jax.data.clip_reader import make_reader
 from mgm_jax.data.clips import LoadViews
 from mgm_jax.data.pipeline import HOST_FIELDS
-from mgm_jax.data.sources import UNLABELLED, FolderSource, VideoRecord
+from mgm_jax.data.sources import FolderSource
+from mgm_jax.data.video_records import UNLABELLED, VideoRecord
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.flow.files import replacing
 from mgm_jax.paths import AnyPath, make_path

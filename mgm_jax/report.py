@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from mgm_jax import config as config_lib
 from mgm_jax import html_page, results, runtime
 from mgm_jax.confusion_picture import confusion_picture
-from mgm_jax.data.sources import VideoSource
+from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.evaluators import Predictions, make_eval_source
 from mgm_jax.example_strips import choose_examples, example_strips

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int
 
 from mgm_jax import picture_files
 from mgm_jax.confusion_picture import confusion_picture
-from mgm_jax.data.sources import UNLABELLED
+from mgm_jax.data.video_records import UNLABELLED
 from mgm_jax.errors import CheckpointError
 from mgm_jax.evaluators import Predictions
 from mgm_jax.flow.files import read_arrays, replacing, write_arrays

@@ -22,7 +22,8 @@ from mgm_jax.checkpoint_files import recover
 from mgm_jax.checkpoints import Checkpoints, refuse_other_config
 from mgm_jax.data.clips import make_clip_loader
 from mgm_jax.data.pipeline import ClipBatches
-from mgm_jax.data.sources import VideoSource, make_source
+from mgm_jax.data.sources import make_source
+from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import ConfigError, NonFiniteLossError
 from mgm_jax.evaluate import write_evaluation
 from mgm_jax.paths import make_path

@@ -10,7 +10,8 @@ import shrunk
 
 from data_prep import demo
 from mgm_jax import measure
-from mgm_jax.data.sources import FolderSource, RecordSource
+from mgm_jax.data.record_source import RecordSource
+from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import ConfigError, VideoError
 from mgm_jax.flow import sidecar
 

@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 from ml_collections import ConfigDict
 
-from mgm_jax.data.sources import VIDEO_SUFFIXES, VideoRecord, VideoSource, make_source
+from mgm_jax.data.sources import VIDEO_SUFFIXES, make_source
+from mgm_jax.data.video_records import VideoRecord, VideoSource
 from mgm_jax.errors import ConfigError
 
 _JHMDB_FILE = re.compile(r"(?P<video>.+)_(?P<frame>\d{5})\.txt")

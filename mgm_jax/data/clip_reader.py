@@ -7,8 +7,8 @@ from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
 
 from mgm_jax.data import geometry
-from mgm_jax.data.sources import UNLABELLED, VideoRecord
 from mgm_jax.data.video import Video
+from mgm_jax.data.video_records import UNLABELLED, VideoRecord
 from mgm_jax.errors import VideoError
 from mgm_jax.flow import sidecar
 

@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 
 from mgm_jax.data import geometry, sampling
 from mgm_jax.data.clip_reader import ClipReader, make_reader
-from mgm_jax.data.sources import VideoRecord, VideoSource
 from mgm_jax.data.video import Video
+from mgm_jax.data.video_records import VideoRecord, VideoSource
 from mgm_jax.errors import VideoError
 
 ERROR_BYTES = 512

@@ -1,23 +1,15 @@
-"""Where videos come from: prepared records, a folder of video files as it is, or a list of them.
-
-A source is a sequence of `VideoRecord`s with names for messages. It is small, picklable and
-imports no jax: it travels to the worker processes.
-"""
+"""Where videos come from: prepared records, a folder of video files as it is, or a list of them."""
 
 import csv
-import dataclasses
 import difflib
 import os
 import pathlib
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
-
-import numpy as np
-from jaxtyping import Float32
 
 from mgm_jax.data import remote_data
-from mgm_jax.data.record_shards import RecordShards
-from mgm_jax.errors import ConfigError, VideoError
+from mgm_jax.data.record_source import RecordSource
+from mgm_jax.data.video_records import UNLABELLED, VideoRecord, VideoSource
+from mgm_jax.errors import ConfigError
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -35,51 +27,6 @@ VIDEO_SUFFIXES = frozenset(
         ".wmv",
     )
 )
-UNLABELLED = -1
-
-# What is read of a prepared record.
-_RECORD_FIELDS = ("video", "video_id", "label", "num_frames", "boxes", "profile")
-
-
-@dataclasses.dataclass(frozen=True)
-class VideoRecord:
-    """One video: its file or its bytes, its name for people, its class.
-
-    Attributes:
-        video: Path of the file, or its bytes.
-        video_id: Name, unique in the source.
-        label: Number of the class, or `UNLABELLED`.
-        boxes: Where something is known of what the video is about: x1, y1, x2, y2 of k things in
-            each frame, in source pixels (see `boxes`), NaN where one is absent.
-        profile: Label of the profile that data_prep encoded it with; empty for other files.
-    """
-
-    video: str | bytes
-    video_id: str
-    label: int
-    boxes: Float32[np.ndarray, "num_frames k 4"] | None = dataclasses.field(
-        default=None, compare=False
-    )
-    profile: str = ""
-
-
-@runtime_checkable
-class VideoSource(Protocol):
-    """A sequence of videos with named classes."""
-
-    class_names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        """Number of videos."""
-        ...
-
-    def __getitem__(self, index: int) -> VideoRecord:
-        """The video at a position; raises `VideoError` where it cannot be read."""
-        ...
-
-    def describe(self, index: int) -> str:
-        """A name that leads a person to the video, without reading it."""
-        ...
 
 
 class FolderSource:
@@ -222,68 +169,6 @@ def _class_names(rows: list[dict[str, str]], path: pathlib.Path) -> tuple[str, .
             "label_id, or leave the column out to number them by the alphabet"
         )
     return tuple(name for _, name in pairs)
-
-
-class RecordSource:
-    """A split of a prepared tensorflow-datasets dataset in ArrayRecord files."""
-
-    def __init__(self, folder: str, split: str):
-        import tensorflow_datasets as tfds
-
-        if not os.path.exists(os.path.join(folder, "dataset_info.json")):
-            raise ConfigError(
-                f"config.data.path: no prepared dataset at {os.path.abspath(folder)} (it has no "
-                "dataset_info.json); prepare one with data_prep, or read the video files as they "
-                "are with --config.data.source=folder"
-            )
-        builder = tfds.builder_from_directory(folder)
-        if split not in builder.info.splits:
-            raise ConfigError(
-                f"config.data.split: {folder} has no split {split!r}; "
-                f"it has {', '.join(builder.info.splits)}"
-            )
-        self._name = f"{folder}[{split}]"
-        info = builder.info.splits[split]
-        self._records = RecordShards([str(file) for file in info.filepaths], info.shard_lengths)
-        features = builder.info.features
-        missing = [name for name in _RECORD_FIELDS if name not in features]
-        if missing:
-            raise ConfigError(
-                f"config.data.path: the records of {folder} have no {', '.join(missing)}; prepare "
-                "the dataset with data_prep"
-            )
-        self.class_names = tuple(features["label"].names)
-
-    def __len__(self) -> int:
-        """Number of records in the split."""
-        return len(self._records)
-
-    def __getitem__(self, index: int) -> VideoRecord:
-        """The record at a position; raises `VideoError` where it is damaged."""
-        from tensorflow_datasets.proto import tf_example_pb2
-
-        try:
-            record = self._records[index]
-        except (RuntimeError, IndexError) as error:
-            raise VideoError(
-                f"{self.describe(index)}: the record cannot be read ({error}); prepare its shard "
-                "again"
-            ) from error
-        # tfds' own reading of the features takes several times as long.
-        fields = tf_example_pb2.Example.FromString(record).features.feature
-        boxes = np.array(fields["boxes"].float_list.value, np.float32)
-        (num_frames,) = fields["num_frames"].int64_list.value
-        return VideoRecord(
-            video=fields["video"].bytes_list.value[0],
-            video_id=fields["video_id"].bytes_list.value[0].decode(),
-            label=fields["label"].int64_list.value[0],
-            boxes=boxes.reshape(num_frames, -1, 4) if len(boxes) else None,
-            profile=fields["profile"].bytes_list.value[0].decode(),
-        )
-
-    def describe(self, index: int) -> str:
-        """Dataset, split and position of the record."""
-        return f"{self._name} record {index}"
 
 
 SOURCES: dict[str, Callable[[str, str, str], VideoSource]] = {

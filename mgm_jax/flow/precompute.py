@@ -18,8 +18,9 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from mgm_jax.data.sources import SOURCES, VideoSource, make_source
+from mgm_jax.data.sources import SOURCES, make_source
 from mgm_jax.data.video import Video
+from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import ConfigError, MgmError, VideoError
 from mgm_jax.flow import classical, estimators, raft, sidecar
 

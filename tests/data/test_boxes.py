@@ -13,7 +13,8 @@ from mgm_jax import preprocess
 from mgm_jax.data import boxes, geometry
 from mgm_jax.data.clip_reader import ClipReader
 from mgm_jax.data.clips import LoadClip
-from mgm_jax.data.sources import FolderSource, VideoRecord
+from mgm_jax.data.sources import FolderSource
+from mgm_jax.data.video_records import VideoRecord
 from mgm_jax.errors import ConfigError
 
 NAN = (np.nan,) * 4

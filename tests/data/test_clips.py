@@ -6,7 +6,8 @@ from data_prep import records, transcode
 from mgm_jax.data.clip_reader import ClipReader, cut_planes
 from mgm_jax.data.clips import LoadClip, LoadViews
 from mgm_jax.data.frame_decoder import FrameDecoder
-from mgm_jax.data.sources import FolderSource, RecordSource
+from mgm_jax.data.record_source import RecordSource
+from mgm_jax.data.sources import FolderSource
 from mgm_jax.data.video import Video
 from mgm_jax.flow import sidecar
 

@@ -17,7 +17,8 @@ from mgm_jax.data import pipeline
 from mgm_jax.data.clip_reader import ClipReader
 from mgm_jax.data.clips import LoadClip, LoadViews
 from mgm_jax.data.pipeline import ClipBatches
-from mgm_jax.data.sources import FolderSource, RecordSource
+from mgm_jax.data.record_source import RecordSource
+from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import ConfigError, ReadTimeoutError, TooManySkippedError
 
 

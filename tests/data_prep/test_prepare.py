@@ -22,7 +22,7 @@ from data_prep.conversion import Settings, make_settings
 from data_prep.datasets import Choices, read_dataset
 from data_prep.files import VideoFiles
 from data_prep.prepare import prepare
-from mgm_jax.data.sources import RecordSource
+from mgm_jax.data.record_source import RecordSource
 from mgm_jax.data.video import Video
 from mgm_jax.errors import ConfigError
 
