@@ -20,9 +20,7 @@ from benchmarks.picture_quality import (
     source_luma,
 )
 from benchmarks.timing import interleaved_medians, timed
-from benchmarks.video_files import videos_below
-from data_prep.conversion import Conversion, convert, make_settings
-from data_prep.entries import Entry
+from benchmarks.video_files import prepare, videos_below
 from data_prep.records import write_records
 from mgm_jax.data.clip_reader import ClipReader
 from mgm_jax.data.clips import LoadClip
@@ -114,26 +112,6 @@ def find_videos(named: Sequence[str], most: int) -> list[pathlib.Path]:
     return [path.absolute() for path in paths]
 
 
-def prepare(path: pathlib.Path, profile: str) -> Conversion:
-    """The video as `data_prep.prepare` stores it.
-
-    Args:
-        path: As downloaded.
-        profile: `low_delay` or `stride_aligned`.
-
-    Returns:
-        The conversion.
-
-    Raises:
-        VideoError: It cannot be read.
-    """
-    settings = make_settings(profile, STRIDE, SHORT_SIDE)
-    made = convert(str(path.parent), Entry(path.stem, "train", -1, path.name), settings)
-    if not made.video:
-        raise VideoError(f"--videos: {made.problem.reason}")
-    return made
-
-
 def make_sources(
     paths: Sequence[pathlib.Path], folder: pathlib.Path
 ) -> tuple[dict[str, VideoSource], dict[str, list[pathlib.Path]]]:
@@ -155,7 +133,7 @@ def make_sources(
     for profile in (LOW_DELAY, STRIDE_ALIGNED):
         records, files[profile] = [], []
         for number, path in enumerate(paths):
-            made = prepare(path, profile)
+            made = prepare(path, profile, STRIDE, SHORT_SIDE)
             facts = {"video_id": str(number), "label": -1, "boxes": np.zeros((0, 4), np.float32)}
             records.append(facts | made.facts | {"video": made.video})
             file = folder / f"{number}_{profile}.mp4"

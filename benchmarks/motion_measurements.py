@@ -13,9 +13,7 @@ import numpy as np
 from flax import traverse_util
 
 from benchmarks.timing import interleaved_medians, timed
-from benchmarks.video_files import videos_below
-from data_prep.conversion import convert, make_settings
-from data_prep.entries import Entry
+from benchmarks.video_files import prepare, videos_below
 from mgm_jax.data.frame_decoder import B_PICTURE, FrameDecoder
 from mgm_jax.data.motion_vectors import EXPORTING_CODECS, rasterise, vectors_of
 from mgm_jax.data.sampling import training_frames
@@ -81,13 +79,6 @@ def find_videos(folder: str, most: int) -> list[pathlib.Path]:
     if not found:
         raise ConfigError(f"--videos={folder}: no video with motion vectors (H.264, MPEG) in it")
     return found
-
-
-def prepared(path: pathlib.Path) -> bytes:
-    """The video as `data_prep.prepare` stores it with the profile `low_delay`."""
-    entry = Entry(path.stem, "train", 0, path.name)
-    settings = make_settings("low_delay", STRIDE, SHORT_SIDE)
-    return convert(str(path.parent), entry, settings).video
 
 
 def random_raft_weights(folder: pathlib.Path) -> pathlib.Path:
@@ -234,7 +225,8 @@ def measure(
     costs: dict[str, Costs] = {}
     for position, path in enumerate(paths, 1):
         report(f"{position} of {len(paths)}: {path.name}")
-        for data, kind in ((path.read_bytes(), None), (prepared(path), PREPARED)):
+        encoded = prepare(path, "low_delay", STRIDE, SHORT_SIDE).video
+        for data, kind in ((path.read_bytes(), None), (encoded, PREPARED)):
             parts, num_frames, has_b_frames = measure_parts(data, rounds)
             reads = interleaved_medians(
                 {
