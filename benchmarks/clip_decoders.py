@@ -99,8 +99,7 @@ def make_needed_decoding(clip: ClipToRead, stride: int) -> Callable[[], int]:
     """
     decoder = FrameDecoder(clip.path, clip.path.name)
     wanted = sorted(set(clip.frames.tolist()))
-    lenders = {number - stride for number in wanted if number in decoder.index.key_frames}
-    start = decoder.start_for(wanted[0])
+    start, lenders = decoder.start_for(wanted[0]), decoder.lenders(wanted, stride)
 
     def read() -> int:
         return sum(1 for _ in decoder.frames(start, wanted, lenders, True))

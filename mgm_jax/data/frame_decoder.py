@@ -80,6 +80,20 @@ class FrameDecoder:
         """Position of the packet from which a frame is decoded: its key frame, or the first."""
         return self.index.start_for(number) if self.timed else 0
 
+    def lenders(self, wanted: Iterable[int], distance: int) -> set[int]:
+        """The frames that lend their motion to the key frames among those wanted.
+
+        Args:
+            wanted: Frame numbers.
+            distance: How many frames before a key frame its lender stands.
+
+        Returns:
+            Their numbers, of which some may not exist; none where frames are counted.
+        """
+        if not self.timed:
+            return set()
+        return {number - distance for number in wanted if number in self.index.key_frames}
+
     def count_instead(self) -> None:
         """Gives up the time stamps: from now on frames are counted."""
         self.timed = False

@@ -202,9 +202,8 @@ class Video:
                 needed = set(range(wanted[0] - 1, wanted[-1]))
             elif source == "estimate":
                 needed = {number - 1 for number in wanted}
-            elif codec and decoder.timed:
-                key_frames = decoder.index.key_frames
-                needed = {number - lender_distance for number in wanted if number in key_frames}
+            elif codec:
+                needed = decoder.lenders(wanted, lender_distance)
             else:
                 needed = set()
             frames = decoder.frames(

@@ -115,6 +115,12 @@ def test_goes_on_to_a_reference_when_asked(stride_aligned, last, until):
     assert set(frames) == {0, 4, last, until} | between
 
 
+def test_key_frames_alone_need_a_lender_and_frames_that_are_counted_none(stride_aligned):
+    assert stride_aligned.lenders([0, 4, 12, 16, 24], 4) == {-4, 8, 20}
+    counted = FrameDecoder(encoded.encode(encoded.moving_square(26), "libx264", "h264"), "clip")
+    assert counted.lenders([0, 12], 4) == set()
+
+
 def test_vectors_only_when_wanted(stride_aligned):
     for export in (True, False, True):
         frame = read(stride_aligned, [8], export_vectors=export)[8]
