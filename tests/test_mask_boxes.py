@@ -12,7 +12,6 @@ from mgm_jax import mask_boxes
 
 PAPER = ((8, 14, 14), 1176)
 LAYOUTS = (PAPER, ((4, 5, 9), 4 * 30), ((3, 16, 3), 3 * 29))
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 layouts = st.sampled_from(LAYOUTS)
 seeds = st.integers(0, 2**31 - 1)
 
@@ -25,7 +24,7 @@ def boxes_and_mask(key, twice_centre, size, grid, count):
 
 @functools.cache
 def jitted(grid, count):
-    return quick_jit(functools.partial(boxes_and_mask, grid=grid, count=count))
+    return jax.jit(functools.partial(boxes_and_mask, grid=grid, count=count))
 
 
 def draw_boxes(grid, count, seed):
@@ -92,7 +91,7 @@ def test_jitter_sums_to_zero(grid, shared):
     jitter, unit = 0.5, mask_boxes.units_per_cell(grid)
     bits = jax.random.bits(jax.random.key(0), (100, grid[0] - 1, 1 if shared else 2))
     sizes = jax.vmap(lambda bits: mask_boxes.jittered_sizes(bits, grid, 0.75, jitter))
-    size = np.array(quick_jit(sizes)(bits)) / unit
+    size = np.array(jax.jit(sizes)(bits)) / unit
     np.testing.assert_allclose(size[:, 0], np.sqrt(0.75 * grid[1] * grid[2]), atol=1 / unit)
     np.testing.assert_array_equal(size[:, -1], size[:, 0])
     # The mean that is removed can be as large as the jitter itself.
@@ -109,7 +108,7 @@ def test_steps_of_equal_boxes_and_both_ends_of_a_line_share_the_count():
     unit = mask_boxes.units_per_cell(grid)
     centre, side = np.full((2, 8, 2), 14 * unit, np.int32)
     draw = functools.partial(boxes_and_mask, grid=grid, count=count)
-    draw = quick_jit(jax.vmap(draw, in_axes=(0, None, None)))
+    draw = jax.jit(jax.vmap(draw, in_axes=(0, None, None)))
     _, masks = draw(jax.random.split(jax.random.key(0), 2000), centre, side)
     average = np.mean(masks, axis=0)
     np.testing.assert_allclose(average.mean(axis=(1, 2)), count / average.size, atol=0.01)
@@ -124,7 +123,7 @@ def jitted_walk(grid, velocity):
         start = mask_boxes.random_start(start_bits, size[0], grid)
         return mask_boxes.walking_boxes(walk_bits, start, size, grid, velocity)
 
-    return quick_jit(jax.vmap(walk, in_axes=(0, None)))
+    return jax.jit(jax.vmap(walk, in_axes=(0, None)))
 
 
 @pytest.mark.parametrize(("velocity", "side"), [(0.25, 12.0), (3.0, 4.0), (5.0, 13.0)])

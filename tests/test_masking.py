@@ -27,13 +27,10 @@ SMALL = masking.MaskSettings((8, 14, 14), 0.2, jitter=0.0)
 MOTIONS = ("none", "one cell", "equal", "corners", "some steps", "everywhere")
 CLIPS = 16
 
-# Most tests compile more than they compute.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 @functools.cache
 def jitted(strategy, grid, mask_ratio, **options):
-    return quick_jit(masking.make_mask_fn(strategy, grid, mask_ratio, **options))
+    return jax.jit(masking.make_mask_fn(strategy, grid, mask_ratio, **options))
 
 
 def make_magnitude(kind, grid=(8, 14, 14), cells_per_token=2, seed=0):
@@ -123,7 +120,7 @@ def test_mgm_boxes_are_solid_and_cover_the_peak(layout, kind, seed):
 @settings(max_examples=4, deadline=None)
 def test_mgm_on_any_grid_and_ratio(grid, mask_ratio, cells_per_token, kind):
     assume(0 < round(mask_ratio * grid[1] * grid[2]) < grid[1] * grid[2])
-    mask_fn = quick_jit(masking.make_mask_fn("mgm", grid, mask_ratio))
+    mask_fn = jax.jit(masking.make_mask_fn("mgm", grid, mask_ratio))
     for seed in range(3):
         magnitude = make_magnitude(kind, grid, cells_per_token, seed)
         mask = np.array(mask_fn(make_keys(seed), magnitude))
@@ -136,7 +133,7 @@ def jitted_boxes(strategy, chosen):
         "mgm": lambda key, magnitude: masking.mgm_boxes(key, magnitude, chosen),
         "smm": lambda key, magnitude: masking.smm_boxes(key, chosen),
     }[strategy]
-    return quick_jit(jax.vmap(boxes))
+    return jax.jit(jax.vmap(boxes))
 
 
 def boxes_of(strategy, chosen, keys, magnitude):
@@ -159,7 +156,7 @@ def test_jit_batch_and_sharding_change_no_bit(strategy):
 
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    sharded = quick_jit(mask_fn, out_shardings=sharding)(
+    sharded = jax.jit(mask_fn, out_shardings=sharding)(
         jax.device_put(keys, sharding), jax.device_put(magnitude, sharding)
     )
     assert len(sharded.addressable_shards) == 8
