@@ -11,8 +11,8 @@ import av
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from mgm_jax.data.frame_decoder import FrameDecoder
-from mgm_jax.data.packet_index import index_packets
+from mgm_jax.data.video.decoder import FrameDecoder
+from mgm_jax.data.video.packet_index import index_packets
 
 NOT_INSTALLED = "not measured (package not installed)"
 _SIZE = 224

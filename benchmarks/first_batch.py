@@ -18,7 +18,7 @@ from absl import app, flags
 
 from mgm_jax.data.clip_reader import ClipReader
 from mgm_jax.data.clips import LoadClip
-from mgm_jax.data.pipeline import ClipBatches
+from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.record_source import RecordSource
 
 

@@ -26,7 +26,7 @@ from mgm_jax.data.clip_reader import ClipReader
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.record_source import RecordSource
 from mgm_jax.data.sources import CsvSource
-from mgm_jax.data.video import Video
+from mgm_jax.data.video.reader import Video
 from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import ConfigError, VideoError
 

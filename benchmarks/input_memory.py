@@ -18,7 +18,7 @@ from absl import app, flags
 from benchmarks.timing import markdown_table, when_and_where
 from mgm_jax.data.clip_reader import ClipReader
 from mgm_jax.data.clips import LoadClip
-from mgm_jax.data.pipeline import ClipBatches
+from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.record_source import RecordSource
 from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import MgmError

@@ -16,10 +16,12 @@ from ml_collections import ConfigDict
 
 from benchmarks.timing import interleaved_medians, markdown_table, timed, when_and_where
 from configs import ssv2_pretrain
-from mgm_jax import masking, motion, tasks
-from mgm_jax.data.geometry import MOTION_CELL
+from mgm_jax.data.crops import MOTION_CELL
+from mgm_jax.masking import motion_maps
+from mgm_jax.masking import strategies as masking
 from mgm_jax.models.vit import SIZES
-from mgm_jax.steps import Batch
+from mgm_jax.training import tasks
+from mgm_jax.training.pretrain_step import Batch
 
 LARGEST_SHARE = 0.01  # Of the step: the project's goal.
 
@@ -47,7 +49,11 @@ def random_batch(config: ConfigDict, clips: int) -> Batch:
         The batch, see `data.clips`.
     """
     rng = np.random.default_rng(0)
-    frames, window, half = config.data.clip_frames, config.data.window, config.data.window // 2
+    frames, window, half = (
+        config.data.clip_frames,
+        config.data.host_crop_size,
+        config.data.host_crop_size // 2,
+    )
     cells = config.data.size // MOTION_CELL
     to_rgb = np.eye(3, 4, dtype=np.float32) / 255
     return jax.device_put(
@@ -74,7 +80,7 @@ def mask_functions(
     vectors = jax.numpy.tile(batch["motion"], (clips, 1, 1, 1, 1))
     valid = jax.numpy.tile(batch["motion_valid"], (clips, 1))
     to_magnitude = jax.jit(
-        functools.partial(motion.magnitude_per_step, tubelet_frames=config.model.tubelet[0])
+        functools.partial(motion_maps.magnitude_per_step, tubelet_frames=config.model.tubelet[0])
     )
     magnitude = to_magnitude(vectors, valid)
     keys = jax.random.split(jax.random.key(0), clips)

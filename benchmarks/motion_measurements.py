@@ -14,12 +14,13 @@ from flax import traverse_util
 
 from benchmarks.timing import interleaved_medians, timed
 from benchmarks.video_files import prepare, videos_below
-from mgm_jax.data.frame_decoder import B_PICTURE, FrameDecoder
-from mgm_jax.data.motion_vectors import EXPORTING_CODECS, rasterise, vectors_of
+from mgm_jax import io
+from mgm_jax.data.motion.codec_vectors import EXPORTING_CODECS, rasterise, vectors_of
 from mgm_jax.data.sampling import training_frames
-from mgm_jax.data.video import Video
+from mgm_jax.data.video.decoder import B_PICTURE, FrameDecoder
+from mgm_jax.data.video.reader import Video
 from mgm_jax.errors import ConfigError
-from mgm_jax.flow import estimators, files, raft
+from mgm_jax.flow import estimators, raft
 
 CLIP_FRAMES, STRIDE = 16, 4
 SHORT_SIDE = 256
@@ -91,7 +92,7 @@ def random_raft_weights(folder: pathlib.Path) -> pathlib.Path:
         for name, leaf in traverse_util.flatten_dict(shapes, sep="/").items()
     }
     path = folder / "raft_small_random.npz"
-    files.write_arrays(path, params)
+    io.write_arrays(path, params)
     return path
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 
 from data_prep.frames import Shrinker, VideoFrames
 from data_prep.transcode import PROFILES, encode_planes
-from mgm_jax.data.video import decode_frames_and_motion
+from mgm_jax.data.video.reader import decode_frames_and_motion
 
 _PEAK = 255.0
 

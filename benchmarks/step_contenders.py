@@ -35,7 +35,7 @@ def make_hugging_face(
     import torch
     import transformers
 
-    from mgm_jax import masking
+    from mgm_jax.masking import strategies
     from mgm_jax.models.vit import SIZES
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -54,7 +54,7 @@ def make_hugging_face(
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
     forward = torch.compile(model) if compiled else model
     pixels = torch.randn(clips, config.num_frames, 3, config.image_size, config.image_size)
-    num_masked = masking.num_masked((8, 14, 14), mask_ratio)
+    num_masked = strategies.num_masked((8, 14, 14), mask_ratio)
     ranks = torch.rand(clips, 8 * 14 * 14).argsort(dim=1)
     mask = (ranks < num_masked).to(device)
     pixels = pixels.to(device)
@@ -206,14 +206,14 @@ def step_flops(size: str, mask_ratio: float) -> float:
     """Operations of a training step's matrix products, per clip."""
     import jax
 
-    from mgm_jax import masking
-    from mgm_jax.flops import count_flops
+    from mgm_jax.aot.flops import count_flops
+    from mgm_jax.masking import strategies
     from mgm_jax.models import mae
 
     config = _recipe(size, mask_ratio, "float32")
     data = config.data
     model = mae.make_autoencoder(config.model, data.clip_frames, data.size)
-    num_masked = masking.num_masked(model.grid, mask_ratio)
+    num_masked = strategies.num_masked(model.grid, mask_ratio)
     num_visible = math.prod(model.grid) - num_masked
     clips = jax.ShapeDtypeStruct((1, data.clip_frames, data.size, data.size, 3), "float32")
     ids = (jax.ShapeDtypeStruct((1, count), "int32") for count in (num_visible, num_masked))

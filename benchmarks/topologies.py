@@ -20,11 +20,11 @@ from ml_collections import ConfigDict
 
 from benchmarks.timing import markdown_table
 from configs import k400_pretrain
+from mgm_jax.aot.check import PodCheck, check
+from mgm_jax.aot.collectives import summarise
 from mgm_jax.compile import TRAINING_SETS
 from mgm_jax.errors import DoesNotFitError, MgmError
-from mgm_jax.pod.check import PodCheck, check
-from mgm_jax.pod.collectives import summarise
-from mgm_jax.train import make_plan
+from mgm_jax.training.step_counts import count_steps
 
 SIZES = ("B", "L", "S", "H")
 TOPOLOGIES = ("v5e:16x16", "v4:4x4x4", "v6e:8x8", "v5p:4x4x4")
@@ -41,7 +41,7 @@ BASE = {"L": _LARGE, "H": _LARGE}
 CHANGES: tuple[dict[str, Any], ...] = (
     {},
     {"model.remat": "full"},
-    *({"model.remat": "full", "accumulate_steps": parts} for parts in (2, 4, 8, 16)),
+    *({"model.remat": "full", "grad_accum_steps": parts} for parts in (2, 4, 8, 16)),
 )
 
 Record = dict[str, Any]
@@ -56,7 +56,7 @@ settings that were tried before and refused, with the memory that they would nee
   wait for their step, and its share of what a program can have there. Scanned blocks (`scan`)
   keep more for the backward pass than unrolled ones, but large models compile sooner.
 - *Compute, memory traffic, network* are milliseconds of a step at the chip's published peaks
-  (`mgm_jax/pod/chips.py`). FLOPs are counted from the traced step: matrix products only, loops as
+  (`mgm_jax/aot/chips.py`). FLOPs are counted from the traced step: matrix products only, loops as
   often as they run, and what remat computes again. Memory traffic and network are counted in the
   compiled program.
 - *At best* all three overlap: the longest counts. *Estimate* is their sum. Matrices that fill the
@@ -154,7 +154,7 @@ def compile_missing(wanted: Iterable[tuple[str, str, int]], cache: pathlib.Path)
             except DoesNotFitError as error:
                 record["refused"] = str(error)
             else:
-                plan = make_plan(config, TRAINING_SETS["k400"].videos)
+                plan = count_steps(config, TRAINING_SETS["k400"].videos)
                 record |= as_record(found, plan.total_steps * found.time.estimate / 86400)
             with cache.open("a") as file:
                 file.write(json.dumps(record) + "\n")

@@ -25,12 +25,12 @@ def pretrain() -> ConfigDict:
     # Beyond the paper, for mgm: "window" puts the box where it covers the most motion; the first
     # box may follow motion too; camera motion may be taken off first ("median", "affine").
     config.masking.guidance = "peak"
-    config.masking.guide_first_step = False
+    config.masking.guide_first_tubelet = False
     config.masking.camera_compensation = "none"
 
     config.model.decoder = _transformer()
 
-    config.target = "normalised_pixels"  # Each tubelet by its own statistics; or "pixels".
+    config.norm_pix_loss = True  # Each tubelet normalised by its own mean and variance.
 
     config.pictures_every = 5000  # Reconstructions into TensorBoard; 0 for none.
     config.num_pictures = 4
@@ -111,7 +111,7 @@ def _shared(task: str) -> ConfigDict:
     config.seed = 0
 
     config.batch_size = 0  # Videos per step over all devices and hosts.
-    config.accumulate_steps = 1  # Parts in which a step's batch is computed, for less memory.
+    config.grad_accum_steps = 1  # Parts in which a step's batch is computed, for less memory.
     config.epochs = 0.0
     config.warmup_epochs = 0.0
     config.num_steps = placeholder(int)  # Set: counts in steps instead of epochs.
@@ -130,7 +130,7 @@ def _shared(task: str) -> ConfigDict:
     config.data.stride = 4
     config.data.sampling = "dense"  # Or "segments": one frame from each of equal parts (TSN).
     config.data.size = 224  # Side of the clip the model sees, pixels.
-    config.data.window = 256  # Side of the luma window sent to the device, pixels.
+    config.data.host_crop_size = 256  # Side of the luma window sent to the device, pixels.
     config.data.crop = ""  # "multi_scale", "random_resized" or "centre".
     config.data.scales = (1.0, 0.875, 0.75, 0.66)  # multi_scale: share of the short side.
     config.data.area = (0.08, 1.0)  # random_resized: share of the frame.
@@ -146,7 +146,7 @@ def _shared(task: str) -> ConfigDict:
     config.data.flow_path = ""  # flow: folder of mgm_jax.flow.precompute.
     config.data.flow_weights = ""  # raft: file of mgm_jax.flow.convert.
     config.data.num_workers = 8  # Worker processes per host; 0 reads in threads.
-    config.data.max_skipped_share = 0.05  # More unreadable clips than this stop the run.
+    config.data.max_bad_fraction = 0.05  # More unreadable clips than this stop the run.
     config.data.read_timeout = 600.0  # Seconds to wait for a batch before the run stops.
 
     config.model = ConfigDict()
@@ -213,7 +213,15 @@ def _transformer() -> ConfigDict:
 
 def take_shapes(config: ConfigDict, pretraining: ConfigDict) -> None:
     """Makes a recipe fit the model and the clips of a pretraining recipe."""
-    clips = ("clip_frames", "stride", "size", "window", "modality", "motion_frames", "num_workers")
+    clips = (
+        "clip_frames",
+        "stride",
+        "size",
+        "host_crop_size",
+        "modality",
+        "motion_frames",
+        "num_workers",
+    )
     for name in clips:
         config.data[name] = pretraining.data[name]
     # Pretraining needs motion for its masks, classification only to be shown.

@@ -26,7 +26,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
     config.data.stride = 2
     config.data.size = 64
-    config.data.window = 128
+    config.data.host_crop_size = 128
     config.data.num_workers = 1
 
     config.model.size = "Ti"
@@ -39,7 +39,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
     # In minutes a small model learns the colours of what is hidden; normalised pixels, the paper's
     # target, leave just those out.
-    config.target = "pixels"
+    config.norm_pix_loss = False
 
     config.optimizer.base_lr = 6e-2
     config.optimizer.min_lr = 1e-3

@@ -25,7 +25,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.data.clip_frames = 16
     config.data.stride = 2
     config.data.size = 96
-    config.data.window = 128
+    config.data.host_crop_size = 128
     config.data.flip = True
     config.data.modality = "motion"
     config.data.motion_frames = "accumulated"  # As long in files of any profile and encoder.
@@ -41,7 +41,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
     # The box hides all that moves, and of motion the scene around it tells little.
     config.masking.ratio = 0.5
-    config.target = "pixels"  # As in configs/demo_pretrain.py.
+    config.norm_pix_loss = False  # As in configs/demo_pretrain.py.
 
     config.optimizer.base_lr = 1.5e-2
     config.optimizer.min_lr = 5e-4

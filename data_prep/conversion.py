@@ -13,7 +13,7 @@ import av
 from data_prep import transcode
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, Problem
 from data_prep.frames import Shrinker, StretchFrames, VideoFrames
-from mgm_jax.data.clip_builder import FrameLayout
+from mgm_jax.data.video.clip_builder import FrameLayout
 from mgm_jax.errors import ConfigError, VideoError
 
 COPY = "copy"

@@ -10,9 +10,9 @@ import numpy as np
 from av.stream import Disposition
 
 from data_prep.transcode import Colours
-from mgm_jax.data.clip_builder import FrameLayout
-from mgm_jax.data.packet_index import index_packets
-from mgm_jax.data.planes import PlaneReader, is_full_range
+from mgm_jax.data.video.clip_builder import FrameLayout
+from mgm_jax.data.video.packet_index import index_packets
+from mgm_jax.data.video.planes import PlaneReader, is_full_range
 from mgm_jax.errors import VideoError
 
 

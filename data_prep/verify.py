@@ -25,9 +25,9 @@ from data_prep.checks import Checked, check_record
 from data_prep.progress import Progress, size
 from data_prep.records import UNLABELLED
 from data_prep.staging import REPORT
-from mgm_jax import motion_colours, picture_files
 from mgm_jax.errors import ConfigError, MgmError
-from mgm_jax.picture_layout import LEGEND_SIZE, Row, sheet
+from mgm_jax.pictures import motion_colours, picture_files
+from mgm_jax.pictures.layout import LEGEND_SIZE, Row, sheet
 
 _TILE = (120, 160)
 _COLUMNS = 8

@@ -17,20 +17,15 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from mgm_jax import (
-    attention_maps,
-    attention_pictures,
-    gallery,
-    modality,
-    preprocess,
-    runtime,
-)
 from mgm_jax import config as config_lib
 from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.data.centre_clips import CentreClip
 from mgm_jax.errors import ConfigError, MgmError
-from mgm_jax.paths import AnyPath, make_path
-from mgm_jax.runs import open_run, read_config
+from mgm_jax.io import AnyPath, make_path
+from mgm_jax.pictures import attention_maps, attention_sheets, gallery
+from mgm_jax.preprocessing import modality, rgb
+from mgm_jax.training import distributed
+from mgm_jax.training.runs import open_run, read_config
 
 
 def show_attention(
@@ -65,14 +60,14 @@ def show_attention(
     query_id = attention_maps.token_id(query, model.grid)
     query = tuple(map(int, np.unravel_index(query_id, model.grid)))
     attention_fn = jax.jit(attention_maps.make_attention_fn(model, query_id, block))
-    to_rgb = jax.jit(functools.partial(preprocess.batch_to_rgb, size=config.data.size))
+    to_rgb = jax.jit(functools.partial(rgb.batch_to_rgb, size=config.data.size))
     to_inputs = jax.jit(functools.partial(modality.as_modality, modality=config.data.modality))
     name = "the last block" if block == -1 else f"block {block}"
     files = []
     for number, clip in enumerate(gallery.read_clips(config, open_with_boxes(config.data, boxes))):
         frames = to_rgb(clip.batch)
         inputs = to_inputs(frames, clip.batch["motion"], clip.batch["motion_valid"])
-        weights = attention_fn(run.state.params, preprocess.normalise(inputs))
+        weights = attention_fn(run.state.params, rgb.normalise(inputs))
         shown = {
             "frames": np.asarray(frames)[0],
             "motion": _motion(config, clip),
@@ -85,8 +80,8 @@ def show_attention(
         }
         files += gallery.save_pictures(
             out / f"attention_step{run.step:07d}_clip{number}",
-            attention_pictures.attention_sheet(**shown),
-            attention_pictures.attention_animation(**shown),
+            attention_sheets.attention_sheet(**shown),
+            attention_sheets.attention_animation(**shown),
         )
     return files
 
@@ -125,7 +120,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     args = flags.FLAGS
-    runtime.use_compile_cache()
+    distributed.use_compile_cache()
     try:
         workdir = make_path(args.workdir)
         config = read_config(workdir)
@@ -154,5 +149,5 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    runtime.log_to_stderr()
+    distributed.log_to_stderr()
     app.run(main)

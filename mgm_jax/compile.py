@@ -9,7 +9,7 @@ pip install -r requirements-tpu.txt. Compiling takes minutes; --config.model.sca
 faster for large models, and needs more memory on the chip.
 
 The estimate is a roofline: FLOPs of matrix products, bytes to and from a chip's memory and bytes it
-sends to others, each over the chip's published peak (`mgm_jax.pod.chips`). "At best" all three
+sends to others, each over the chip's published peak (`mgm_jax.aot.chips`). "At best" all three
 overlap perfectly; "estimate" adds them up. Neither knows of matrices that fill the units badly, or
 of waiting for data.
 """
@@ -23,11 +23,12 @@ import jax
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from mgm_jax import runtime
+from mgm_jax.aot.check import Memory, PodCheck, check
+from mgm_jax.aot.collectives import summarise
+from mgm_jax.config import parse_flags
 from mgm_jax.errors import ConfigError, MgmError
-from mgm_jax.pod.check import Memory, PodCheck, check
-from mgm_jax.pod.collectives import summarise
-from mgm_jax.train import Plan, make_plan
+from mgm_jax.training import distributed
+from mgm_jax.training.step_counts import StepCounts, count_steps
 
 _DAY = 86400
 
@@ -83,7 +84,7 @@ def training_set(
     return TrainingSet(videos, classes or 0)
 
 
-def report(found: PodCheck, plan: Plan) -> str:
+def report(found: PodCheck, plan: StepCounts) -> str:
     """What was found, in words and numbers.
 
     Args:
@@ -139,8 +140,7 @@ def report(found: PodCheck, plan: Plan) -> str:
 
 def run() -> None:
     """Runs the program."""
-    from mgm_jax import main  # Its flags would clash with those of other programs.
-
+    config_file = config_flags.DEFINE_config_file("config", None, "Recipe.")
     topology = flags.DEFINE_string("topology", None, "Chips, as v5e:16x16 or v4:4x4x8.")
     num_videos = flags.DEFINE_integer("num_videos", None, "Videos of an epoch.", lower_bound=1)
     num_classes = flags.DEFINE_integer("num_classes", None, "Classes.", lower_bound=2)
@@ -149,17 +149,17 @@ def run() -> None:
         # The TPUs are elsewhere, and looking for one here takes minutes.
         jax.config.update("jax_platforms", "cpu")
         try:
-            config = flags.FLAGS.config  # Of mgm_jax.main, whose command line this one is.
+            config = config_file.value
             recipe = config_flags.get_config_filename(flags.FLAGS["config"])
             size = training_set(recipe, config, num_videos.value, num_classes.value)
-            plan = make_plan(config, size.videos)
+            plan = count_steps(config, size.videos)
             print(report(check(config, topology.value, size.classes), plan))
         except MgmError as error:
             sys.exit(f"error: {error}")
 
     flags.mark_flags_as_required(["config", "topology"])
-    runtime.log_to_stderr()
-    app.run(compile_and_report, flags_parser=main.parse_flags)
+    distributed.log_to_stderr()
+    app.run(compile_and_report, flags_parser=parse_flags)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ import fnmatch
 import json
 import pathlib
 import runpy
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from absl import app
 from ml_collections import ConfigDict
 
 from mgm_jax.errors import ConfigError
@@ -25,13 +27,12 @@ CHOICES = {
     "model.backbone": ("vit", "timesformer_divided", "timesformer_joint"),
     "model.remat": ("none", "full", "dots"),
     "masking.camera_compensation": ("none", "median", "affine"),
-    "target": ("normalised_pixels", "pixels"),
     "optimizer.name": ("adamw",),
     "eval.checkpoint": ("last", "best"),
 }
 
 # Values that cannot change what a run computes, so a resumed run may change them freely.
-HARMLESS = (
+CHANGEABLE_ON_RESUME = (
     "log_every",
     "checkpoint_every",
     "checkpoints_kept",
@@ -41,7 +42,7 @@ HARMLESS = (
     "stop_at_step",
     "allow_config_change",
     "data.num_workers",
-    "data.max_skipped_share",
+    "data.max_bad_fraction",
     "data.read_timeout",
     "mode",
     "eval.*",
@@ -52,7 +53,7 @@ HARMLESS = (
 
 POSITIVE = (
     "batch_size",
-    "accumulate_steps",
+    "grad_accum_steps",
     "epochs",
     "log_every",
     "checkpoint_every",
@@ -60,7 +61,7 @@ POSITIVE = (
     "data.clip_frames",
     "data.stride",
     "data.size",
-    "data.window",
+    "data.host_crop_size",
     "data.repeated_augmentation",
     "data.read_timeout",
     "augment.mix_group_size",
@@ -138,9 +139,9 @@ def check_values(config: ConfigDict) -> None:
     for name in POSITIVE:
         if name in flat and flat[name] <= 0:
             raise ConfigError(f"config.{name}={flat[name]} must be positive")
-    if config.task == "linear_probe" and config.accumulate_steps > 1:
+    if config.task == "linear_probe" and config.grad_accum_steps > 1:
         raise ConfigError(
-            f"config.accumulate_steps={config.accumulate_steps}: a linear probe keeps no "
+            f"config.grad_accum_steps={config.grad_accum_steps}: a linear probe keeps no "
             "activations of its encoder and computes its batch at once; set it to 1"
         )
     if config.data.motion == "flow" and not config.data.flow_path:
@@ -170,8 +171,10 @@ def check_values(config: ConfigDict) -> None:
                 f"the {clips} clips of a step (config.batch_size times "
                 "config.data.repeated_augmentation)"
             )
-    if config.data.window % 2:
-        raise ConfigError(f"config.data.window={config.data.window} must be even (4:2:0 chroma)")
+    if config.data.host_crop_size % 2:
+        raise ConfigError(
+            f"config.data.host_crop_size={config.data.host_crop_size} must be even (4:2:0 chroma)"
+        )
     if config.data.size % 8:
         raise ConfigError(
             f"config.data.size={config.data.size} must be a multiple of 8, the motion cell"
@@ -215,15 +218,51 @@ def differences(config: ConfigDict, saved: Mapping[str, Any]) -> list[str]:
         One line per value that can change the results: `name: saved -> now`.
     """
     now = dict(flatten(to_json(config)))
-    then = dict(flatten(saved))
+    then = dict(flatten(upgrade(saved)))
     return [
         f"{name}: {then.get(name, 'absent')!r} -> {now.get(name, 'absent')!r}"
         for name in sorted(now.keys() | then.keys())
         if now.get(name, "absent") != then.get(name, "absent")
-        and not any(fnmatch.fnmatch(name, pattern) for pattern in HARMLESS)
+        and not any(fnmatch.fnmatch(name, pattern) for pattern in CHANGEABLE_ON_RESUME)
     ]
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:
     """The config as JSON types (tuples become lists), the form it is saved in."""
     return json.loads(config.to_json_best_effort())
+
+
+def parse_flags(arguments: list[str]) -> list[str]:
+    """Parses a command line for `app.run`; a misspelt flag ends the program with a message."""
+    try:
+        check_arguments(arguments[1:])
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    return app.parse_flags_with_usage(arguments)
+
+
+RENAMED = {
+    "accumulate_steps": "grad_accum_steps",
+    "data.max_skipped_share": "data.max_bad_fraction",
+    "data.window": "data.host_crop_size",
+    "masking.guide_first_step": "masking.guide_first_tubelet",
+}
+"""Names that earlier versions used, and today's."""
+
+
+def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Translates the config of a run made by an earlier version to today's names.
+
+    Args:
+        saved: A nested config as read from JSON.
+    """
+    upgraded: dict[str, Any] = {}
+    for name, value in flatten(saved):
+        if name == "target":
+            name, value = "norm_pix_loss", value == "normalised_pixels"
+        *groups, leaf = RENAMED.get(name, name).split(".")
+        place = upgraded
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[leaf] = value
+    return upgraded

@@ -8,8 +8,10 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mgm_jax import config as config_lib
-from mgm_jax import evaluate, preemption, runtime, train
+from mgm_jax import train
 from mgm_jax.errors import MgmError
+from mgm_jax.evaluation import final
+from mgm_jax.training import distributed, preemption
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe, as configs/NAME.py[:argument].")
 _WORKDIR = flags.DEFINE_string(
@@ -22,13 +24,13 @@ def main(_: Sequence[str]) -> None:
 
     Bad input ends with its message and exit code 1; SIGTERM and SIGUSR1 with `preemption`'s code.
     """
-    runtime.use_compile_cache()
+    distributed.use_compile_cache()
     try:
-        runtime.initialise_distributed()
+        distributed.initialise_distributed()
         logging.info("%d devices: %s", jax.device_count(), jax.devices()[0].device_kind)
-        with preemption.leaving_at_once(), runtime.waiting_for_the_cause():
+        with preemption.exit_on_signal(), distributed.wait_for_peer_error():
             if _CONFIG.value.mode == "eval":
-                evaluate.evaluate(_CONFIG.value, _WORKDIR.value)
+                final.evaluate(_CONFIG.value, _WORKDIR.value)
             else:
                 train.train(_CONFIG.value, _WORKDIR.value)
     except MgmError as error:
@@ -37,20 +39,11 @@ def main(_: Sequence[str]) -> None:
         sys.exit(f"error: {error}")
 
 
-def parse_flags(arguments: list[str]) -> list[str]:
-    """Parses the command line; a bad one ends with its message."""
-    try:
-        config_lib.check_arguments(arguments[1:])
-    except MgmError as error:
-        sys.exit(f"error: {error}")
-    return app.parse_flags_with_usage(arguments)
-
-
 def run() -> None:
     """Runs the program."""
     flags.mark_flags_as_required(["config", "workdir"])
-    runtime.log_to_stderr()
-    app.run(main, flags_parser=parse_flags)
+    distributed.log_to_stderr()
+    app.run(main, flags_parser=config_lib.parse_flags)
 
 
 if __name__ == "__main__":

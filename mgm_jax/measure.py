@@ -29,13 +29,14 @@ from jaxtyping import Float
 from ml_collections import ConfigDict, config_flags
 
 from mgm_jax import config as config_lib
-from mgm_jax import measures, runtime, variants
 from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
+from mgm_jax.data.motion import flow_files
 from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import ConfigError, MgmError, VideoError
-from mgm_jax.flow import sidecar
-from mgm_jax.gallery import guiding_motion, make_mask_fns, write_masks
+from mgm_jax.masking import statistics, variants
+from mgm_jax.pictures.gallery import guiding_motion, make_mask_fns, write_masks
+from mgm_jax.training import distributed
 
 MOTION, BOX_AREA, CONTINUITY = "motion covered", "box area covered", "continuity"
 
@@ -111,21 +112,21 @@ def measure(
             continue
         done += 1
         for name, clip in clips.items():
-            lengths = measures.magnitude(
+            lengths = statistics.magnitude(
                 guiding_motion(configs[name], clip), clip.batch["motion_valid"][0]
             )
             inside, sides = None, (np.nan, np.nan)
             if clip.boxes is not None:
-                inside = measures.inside_boxes(clip.boxes, config.data.size)
-                sides = measures.motion_inside_and_outside(lengths, inside)
+                inside = statistics.inside_boxes(clip.boxes, config.data.size)
+                sides = statistics.motion_inside_and_outside(lengths, inside)
             for side, value in zip(("inside", "outside"), sides, strict=True):
                 about_motion[name][side].append(value)
             for strategy, mask_fn in mask_fns[name].items():
                 masks = np.asarray(mask_fn(clip.batch, keys))[:, 0]
                 values = about_masks[name, strategy]
-                values[MOTION].append(measures.motion_covered(lengths, masks).mean())
-                values[CONTINUITY].append(measures.temporal_continuity(masks).mean())
-                area = measures.box_area_covered(inside, masks) if inside is not None else np.nan
+                values[MOTION].append(statistics.motion_covered(lengths, masks).mean())
+                values[CONTINUITY].append(statistics.temporal_continuity(masks).mean())
+                area = statistics.box_area_covered(inside, masks) if inside is not None else np.nan
                 values[BOX_AREA].append(np.mean(area))
     if not done:
         raise VideoError(
@@ -186,7 +187,7 @@ def to_markdown(config: ConfigDict, measured: Measured) -> str:
 def describe_flow(config: ConfigDict) -> str:
     """How the stored flow that a config names was made; empty where that is not known."""
     folder = pathlib.Path(config.data.flow_path)
-    found = [*folder.glob(sidecar.SETTINGS_FILE), *folder.glob(f"*/{sidecar.SETTINGS_FILE}")]
+    found = [*folder.glob(flow_files.SETTINGS_FILE), *folder.glob(f"*/{flow_files.SETTINGS_FILE}")]
     made = {", ".join(f"{k} {v}" for k, v in json.loads(f.read_text()).items()) for f in found}
     return f"`flow`: {' or '.join(sorted(made))}." if config.data.flow_path and made else ""
 
@@ -201,7 +202,8 @@ def _saliency_table(measured: Measured) -> list[str]:
         both = np.isfinite(inside) & np.isfinite(outside)
         ratios = inside[both & (outside > 0)] / outside[both & (outside > 0)]
         lines.append(
-            f"| {name} | {measures.saliency_score(inside, outside):.2f} | {np.median(ratios):.2f} "
+            f"| {name} | {statistics.saliency_score(inside, outside):.2f} "
+            f"| {np.median(ratios):.2f} "
             f"| {inside[both].mean():.2f} | {outside[both].mean():.2f} | {both.sum()} |"
         )
     return lines
@@ -228,7 +230,7 @@ def _mask_table(measured: Measured, any_boxes: bool) -> list[str]:
 
 
 def _percent(values: Float[np.ndarray, " clips"], sign: str = "") -> str:
-    mean, error, _ = measures.mean_and_error(values)
+    mean, error, _ = statistics.mean_and_error(values)
     return f"{100 * mean:{sign}.1f} ± {100 * error:.1f}"
 
 
@@ -251,7 +253,7 @@ def _define_flags() -> None:
 def main(_: Sequence[str]) -> None:
     """Measures what the flags ask for; bad input ends with its message."""
     values = flags.FLAGS
-    runtime.use_compile_cache()
+    distributed.use_compile_cache()
     config, out = values.config, pathlib.Path(values.out)
     chosen = {
         "source": values.data_source,
@@ -282,5 +284,5 @@ def main(_: Sequence[str]) -> None:
 if __name__ == "__main__":
     # Only in the program itself: other commands have flags of equal names.
     _define_flags()
-    runtime.log_to_stderr()
+    distributed.log_to_stderr()
     app.run(main)

@@ -21,16 +21,16 @@ from absl import app, flags, logging
 from jaxtyping import Float32
 from ml_collections import ConfigDict
 
-from mgm_jax import results, runtime
 from mgm_jax.data.clip_reader import make_reader
 from mgm_jax.data.clips import LoadViews
-from mgm_jax.data.pipeline import HOST_FIELDS
+from mgm_jax.data.loader import HOST_FIELDS
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.data.video_records import UNLABELLED, VideoRecord
 from mgm_jax.errors import ConfigError, MgmError
-from mgm_jax.flow.files import replacing
-from mgm_jax.paths import AnyPath, make_path
-from mgm_jax.runs import Run, open_run
+from mgm_jax.evaluation import summary
+from mgm_jax.io import AnyPath, make_path, replacing
+from mgm_jax.training import distributed
+from mgm_jax.training.runs import Run, open_run
 
 NUM_SHOWN = 5
 
@@ -180,7 +180,7 @@ def judging_head(config: ConfigDict, workdir: AnyPath) -> int:
     """
     if config.task != "linear_probe" or len(config.probe.learning_rate_factors) == 1:
         return 0
-    _, _, settings = results.read_results(workdir)
+    _, _, settings = summary.read_results(workdir)
     return int(settings["head"])
 
 
@@ -225,7 +225,7 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     if len(argv) < 2:
         raise app.UsageError("name video files, or folders of them, to classify")
-    runtime.use_compile_cache()
+    distributed.use_compile_cache()
     made = []
     try:
         files = find_files(argv[1:])
@@ -262,5 +262,5 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     # Only in the program itself: other commands have flags of equal names.
     _define_flags()
-    runtime.log_to_stderr()
+    distributed.log_to_stderr()
     app.run(main)

@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import dataclasses
 import datetime
 from collections.abc import Sequence
 from typing import Any
@@ -12,74 +11,28 @@ import clu.parameter_overview
 import jax
 import numpy as np
 from absl import logging
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
-from mgm_jax import initialise, sharding
-from mgm_jax import metrics as metrics_lib
-from mgm_jax.checkpoint_files import recover
-from mgm_jax.checkpoints import Checkpoints, refuse_other_config
+from mgm_jax.convert import init_from
 from mgm_jax.data.clips import make_clip_loader
-from mgm_jax.data.pipeline import ClipBatches
+from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.sources import make_source
 from mgm_jax.data.video_records import VideoSource
-from mgm_jax.errors import ConfigError, NonFiniteLossError
-from mgm_jax.evaluate import write_evaluation
-from mgm_jax.paths import make_path
-from mgm_jax.preemption import Preemption
-from mgm_jax.reporters import AccuracyReporter, make_reporter, split_held_out
-from mgm_jax.runs import describe_run
-from mgm_jax.state import TrainState, abstract_state
-from mgm_jax.tasks import Task, make_task
-
-# Steps dispatched ahead of the device: enough to keep it busy, few enough that the batches
-# waiting in its memory stay few.
-STEPS_AHEAD = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How long a run is, in steps."""
-
-    total_steps: int
-    warmup_steps: int
-    stop_step: int
-    steps_per_epoch: float
-
-
-def make_plan(config: ConfigDict, num_videos: int) -> Plan:
-    """Counts the steps of a run.
-
-    Args:
-        config: The run's config; `num_steps` and `warmup_steps` win over the epochs.
-        num_videos: Videos in an epoch.
-
-    Returns:
-        The plan.
-
-    Raises:
-        ConfigError: The run has no step, or its warm-up is longer than itself.
-    """
-    steps_per_epoch = num_videos / config.batch_size
-
-    def count(number: int | None, epochs: float) -> int:
-        return int(epochs * num_videos) // config.batch_size if number is None else number
-
-    total = count(config.num_steps, config.epochs)
-    warmup = count(config.warmup_steps, config.warmup_epochs)
-    if total < 1:
-        raise ConfigError(
-            f"config.epochs={config.epochs} of {num_videos} videos make no batch of "
-            f"{config.batch_size}; lower config.batch_size, or set config.num_steps"
-        )
-    if warmup > total:
-        raise ConfigError(
-            f"the warm-up of {warmup} steps is longer than the run of {total}; set "
-            "config.warmup_steps or config.warmup_epochs"
-        )
-    stop = total if config.stop_at_step is None else min(config.stop_at_step, total)
-    return Plan(total, warmup, stop, steps_per_epoch)
+from mgm_jax.errors import NonFiniteLossError
+from mgm_jax.evaluation.final import write_evaluation
+from mgm_jax.evaluation.periodic import AccuracyReporter, make_reporter, split_held_out
+from mgm_jax.io import make_path
+from mgm_jax.training import metrics as metrics_lib
+from mgm_jax.training import sharding
+from mgm_jax.training.checkpoints import Checkpoints, refuse_other_config
+from mgm_jax.training.integrity import recover
+from mgm_jax.training.preemption import Preemption
+from mgm_jax.training.runs import describe_run
+from mgm_jax.training.state import TrainState, abstract_state
+from mgm_jax.training.step_counts import StepCounts, count_steps
+from mgm_jax.training.tasks import STEPS_AHEAD, jit_step, make_task
 
 
 def train(
@@ -105,10 +58,10 @@ def train(
     config_lib.check_values(config)
     folder = make_path(workdir)
     mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
-    sharding.check_batch(mesh, config.batch_size, config.accumulate_steps)
+    sharding.check_batch(mesh, config.batch_size, config.grad_accum_steps)
     source = make_source(config.data.source, config.data.path, config.data.split, config.data.root)
     source, held_out = split_held_out(config, source)
-    plan = make_plan(config, len(source))
+    plan = count_steps(config, len(source))
     task = make_task(config, source.class_names, plan.total_steps, plan.warmup_steps)
     abstract = abstract_state(task.init_fn, mesh)
     state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
@@ -142,7 +95,7 @@ def train(
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         num_workers=config.data.num_workers,
-        max_skipped_share=config.data.max_skipped_share,
+        max_bad_fraction=config.data.max_bad_fraction,
         read_timeout=config.data.read_timeout,
     )
     writer = metrics_lib.Writer(folder, from_step=batches.next_batch)
@@ -204,39 +157,20 @@ def train(
     return state
 
 
-def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.Wrapped:
-    """Makes a task's step a program for all devices of a mesh; it takes the state's memory over.
-
-    Args:
-        task: What the step computes.
-        mesh: The mesh.
-        state_shardings: Where the state lives.
-
-    Returns:
-        `(state, batch) -> (state, metrics)`.
-    """
-    return jax.jit(
-        sharding.on_mesh(task.step_fn, mesh),
-        in_shardings=(state_shardings, sharding.batch_sharding(mesh)),
-        out_shardings=(state_shardings, NamedSharding(mesh, PartitionSpec())),
-        donate_argnums=0,
-    )
-
-
 def start_from(state: TrainState, path: str) -> TrainState:
     """Replaces fresh parameters by those that another model has, and says which.
 
     Raises:
         CheckpointError: There is no model, or its tensors do not fit.
     """
-    params, what = initialise.initialise(state.params, path)
+    params, what = init_from.initialise(state.params, path)
     logging.info("%s", what)
     placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), params, state.params)
     return state.replace(params=placed)
 
 
 def _describe(
-    config: ConfigDict, mesh: Mesh, source: VideoSource, plan: Plan, state: TrainState
+    config: ConfigDict, mesh: Mesh, source: VideoSource, plan: StepCounts, state: TrainState
 ) -> None:
     logging.info(
         "\n%s", clu.parameter_overview.get_parameter_overview(state.params, include_stats=False)
@@ -261,7 +195,7 @@ def _describe(
 
 def _log(
     step: int,
-    plan: Plan,
+    plan: StepCounts,
     pending: list[clu.metrics.Collection],
     throughput: metrics_lib.Throughput,
     counts: dict[str, int],

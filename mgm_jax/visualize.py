@@ -23,12 +23,13 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from mgm_jax import config as config_lib
-from mgm_jax import runtime, variants
 from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.errors import ConfigError, MgmError
-from mgm_jax.gallery import Gallery, write_masks
-from mgm_jax.paths import AnyPath, make_path
-from mgm_jax.runs import open_run, read_config
+from mgm_jax.io import AnyPath, make_path
+from mgm_jax.masking import variants
+from mgm_jax.pictures.gallery import Gallery, write_masks
+from mgm_jax.training import distributed
+from mgm_jax.training.runs import open_run, read_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe; by default that of the run.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run whose last checkpoint is shown.")
@@ -101,7 +102,7 @@ def show_strategies(
 
 def main(_: Sequence[str]) -> None:
     """Writes the pictures that the flags ask for; bad input ends with its message."""
-    runtime.use_compile_cache()
+    distributed.use_compile_cache()
     try:
         if not _WORKDIR.value and not (_CONFIG.value and _OUT.value and _STRATEGIES.value):
             raise ConfigError("give --workdir, or --config with --strategies and --out")
@@ -124,5 +125,5 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    runtime.log_to_stderr()
+    distributed.log_to_stderr()
     app.run(main)

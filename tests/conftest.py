@@ -15,7 +15,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     )
 )
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 # Many tests compile the same small programs; the processes of one run share them.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / "runs" / "test_compiled"))

@@ -31,7 +31,7 @@ def recipe(name: str, data_path: pathlib.Path, **changes: object) -> ConfigDict:
     config.data.path = str(data_path)
     config.data.clip_frames = 8
     config.data.size = 32
-    config.data.window = 64
+    config.data.host_crop_size = 64
     config.data.num_workers = 0
     config.model.size = "Ti"
     config.model.encoder.depth = 2

@@ -27,12 +27,12 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from mgm_jax import digests
-from mgm_jax.runs import open_run
+from mgm_jax.training import digests
+from mgm_jax.training.runs import open_run
 from tests import rendered
 from tests.quick_compilation import XLA_FLAGS
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 CHECKPOINT_EVERY = 4
 MOMENTS = ("starting", "training", "saving")
 TIMINGS = ("clips_per_second", "data_wait_share", "eta_seconds")
@@ -44,7 +44,7 @@ from tests import shrunk
 def get_config():
     return shrunk.recipe(
         "demo_pretrain", {videos!r}, num_steps=100_000, batch_size=4, checkpoint_every={every},
-        data__clip_frames=4, data__window=48,
+        data__clip_frames=4, data__host_crop_size=48,
         model__encoder__dim=16, model__encoder__depth=1, model__encoder__heads=2,
         model__decoder__dim=16, model__decoder__heads=2,
     )

@@ -8,10 +8,12 @@ import pytest
 import shrunk
 from PIL import Image
 
-from mgm_jax import attention, attention_pictures, runs, tasks
-from mgm_jax.checkpoints import Checkpoints
+from mgm_jax import attention
 from mgm_jax.errors import ConfigError
-from mgm_jax.runs import read_config
+from mgm_jax.pictures import attention_sheets
+from mgm_jax.training import runs, tasks
+from mgm_jax.training.checkpoints import Checkpoints
+from mgm_jax.training.runs import read_config
 
 
 def make_run(workdir, config, classes=()):
@@ -40,7 +42,7 @@ def test_sheets_and_animations_of_a_pretraining_run(run, tmp_path):
         "attention_step0000000_clip1.gif",
     ]
     sheet = np.asarray(Image.open(files[0]))
-    assert (sheet == attention_pictures.QUERY).all(axis=-1).sum() > 20
+    assert (sheet == attention_sheets.QUERY).all(axis=-1).sum() > 20
     assert Image.open(files[1]).n_frames == 8
 
 

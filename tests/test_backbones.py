@@ -3,9 +3,9 @@
 import jax
 import shrunk
 
-from mgm_jax import tasks
-from mgm_jax.initialise import initialise
+from mgm_jax.convert.init_from import initialise
 from mgm_jax.train import train
+from mgm_jax.training import tasks
 
 SMALL = {
     "model__encoder__dim": 16,

@@ -6,14 +6,15 @@ import sys
 import pytest
 import shrunk
 
-from mgm_jax import compile, sharding
+from mgm_jax import compile
+from mgm_jax.aot import chips, roofline
+from mgm_jax.aot.check import Memory, PodCheck
+from mgm_jax.aot.collectives import Collective
 from mgm_jax.errors import ConfigError
-from mgm_jax.pod import chips, roofline
-from mgm_jax.pod.check import Memory, PodCheck
-from mgm_jax.pod.collectives import Collective
-from mgm_jax.train import Plan
+from mgm_jax.training import sharding
+from mgm_jax.training.step_counts import StepCounts
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 
 def test_sizes_of_training_sets_are_those_that_the_recipes_state():
@@ -55,7 +56,7 @@ def test_the_report_says_what_limits_and_how_long_it_takes():
         clips=16,
         compile_seconds=61.0,
     )
-    text = compile.report(found, Plan(4_320_000, 10, 4_320_000, 1.0))
+    text = compile.report(found, StepCounts(4_320_000, 10, 4_320_000, 1.0))
     assert "94.0 M parameters; a checkpoint holds 1.00 GB" in text
     assert "peak            4.002   25%" in text
     assert "8.00 T on all chips, 0.500 T a clip" in text

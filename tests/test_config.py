@@ -9,7 +9,7 @@ from configs import common
 from mgm_jax import config as config_lib
 from mgm_jax.errors import ConfigError
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 
 def test_near_names_find_the_value_in_any_group():
@@ -61,7 +61,7 @@ def test_program_refuses_a_misspelt_flag_without_a_traceback():
         ("model.dtype", "float16"),
         ("batch_size", 0),
         ("data.stride", 0),
-        ("data.window", 255),
+        ("data.host_crop_size", 255),
         ("data.size", 220),
         ("data.size", 232),
         ("data.clip_frames", 15),

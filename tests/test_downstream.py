@@ -13,9 +13,9 @@ from test_train import assert_same_state, logged
 from mgm_jax import train as train_lib
 from mgm_jax.data.sources import make_source
 from mgm_jax.errors import CheckpointError, ConfigError
-from mgm_jax.evaluate import evaluate
-from mgm_jax.runs import open_run
+from mgm_jax.evaluation.final import evaluate
 from mgm_jax.train import train
+from mgm_jax.training.runs import open_run
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import shrunk
 
 from data_prep import demo
 from mgm_jax import measure
+from mgm_jax.data.motion import flow_files
 from mgm_jax.data.record_source import RecordSource
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import ConfigError, VideoError
-from mgm_jax.flow import sidecar
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def demo_set(tmp_path_factory):
 
 
 def recipe(path, **changes):
-    return shrunk.recipe("demo_pretrain", path, data__size=64, data__window=128, **changes)
+    return shrunk.recipe("demo_pretrain", path, data__size=64, data__host_crop_size=128, **changes)
 
 
 def test_motion_guides_masks_to_motion_and_to_the_boxes_of_the_demo_set(demo_set):
@@ -70,7 +70,7 @@ def test_stored_flow_is_measured(demo_set, tmp_path):
         for frame, box in enumerate(record.boxes):
             left, top, right, bottom = np.nan_to_num(box[0] / 8).astype(int)
             motion[frame, top : bottom + 1, left : right + 1] = (3, 4)
-        sidecar.write_sidecar(sidecar.sidecar_path(tmp_path, record.video_id), motion)
+        flow_files.write_sidecar(flow_files.sidecar_path(tmp_path, record.video_id), motion)
     config = recipe(demo_set, data__flow_path=str(tmp_path))
     measured = measure.measure(config, source, ["mgm"], ["flow", "codec"], num_clips=3)
     assert measured.num_clips == 3
@@ -80,7 +80,7 @@ def test_stored_flow_is_measured(demo_set, tmp_path):
     assert (inside <= 2.5).all()
     assert (measured.motions["flow"]["outside"] < 0.6).all()
     assert "`flow`" not in measure.to_markdown(config, measured)
-    sidecar.check_settings(tmp_path / "part", {"method": "dis", "preset": "medium"})
+    flow_files.check_settings(tmp_path / "part", {"method": "dis", "preset": "medium"})
     assert "`flow`: method dis, preset medium." in measure.to_markdown(config, measured)
 
 

@@ -12,7 +12,7 @@ from mgm_jax import config as config_lib
 from mgm_jax import predict
 from mgm_jax.data.sources import CsvSource
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 TEXT = (REPOSITORY / "docs" / "own_dataset.md").read_text()
 
 

@@ -8,10 +8,10 @@ import pytest
 import shrunk
 
 from mgm_jax.errors import CheckpointError, ConfigError
+from mgm_jax.evaluation.summary import read_results
 from mgm_jax.predict import FilePrediction, find_files, judging_head, predict_files, to_csv
-from mgm_jax.results import read_results
-from mgm_jax.runs import open_run
 from mgm_jax.train import train
+from mgm_jax.training.runs import open_run
 
 
 @pytest.fixture(scope="module")

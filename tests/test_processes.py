@@ -17,10 +17,10 @@ import shrunk
 from quick_compilation import XLA_FLAGS
 from test_train import TINY
 
-from mgm_jax import preemption
 from mgm_jax.train import train
+from mgm_jax.training import preemption
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 
 def free_port():

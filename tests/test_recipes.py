@@ -11,7 +11,7 @@ import shrunk
 
 from configs import common
 from mgm_jax import config as config_lib
-from mgm_jax import tasks
+from mgm_jax.training import tasks
 
 SNAPSHOT = pathlib.Path(__file__).parent / "recipes.json"
 CLASSES = ("one", "two", "three")
@@ -22,9 +22,9 @@ def get_config(name, *argument):
 
 
 def abstract_batch(config, size=16):
-    data, half, cells = config.data, config.data.window // 2, config.data.size // 8
+    data, half, cells = config.data, config.data.host_crop_size // 2, config.data.size // 8
     shapes = {
-        "luma": ((data.clip_frames, data.window, data.window), jnp.uint8),
+        "luma": ((data.clip_frames, data.host_crop_size, data.host_crop_size), jnp.uint8),
         "chroma": ((data.clip_frames, half, half, 2), jnp.uint8),
         "crop_box": ((4,), jnp.float32),
         "flip": ((), jnp.bool_),
@@ -46,10 +46,12 @@ def distinct_recipes():
     for name in shrunk.RECIPES:
         config = get_config(name)
         step = {
-            part: config.get(part) for part in ("task", "masking", "model", "augment", "target")
+            part: config.get(part)
+            for part in ("task", "masking", "model", "augment", "norm_pix_loss")
         }
         data = [
-            config.data[part] for part in ("clip_frames", "size", "window", "motion", "modality")
+            config.data[part]
+            for part in ("clip_frames", "size", "host_crop_size", "motion", "modality")
         ]
         heads = len(config.probe.learning_rate_factors) if "probe" in config else 0
         norm = config.probe.batch_norm if "probe" in config else None

@@ -9,17 +9,18 @@ import pytest
 import shrunk
 
 from data_prep import demo
-from mgm_jax.checkpoints import Checkpoints
 from mgm_jax.errors import (
     CheckpointError,
     ConfigError,
     NonFiniteLossError,
     TooManySkippedError,
 )
-from mgm_jax.runs import open_run
-from mgm_jax.train import make_plan, train
+from mgm_jax.train import train
+from mgm_jax.training.checkpoints import Checkpoints
+from mgm_jax.training.runs import open_run
+from mgm_jax.training.step_counts import count_steps
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 TINY = {
     "model__encoder__dim": 32,
     "model__encoder__depth": 1,
@@ -181,10 +182,10 @@ except CheckpointError as error:
 def test_plan_counts_steps_from_epochs_or_takes_them(video_folder):
     config = shrunk.recipe("demo_pretrain", video_folder, num_steps=None, warmup_steps=None)
     config.epochs, config.warmup_epochs, config.batch_size = 10.0, 2.0, 8
-    plan = make_plan(config, num_videos=100)
+    plan = count_steps(config, num_videos=100)
     assert (plan.total_steps, plan.warmup_steps, plan.stop_step) == (125, 25, 125)
     config.stop_at_step = 7
-    assert make_plan(config, num_videos=100).stop_step == 7
+    assert count_steps(config, num_videos=100).stop_step == 7
     config.batch_size = 2000
     with pytest.raises(ConfigError, match="make no batch of 2000"):
-        make_plan(config, num_videos=100)
+        count_steps(config, num_videos=100)

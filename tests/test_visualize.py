@@ -7,13 +7,13 @@ import shrunk
 from PIL import Image
 
 from data_prep import demo
-from mgm_jax import mask_overlays
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import CheckpointError, ConfigError, VideoError
-from mgm_jax.gallery import Gallery, mask_clips
 from mgm_jax.models import mae
-from mgm_jax.runs import read_config
+from mgm_jax.pictures import mask_overlays
+from mgm_jax.pictures.gallery import Gallery, mask_clips
 from mgm_jax.train import train
+from mgm_jax.training.runs import read_config
 from mgm_jax.visualize import show_run, show_strategies
 
 
@@ -21,7 +21,7 @@ from mgm_jax.visualize import show_run, show_strategies
 def run(video_folder, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
     config = shrunk.recipe(
-        "demo_pretrain", video_folder, target="normalised_pixels", pictures_every=2, num_pictures=2
+        "demo_pretrain", video_folder, norm_pix_loss=True, pictures_every=2, num_pictures=2
     )
     train(config, str(workdir))
     return workdir
@@ -88,7 +88,7 @@ def test_boxes_of_records_are_drawn(tmp_path):
         "demo_pretrain",
         tmp_path / "demo",
         data__source="records",
-        data__window=128,
+        data__host_crop_size=128,
         num_pictures=1,
     )
     sheet, _ = show_strategies(config, ["mgm+window"], tmp_path / "out")

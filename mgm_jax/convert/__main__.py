@@ -23,11 +23,12 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from mgm_jax import config as config_lib
-from mgm_jax import initialise, runs, runtime, tasks
-from mgm_jax.checkpoints import Checkpoints
+from mgm_jax.convert import init_from
 from mgm_jax.convert import weights as weights_lib
 from mgm_jax.errors import CheckpointError, ConfigError, MgmError
-from mgm_jax.paths import AnyPath, make_path
+from mgm_jax.io import AnyPath, make_path
+from mgm_jax.training import distributed, runs, tasks
+from mgm_jax.training.checkpoints import Checkpoints
 
 
 def write_run(
@@ -50,7 +51,7 @@ def write_run(
     """
     config_lib.check_values(config)
     task = tasks.make_task(config, tuple(class_names))
-    params, report = initialise.initialise(jax.eval_shape(task.init_fn).params, source)
+    params, report = init_from.initialise(jax.eval_shape(task.init_fn).params, source)
     if report.fresh or report.dropped:
         raise CheckpointError(f"{source} is not the whole model of the recipe:\n{report}")
     # All but the parameters, so that compiling and drawing them is left out.
@@ -160,5 +161,5 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    runtime.log_to_stderr()
+    distributed.log_to_stderr()
     app.run(main)

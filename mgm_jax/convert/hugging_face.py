@@ -13,10 +13,10 @@ from typing import Any
 
 from absl import logging
 
-from mgm_jax import preprocess
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.errors import CheckpointError
 from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.preprocessing import rgb
 
 # `VideoMAEConfig`'s, for what a config.json leaves out.
 _DEFAULTS: dict[str, Any] = {
@@ -199,6 +199,6 @@ def make_preprocessor_config(size: int) -> dict[str, Any]:
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": list(preprocess.MEAN),
-        "image_std": list(preprocess.STANDARD_DEVIATION),
+        "image_mean": list(rgb.MEAN),
+        "image_std": list(rgb.STANDARD_DEVIATION),
     }

@@ -12,8 +12,7 @@ import safetensors.numpy
 from jaxtyping import Shaped
 
 from mgm_jax.errors import CheckpointError
-from mgm_jax.flow.files import replacing
-from mgm_jax.paths import AnyPath, in_bucket
+from mgm_jax.io import AnyPath, in_bucket, replacing
 
 # What the original's checkpoints call the state dict; "module" are DeepSpeed's.
 _STATE_KEYS = ("model", "module")

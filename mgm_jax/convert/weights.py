@@ -10,14 +10,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
 
-from mgm_jax import runs
-from mgm_jax.checkpoints import Checkpoints
 from mgm_jax.convert import architecture as architecture_lib
 from mgm_jax.convert import hugging_face, layouts, tensors
 from mgm_jax.convert.architecture import Architecture, FlatParams
 from mgm_jax.errors import CheckpointError
+from mgm_jax.io import AnyPath, absolute, make_path
 from mgm_jax.models import stacking
-from mgm_jax.paths import AnyPath, absolute, make_path
+from mgm_jax.training import runs
+from mgm_jax.training.checkpoints import Checkpoints
 
 # Hugging Face's names for a folder's tensors, best first.
 _TENSOR_FILES = (
@@ -221,5 +221,5 @@ def _read_run(workdir: AnyPath) -> Weights:
         tuple(json.loads(classes.read_text()))
         if architecture.num_classes and classes.exists()
         else (),
-        config.get("target", "normalised_pixels") == "normalised_pixels",
+        config.get("norm_pix_loss", True),
     )

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from mgm_jax.data import boxes
 from mgm_jax.data.clips import make_clip_loader
-from mgm_jax.data.pipeline import HOST_FIELDS
+from mgm_jax.data.loader import HOST_FIELDS
 from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import VideoError
 

@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
 
-from mgm_jax.data import geometry
-from mgm_jax.data.video import Video
+from mgm_jax.data import crops as geometry
+from mgm_jax.data.motion import flow_files
+from mgm_jax.data.video.reader import Video
 from mgm_jax.data.video_records import UNLABELLED, VideoRecord
 from mgm_jax.errors import VideoError
-from mgm_jax.flow import sidecar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +89,8 @@ class ClipReader:
         )
         motion, valid = decoded.motion, decoded.motion_valid
         if from_file:
-            path = sidecar.sidecar_path(self.flow_path, record.video_id)
-            motion, valid = sidecar.read_sidecar(path, frames)
+            path = flow_files.sidecar_path(self.flow_path, record.video_id)
+            motion, valid = flow_files.read_sidecar(path, frames)
             if not np.isfinite(motion).all():
                 raise VideoError(f"{video.name}: its motion is not finite; make its flow again")
         if len(crops) == 1:
@@ -185,5 +185,6 @@ def make_reader(config: ConfigDict) -> ClipReader:
     """
     # RAFT on the accelerator works on the clip's pixels; the host has no part in it.
     motion = "none" if config.motion == "raft" else config.motion
-    names = ("clip_frames", "size", "window", "motion_frames", "flow_path")
-    return ClipReader(motion=motion, **{name: config[name] for name in names})
+    names = ("clip_frames", "size", "motion_frames", "flow_path")
+    given = {name: config[name] for name in names}
+    return ClipReader(motion=motion, window=config.host_crop_size, **given)

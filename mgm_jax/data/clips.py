@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from mgm_jax.data import geometry, sampling
+from mgm_jax.data import crops as geometry
+from mgm_jax.data import sampling
 from mgm_jax.data.clip_reader import ClipReader, make_reader
-from mgm_jax.data.video import Video
+from mgm_jax.data.video.reader import Video
 from mgm_jax.data.video_records import VideoRecord, VideoSource
 from mgm_jax.errors import VideoError
 

@@ -17,7 +17,7 @@ from typing import Any
 from absl import flags, logging
 
 from mgm_jax.errors import ConfigError
-from mgm_jax.paths import BUCKET_PREFIX, file_system, make_path
+from mgm_jax.io import BUCKET_PREFIX, file_system, make_path
 
 _CACHE = flags.DEFINE_string(
     "data_cache",

@@ -19,8 +19,8 @@ import numpy as np
 from absl import app, flags, logging
 from flax import traverse_util
 
+from mgm_jax import io
 from mgm_jax.errors import CheckpointError
-from mgm_jax.flow import files
 from mgm_jax.flow.raft import SMALLEST_SIDE, RaftSmall
 
 HOW_TO_GET = """\
@@ -46,7 +46,7 @@ def load_weights(path: str | os.PathLike) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"no RAFT-Small weights at {path.absolute()}. {HOW_TO_GET}")
     try:
-        arrays = files.read_arrays(path)
+        arrays = io.read_arrays(path)
     except ValueError as error:
         raise CheckpointError(
             f"{path} does not hold converted RAFT-Small weights ({error}). {HOW_TO_GET}"
@@ -100,7 +100,7 @@ def convert(weights: str | os.PathLike, out: str | os.PathLike) -> None:
         CheckpointError: There is no such file, it cannot be read, or it does not fit.
     """
     arrays = from_torchvision(_read_torch(pathlib.Path(weights)), str(weights))
-    files.write_arrays(pathlib.Path(out), arrays)
+    io.write_arrays(pathlib.Path(out), arrays)
     logging.info("wrote %s: %d tensors", out, len(arrays))
 
 

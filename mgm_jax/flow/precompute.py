@@ -18,11 +18,12 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from mgm_jax.data.motion import flow_files
 from mgm_jax.data.sources import SOURCES, make_source
-from mgm_jax.data.video import Video
+from mgm_jax.data.video.reader import Video
 from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import ConfigError, MgmError, VideoError
-from mgm_jax.flow import classical, estimators, raft, sidecar
+from mgm_jax.flow import classical, estimators, raft
 
 METHODS = ("raft_small", "dis")
 _SECONDS_BETWEEN_REPORTS = 10.0
@@ -61,7 +62,7 @@ def make_sidecars(
             logging.info("%d of %d videos, %.2f made per second", done, len(mine), rate)
         try:
             record = source[index]
-            path = sidecar.sidecar_path(out, record.video_id)
+            path = flow_files.sidecar_path(out, record.video_id)
             if path.exists():
                 continue
             with Video(record.video, name=name) as video:
@@ -70,7 +71,7 @@ def make_sidecars(
             logging.warning("%s", error)
             failures.append(str(error))
             continue
-        sidecar.write_sidecar(path, motion)
+        flow_files.write_sidecar(path, motion)
         made += 1
     logging.info(
         "flow of %d videos in %s: %d made in %.1f s, %d were there, %d failed",
@@ -133,7 +134,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         source = make_source(values.source, values.videos, values.split, values.root)
         flow, settings = _make_method(values)
-        sidecar.check_settings(values.out, settings)
+        flow_files.check_settings(values.out, settings)
         failures = make_sidecars(
             source,
             values.out,

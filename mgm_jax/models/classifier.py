@@ -7,9 +7,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Float32
 
-from mgm_jax import tubelets
 from mgm_jax.errors import ConfigError
-from mgm_jax.models import blocks, layers, vit
+from mgm_jax.models import blocks, layers, patches, vit
 
 
 class Classifier(nn.Module):
@@ -243,7 +242,7 @@ def _encoder_options(config: ml_collections.ConfigDict, frames: int, size: int) 
         "settings": vit.autoencoder_settings(
             config.size, {"encoder": dict(config.encoder)}
         ).encoder,
-        "grid": tubelets.token_grid(frames, size, size, tubelet),
+        "grid": patches.token_grid(frames, size, size, tubelet),
         "tubelet": tubelet,
         "dtype": jnp.dtype(config.dtype),
         "attention": config.attention,

@@ -8,9 +8,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from mgm_jax import tubelets
 from mgm_jax.errors import ConfigError
-from mgm_jax.models import blocks, layers, vit
+from mgm_jax.models import blocks, layers, patches, vit
 
 
 class Decoder(nn.Module):
@@ -204,7 +203,7 @@ def make_autoencoder(
         settings=vit.autoencoder_settings(
             config.size, {"encoder": dict(config.encoder), "decoder": dict(config.decoder)}
         ),
-        grid=tubelets.token_grid(frames, size, size, tubelet),
+        grid=patches.token_grid(frames, size, size, tubelet),
         tubelet=tubelet,
         drop_path=config.drop_path,
         dtype=jnp.dtype(config.dtype),

@@ -10,9 +10,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from mgm_jax import tubelets
 from mgm_jax.errors import ConfigError
 from mgm_jax.models import blocks, layers, timesformer
+from mgm_jax.models import patches as tubelets
 
 
 @dataclasses.dataclass(frozen=True)

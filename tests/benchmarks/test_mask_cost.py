@@ -2,7 +2,7 @@ import pytest
 
 from benchmarks import mask_cost
 from configs import ssv2_pretrain
-from mgm_jax import masking
+from mgm_jax.masking import strategies
 
 
 @pytest.fixture(scope="module")
@@ -11,7 +11,7 @@ def config():
     config.model.size = "Ti"
     config.model.dtype = "float32"
     config.model.encoder.depth = config.model.decoder.depth = 1
-    config.data.clip_frames, config.data.size, config.data.window = 4, 64, 64
+    config.data.clip_frames, config.data.size, config.data.host_crop_size = 4, 64, 64
     return config
 
 
@@ -22,7 +22,7 @@ def seconds(config):
 
 def test_measures_every_strategy_and_the_step(seconds):
     assert list(seconds) == [
-        *masking.STRATEGIES,
+        *strategies.STRATEGIES,
         mask_cost.MAGNITUDE,
         mask_cost.SPLIT,
         mask_cost.STEP,
@@ -47,7 +47,7 @@ def test_report_holds_the_table(seconds, config):
 
 @pytest.mark.parametrize(("slowest", "verdict"), [(0.009, "met"), (0.011, "missed")])
 def test_goal_is_judged_by_the_slowest_strategy(config, slowest, verdict):
-    seconds = dict.fromkeys(masking.STRATEGIES, 0.001) | {"smm": slowest, mask_cost.STEP: 1.0}
+    seconds = dict.fromkeys(strategies.STRATEGIES, 0.001) | {"smm": slowest, mask_cost.STEP: 1.0}
     report = mask_cost.make_report(seconds, config, clips=4, step_clips=4, rounds=1)
     assert f"less than 1 % of the step: {verdict}; the slowest strategy, smm, takes" in report
     assert "scaled" not in report

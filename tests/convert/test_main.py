@@ -10,13 +10,13 @@ from flax import traverse_util
 from random_weights import assert_equal, random_params
 from shrunk import recipe
 
-from mgm_jax import runs
 from mgm_jax.convert import weights
 from mgm_jax.convert.__main__ import convert
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.convert.weights import Weights
 from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.training import runs
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 

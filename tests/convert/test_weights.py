@@ -22,13 +22,14 @@ from random_weights import (
 )
 from shrunk import recipe
 
-from mgm_jax import preprocess, runs
-from mgm_jax.checkpoints import Checkpoints
 from mgm_jax.convert import layouts, tensors, weights
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.errors import CheckpointError
 from mgm_jax.models import classifier, mae, stacking, vit
 from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.preprocessing import rgb
+from mgm_jax.training import runs
+from mgm_jax.training.checkpoints import Checkpoints
 
 BOTH = pytest.mark.parametrize("architecture", [AUTOENCODER, CLASSIFIER])
 
@@ -112,7 +113,7 @@ def eps_of_training(model, torch):
 
 def clips_for_both(torch):
     clips = np.random.default_rng(3).random((2, 4, 16, 16, 3)).astype(np.float32)
-    pixels = preprocess.normalise(jnp.asarray(clips))
+    pixels = rgb.normalise(jnp.asarray(clips))
     return pixels, torch.tensor(np.array(pixels)).permute(0, 1, 4, 2, 3)
 
 

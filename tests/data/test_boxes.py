@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from data_prep import transcode
-from mgm_jax import preprocess
-from mgm_jax.data import boxes, geometry
+from mgm_jax.data import boxes, crops
 from mgm_jax.data.clip_reader import ClipReader
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.data.video_records import VideoRecord
 from mgm_jax.errors import ConfigError
+from mgm_jax.preprocessing import rgb as preprocess
 
 NAN = (np.nan,) * 4
 VIDEO = "run_A_(b)_run_1"
@@ -114,9 +114,9 @@ def test_a_box_goes_where_the_pixels_go(seed, flip):
     window, size = 96, 64
     rng = np.random.default_rng(seed)
     height, width = rng.integers(48, 300, 2).tolist()
-    frame_size = geometry.scaled_size(height, width, window)
-    crop = geometry.random_resized_crop(rng, *frame_size, scale=(0.3, 1.0))
-    (crop,), frame_size = geometry.fit_window([crop], frame_size, window)
+    frame_size = crops.scaled_size(height, width, window)
+    crop = crops.random_resized_crop(rng, *frame_size, scale=(0.3, 1.0))
+    (crop,), frame_size = crops.fit_window([crop], frame_size, window)
     per_frame = np.divide((height, width), frame_size)
     source_box = np.array(
         [
@@ -131,7 +131,7 @@ def test_a_box_goes_where_the_pixels_go(seed, flip):
     inside = np.concatenate([corners.min(axis=2), corners.max(axis=2)], axis=-1)
     moved = boxes.crop_boxes(inside.astype(np.float32), source_box, flip, size)
 
-    top, left, *_ = geometry.window_region(crop, window)
+    top, left, *_ = crops.window_region(crop, window)
     centres = np.arange(size) + 0.5
     for axis, (origin, start, side) in enumerate(
         [(left, crop.left, crop.width), (top, crop.top, crop.height)]

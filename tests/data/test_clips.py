@@ -5,11 +5,11 @@ import rendered
 from data_prep import records, transcode
 from mgm_jax.data.clip_reader import ClipReader, cut_planes
 from mgm_jax.data.clips import LoadClip, LoadViews
-from mgm_jax.data.frame_decoder import FrameDecoder
+from mgm_jax.data.motion import flow_files
 from mgm_jax.data.record_source import RecordSource
 from mgm_jax.data.sources import FolderSource
-from mgm_jax.data.video import Video
-from mgm_jax.flow import sidecar
+from mgm_jax.data.video.decoder import FrameDecoder
+from mgm_jax.data.video.reader import Video
 
 READER = ClipReader(clip_frames=8, size=32, window=64)
 
@@ -81,8 +81,8 @@ def flow_folder(video_folder, tmp_path):
     with Video(record.video) as video:
         motion = np.zeros((video.num_frames, -(-video.height // 8), -(-video.width // 8), 2))
     motion[:, :, :, 0] = np.arange(len(motion))[:, None, None]
-    sidecar.write_sidecar(
-        sidecar.sidecar_path(tmp_path, record.video_id), motion.astype(np.float16)
+    flow_files.write_sidecar(
+        flow_files.sidecar_path(tmp_path, record.video_id), motion.astype(np.float16)
     )
     return tmp_path
 
@@ -109,7 +109,7 @@ def test_motion_that_is_no_number_never_reaches_a_mask(video_folder, flow_folder
     with np.load(path) as arrays:
         motion = arrays["motion"]
     motion[:, 1, 2, 1] = value
-    sidecar.write_sidecar(path, motion)
+    flow_files.write_sidecar(path, motion)
     reader = ClipReader(8, 32, 64, motion="flow", flow_path=str(flow_folder))
     clip = load(video_folder, reader=reader)
     assert not clip["valid"].any()

@@ -6,7 +6,7 @@ import pytest
 from absl.testing import flagsaver
 
 from data_prep import demo
-from mgm_jax import paths
+from mgm_jax import io
 from mgm_jax.data import local_copy
 from mgm_jax.data.sources import make_source
 from mgm_jax.errors import ConfigError
@@ -19,12 +19,12 @@ def cache(tmp_path):
 
 
 def change_times(folder):
-    return {name: (folder / name).stat().st_mtime_ns for name in paths.files_below(folder)}
+    return {name: (folder / name).stat().st_mtime_ns for name in io.files_below(folder)}
 
 
 def test_records_are_copied_by_split_once_and_read(bucket, cache, tmp_path):
     demo.make_demo(tmp_path / "demo", num_train=2, num_validation=1, seed=0)
-    paths.upload(tmp_path / "demo", paths.make_path(f"{bucket}/demo"))
+    io.upload(tmp_path / "demo", io.make_path(f"{bucket}/demo"))
     source = make_source("records", f"{bucket}/demo", "validation")
     assert source[0] == make_source("records", str(tmp_path / "demo"), "validation")[0]
     copies = change_times(cache / "bucket" / "demo")
@@ -42,19 +42,19 @@ def test_records_are_copied_by_split_once_and_read(bucket, cache, tmp_path):
 
 def test_a_csv_list_and_a_folder_bring_their_videos(bucket, cache, video_folder, tmp_path):
     shutil.copytree(video_folder, tmp_path / "videos")
-    listed = sorted(file for file in paths.files_below(tmp_path / "videos"))[:2]
+    listed = sorted(file for file in io.files_below(tmp_path / "videos"))[:2]
     rows = "".join(f"{file},train\n" for file in listed)
     (tmp_path / "videos" / "list.csv").write_text("path,split\n" + rows + "absent.mp4,test\n")
-    paths.upload(tmp_path / "videos", paths.make_path(f"{bucket}/videos"))
+    io.upload(tmp_path / "videos", io.make_path(f"{bucket}/videos"))
     source = make_source("csv", f"{bucket}/videos/list.csv", "train")
     assert [source[item].video_id for item in range(len(source))] == listed
-    copies = set(paths.files_below(cache / "bucket" / "videos"))
+    copies = set(io.files_below(cache / "bucket" / "videos"))
     assert copies - {".lock", ".copied.jsonl"} == {"list.csv", *listed}
     assert len(make_source("folder", f"{bucket}/videos", "")) == 12
 
 
 def test_what_is_half_copied_or_has_changed_is_copied_again(bucket, cache, monkeypatch):
-    folder = paths.make_path(f"{bucket}/letters")
+    folder = io.make_path(f"{bucket}/letters")
     for name in "abc":
         (folder / name).write_text(name)
     here = cache / "bucket" / "letters"
@@ -77,7 +77,7 @@ def test_what_is_half_copied_or_has_changed_is_copied_again(bucket, cache, monke
 
 
 def test_a_second_process_waits_for_the_first(bucket, cache):
-    (paths.make_path(f"{bucket}/one") / "file").write_text("content")
+    (io.make_path(f"{bucket}/one") / "file").write_text("content")
     here = cache / "bucket" / "one"
     program = (
         "from absl import flags, logging; from mgm_jax.data import local_copy; "

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from mgm_jax import io
 from mgm_jax.errors import CheckpointError
-from mgm_jax.flow import convert, files, raft
+from mgm_jax.flow import convert, raft
 from tests.flow import make_reference
 
 REFERENCE = json.loads(make_reference.FILE.read_text())
@@ -41,7 +42,7 @@ def test_every_tensor_arrives_once_in_the_models_shapes(state):
 
 def test_written_weights_are_read_back_as_a_tree(tmp_path, state):
     arrays = convert.from_torchvision(state)
-    files.write_arrays(tmp_path / "raft.npz", arrays)
+    io.write_arrays(tmp_path / "raft.npz", arrays)
     params = convert.load_weights(tmp_path / "raft.npz")
     read = traverse_util.flatten_dict(params, sep="/")
     assert read.keys() == arrays.keys()
@@ -65,7 +66,7 @@ def test_a_state_dict_that_does_not_fit_is_refused_with_all_its_faults(state):
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    files.write_arrays(tmp_path / "other.npz", {"encoder/kernel": np.zeros((3, 3), np.float32)})
+    io.write_arrays(tmp_path / "other.npz", {"encoder/kernel": np.zeros((3, 3), np.float32)})
     with pytest.raises(CheckpointError, match="unexpected: encoder/kernel"):
         convert.load_weights(tmp_path / "other.npz")
 

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgm_jax.data.clip_builder import DecodedClip
-from mgm_jax.data.geometry import MOTION_CELL
-from mgm_jax.data.video import Video, decode_frames_and_motion
+from mgm_jax import io
+from mgm_jax.data.crops import MOTION_CELL
+from mgm_jax.data.video.clip_builder import DecodedClip
+from mgm_jax.data.video.reader import Video, decode_frames_and_motion
 from mgm_jax.errors import ConfigError, VideoError
-from mgm_jax.flow import convert, estimators, files, raft
+from mgm_jax.flow import convert, estimators, raft
 from tests.flow import make_reference
 
 NEEDS = "Dense Inverse Search needs opencv-python-headless"
@@ -25,7 +26,7 @@ def weights(tmp_path_factory):
     shapes = json.loads(make_reference.FILE.read_text())["shapes"]
     path = tmp_path_factory.mktemp("weights") / "raft.npz"
     arrays = convert.from_torchvision(make_reference.make_weights(shapes))
-    files.write_arrays(path, arrays)
+    io.write_arrays(path, arrays)
     return path
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from mgm_jax import sharding
 from mgm_jax.models import layers
 from mgm_jax.models.blocks import Blocks
 from mgm_jax.models.chunked_attention import QUERIES_AT_ONCE, chunked_attention
+from mgm_jax.training import sharding
 
 
 def random_arrays(dtype, n, m, clips=4, heads=2, head_dim=8):

@@ -11,8 +11,9 @@ import optax
 import pytest
 from flax import linen as nn
 
-from mgm_jax import losses, tubelets
 from mgm_jax.models import blocks, layers, mae, vit
+from mgm_jax.models import patches as tubelets
+from mgm_jax.training import losses
 
 GRID, TUBELET, TOKENS = (2, 2, 3), (2, 4, 4), 12
 

@@ -13,11 +13,12 @@ import optax
 import pytest
 from flax import traverse_util
 
-from mgm_jax import losses, preprocess
 from mgm_jax.convert import layouts
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.models import classifier, mae, vit
 from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.preprocessing import rgb
+from mgm_jax.training import losses
 
 torch = pytest.importorskip("torch", reason="parity with Hugging Face needs torch")
 transformers = pytest.importorskip(
@@ -106,7 +107,7 @@ def random_clips(shape, batch=2):
 
 
 def to_torch(clips):
-    pixels = np.array(preprocess.normalise(clips))
+    pixels = np.array(rgb.normalise(clips))
     return torch.tensor(pixels).permute(0, 1, 4, 2, 3)
 
 
@@ -149,7 +150,7 @@ def pretraining(model, params, clips, visible, masked, tubelet, normalised):
     def loss(params):
         predictions, captured = model.apply(
             {"params": params},
-            preprocess.normalise(clips),
+            rgb.normalise(clips),
             visible,
             masked,
             capture_intermediates=lambda _, method: method == "encode",
@@ -195,7 +196,7 @@ def classification(model, params, clips, labels):
     def loss(params):
         logits, captured = model.apply(
             {"params": params},
-            preprocess.normalise(clips),
+            rgb.normalise(clips),
             capture_intermediates=lambda _, method: method == "features",
         )
         (features,) = captured["intermediates"]["features"]
@@ -235,5 +236,5 @@ def test_the_true_small_size_on_few_tokens():
     with torch.no_grad():
         expected = theirs(to_torch(clips), bool_masked_pos=torch.tensor(mask)).logits
     model = mae.MaskedAutoencoder(settings, token_grid(shape), tubelet)
-    inputs = (preprocess.normalise(clips), ids(~mask), ids(mask))
+    inputs = (rgb.normalise(clips), ids(~mask), ids(mask))
     assert_close(jax.jit(model.apply)({"params": params}, *inputs), expected, 1e-4)

@@ -6,8 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from mgm_jax import optim, sharding, tubelets
-from mgm_jax.models import blocks, classifier, mae, stacking, vit
+from mgm_jax.models import blocks, classifier, mae, patches, stacking, vit
+from mgm_jax.training import optimizer as optim
+from mgm_jax.training import sharding
 
 GRID, TUBELET = (2, 2, 2), (2, 4, 4)
 SETTINGS = vit.AutoencoderSettings(
@@ -139,4 +140,4 @@ def test_tokens_of_a_scanned_encoder_are_those_of_the_unrolled_one():
     expected = jax.jit(encoder.apply)({"params": params}, clips)
     scanned = jax.jit(encoder.clone(scan=True).apply)({"params": stacking.stack(params)}, clips)
     np.testing.assert_allclose(scanned, expected, rtol=1e-4, atol=1e-5)
-    assert expected.shape[1] == np.prod(tubelets.token_grid(4, 8, 8, TUBELET))
+    assert expected.shape[1] == np.prod(patches.token_grid(4, 8, 8, TUBELET))

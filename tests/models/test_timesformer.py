@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from mgm_jax import losses, masking, tubelets
 from mgm_jax.errors import ConfigError
+from mgm_jax.masking import strategies
 from mgm_jax.models import classifier, layers, mae, timesformer, vit
+from mgm_jax.models import patches as tubelets
+from mgm_jax.training import losses
 
 GRID, TUBELET = (2, 2, 3), (2, 4, 4)
 TOKENS, DIM = 12, 16
@@ -138,16 +140,16 @@ def test_joint_attention_differs_from_the_vit_in_positions_alone():
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("strategy", masking.STRATEGIES)
+@pytest.mark.parametrize("strategy", strategies.STRATEGIES)
 def test_the_autoencoder_has_a_finite_gradient_under_masks(strategy):
     grid, ratio = (2, 4, 4), 0.75
     model = mae.make_autoencoder(model_config(), 4, 16)
     r = np.random.default_rng(0)
     clips = jnp.asarray(r.random((2, 4, 16, 16, 3)), jnp.float32)
-    draw = jax.jit(masking.make_mask_fn(strategy, grid, ratio))
+    draw = jax.jit(strategies.make_mask_fn(strategy, grid, ratio))
     magnitude = jnp.asarray(r.random((2, 2, 4, 4)), jnp.float32)
     mask = draw(jax.random.split(jax.random.key(0), 2), magnitude)
-    visible, masked = masking.split_ids(mask, masking.num_masked(grid, ratio))
+    visible, masked = strategies.split_ids(mask, strategies.num_masked(grid, ratio))
     params = _init(model, clips.shape, visible.shape, masked.shape)
     target = losses.normalised_pixel_target(clips, TUBELET, masked)
     value, gradients = _autoencoder_gradient(model, params, clips, visible, masked, target)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mgm_jax import tubelets
 from mgm_jax.models import layers, vit
+from mgm_jax.models import patches as tubelets
 
 GRID, TUBELET = (2, 2, 3), (2, 4, 4)
 

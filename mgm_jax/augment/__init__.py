@@ -1,1 +1,0 @@
-"""Augmentation of clips for finetuning, on the device."""

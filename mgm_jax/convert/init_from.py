@@ -1,0 +1,150 @@
+"""A model that starts from the parameters of another: what fits is taken, and all is accounted for.
+
+A finetuned classifier takes the encoder of an autoencoder and leaves its decoder; a classifier of
+other classes takes all but the head.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+from jaxtyping import Float
+
+from mgm_jax.convert import weights as weights_lib
+from mgm_jax.errors import CheckpointError
+from mgm_jax.io import AnyPath
+from mgm_jax.models import stacking
+
+# Parts that both models must have alike, except for the final LayerNorm, which finetuning drops.
+_WHOLE = r"(encoder|decoder)/(?!norm/)"
+_HEAD = r"heads?/"
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What became of every parameter, by path.
+
+    Attributes:
+        origin: What the parameters were read from.
+        loaded: Taken over.
+        dropped: Of the other model alone, or of a head for other classes.
+        fresh: Of this model alone, or of a head for other classes: left as they were.
+        misshapen: The head's, with both shapes; they are also among the dropped and the fresh.
+        resized: Learned positions made for other clips, with both shapes; they are also among the
+            loaded.
+    """
+
+    origin: str
+    loaded: tuple[str, ...]
+    dropped: tuple[str, ...]
+    fresh: tuple[str, ...]
+    misshapen: tuple[str, ...]
+    resized: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [
+            f"initialised from {self.origin}",
+            f"  loaded: {_summary(self.loaded)}",
+            f"  dropped: {_summary(self.dropped)}",
+            f"  fresh: {_summary(self.fresh)}",
+        ]
+        lines += [f"  for other classes: {line}" for line in self.misshapen]
+        lines += [f"  for other clips: {line}" for line in self.resized]
+        return "\n".join(lines)
+
+
+def initialise(params: Mapping[str, Any], path: str | AnyPath) -> tuple[dict, Report]:
+    """Puts another model's parameters in the place of a model's own.
+
+    Blocks may be stacked in one and not in the other. Learned positions of other clips are taken
+    from the nearest place and time, as TimeSformer does.
+
+    Args:
+        params: Parameter tree of arrays or of their shapes.
+        path: Folder of a run, folder of Hugging Face's, or a file of tensors; see
+            `convert.weights.read`. A file that does not say its number of heads has the model's.
+
+    Returns:
+        The tree with float32 numpy arrays in place of the leaves that were loaded, the others as
+        they were; and the account.
+
+    Raises:
+        CheckpointError: There is no model at the path, or its encoder (or decoder, where both have
+            one) is not this one; every tensor that does not fit is named with both shapes.
+    """
+    own = traverse_util.flatten_dict(params, sep="/")
+    heads = {
+        name.split("/")[0]: leaf.shape[-2]
+        for name, leaf in own.items()
+        if re.search(r"/blocks/(0|stacked)/attention/q_bias$", name)
+    }
+    weights = weights_lib.read(path, heads)
+    other = weights.params
+    if any(map(stacking.is_stacked, own)):
+        tree = stacking.stack(traverse_util.unflatten_dict(other, sep="/"))
+        other = traverse_util.flatten_dict(tree, sep="/")
+    other, resized = _fit_positions(other, own)
+    both = own.keys() & other.keys()
+    misshapen = {name for name in both if tuple(own[name].shape) != other[name].shape}
+    heads_of_other_classes = {name for name in misshapen if re.match(_HEAD, name)}
+    faults = [_shapes(name, other, own) for name in sorted(misshapen - heads_of_other_classes)]
+    parts = {name.split("/")[0] for name in own} & {name.split("/")[0] for name in other}
+    for name in sorted(own.keys() ^ other.keys()):
+        if re.match(_WHOLE, name) and name.split("/")[0] in parts:
+            faults.append(_shapes(name, other, own))
+    if faults:
+        raise CheckpointError(
+            f"{weights.origin} ({weights.architecture}) does not fit the model:\n  "
+            + "\n  ".join(faults)
+            + "\nMake config.model as it is there, or give another config.init_from"
+        )
+    loaded = both - misshapen
+    taken = {name: other[name] if name in loaded else leaf for name, leaf in own.items()}
+    report = Report(
+        origin=f"{weights.origin} ({weights.architecture})",
+        loaded=tuple(sorted(loaded)),
+        dropped=tuple(sorted(other.keys() - loaded)),
+        fresh=tuple(sorted(own.keys() - loaded)),
+        misshapen=tuple(_shapes(name, other, own) for name in sorted(heads_of_other_classes)),
+        resized=resized,
+    )
+    return traverse_util.unflatten_dict(taken, sep="/"), report
+
+
+def _fit_positions(
+    other: Mapping[str, Any], own: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    fitted, resized = dict(other), []
+    for name in sorted(own.keys() & other.keys()):
+        there, here = other[name].shape, tuple(own[name].shape)
+        if "/positions/" in name and there != here and there[-1] == here[-1]:
+            fitted[name] = _nearest(other[name], here[:-1])
+            resized.append(_shapes(name, other, own))
+    return fitted, tuple(resized)
+
+
+def _nearest(
+    table: Float[np.ndarray, "*grid d"], grid: tuple[int, ...]
+) -> Float[np.ndarray, "*other_grid d"]:
+    for axis, size in enumerate(grid):
+        table = table.take(np.arange(size) * table.shape[axis] // size, axis=axis)
+    return table
+
+
+def _shapes(name: str, other: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    there, here = (
+        str(tuple(tree[name].shape)) if name in tree else "absent" for tree in (other, own)
+    )
+    return f"{name}: {there} there, {here} in the model"
+
+
+def _summary(names: Sequence[str]) -> str:
+    """Counts the tensors of each part: `encoder/blocks (144), encoder/embed (2)`."""
+    counts: dict[str, int] = {}
+    for name in names:
+        part = "/".join(name.split("/")[: 2 if name.startswith(("encoder/", "decoder/")) else 1])
+        counts[part] = counts.get(part, 0) + 1
+    return ", ".join(f"{part} ({count})" for part, count in counts.items()) or "nothing"

@@ -1,0 +1,100 @@
+"""Files of optical flow computed ahead of time, one small file per video (Table 4b, offline).
+
+`python -m mgm_jax.flow.precompute` writes them. A file holds `motion`, float16
+`[num_frames, ceil(H/8), ceil(W/8), 2]`: for each frame the displacement (dx, dy) from the frame
+before it **in the video**, in source pixels, on this frame's grid, as `Video.read` gives it from a
+codec. Frame 0 has none, and is zero.
+
+Reading needs neither jax nor OpenCV: worker processes import this.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, SupportsIndex
+
+import numpy as np
+from jaxtyping import Bool, Float16, Float32, Int
+
+from mgm_jax import io
+from mgm_jax.errors import ConfigError, VideoError
+
+SUFFIX = ".flow.npz"
+SETTINGS_FILE = "flow_settings.json"
+_COMMAND = "python -m mgm_jax.flow.precompute"
+
+
+def sidecar_path(folder: str | os.PathLike, video_id: str) -> pathlib.Path:
+    """Where the flow of the video with this `VideoRecord.video_id` is."""
+    return pathlib.Path(folder, video_id + SUFFIX)
+
+
+def read_sidecar(
+    path: str | os.PathLike, frame_indices: Sequence[SupportsIndex] | Int[np.ndarray, " t"]
+) -> tuple[Float32[np.ndarray, "t rows columns 2"], Bool[np.ndarray, " t"]]:
+    """Reads the motion of some frames; `motion` and `motion_valid` as in `DecodedClip`.
+
+    Args:
+        path: The video's file of flow.
+        frame_indices: Frames in presentation order; in any order, may repeat.
+
+    Returns:
+        Displacement (dx, dy) from the frame before in the video per 8x8 cell of the whole
+        displayed frame, in source pixels; and whether there is one, which frame 0 has not.
+
+    Raises:
+        VideoError: No such file, it is damaged, or it has no such frame.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise VideoError(f"{path}: no flow is stored there; make it with {_COMMAND}")
+    try:
+        motion = io.read_arrays(path)["motion"]
+    except (ValueError, KeyError) as error:
+        raise VideoError(
+            f"{path}: the flow cannot be read ({error}); delete it and run {_COMMAND} again"
+        ) from error
+    numbers = np.array([int(index) for index in frame_indices], np.int64)
+    outside = numbers[(numbers < 0) | (numbers >= len(motion))]
+    if len(outside):
+        raise VideoError(
+            f"{path}: no flow for frame {outside[0]}, only for frames 0 to {len(motion) - 1}; if "
+            f"the video has changed, delete the file and run {_COMMAND} again"
+        )
+    return motion[numbers].astype(np.float32), numbers > 0
+
+
+def write_sidecar(
+    path: str | os.PathLike, motion: Float16[np.ndarray, "frames rows columns 2"]
+) -> None:
+    """Writes the flow of one video, whole or not at all."""
+    io.write_arrays(pathlib.Path(path), {"motion": motion})
+
+
+def check_settings(out: str | os.PathLike, settings: Mapping[str, Any]) -> None:
+    """Keeps flow made in different ways out of one folder.
+
+    Args:
+        out: Folder of flow; the settings are written there when it has none.
+        settings: What the flow depends on besides the videos.
+
+    Raises:
+        ConfigError: The folder's flow was made with other settings.
+    """
+    path = pathlib.Path(out, SETTINGS_FILE)
+    if not path.exists():
+        with io.replacing(path) as file:
+            file.write(json.dumps(settings, indent=2).encode())
+        return
+    stored = json.loads(path.read_text())
+    differing = [
+        f"{name} was {stored.get(name)}, is {settings.get(name)}"
+        for name in sorted(stored.keys() | settings.keys())
+        if stored.get(name) != settings.get(name)
+    ]
+    if differing:
+        raise ConfigError(
+            f"--out: the flow in {out} was made with other settings ({'; '.join(differing)}); give "
+            "another folder, or delete this one"
+        )

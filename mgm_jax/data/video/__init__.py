@@ -1,0 +1,4 @@
+"""Decoding: container tables, packets, decoder, planes.
+
+Imports errors and io alone.
+"""

@@ -1,0 +1,216 @@
+"""Decoding a video file from any frame on, with every frame known by its number."""
+
+import collections
+import contextlib
+import itertools
+from collections.abc import Collection, Iterable, Iterator
+
+import av
+
+from mgm_jax.data.motion.codec_vectors import EXPORTING_CODECS
+from mgm_jax.data.video.packet_files import GET_AGAIN, Source, open_packets
+from mgm_jax.data.video.packet_index import TOLERATED_MISSING_FRAMES, PacketIndex
+from mgm_jax.errors import VideoError
+
+NumberedFrame = tuple[int, av.VideoFrame]
+"""A frame's number in presentation order, from 0, and the frame as stored."""
+
+INTER_PICTURES = frozenset({2, 3, 4, 6})
+"""FFmpeg's picture types P, B, S and SP: predicted from other frames."""
+B_PICTURE = 3
+"""FFmpeg's picture type B: predicted from frames on either side."""
+
+
+class OutOfStep(Exception):
+    """The decoder does not give the frames that the packets announced."""
+
+
+class FrameDecoder:
+    """An open file, its packets and its decoder; single-threaded.
+
+    Args:
+        source: Path, or the file's bytes.
+        name: For messages.
+        with_vectors: Whether vectors will be wanted. The decoder is told once, before its first
+            frame; to change its mind there has to be a new one.
+
+    Attributes:
+        codec: FFmpeg's name of the codec.
+        fps: Frames per second; nan if the file does not say.
+        index: The packets.
+        size: (height, width) of the stored frames where the headers say it, luma pixels; they are
+            then stored upright. None where a frame has to be decoded to know.
+        timed: Whether frames are known by their time stamps. If not, they are counted as they
+            leave the decoder, from the first one on.
+        num_frames: Number of frames; corrected by `count_instead`.
+
+    Raises:
+        VideoError: Not a video, empty, or cut off.
+    """
+
+    def __init__(self, source: Source, name: str, with_vectors: bool = True) -> None:
+        self._with_vectors = with_vectors
+        self._name = name
+        self._file = open_packets(source, name)
+        self._decoder: av.VideoCodecContext | None = None
+        self._exports_vectors = False
+        self.codec = self._file.codec
+        self.fps = self._file.fps
+        self.size = self._file.size
+        self.index: PacketIndex = self._file.index
+        self.timed = self.index.timed
+        try:
+            self.num_frames = self.index.num_shown if self.timed else self._count_frames()
+        except VideoError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def first_frame(self) -> av.VideoFrame:
+        """Decodes the first frame that can be decoded."""
+        self._reset(None)
+        for frame in self._decode(range(len(self.index.packets))):
+            return frame
+        raise VideoError(f"{self._name}: none of its frames can be decoded; {GET_AGAIN}")
+
+    def start_for(self, number: int) -> int:
+        """Position of the packet from which a frame is decoded: its key frame, or the first."""
+        return self.index.start_for(number) if self.timed else 0
+
+    def lenders(self, wanted: Iterable[int], distance: int) -> set[int]:
+        """The frames that lend their motion to the key frames among those wanted.
+
+        Args:
+            wanted: Frame numbers.
+            distance: How many frames before a key frame its lender stands.
+
+        Returns:
+            Their numbers, of which some may not exist; none where frames are counted.
+        """
+        if not self.timed:
+            return set()
+        return {number - distance for number in wanted if number in self.index.key_frames}
+
+    def count_instead(self) -> None:
+        """Gives up the time stamps: from now on frames are counted."""
+        self.timed = False
+        self.num_frames = self._count_frames()
+
+    def frames(
+        self,
+        start: int,
+        wanted: Iterable[int],
+        needed: Collection[int],
+        export_vectors: bool,
+        *,
+        with_references: bool = False,
+    ) -> Iterator[NumberedFrame]:
+        """Decodes until the last wanted frame has come.
+
+        Frames that nothing is predicted from are left out unless needed (H.264), and so are the
+        ends of groups of pictures.
+
+        Args:
+            start: Position of the first packet, from `start_for`.
+            wanted: Frame numbers, ascending.
+            needed: Further frame numbers that are not to be left out.
+            export_vectors: Whether frames are to carry the codec's motion vectors.
+            with_references: Whether to give all frames between the wanted ones that others are
+                predicted from; and where the last wanted frame is a B-frame, go on to the next
+                frame that is none.
+
+        Yields:
+            Frames with their numbers, ascending, the wanted ones among them.
+
+        Raises:
+            VideoError: A wanted frame cannot be decoded.
+            OutOfStep: A wanted frame did not come. Start at packet 0; if this was from packet 0,
+                `count_instead` first.
+        """
+        self._reset(export_vectors)
+        missing = collections.deque(wanted)
+        positions = self._needed_positions(start, {*missing, *needed}, with_references)
+        last = None
+        for number, frame in self._numbered(self._decode(positions), start):
+            # Containers call some frames key frames that are none.
+            false_start = start > 0 and last is None and frame.pict_type in INTER_PICTURES
+            if false_start or (missing and missing[0] < number):
+                raise OutOfStep
+            last = number, frame
+            yield last
+            if missing and missing[0] == number:
+                missing.popleft()
+            if not missing and not (with_references and frame.pict_type == B_PICTURE):
+                return
+        if missing and self.timed:
+            raise OutOfStep
+        for number in missing:
+            if last is None or number - last[0] > TOLERATED_MISSING_FRAMES:
+                raise VideoError(
+                    f"{self._name}: there is no frame {number}, only {self.num_frames} frames can "
+                    f"be decoded; {GET_AGAIN}"
+                )
+            yield number, last[1]
+
+    def _reset(self, export_vectors: bool | None) -> None:
+        """Makes the decoder ready for a new start; None leaves the export of vectors open."""
+        if self._decoder is not None and export_vectors in (None, self._exports_vectors):
+            self._decoder.flush_buffers()
+            return
+        if export_vectors is None:
+            export_vectors = self._with_vectors and self.codec in EXPORTING_CODECS
+        self._decoder = self._file.make_decoder(export_vectors)
+        self._exports_vectors = export_vectors
+
+    def _count_frames(self) -> int:
+        self._reset(None)
+        return sum(1 for _ in self._decode(range(len(self.index.packets))))
+
+    def _needed_positions(
+        self, start: int, needed: set[int], with_references: bool
+    ) -> Iterable[int]:
+        positions: Iterable[int] = range(start, len(self.index.packets))
+        if self.timed and not with_references:
+            positions = itertools.chain.from_iterable(self.index.groups(start, needed))
+        if not (self.timed and self.index.may_be_unreferenced):
+            return positions
+        return (position for position in positions if self._is_needed(position, needed))
+
+    def _is_needed(self, position: int, needed: set[int]) -> bool:
+        number = self.index.number_at(position)
+        return number is None or number in needed or not self.index.is_unreferenced(position)
+
+    def _decode(self, positions: Iterable[int]) -> Iterator[av.VideoFrame]:
+        packets = self.index.packets
+        position = 0
+        try:
+            for position in positions:
+                yield from self._decoder.decode(packets[position])
+            yield from self._decoder.decode(None)
+        except (av.FFmpegError, OSError) as error:
+            # Frames that the decoder still holds back are good all the same.
+            with contextlib.suppress(av.FFmpegError):
+                yield from self._decoder.decode(None)
+            number = self.index.number_at(position) if self.timed else None
+            raise VideoError(
+                f"{self._name}: frame {position if number is None else number} of {len(packets)} "
+                f"cannot be decoded ({error.strerror}); {GET_AGAIN}"
+            ) from error
+
+    def _numbered(self, frames: Iterable[av.VideoFrame], start: int) -> Iterator[NumberedFrame]:
+        last = -1
+        first = self.index.number_at(start) if start > 0 else 0
+        for frame in frames:
+            if self.timed:
+                number = self.index.number_of_time.get(frame.pts)
+                if number is None or number <= last:
+                    raise OutOfStep
+            else:
+                number = last + 1
+            last = number
+            # Frames shown before the key frame that decoding started from lack their references.
+            if number >= first:
+                yield number, frame

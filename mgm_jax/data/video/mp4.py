@@ -1,0 +1,250 @@
+"""Where the frames of an mp4 file lie and when they are shown, by the file's own tables.
+
+So a clip costs what its own frames cost, however long the video is: nothing else of the file is
+read. Only the plain layout is taken, which encoders write (ISO/IEC 14496-12): one H.264 track in
+one piece, upright, whose edit list hides nothing. For anything else, damage included, the answer is
+None, and the file has to be demultiplexed; both ways give the same frames.
+"""
+
+import dataclasses
+import struct
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from mgm_jax.data.video.h264 import VideoHeader, parse_sequence_parameters
+
+ReadAt = Callable[[int, int], bytes | memoryview]
+"""Gives so many bytes from a position of the file on; fewer only at the file's end."""
+
+_IDENTITY = np.array([65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30])
+_RATE_ONE = 65536
+# Boxes, and groups of frames, that change which frames are key frames, or hide something.
+_UNUSUAL_TABLES = frozenset({b"stps", b"stz2", b"senc", b"saiz", b"saio"})
+_UNUSUAL_GROUPS = frozenset({b"rap ", b"sync"})
+_USUAL_SAMPLE_BOXES = frozenset({b"avcC", b"btrt", b"colr", b"pasp"})
+_VISUAL_ENTRY_BYTES = 78
+
+
+class _UnusualError(Exception):
+    """Not the plain layout."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mp4Tables:
+    """The video track of an mp4; arrays are in decoding order.
+
+    Attributes:
+        positions: First byte of each frame in the file.
+        sizes: Bytes of each frame.
+        decoding_times: In units of the track's time scale.
+        times: Presentation times, likewise.
+        key_frames: Which frames are said to be key frames.
+        fps: Frames per second, the mean.
+        configuration: The decoder's configuration record (avcC).
+        header: What the configuration says of all frames.
+        colour_space: Number of the colour matrix that the container states (ITU-T H.273), or None.
+        full_range: Whether the container states the full range, or None.
+    """
+
+    positions: Int[np.ndarray, " n"]
+    sizes: Int[np.ndarray, " n"]
+    decoding_times: Int[np.ndarray, " n"]
+    times: Int[np.ndarray, " n"]
+    key_frames: Bool[np.ndarray, " n"]
+    fps: float
+    configuration: bytes
+    header: VideoHeader
+    colour_space: int | None
+    full_range: bool | None
+
+
+def read_mp4_tables(read_at: ReadAt, file_size: int) -> Mp4Tables | None:
+    """Reads the tables of an mp4 file.
+
+    Args:
+        read_at: Reads the file.
+        file_size: Its bytes.
+
+    Returns:
+        The tables; None if the file is no mp4 of the plain layout with all its frames in it.
+
+    Raises:
+        OSError: From `read_at`.
+    """
+    try:
+        movie = _find_movie(read_at, file_size)
+        return None if movie is None else _read_movie(movie, file_size)
+    except (_UnusualError, ValueError, IndexError, struct.error):
+        return None
+
+
+def _require(condition: bool | np.bool) -> None:
+    if not condition:
+        raise _UnusualError
+
+
+def _find_movie(read_at: ReadAt, file_size: int) -> memoryview | None:
+    """The content of the box `moov`; None if the file does not begin as an mp4."""
+    if read_at(4, 4) != b"ftyp":
+        return None
+    position = 0
+    while position < file_size:
+        size, kind, large_size = struct.unpack(">I4sQ", read_at(position, 16))
+        header = 8
+        if size == 1:
+            size, header = large_size, 16
+        _require(header <= size <= file_size - position)
+        if kind == b"moov":
+            movie = memoryview(read_at(position + header, size - header))
+            _require(len(movie) == size - header)
+            return movie
+        position += size
+    return None
+
+
+def _children(box: memoryview) -> dict[bytes, list[memoryview]]:
+    """Contents of the boxes in a box, by type."""
+    found: dict[bytes, list[memoryview]] = {}
+    position = 0
+    while position + 8 <= len(box):
+        size, kind = struct.unpack_from(">I4s", box, position)
+        _require(8 <= size <= len(box) - position)
+        found.setdefault(kind, []).append(box[position + 8 : position + size])
+        position += size
+    return found
+
+
+def _only(boxes: dict[bytes, list[memoryview]], kind: bytes) -> memoryview:
+    found = boxes.get(kind, ())
+    _require(len(found) == 1)
+    return found[0]
+
+
+def _read_movie(movie: memoryview, file_size: int) -> Mp4Tables:
+    boxes = _children(movie)
+    _require(b"mvex" not in boxes)
+    header = _only(boxes, b"mvhd")
+    _require(_is_upright(header, 48 if header[0] else 36))
+    (movie_scale,) = struct.unpack_from(">I", header, 20 if header[0] else 12)
+    tracks = [_children(track) for track in boxes.get(b"trak", ())]
+    media_of = [_children(_only(track, b"mdia")) for track in tracks]
+    pairs = zip(tracks, media_of, strict=True)
+    videos = [pair for pair in pairs if _only(pair[1], b"hdlr")[8:12] == b"vide"]
+    _require(len(videos) == 1)
+    ((track, media),) = videos
+    header = _only(track, b"tkhd")
+    _require(_is_upright(header, 52 if header[0] else 40))
+    information = _children(_only(media, b"minf"))
+    reference = _only(_children(_only(information, b"dinf")), b"dref")
+    # One entry, whose flag says that the frames are in this very file.
+    _require(struct.unpack_from(">II4sI", reference, 4)[::3] == (1, 1))
+    header = _only(media, b"mdhd")
+    (scale,) = struct.unpack_from(">I", header, 20 if header[0] else 12)
+    tables = _children(_only(information, b"stbl"))
+    _require(scale > 0 and movie_scale > 0 and not _UNUSUAL_TABLES & tables.keys())
+    groups = {bytes(box[4:8]) for kind in (b"sgpd", b"sbgp") for box in tables.get(kind, ())}
+    _require(not _UNUSUAL_GROUPS & groups)
+
+    sizes = _sizes(_only(tables, b"stsz"))
+    positions = _positions(tables, sizes)
+    _require((sizes > 0).all() and (positions >= 0).all())
+    _require((positions <= file_size - sizes).all())
+    durations = _runs(_only(tables, b"stts"), len(sizes), ">u4")
+    total = int(durations.sum())
+    _require(0 < total < 2**40)
+    decoding_times = np.cumsum(durations) - durations
+    times = decoding_times
+    if b"ctts" in tables:
+        times = decoding_times + _runs(_only(tables, b"ctts"), len(sizes), ">i4")
+    if b"edts" in track:
+        edits = _children(_only(track, b"edts"))
+        _require_hides_nothing(_only(edits, b"elst"), times, scale, movie_scale)
+    key_frames = np.ones(len(sizes), bool)
+    if b"stss" in tables:
+        numbers = _table(_only(tables, b"stss"), ">u4", 1)[:, 0]  # from 1
+        _require((numbers > 0).all())
+        key_frames[:] = False
+        key_frames[numbers - 1] = True
+    fps = scale * len(sizes) / total
+    described = _sample_description(_only(tables, b"stsd"))
+    return Mp4Tables(positions, sizes, decoding_times, times, key_frames, fps, *described)
+
+
+def _is_upright(header: memoryview, offset: int) -> bool:
+    return bool((np.frombuffer(header, ">i4", 9, offset) == _IDENTITY).all())
+
+
+def _table(box: memoryview, kind: str, columns: int) -> Int[np.ndarray, "n columns"]:
+    """A table whose length stands before it."""
+    (count,) = struct.unpack_from(">I", box, 4)
+    _require(len(box) >= 8 + 4 * columns * count)
+    rows = np.frombuffer(box, kind, columns * count, 8)
+    return rows.astype(np.int64).reshape(count, columns)
+
+
+def _sizes(box: memoryview) -> Int[np.ndarray, " n"]:
+    same_size, count = struct.unpack_from(">II", box, 4)
+    _require(not same_size and count > 0)
+    return np.frombuffer(box, ">u4", count, 12).astype(np.int64)
+
+
+def _runs(box: memoryview, total: int, kind: str) -> Int[np.ndarray, " total"]:
+    """A column that is stored as (how often, value); the first is never negative."""
+    values = _table(box, kind, 2)
+    repeats = values[:, 0]
+    _require((repeats >= 0).all() and repeats.sum() == total)
+    return np.repeat(values[:, 1], repeats)
+
+
+def _positions(
+    tables: dict[bytes, list[memoryview]], sizes: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
+    """Frames lie side by side in chunks; the tables hold the chunks."""
+    if b"stco" in tables:
+        chunks = _table(_only(tables, b"stco"), ">u4", 1)[:, 0]
+    else:
+        box = _only(tables, b"co64")
+        chunks = np.frombuffer(box, ">i8", *struct.unpack_from(">I", box, 4), 8).astype(np.int64)
+    first, frames, description = _table(_only(tables, b"stsc"), ">u4", 3).T
+    lengths = np.diff(first, append=len(chunks) + 1)
+    _require(first[0] == 1 and (lengths > 0).all() and (description == 1).all())
+    frames = np.repeat(frames, lengths)
+    _require((frames > 0).all() and frames.sum() == len(sizes))
+    before = np.cumsum(sizes) - sizes
+    starts = np.cumsum(frames) - frames
+    return before + np.repeat(chunks - before[starts], frames)
+
+
+def _require_hides_nothing(
+    box: memoryview, times: Int[np.ndarray, " n"], scale: int, movie_scale: int
+) -> None:
+    layout = ">QqI" if box[0] else ">IiI"
+    (count,) = struct.unpack_from(">I", box, 4)
+    duration, start, rate = struct.unpack_from(layout, box, 8)
+    _require(count == 1 and rate == _RATE_ONE and start == times.min())
+    _require(times.max() - start < duration * scale // movie_scale)
+
+
+def _sample_description(
+    box: memoryview,
+) -> tuple[bytes, VideoHeader, int | None, bool | None]:
+    _require(struct.unpack_from(">I", box, 4) == (1,))  # the same for all frames
+    entry = _only(_children(box[8:]), b"avc1")
+    height, width = struct.unpack_from(">HH", entry, 24)[::-1]
+    boxes = _children(entry[_VISUAL_ENTRY_BYTES:])
+    _require(boxes.keys() <= _USUAL_SAMPLE_BOXES)
+    configuration = bytes(_only(boxes, b"avcC"))
+    version, sets, length = struct.unpack_from(">B4xBH", configuration)
+    _require(version == 1 and sets & 31 == 1)
+    header = parse_sequence_parameters(configuration[8 : 8 + length])
+    _require(header is not None and (header.height, header.width) == (height, width))
+    colour_space = full_range = None
+    if b"colr" in boxes:
+        colour = _only(boxes, b"colr")
+        kind, colour_space = struct.unpack_from(">4s4xH", colour)
+        _require(kind in (b"nclx", b"nclc"))
+        if kind == b"nclx":
+            full_range = colour[10] >= 128
+    return configuration, header, colour_space, full_range

@@ -1,0 +1,246 @@
+"""Opening video files: their packets, and decoders for them."""
+
+import io
+import os
+from collections.abc import Sequence
+from typing import BinaryIO, Protocol, runtime_checkable
+
+import av
+from av.stream import Disposition
+from av.video.reformatter import ColorRange
+
+from mgm_jax.data.video.mp4 import Mp4Tables, ReadAt, read_mp4_tables
+from mgm_jax.data.video.packet_index import PacketIndex, index_packets, index_tables
+from mgm_jax.errors import VideoError
+
+GET_AGAIN = "the file is damaged or incomplete: get it again, or leave it out"
+
+Source = str | os.PathLike | bytes
+"""Path of a file, or its bytes."""
+
+
+@runtime_checkable
+class PacketFile(Protocol):
+    """An open video file.
+
+    Attributes:
+        codec: FFmpeg's name of the codec.
+        fps: Frames per second; nan if the file does not say.
+        index: Its packets.
+        size: (height, width) of the stored frames where the headers say it, luma pixels; they are
+            then stored upright. None where a frame has to be decoded to know.
+    """
+
+    codec: str
+    fps: float
+    index: PacketIndex
+    size: tuple[int, int] | None
+
+    def make_decoder(self, export_vectors: bool) -> av.VideoCodecContext:
+        """A new decoder, on one thread; those made before are not to be used any more."""
+        ...
+
+    def close(self) -> None:
+        """Closes the file."""
+        ...
+
+
+def open_packets(source: Source, name: str) -> PacketFile:
+    """Opens a video file: by its tables if it is a plain mp4, otherwise by demultiplexing it.
+
+    Args:
+        source: Path, or the file's bytes.
+        name: For messages.
+
+    Returns:
+        The file.
+
+    Raises:
+        VideoError: Not a video, empty, or cut off.
+    """
+    try:
+        if not (len(source) if isinstance(source, bytes) else os.path.getsize(source)):
+            raise VideoError(f"{name}: the file is empty; get it again, or leave it out")
+    except FileNotFoundError as error:
+        raise VideoError(f"{name}: the file does not exist; check the path") from error
+    except OSError as error:
+        raise _unopenable(name, error) from error
+    return _open_mp4(source, name) or DemuxedFile(source, name)
+
+
+def _unopenable(name: str, error: OSError | av.FFmpegError) -> VideoError:
+    return VideoError(f"{name}: it cannot be opened as a video ({error.strerror}); {GET_AGAIN}")
+
+
+class DemuxedFile:
+    """A file of any format, all of whose packets are in memory; a `PacketFile`.
+
+    Args:
+        source: Path, or the file's bytes.
+        name: For messages.
+
+    Raises:
+        VideoError: Not a video, or cut off.
+    """
+
+    size = None
+
+    def __init__(self, source: Source, name: str) -> None:
+        self._source, self._name = source, name
+        self._container, stream = self._open()
+        self._decoder: av.VideoCodecContext | None = stream.codec_context
+        self.codec: str = stream.codec_context.codec.canonical_name
+        self.fps = float(stream.average_rate or stream.guessed_rate or "nan")
+        try:
+            self.index = index_packets(self._container, stream, name)
+        except av.FFmpegError as error:
+            self.close()
+            raise VideoError(
+                f"{name}: it cannot be read ({error.strerror}); {GET_AGAIN}"
+            ) from error
+        except VideoError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._container.close()
+
+    def make_decoder(self, export_vectors: bool) -> av.VideoCodecContext:
+        """As `PacketFile`: a decoder belongs to an open file, so a second one opens it again."""
+        decoder, self._decoder = self._decoder, None
+        if decoder is None:
+            self.close()
+            self._container, stream = self._open()
+            decoder = stream.codec_context
+        return _configure(decoder, export_vectors)
+
+    def _open(self) -> tuple[av.container.InputContainer, av.VideoStream]:
+        name, source = self._name, self._source
+        try:
+            # Some downloads carry metadata that is not UTF-8.
+            container = av.open(
+                io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source),
+                metadata_errors="ignore",
+            )
+        except (av.FFmpegError, OSError) as error:
+            raise _unopenable(name, error) from error
+        for stream in container.streams.video:
+            if stream.codec_context and not stream.disposition & Disposition.attached_pic:
+                return container, stream
+        container.close()
+        raise VideoError(f"{name}: it has no video stream that FFmpeg can decode; leave it out")
+
+
+class Mp4Packets(Sequence[av.Packet]):
+    """The packets of an mp4, each read when it is asked for; the last one's bytes are kept.
+
+    Args:
+        read_at: Reads the file.
+        tables: Of the file.
+        name: For messages.
+    """
+
+    def __init__(self, read_at: ReadAt, tables: Mp4Tables, name: str) -> None:
+        self._read_at, self._name = read_at, name
+        self._positions, self._sizes = tables.positions.tolist(), tables.sizes.tolist()
+        self._times, self._decoding_times = tables.times.tolist(), tables.decoding_times.tolist()
+        self._key_flags = tables.key_frames.tolist()
+        self._last: tuple[int, bytes | memoryview] | None = None
+
+    def __len__(self) -> int:
+        """Number of packets."""
+        return len(self._positions)
+
+    def __getitem__(self, number: int) -> av.Packet:
+        """The packet at a position in decoding order; raises as `content`."""
+        packet = av.Packet(self.content(number))
+        packet.pts, packet.dts = self._times[number], self._decoding_times[number]
+        packet.is_keyframe = self._key_flags[number]
+        return packet
+
+    def content(self, number: int) -> bytes | memoryview:
+        """The bytes of a packet, without making one; a `VideoError` if the file has shrunk."""
+        if self._last is None or self._last[0] != number:
+            position, size = self._positions[number], self._sizes[number]
+            data = self._read_at(position, size)
+            if len(data) != size:
+                raise VideoError(
+                    f"{self._name}: the file was cut off in frame {number} while it was being "
+                    "read; get it again, or leave it out"
+                )
+            self._last = number, data
+        return self._last[1]
+
+
+class Mp4File:
+    """A plain mp4, of which only the packets asked for are read; a `PacketFile`.
+
+    Args:
+        file: Opened; None for a file in memory.
+        tables: Of the file.
+        index: By these tables.
+    """
+
+    codec = "h264"
+
+    def __init__(self, file: BinaryIO | None, tables: Mp4Tables, index: PacketIndex) -> None:
+        self._file, self._tables = file, tables
+        self.fps = tables.fps
+        self.index = index
+        self.size = tables.header.height, tables.header.width
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def make_decoder(self, export_vectors: bool) -> av.VideoCodecContext:
+        """As `PacketFile`."""
+        decoder = av.CodecContext.create(self.codec, "r")
+        decoder.extradata = self._tables.configuration
+        # The decoder replaces these by what the stream itself says, if it says something.
+        if self._tables.colour_space is not None:
+            decoder.colorspace = self._tables.colour_space
+        if self._tables.full_range is not None:
+            decoder.color_range = ColorRange.JPEG if self._tables.full_range else ColorRange.MPEG
+        return _configure(decoder, export_vectors)
+
+
+def _open_mp4(source: Source, name: str) -> Mp4File | None:
+    """The file by its tables; None if it has to be demultiplexed, or cannot be opened."""
+    file = None
+    if isinstance(source, bytes):
+        content, file_size = memoryview(source), len(source)
+
+        def read_at(position: int, size: int) -> memoryview:
+            return content[position : position + size]
+    else:
+        try:
+            file = open(source, "rb", buffering=0)  # noqa: SIM115 (closed with the video)
+        except OSError:
+            return None
+        descriptor, file_size = file.fileno(), os.path.getsize(source)
+
+        def read_at(position: int, size: int) -> bytes:
+            return os.pread(descriptor, size, position)
+
+    try:
+        tables = read_mp4_tables(read_at, file_size)
+    except OSError as error:
+        raise _unopenable(name, error) from error
+    packets = tables and Mp4Packets(read_at, tables, name)
+    index = packets and index_tables(tables, packets, packets.content)
+    if index is not None:
+        return Mp4File(file, tables, index)
+    if file is not None:
+        file.close()
+    return None
+
+
+def _configure(decoder: av.VideoCodecContext, export_vectors: bool) -> av.VideoCodecContext:
+    # Many worker processes decode side by side; threads would only compete.
+    decoder.thread_type, decoder.thread_count = "NONE", 1
+    if export_vectors:
+        decoder.options = {"flags2": "+export_mvs"}
+    return decoder

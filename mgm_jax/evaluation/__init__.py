@@ -1,0 +1,4 @@
+"""Accuracy of a model: views, predictions, reports.
+
+Imports everything below the commands.
+"""

@@ -1,0 +1,163 @@
+"""Local paths and Google Cloud Storage paths (gs://), used alike, and atomic file writes.
+
+Objects of a bucket appear whole and are replaced whole, cannot grow, and have no folders: moving a
+"folder" takes a request for each of its objects.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import io
+import pathlib
+import shutil
+import uuid
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+from etils import epath
+
+from mgm_jax.errors import ConfigError
+
+AnyPath = pathlib.Path | epath.Path
+
+BUCKET_PREFIX = "gs://"
+
+
+def make_path(place: str | AnyPath) -> AnyPath:
+    """The path that a flag or a config names.
+
+    Args:
+        place: A path on this machine, or gs://BUCKET/PATH.
+
+    Returns:
+        The path; of a bucket only where the bucket can be opened.
+
+    Raises:
+        ConfigError: Another kind of address, or the bucket cannot be opened.
+    """
+    address = str(place)
+    if not address.startswith(BUCKET_PREFIX):
+        if "://" in address:
+            raise ConfigError(
+                f"{address}: give a folder, or gs://BUCKET/PATH; other storage is to be mounted "
+                "first (docs/launching.md)"
+            )
+        return pathlib.Path(place)
+    _open_bucket(address.removeprefix(BUCKET_PREFIX).partition("/")[0])
+    return epath.Path(address)
+
+
+@functools.cache
+def _open_bucket(bucket: str) -> None:
+    if importlib.util.find_spec("gcsfs") is None:
+        raise ConfigError(
+            f"gs://{bucket}: buckets need gcsfs: pip install -r requirements-gcs.txt, or mount the "
+            "bucket and give the folder (docs/launching.md)"
+        )
+    import fsspec
+    from google.api_core import exceptions
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud import storage
+
+    # Others write there too: TensorStore, and the other processes of the run.
+    fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
+    try:
+        storage.Client().get_bucket(bucket)
+    except (exceptions.GoogleAPIError, GoogleAuthError, OSError, ValueError) as error:
+        raise ConfigError(
+            f"gs://{bucket} cannot be opened ({error}); the bucket must exist, and this machine's "
+            "account needs the roles storage.objectUser and storage.legacyBucketReader on it"
+        ) from error
+
+
+def in_bucket(path: AnyPath) -> bool:
+    """Whether a path is one of a bucket."""
+    return not isinstance(path, pathlib.Path)
+
+
+def absolute(path: AnyPath) -> AnyPath:
+    """The path from the root; that of a bucket has none other."""
+    return path if in_bucket(path) else path.absolute()
+
+
+def file_system() -> Any:
+    """The `fsspec` file system of all buckets that `make_path` has opened."""
+    import fsspec
+
+    return fsspec.filesystem("gcs")
+
+
+def files_below(folder: AnyPath) -> list[str]:
+    """The files below a folder, by their paths from there, in order."""
+    if in_bucket(folder):
+        prefix = str(folder).removeprefix(BUCKET_PREFIX).rstrip("/") + "/"
+        return sorted(name.removeprefix(prefix) for name in file_system().find(prefix))
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+
+
+def file_size(file: AnyPath) -> int:
+    """Size of a file in bytes."""
+    return file.stat().length if in_bucket(file) else file.stat().st_size
+
+
+def remove_folder(folder: AnyPath) -> None:
+    """Removes a folder and all below it."""
+    if in_bucket(folder):
+        folder.rmtree()
+    else:
+        shutil.rmtree(folder)
+
+
+def upload(folder: pathlib.Path, bucket_folder: epath.Path) -> None:
+    """Copies the files below a folder of this machine into a bucket, over those that are there."""
+    for name in files_below(folder):
+        file_system().put_file(str(folder / name), str(bucket_folder / name))
+
+
+@contextlib.contextmanager
+def replacing(path: AnyPath) -> Iterator[BinaryIO]:
+    """Opens a file that takes its place once it is complete; makes its folder."""
+    if in_bucket(path):
+        content = io.BytesIO()
+        yield content
+        path.write_bytes(content.getvalue())
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with part.open("xb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_arrays(path: AnyPath, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a compressed .npz."""
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_arrays(path: AnyPath) -> dict[str, np.ndarray]:
+    """Reads an .npz.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its arrays by name.
+
+    Raises:
+        ValueError: It is not such a file, or it is damaged.
+    """
+    try:
+        with path.open("rb") as file, np.load(file) as stored:
+            return dict(stored)
+    # Without a zip archive np.load takes the file for a single array, which has no `with`.
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"not an .npz file, or damaged: {error}") from error

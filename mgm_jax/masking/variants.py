@@ -1,0 +1,80 @@
+"""Short names for variants of a config: of its masks and of its source of motion.
+
+A strategy may be followed by words that change it: `mgm+window+guide_first_tubelet`. A source of
+motion is one or more words: `codec`, `accumulated`, `flow+median`; what they leave open stays as
+the config has it.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mgm_jax.errors import ConfigError
+from mgm_jax.masking import strategies
+
+STRATEGY_WORDS: Mapping[str, tuple[str, Any]] = {
+    "window": ("masking.guidance", "window"),
+    "guide_first_tubelet": ("masking.guide_first_tubelet", True),
+}
+MOTION_WORDS: Mapping[str, tuple[str, Any]] = {
+    **{name: ("data.motion", name) for name in ("auto", "codec", "estimate", "flow")},
+    **{name: ("data.motion_frames", name) for name in ("sampled", "accumulated")},
+    **{name: ("masking.camera_compensation", name) for name in ("none", "median", "affine")},
+}
+MGM_VARIANTS = ("mgm+window", "mgm+guide_first_tubelet", "mgm+window+guide_first_tubelet")
+
+
+def all_strategies(names: Sequence[str]) -> list[str]:
+    """Writes out `all`, every strategy of the paper, and `variants`, those of `mgm` beyond it."""
+    groups = {"all": tuple(strategies.STRATEGIES), "variants": MGM_VARIANTS}
+    return list(dict.fromkeys(one for name in names for one in groups.get(name, (name,))))
+
+
+def with_strategy(config: ConfigDict, name: str) -> ConfigDict:
+    """The config with another masking strategy.
+
+    Args:
+        config: The run's config; it stays as it is.
+        name: A name in `masking.STRATEGIES`, perhaps with words of `STRATEGY_WORDS`.
+
+    Returns:
+        A changed copy.
+
+    Raises:
+        ConfigError: No such word.
+    """
+    strategy, *words = name.split("+")
+    changed = _with_words(config, words, STRATEGY_WORDS, name)
+    changed.masking.strategy = strategy
+    return changed
+
+
+def with_motion(config: ConfigDict, name: str) -> ConfigDict:
+    """The config with another source of motion.
+
+    Args:
+        config: The run's config; it stays as it is.
+        name: Words of `MOTION_WORDS`, with `+` between them.
+
+    Returns:
+        A changed copy.
+
+    Raises:
+        ConfigError: No such word.
+    """
+    return _with_words(config, name.split("+"), MOTION_WORDS, name)
+
+
+def _with_words(
+    config: ConfigDict, words: Sequence[str], known: Mapping[str, tuple[str, Any]], name: str
+) -> ConfigDict:
+    changed = config.copy_and_resolve_references()
+    for word in words:
+        if word not in known:
+            near = difflib.get_close_matches(word, known) or known
+            raise ConfigError(f"{name!r}: unknown word {word!r}; did you mean {', '.join(near)}?")
+        setting, value = known[word]
+        changed.update_from_flattened_dict({setting: value})
+    return changed

@@ -1,0 +1,4 @@
+"""Everything that draws.
+
+Imports training and what is below it.
+"""

@@ -1,0 +1,176 @@
+"""Point operations of Pillow as tables over the 256 levels, one per frame and channel.
+
+Tables compose: an operation turns the table so far into the next. What an operation asks of the
+image, such as its darkest level, follows from the counts of its levels before the first table.
+Pixels are thus counted once and looked up once, however many operations there are.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from mgm_jax.preprocessing.enhance import blend
+
+LEVELS = 256
+_DIGITS = 16  # A level is two digits of base 16: one-hot, they make small matrix products.
+
+
+def count_levels(levels: Int[Array, "r n"]) -> Int[Array, "r 256"]:
+    """Counts the pixels of each level.
+
+    Args:
+        levels: Rows of pixels, levels in 0 to 255.
+
+    Returns:
+        How often each level occurs in each row.
+    """
+    return jax.lax.platform_dependent(levels, tpu=count_by_matmul, default=count_by_scatter)
+
+
+def look_up(tables: Int[Array, "r 256"], levels: Int[Array, "r n"]) -> Int[Array, "r n"]:
+    """Replaces levels by what the table of their row says.
+
+    Args:
+        tables: New levels, 0 to 255.
+        levels: Rows of pixels, levels in 0 to 255.
+
+    Returns:
+        The new levels.
+    """
+    return jax.lax.platform_dependent(
+        tables, levels, tpu=look_up_by_matmul, default=look_up_by_gather
+    )
+
+
+def count_by_scatter(levels: Int[Array, "r n"]) -> Int[Array, "r 256"]:
+    """`count_levels` for CPU and GPU."""
+    counts = jnp.zeros((len(levels), LEVELS), jnp.int32)
+    return counts.at[jnp.arange(len(levels))[:, None], levels].add(1)
+
+
+def count_by_matmul(levels: Int[Array, "r n"]) -> Int[Array, "r 256"]:
+    """`count_levels` for TPUs, where a scatter adds one pixel at a time."""
+    high, low = (jax.nn.one_hot(d, _DIGITS, dtype=jnp.bfloat16) for d in _digits(levels))
+    counts = jnp.einsum("rnh,rnl->rhl", high, low, preferred_element_type=jnp.float32)
+    return counts.astype(jnp.int32).reshape(-1, LEVELS)
+
+
+def look_up_by_gather(tables: Int[Array, "r 256"], levels: Int[Array, "r n"]) -> Int[Array, "r n"]:
+    """`look_up` for CPU and GPU."""
+    return jax.vmap(lambda table, row: table[row])(tables, levels)
+
+
+def look_up_by_matmul(tables: Int[Array, "r 256"], levels: Int[Array, "r n"]) -> Int[Array, "r n"]:
+    """`look_up` for TPUs, where a gather takes one pixel at a time; bfloat16 holds 0 to 255."""
+    high, low = (jax.nn.one_hot(d, _DIGITS, axis=1, dtype=jnp.bfloat16) for d in _digits(levels))
+    squares = tables.astype(jnp.bfloat16).reshape(-1, _DIGITS, _DIGITS)
+    columns = jnp.einsum("rhn,rhl->rln", high, squares, preferred_element_type=jnp.float32)
+    return (columns * low).sum(axis=1).astype(jnp.int32)
+
+
+def _digits(levels: Int[Array, "r n"]) -> tuple[Int[Array, "r n"], Int[Array, "r n"]]:
+    return levels // _DIGITS, levels % _DIGITS
+
+
+def auto_contrast(
+    tables: Int[Array, "*r 256"], counts: Int[Array, "*r 256"]
+) -> Int[Array, "*r 256"]:
+    """Stretches the levels that occur to 0 to 255; `ImageOps.autocontrast`.
+
+    Args:
+        tables: The tables so far.
+        counts: How often each level occurs before them.
+
+    Returns:
+        The tables with the operation.
+    """
+    darkest = jnp.where(counts > 0, tables, LEVELS).min(axis=-1, keepdims=True)
+    brightest = jnp.where(counts > 0, tables, -1).max(axis=-1, keepdims=True)
+    span = brightest - darkest
+    stretched = (tables - darkest) * 255 // jnp.maximum(span, 1)
+    return jnp.where(span > 0, jnp.clip(stretched, 0, 255), tables)
+
+
+def equalize(tables: Int[Array, "*r 256"], counts: Int[Array, "*r 256"]) -> Int[Array, "*r 256"]:
+    """Spreads the levels so that all are about as frequent; `ImageOps.equalize`.
+
+    Args:
+        tables: The tables so far.
+        counts: How often each level occurs before them.
+
+    Returns:
+        The tables with the operation.
+    """
+    brightest = jnp.where(counts > 0, tables, -1).max(axis=-1, keepdims=True)
+    darker_than_brightest = jnp.where(tables < brightest, counts, 0).sum(axis=-1, keepdims=True)
+    step = darker_than_brightest // 255
+    darker = jax.lax.platform_dependent(
+        tables, counts, tpu=count_darker_by_comparison, default=count_darker_by_scatter
+    )
+    spread = (step // 2 + darker) // jnp.maximum(step, 1)
+    return jnp.where(step > 0, jnp.minimum(spread, 255), tables)
+
+
+def count_darker_by_scatter(
+    tables: Int[Array, "*r 256"], counts: Int[Array, "*r 256"]
+) -> Int[Array, "*r 256"]:
+    """Counts for each level the pixels that the tables make darker than it, on CPU and GPU."""
+    rows, row_counts = tables.reshape(-1, LEVELS), counts.reshape(-1, LEVELS)
+    row = jnp.arange(len(rows))[:, None]
+    new_counts = jnp.zeros_like(row_counts).at[row, rows].add(row_counts)
+    # Not `cumsum`, whose time on XLA:CPU grows with the square of the length.
+    up_to = jax.lax.associative_scan(jnp.add, new_counts, axis=1)
+    return (up_to - new_counts)[row, rows].reshape(tables.shape)
+
+
+def count_darker_by_comparison(
+    tables: Int[Array, "*r 256"], counts: Int[Array, "*r 256"]
+) -> Int[Array, "*r 256"]:
+    """The same as `count_darker_by_scatter`, for TPUs."""
+    darker = jnp.where(tables[..., None, :] < tables[..., :, None], counts[..., None, :], 0)
+    return darker.sum(axis=-1)
+
+
+def invert(tables: Int[Array, "*r 256"]) -> Int[Array, "*r 256"]:
+    """Swaps dark and bright; `ImageOps.invert`."""
+    return 255 - tables
+
+
+def posterize(tables: Int[Array, "*r 256"], bits: Int[Array, ""]) -> Int[Array, "*r 256"]:
+    """Keeps the upper bits (0 to 8) of each level; `ImageOps.posterize`."""
+    return tables >> (8 - bits) << (8 - bits)
+
+
+def solarize(tables: Int[Array, "*r 256"], threshold: Int[Array, ""]) -> Int[Array, "*r 256"]:
+    """Inverts the levels from the threshold on; `ImageOps.solarize`."""
+    return jnp.where(tables < threshold, tables, 255 - tables)
+
+
+def solarize_add(tables: Int[Array, "*r 256"], addend: Int[Array, ""]) -> Int[Array, "*r 256"]:
+    """Brightens the levels below 128; `solarize_add` of timm."""
+    return jnp.where(tables < 128, jnp.minimum(tables + addend, 255), tables)
+
+
+def brighten(tables: Int[Array, "*r 256"], factor: Float[Array, ""]) -> Int[Array, "*r 256"]:
+    """Goes away from black; `ImageEnhance.Brightness`."""
+    return blend(jnp.zeros(()), tables.astype(jnp.float32), factor).astype(jnp.int32)
+
+
+def contrast(
+    tables: Int[Array, "*r 3 256"], counts: Int[Array, "*r 3 256"], factor: Float[Array, ""]
+) -> Int[Array, "*r 3 256"]:
+    """Goes away from the frame's mean grey; `ImageEnhance.Contrast`.
+
+    Args:
+        tables: The tables of red, green and blue so far.
+        counts: How often each level occurs before them.
+        factor: 0 gives grey, 1 the tables as they are.
+
+    Returns:
+        The tables with the operation.
+    """
+    pixels = jnp.maximum(counts.sum(axis=-1), 1)
+    means = (tables * counts).sum(axis=-1) / pixels
+    grey = (means * jnp.array([19595, 38470, 7471]) / 65536).sum(axis=-1)
+    grey = jnp.floor(grey + 0.5)[..., None, None]
+    return blend(grey, tables.astype(jnp.float32), factor).astype(jnp.int32)

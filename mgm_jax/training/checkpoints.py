@@ -1,0 +1,235 @@
+"""Checkpoints with Orbax: the train state, the data position and the config together."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from ml_collections import ConfigDict
+from orbax.checkpoint import checkpoint_managers
+
+from mgm_jax import config as config_lib
+from mgm_jax import io
+from mgm_jax.errors import CheckpointError
+from mgm_jax.io import AnyPath
+from mgm_jax.training import sharding
+from mgm_jax.training.integrity import find_damage, listing, steps, write_digests
+
+_SMALLEST_PART = 2**20
+"""Bytes of an array that each device must have to write for its copies to share the writing.
+
+To cut an array takes a compiled program for each device and shape; a step waits for the first ones.
+"""
+
+
+class Checkpoints:
+    """The checkpoints of one run, written in the background; the newest few and the best are kept.
+
+    Close it before leaving: an unfinished save is lost otherwise.
+    """
+
+    def __init__(self, folder: AnyPath, *, keep: int = 2, scored: bool = True):
+        """Opens or makes the folder.
+
+        Args:
+            folder: Where the run's checkpoints are, one numbered folder each.
+            keep: How many of the newest to keep.
+            scored: Whether saves have a score, so that the best is kept as well.
+
+        Raises:
+            CheckpointError: A score of an earlier save is damaged.
+        """
+        self._folder = io.absolute(folder)
+        # Orbax makes the folder itself only in processes that save.
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._saving: int | None = None
+        policies = [checkpoint_managers.LatestN(keep)]
+        if scored:
+            best = checkpoint_managers.BestN(
+                get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
+            )
+            policies.append(best)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+            best_fn=_score if scored else None,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._write_digests),
+        )
+        try:
+            self._manager = ocp.CheckpointManager(
+                self._folder, item_handlers=_item_handlers(), options=options
+            )
+        except ValueError as error:
+            damaged = {step: find_damage(self._folder, step) for step in steps(self._folder)}
+            raise CheckpointError(
+                f"the scores of the checkpoints in {self._folder} cannot be read ({error}); remove "
+                f"the damaged ones:{listing({s: fault for s, fault in damaged.items() if fault})}"
+            ) from error
+
+    def check(self, step: int) -> None:
+        """Refuses a damaged checkpoint. Every process calls it.
+
+        Args:
+            step: Its step.
+
+        Raises:
+            CheckpointError: Naming the file, and the checkpoint to use instead.
+        """
+        fault = find_damage(self._folder, step) if jax.process_index() == 0 else None
+        fault = sharding.broadcast_text(fault or "")
+        if fault:
+            before = [other for other in steps(self._folder) if other < step]
+            cure = (
+                f"remove {self._folder / str(step)} to use that of step {before[0]}"
+                if before
+                else "bring it back from a copy; there is none before it"
+            )
+            raise CheckpointError(
+                f"the checkpoint of step {step} in {self._folder} is damaged: {fault}; {cure}"
+            )
+
+    def latest_step(self) -> int | None:
+        """Step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def best_step(self) -> int | None:
+        """Step of the complete checkpoint with the highest score; None where none has one."""
+        scored = [step for step in self._manager.all_steps() if self._manager.metrics(step)]
+        return self._manager.best_step() if scored else None
+
+    def save(
+        self,
+        step: int,
+        state: Any,
+        data: dict[str, int],
+        config: ConfigDict,
+        score: float | None = None,
+    ) -> None:
+        """Starts saving; waits for the save before, so its failure shows here.
+
+        Args:
+            step: Steps done.
+            state: Train state, of arrays on the devices; or of numpy's, with one process.
+            data: Position of the data iterator.
+            config: The run's config.
+            score: What the model was found to be worth at this step, more is better; None where it
+                was not evaluated.
+
+        Raises:
+            CheckpointError: This save or the one before failed.
+        """
+        if step == self.latest_step():
+            return
+        # The digests are written in the background too; they are still those of the save before.
+        self._wait()
+        self._saving = step
+        items = ocp.args.Composite(
+            state=ocp.args.PyTreeSave(state),
+            data=ocp.args.JsonSave(data),
+            config=ocp.args.JsonSave(config_lib.to_json(config)),
+        )
+        try:
+            self._manager.save(
+                step, args=items, metrics=None if score is None else {"score": float(score)}
+            )
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def config(self) -> dict[str, Any]:
+        """The config that the newest checkpoint was made with, as JSON types."""
+        items = ocp.args.Composite(config=ocp.args.JsonRestore())
+        return self._manager.restore(self.latest_step(), args=items)["config"]
+
+    def restore(self, abstract_state: Any, step: int | None = None) -> tuple[Any, dict[str, int]]:
+        """Reads a checkpoint onto this run's devices.
+
+        Args:
+            abstract_state: Tree of `jax.ShapeDtypeStruct` with shardings.
+            step: Step of the checkpoint; the newest by default.
+
+        Returns:
+            The train state, and the position of the data iterator.
+
+        Raises:
+            CheckpointError: The checkpoint's arrays are not those of the state.
+        """
+        step = self.latest_step() if step is None else step
+        places = ocp.checkpoint_utils.construct_restore_args(abstract_state)
+        items = ocp.args.Composite(
+            state=ocp.args.PyTreeRestore(abstract_state, restore_args=places),
+            data=ocp.args.JsonRestore(),
+        )
+        try:
+            restored = self._manager.restore(step, args=items)
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"the checkpoint of step {step} in {self._folder} does not fit the model: {error}"
+            ) from error
+        return restored["state"], restored["data"]
+
+    def close(self) -> None:
+        """Waits for the last save and lets go of the folder.
+
+        Raises:
+            CheckpointError: The last save failed.
+        """
+        self._wait()
+        self._manager.close()
+
+    def _wait(self) -> None:
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def _write_digests(self) -> None:
+        write_digests(self._folder, self._saving)
+
+    def _failure(self, error: Exception) -> CheckpointError:
+        saved = self.latest_step()
+        kept = "none is complete" if saved is None else f"the newest complete one is step {saved}"
+        cure = (
+            "See that this machine reaches the bucket and may write there"
+            if io.in_bucket(self._folder)
+            else "Free space there, or copy the folder to a disk with room and give it as --workdir"
+        )
+        return CheckpointError(
+            f"a checkpoint could not be written to {self._folder} ({error}); {kept}. {cure}, and "
+            "start again"
+        )
+
+
+def _item_handlers() -> dict[str, ocp.CheckpointHandler]:
+    arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_SMALLEST_PART)
+    types = ocp.type_handlers.create_type_handler_registry(
+        (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
+    )
+    return {
+        "state": ocp.PyTreeCheckpointHandler(type_handler_registry=types),
+        "data": ocp.JsonCheckpointHandler(),
+        "config": ocp.JsonCheckpointHandler(),
+    }
+
+
+def _score(metrics: dict[str, float]) -> float:
+    return metrics["score"]
+
+
+def refuse_other_config(checkpoints: Checkpoints, config: ConfigDict) -> None:
+    """Refuses to go on from a checkpoint made with another config, unless told to.
+
+    Raises:
+        CheckpointError: Naming every value that differs.
+    """
+    changes = config_lib.differences(config, checkpoints.config())
+    if not changes:
+        return
+    listing = "\n  ".join(changes)
+    if config.allow_config_change:
+        logging.warning("going on with a changed config:\n  %s", listing)
+        return
+    raise CheckpointError(
+        f"the checkpoint of step {checkpoints.latest_step()} was made with another config:\n"
+        f"  {listing}\nGive another --workdir to start anew, the old values to go on, or "
+        "--config.allow_config_change to go on with the new ones"
+    )

@@ -1,0 +1,121 @@
+import importlib.util
+import math
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import shrunk
+
+from mgm_jax.aot import check, chips, roofline
+from mgm_jax.aot.collectives import Collective
+from mgm_jax.data.clips import make_clip_loader
+from mgm_jax.data.loader import ClipBatches
+from mgm_jax.data.sources import make_source
+from mgm_jax.errors import ConfigError
+from mgm_jax.training import sharding
+from mgm_jax.training.state import abstract_state
+from mgm_jax.training.tasks import make_task
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None,
+    reason="no libtpu; pip install -r requirements-tpu.txt",
+)
+
+
+@pytest.mark.parametrize("recipe", ["k400_pretrain", "ssv2_finetune"])
+def test_the_abstract_batch_is_that_of_the_data_pipeline(video_folder, recipe):
+    config = shrunk.recipe(recipe, video_folder)
+    source = make_source("folder", str(video_folder), "train", "")
+    batches = ClipBatches(
+        make_clip_loader(config.data, source), global_batch=8, num_batches=1, seed=0
+    )
+    mesh = sharding.make_mesh(config.mesh.to_dict())
+    real = sharding.global_batch(sharding.batch_sharding(mesh), next(batches))
+    batches.close()
+    abstract = check.abstract_batch(config, mesh)
+    assert abstract.keys() == real.keys()
+    for name, leaf in real.items():
+        found = abstract[name]
+        assert (found.shape, found.dtype) == (leaf.shape, leaf.dtype), name
+        assert found.sharding.is_equivalent_to(leaf.sharding, leaf.ndim), name
+
+
+def test_a_refusal_names_what_helps(tmp_path):
+    config = shrunk.recipe("k400_pretrain", tmp_path, batch_size=48)
+    mesh = sharding.make_mesh(config.mesh.to_dict())
+    state = abstract_state(make_task(config, ()).init_fn, mesh)
+    said = str(check.refusal(20 * 2**30, config, "v5e:2x4", mesh, state))
+    assert "needs 20.00 GiB of the 15.75 GiB" in said
+    assert "--config.model.remat=dots or full; --config.grad_accum_steps=2 (3 clips" in said
+    assert "smaller --config.batch_size (6 for each chip now); more chips" in said
+    assert "fsdp" not in said  # The state is small.
+
+    config.model.remat = "full"
+    config.batch_size = 8
+    large = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((2**32,), np.uint8, sharding=leaf.sharding), state.step
+    )
+    said = str(check.refusal(math.nan, config, "v5e:2x4", mesh, state.replace(step=large)))
+    assert "needs more memory of the 15.75 GiB" in said
+    assert "--config.mesh.fsdp=8 (the train state alone is 4.0 GiB of each chip)" in said
+    assert "remat" not in said
+    assert "accumulate" not in said
+    assert said.endswith("chips with more memory")
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is not None, reason="libtpu is there, so nothing is missing"
+)
+def test_without_libtpu_the_cure_is_named():
+    with pytest.raises(ConfigError, match=r"pip install -r requirements-tpu\.txt"):
+        check.topology_devices("v5e:4x4")
+
+
+@needs_libtpu
+def test_operations_along_one_dimension_of_the_torus_have_its_links_alone():
+    mesh = sharding.make_mesh(
+        {"data": 4, "fsdp": 4, "tensor": 1}, check.topology_devices("v5e:4x4")
+    )
+    chip = chips.CHIPS["v5e"]
+    along = Collective("all-gather", ("fsdp",), 4, 4 * 10**9, 2)
+    everywhere = Collective("all-reduce", ("data", "fsdp"), 16, 10**9, 1)
+    seconds = [
+        roofline.step_time(chip, 0, 0, [operation], mesh).network
+        for operation in (along, everywhere)
+    ]
+    assert seconds == pytest.approx([2 * 3e9 / 100e9, 2 * 15 / 16 * 1e9 / 200e9])
+
+
+@needs_libtpu
+def test_the_command_compiles_for_a_slice_and_refuses_what_does_not_fit():
+    def run(*arguments):
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "mgm_jax.compile", "--config=configs/k400_pretrain.py"),
+                *("--topology=v5e:2x2", "--config.model.size=Ti", "--config.data.clip_frames=4"),
+                *("--config.data.size=32", "--config.data.host_crop_size=32"),
+                *("--config.model.encoder.depth=1", "--config.model.decoder.depth=1"),
+                *arguments,
+            ],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+        )
+
+    length = "--config.epochs=10", "--config.warmup_epochs=1"
+    fits = run("--config.batch_size=16", "--config.mesh.fsdp=2", *length)
+    assert fits.returncode == 0, fits.stderr
+    assert "v5e:2x2: 4 chips on 1 hosts, mesh data=2, fsdp=2, tensor=1" in fits.stdout
+    assert "all-gather         along fsdp: " in fits.stdout
+    assert "days for 150000 steps" in fits.stdout
+    assert "not known how often" not in fits.stdout
+
+    refused = run("--config.batch_size=8000000")
+    assert refused.returncode == 1
+    assert "error: --topology=v5e:2x2: the step of config.batch_size=8000000" in refused.stderr
+    assert "What helps: " in refused.stderr
+    assert "a smaller --config.batch_size (2000000 for each chip now)" in refused.stderr

@@ -1,0 +1,49 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from mgm_jax.aot.flops import count_flops
+from mgm_jax.models import vit
+
+
+def test_products_loops_and_convolutions_are_counted():
+    x, w = jnp.zeros((8, 16)), jnp.zeros((3, 16, 16))
+
+    def chain(x, w):
+        return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, w)[0]
+
+    once = 2 * 8 * 16 * 16
+    assert count_flops(chain, x, w) == (3 * once, 3 * once)
+    with_gradient = jax.grad(lambda w: chain(x, w).sum())
+    # Forward, and twice as much backward; the first layer's input has no gradient in need.
+    assert 8 * once <= count_flops(with_gradient, w)[0] <= 9 * once
+    again = jax.grad(lambda w: jax.checkpoint(chain)(x, w).sum())
+    assert count_flops(again, w)[0] > count_flops(with_gradient, w)[0] + 2 * once
+
+    images, kernel = jnp.zeros((2, 3, 9, 9)), jnp.zeros((5, 3, 3, 3))
+    convolve = lambda a, b: jax.lax.conv(a, b, (1, 1), "SAME")  # noqa: E731
+    assert count_flops(convolve, images, kernel)[0] == 2 * (2 * 5 * 9 * 9) * 27
+
+
+def test_the_highest_precision_takes_six_passes():
+    x = jnp.zeros((4, 4))
+    product = lambda x: jnp.dot(x, x, precision="highest")  # noqa: E731
+    assert count_flops(product, x) == (128, 6 * 128)
+
+
+def test_a_loop_of_unknown_length_is_refused():
+    def grow(x):
+        return jax.lax.while_loop(lambda x: x.sum() < 9, lambda x: x @ x, x)
+
+    with pytest.raises(ValueError, match="loop of unknown length"):
+        count_flops(grow, jnp.ones((2, 2)))
+
+
+def test_a_vision_transformer_has_the_flops_of_the_formula():
+    encoder = vit.Encoder(vit.TransformerSettings(64, 3, 4), (2, 4, 4), (2, 8, 8))
+    clips = jax.ShapeDtypeStruct((2, 4, 32, 32, 3), jnp.float32)
+    variables = jax.eval_shape(encoder.init, jax.random.key(0), clips)
+    tokens, width = 32, 64
+    block = 2 * tokens * 12 * width**2 + 4 * tokens**2 * width
+    embedding = 2 * tokens * (3 * 2 * 8 * 8) * width
+    assert count_flops(encoder.apply, variables, clips)[0] == 2 * (3 * block + embedding)

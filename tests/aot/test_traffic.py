@@ -1,0 +1,50 @@
+import jax
+import jax.numpy as jnp
+
+from mgm_jax.aot import hlo, traffic
+
+ROUNDS = 6
+
+
+def _layer(x, w):
+    return jnp.tanh(x @ w), None
+
+
+def _compiled(function):
+    weights = jax.ShapeDtypeStruct((ROUNDS, 64, 64), jnp.float32)
+    x = jax.ShapeDtypeStruct((128, 64), jnp.float32)
+    return jax.jit(function).lower(x, weights).compile()
+
+
+def test_a_loop_counts_in_full_and_reads_one_layer_of_the_weights_at_a_time():
+    looped = _compiled(lambda x, w: jax.lax.scan(_layer, x, w)[0])
+    unrolled = _compiled(lambda x, w: jax.lax.scan(_layer, x, w, unroll=ROUNDS)[0])
+    by_loop, by_unrolling = (
+        traffic.count_bytes(hlo.parse(program.as_text())) for program in (looped, unrolled)
+    )
+    once = looped.cost_analysis()["bytes accessed"]
+    whole = unrolled.cost_analysis()["bytes accessed"]
+    assert 0.8 < by_unrolling / whole < 1.25
+    assert by_loop > 2 * once
+    assert 0.7 < by_loop / by_unrolling < 1.5
+
+
+def test_what_stays_on_the_chip_and_what_is_only_sliced_counts_nothing():
+    program = hlo.parse("""\
+%fused (p: f32[10,8], q: f32[8]) -> f32[10,8] {
+  %p = f32[10,8]{1,0} parameter(0)
+  %q = f32[8]{0} parameter(1)
+  %one = f32[1,8]{1,0} dynamic-slice(%p, %i, %z), dynamic_slice_sizes={1,8}
+  %sum = f32[1,8]{1,0} add(%one, %q)
+  ROOT %put = f32[10,8]{1,0} dynamic-update-slice(%p, %sum, %i, %z)
+}
+
+ENTRY %main (p.1: f32[10,8], q.1: f32[8]) -> f32[10,8] {
+  %p.1 = f32[10,8]{1,0} parameter(0)
+  %q.1 = f32[8]{0:S(1)} parameter(1)
+  %near = f32[10,8]{1,0:S(1)} copy(%p.1)
+  ROOT %fusion = f32[10,8]{1,0} fusion(%p.1, %q.1), kind=kLoop, calls=%fused
+}
+""")
+    read_for_the_copy, sliced, updated = 320, 32, 32
+    assert traffic.count_bytes(program) == read_for_the_copy + sliced + updated

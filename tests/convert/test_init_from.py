@@ -1,0 +1,183 @@
+"""What a model takes over from another: all accounted for, nothing forced."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+from random_weights import AUTOENCODER, CLASSIFIER, TUBELET, assert_equal, random_weights
+
+from mgm_jax.convert import weights
+from mgm_jax.convert.architecture import Architecture, parameter_shapes
+from mgm_jax.convert.init_from import initialise
+from mgm_jax.errors import CheckpointError
+from mgm_jax.models import classifier, stacking, vit
+from mgm_jax.models.vit import TransformerSettings
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A pretrained autoencoder and a finetuned classifier, in Hugging Face's folders."""
+    root = tmp_path_factory.mktemp("models")
+    for name, architecture in (("pretrained", AUTOENCODER), ("finetuned", CLASSIFIER)):
+        weights.write_hugging_face(root / name, random_weights(architecture))
+    return root
+
+
+def fresh(architecture):
+    """A parameter tree of ones."""
+    flat = {
+        name: np.ones(shape, np.float32) for name, shape in parameter_shapes(architecture).items()
+    }
+    return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def flatten(tree):
+    return traverse_util.flatten_dict(tree, sep="/")
+
+
+def classifier_of(num_classes):
+    return Architecture(CLASSIFIER.encoder, TUBELET, num_classes=num_classes, final_norm=False)
+
+
+def test_a_classifier_takes_an_autoencoders_encoder(folders):
+    params, report = initialise(fresh(CLASSIFIER), folders / "pretrained")
+    pretrained, flat = random_weights(AUTOENCODER).params, flatten(params)
+    loaded = {name for name in flat if name.startswith(("encoder/embed/", "encoder/blocks/"))}
+    assert set(report.loaded) == loaded
+    assert_equal({n: flat[n] for n in loaded}, {n: pretrained[n] for n in loaded})
+    assert report.fresh == ("head/bias", "head/kernel", "norm/bias", "norm/scale")
+    assert all(np.all(flat[name] == 1) for name in report.fresh)
+    assert set(report.dropped) == pretrained.keys() - loaded
+    assert {"encoder/norm/scale", "mask_token", "decoder/head/kernel"} <= set(report.dropped)
+    assert report.misshapen == ()
+    assert str(report).splitlines() == [
+        f"initialised from Hugging Face's {folders / 'pretrained'} ({AUTOENCODER})",
+        "  loaded: encoder/blocks (26), encoder/embed (2)",
+        "  dropped: decoder/blocks (13), decoder/head (2), decoder/norm (2), encoder/norm (2), "
+        "encoder_to_decoder (1), mask_token (1)",
+        "  fresh: head (2), norm (2)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"), [("pretrained", AUTOENCODER), ("finetuned", CLASSIFIER)]
+)
+def test_the_same_model_is_taken_whole(folders, name, architecture):
+    params, report = initialise(fresh(architecture), folders / name)
+    assert_equal(flatten(params), random_weights(architecture).params)
+    assert (report.dropped, report.fresh) == ((), ())
+
+
+def test_a_head_for_other_classes_starts_afresh(folders):
+    params, report = initialise(fresh(classifier_of(3)), folders / "finetuned")
+    head = ("head/bias", "head/kernel")
+    assert report.fresh == report.dropped == head
+    assert report.misshapen == (
+        "head/bias: (5,) there, (3,) in the model",
+        "head/kernel: (24, 5) there, (24, 3) in the model",
+    )
+    assert "for other classes: head/kernel: (24, 5) there" in str(report)
+    assert np.all(params["head"]["kernel"] == 1)
+    np.testing.assert_array_equal(
+        params["norm"]["scale"], random_weights(CLASSIFIER).params["norm/scale"]
+    )
+
+
+def test_a_probe_of_a_finetuned_encoder_keeps_its_own_final_norm(folders):
+    probe = classifier.LinearProbe(CLASSIFIER.encoder, (1, 1, 2), 5, tubelet=TUBELET)
+    clips = jax.ShapeDtypeStruct((1, 2, 8, 16, 3), jnp.float32)
+    shapes = jax.eval_shape(probe.init, jax.random.key(0), clips)["params"]
+    params, report = initialise(shapes, folders / "finetuned")
+    assert report.fresh == ("encoder/norm/bias", "encoder/norm/scale", "heads/bias", "heads/kernel")
+    assert isinstance(params["heads"]["kernel"], jax.ShapeDtypeStruct)
+    assert isinstance(params["encoder"]["embed"]["kernel"], np.ndarray)
+    _, report = initialise(shapes, folders / "pretrained")
+    assert report.fresh == ("heads/bias", "heads/kernel")
+
+
+def test_a_model_for_other_frames_and_another_size_starts_from_the_same_tensors(folders):
+    """Position tables are computed for the clip at hand; no file holds one."""
+    model = classifier.Classifier(CLASSIFIER.encoder, (4, 3, 3), 5, TUBELET)
+    clips = jnp.asarray(np.random.default_rng(0).random((1, 8, 24, 24, 3)), jnp.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), clips)["params"]
+    params, report = initialise(shapes, folders / "finetuned")
+    assert report.fresh == report.dropped == ()
+    assert np.all(np.isfinite(jax.jit(model.apply)({"params": params}, clips)))
+
+
+def test_stacked_blocks_are_taken_from_others(folders):
+    params, report = initialise(stacking.stack(fresh(AUTOENCODER)), folders / "pretrained")
+    assert (report.dropped, report.fresh) == ((), ())
+    assert_equal(flatten(stacking.unstack(params)), random_weights(AUTOENCODER).params)
+
+
+def test_stacked_blocks_of_another_depth_are_refused(folders):
+    deeper = dataclasses.replace(AUTOENCODER, encoder=TransformerSettings(24, 3, 3))
+    with pytest.raises(CheckpointError, match=r"scale: \(2, 24\) there, \(3, 24\) in the model"):
+        initialise(stacking.stack(fresh(deeper)), folders / "pretrained")
+
+
+def test_learned_positions_are_taken_from_the_nearest_of_another_grid(monkeypatch):
+    architecture = dataclasses.replace(AUTOENCODER, backbone="timesformer_joint")
+    other = random_weights(architecture)
+    r = np.random.default_rng(0)
+    space, time = (r.random(shape).astype(np.float32) for shape in ((2, 4, 24), (2, 24)))
+    other.params.update({"encoder/positions/space": space, "encoder/positions/time": time})
+    monkeypatch.setattr(weights, "read", lambda path, heads: other)
+    own = flatten(fresh(architecture))
+    own["encoder/positions/space"] = np.ones((4, 2, 24), np.float32)
+    own["encoder/positions/time"] = np.ones((5, 24), np.float32)
+    params, report = initialise(traverse_util.unflatten_dict(own, sep="/"), "a run")
+    positions = params["encoder"]["positions"]
+    np.testing.assert_array_equal(positions["space"], space[[0, 0, 1, 1]][:, [0, 2]])
+    np.testing.assert_array_equal(positions["time"], time[[0, 0, 0, 1, 1]])
+    assert report.fresh == ()
+    assert "for other clips: encoder/positions/space: (2, 4, 24) there, (4, 2, 24)" in str(report)
+
+
+def test_files_that_do_not_say_their_heads_have_the_models(tmp_path):
+    file = tmp_path / "model.safetensors"
+    weights.write_original(file, random_weights(AUTOENCODER))
+    params, _ = initialise(fresh(AUTOENCODER), file)
+    assert_equal(flatten(params), random_weights(AUTOENCODER).params)
+
+
+ENCODER = CLASSIFIER.encoder
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (
+            vit.TransformerSettings(ENCODER.dim, 3, ENCODER.heads),
+            r"encoder/blocks/2/norm1/scale: absent there, \(24,\) in the model",
+        ),
+        (
+            vit.TransformerSettings(ENCODER.dim, 1, ENCODER.heads),
+            r"encoder/blocks/1/norm1/scale: \(24,\) there, absent in the model",
+        ),
+        (
+            vit.TransformerSettings(48, 2, 3),
+            r"encoder/embed/kernel: \(384, 24\) there, \(384, 48\) in the model",
+        ),
+        (
+            vit.TransformerSettings(ENCODER.dim, 2, 6),
+            r"attention/q_bias: \(3, 8\) there, \(6, 4\) in the model",
+        ),
+    ],
+)
+def test_another_encoder_is_refused_with_every_tensor_that_does_not_fit(folders, encoder, message):
+    other = Architecture(encoder, TUBELET, num_classes=5, final_norm=False)
+    with pytest.raises(CheckpointError, match=message) as refusal:
+        initialise(fresh(other), folders / "pretrained")
+    assert "does not fit the model" in str(refusal.value)
+    assert "decoder" not in str(refusal.value).partition("\n")[2]
+
+
+def test_another_decoder_is_refused_where_both_have_one(folders):
+    other = Architecture(ENCODER, TUBELET, TransformerSettings(16, 2, 2))
+    with pytest.raises(CheckpointError, match=r"decoder/blocks/1/mlp/fc1/bias: absent there"):
+        initialise(fresh(other), folders / "pretrained")

@@ -1,0 +1,65 @@
+import encoded
+import numpy as np
+import pytest
+
+from mgm_jax.data.motion.block_matching import estimate
+from mgm_jax.data.motion.codec_vectors import rasterise
+from mgm_jax.data.video.planes import to_planar_420
+from mgm_jax.data.video.reader import Video
+
+
+def shifted(dx, dy, height=144, width=176):
+    """Two frames; the second is the first moved by (dx, dy)."""
+    scene = encoded.scenery(height + 80, width + 80, seed=3)
+    frames = encoded.moving_square(2, height=height, width=width)
+    for frame, (y, x) in zip(frames, [(40, 40), (40 - dy, 40 - dx)], strict=True):
+        plane = frame.planes[0]
+        padded = np.zeros((plane.height, plane.line_size), np.uint8)
+        padded[:, :width] = scene[y : y + height, x : x + width]
+        plane.update(padded.tobytes())
+    return frames
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (5, -3), (-12, 7), (0, 20)])
+def test_finds_a_known_shift(shift):
+    previous, current = shifted(*shift)
+    (field,) = rasterise([estimate(previous, current)], 144, 176)
+    # Blocks near the edge that the scene enters from have no past to be found.
+    inner = field[4:-4, 4:-4].reshape(-1, 2)
+    assert np.mean((inner == shift).all(axis=-1)) > 0.95
+
+
+@pytest.mark.parametrize(("height", "width"), [(144, 176), (150, 187), (66, 71)])
+def test_covers_the_whole_frame_with_past_vectors(height, width):
+    vectors = estimate(*shifted(4, 4, height, width))
+    assert (vectors["source"] == -1).all()
+    assert (vectors["motion_scale"] == 0).all()
+    (field,) = rasterise([vectors], height, width)
+    assert field.shape == (-(-height // 8), -(-width // 8), 2)
+    # In the corner away from the incoming edges every cell has found the shift.
+    np.testing.assert_array_equal(field[-3:, -3:], np.full((3, 3, 2), 4))
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "yuv420p10le", "gray", "rgb24"])
+def test_any_pixel_format(pix_fmt):
+    frames = [frame.reformat(format=pix_fmt) for frame in shifted(6, 2)]
+    (field,) = rasterise([estimate(*frames)], 144, 176)
+    assert np.median(field[4:-4, 4:-4], axis=(0, 1)).tolist() == [6, 2]
+
+
+def test_explains_a_real_webm_better_than_no_motion(real_videos):
+    path = real_videos / "mixed" / "20bn_talk" / "smth-smth-1.webm"
+    with Video(path) as video:
+        luma = video.read([19, 20], motion="none").luma.astype(int)
+        field = video.read([20], motion="estimate").motion[0]
+    frames = [to_planar_420(frame) for frame in encoded.decode_all(path)[19:21]]
+    (expected,) = rasterise([estimate(*frames)], video.height, video.width)
+    np.testing.assert_array_equal(field, expected)
+    height, width = luma.shape[1:]
+    y, x = np.mgrid[:height, :width]
+    moved = field.astype(int)[y // 8, x // 8]
+    source_y = np.clip(y - moved[..., 1], 0, height - 1)
+    source_x = np.clip(x - moved[..., 0], 0, width - 1)
+    still = np.abs(luma[1] - luma[0]).mean()
+    compensated = np.abs(luma[1] - luma[0][source_y, source_x]).mean()
+    assert compensated < 0.6 * still

@@ -1,0 +1,234 @@
+import io
+
+import av
+import encoded
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mgm_jax.data.motion.codec_vectors import (
+    EXPORTING_CODECS,
+    RECORD,
+    from_past,
+    orient,
+    rasterise,
+    vectors_of,
+)
+from mgm_jax.data.video.planes import Orientation
+from mgm_jax.data.video.reader import Video
+
+
+def block(left, top, width, height, dx, dy, *, source=-1, scale=4):
+    """A record of a block whose displacement from the past is (dx, dy)."""
+    sign = 1 if source < 0 else -1
+    record = np.zeros((), RECORD)
+    record["source"], record["w"], record["h"] = source, width, height
+    record["dst_x"], record["dst_y"] = left + width // 2, top + height // 2
+    record["src_x"] = record["dst_x"] - sign * int(dx)
+    record["src_y"] = record["dst_y"] - sign * int(dy)
+    record["motion_scale"] = scale
+    # FFmpeg's mestimate leaves rubbish here and sets no scale.
+    record["motion_x"] = round(-sign * dx * scale) if scale else 977
+    record["motion_y"] = round(-sign * dy * scale) if scale else -977
+    return record
+
+
+# Start and extent of a block along one axis of the 32-pixel tile that it has to itself.
+spans = st.sampled_from(
+    [(start, size) for size in (8, 16, 24, 32) for start in range(0, 33 - size, 8)]
+)
+
+
+@st.composite
+def blocks_in_tiles(draw):
+    """Blocks of one frame; those with references on the same side do not overlap."""
+    tile = st.tuples(st.sampled_from([-1, 1]), st.integers(-1, 3), st.integers(-1, 3))
+    vectors = []
+    for source, tile_row, tile_column in draw(st.lists(tile, unique=True, max_size=12)):
+        (top, height), (left, width) = draw(spans), draw(spans)
+        dx, dy = draw(st.integers(-200, 200)), draw(st.integers(-200, 200))
+        left, top = 32 * tile_column + left, 32 * tile_row + top
+        scale = draw(st.sampled_from([0, 2, 4]))
+        vectors.append(block(left, top, width, height, dx, dy, source=source, scale=scale))
+    return np.array(vectors, RECORD)
+
+
+def paint_naively(vectors, height, width):
+    field = np.zeros((-(-height // 8), -(-width // 8), 2), np.float32)
+    for past in (False, True):
+        for vector in vectors[(vectors["source"] < 0) == past]:
+            for row in range(field.shape[0]):
+                for column in range(field.shape[1]):
+                    inside_x = abs(8 * column + 4 - vector["dst_x"]) < vector["w"] / 2
+                    inside_y = abs(8 * row + 4 - vector["dst_y"]) < vector["h"] / 2
+                    if inside_x and inside_y:
+                        shift = np.array([vector["dst_x"], vector["dst_y"]], np.float32)
+                        shift -= vector["src_x"], vector["src_y"]
+                        field[row, column] = shift if past else -shift
+    return field
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(blocks_in_tiles(), min_size=1, max_size=3), st.integers(1, 70), st.integers(1, 90))
+def test_paints_exactly_the_blocks_and_the_past_wins(frames, height, width):
+    fields = rasterise(frames, height, width)
+    assert fields.dtype == np.float32
+    for field, vectors in zip(fields, frames, strict=True):
+        np.testing.assert_array_equal(field, paint_naively(vectors, height, width))
+
+
+def test_keeps_the_fraction_of_a_pixel():
+    blocks = [block(0, 0, 16, 8, -1.25, 0.5), block(0, 8, 8, 8, 2.75, 0, source=1)]
+    vectors = np.array(blocks, RECORD)
+    (field,) = rasterise([vectors], 16, 16)
+    np.testing.assert_array_equal(field[0], [[-1.25, 0.5], [-1.25, 0.5]])
+    np.testing.assert_array_equal(field[1], [[2.75, 0], [0, 0]])
+
+
+def test_no_vectors_is_a_still_frame():
+    assert not rasterise([np.zeros(0, RECORD)] * 2, 20, 30).any()
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("flip_x", [False, True])
+@pytest.mark.parametrize("flip_y", [False, True])
+@settings(max_examples=15, deadline=None)
+@given(vectors=blocks_in_tiles())
+def test_vectors_turn_as_the_picture_turns(transpose, flip_x, flip_y, vectors):
+    height, width = 64, 96
+    orientation = Orientation(transpose, flip_x, flip_y)
+    (turned,) = rasterise(
+        [orient(vectors, orientation, height, width)], *orientation.size(height, width)
+    )
+    (stored,) = rasterise([vectors], height, width)
+    channels = [stored[..., channel] for channel in ((1, 0) if transpose else (0, 1))]
+    channels = [channel.T if transpose else channel for channel in channels]
+    expected = np.stack(channels, axis=-1)[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+    expected = expected * np.array([-1 if flip_x else 1, -1 if flip_y else 1], np.float32)
+    np.testing.assert_array_equal(turned, expected)
+
+
+@given(
+    hnp.arrays(np.int16, 2, elements=st.integers(-300, 300)),
+    st.sampled_from([-1, 1]),
+    st.sampled_from([0, 2, 4]),
+)
+def test_displacement_points_from_the_past_whatever_the_reference(shift, source, scale):
+    vector = np.array([block(32, 32, 16, 16, *shift, source=source, scale=scale)], RECORD)
+    np.testing.assert_array_equal(from_past(vector), [complex(*shift)])
+
+
+def cells_of(top, left, shrink=0):
+    """Cells that lie wholly inside the square, `shrink` pixels from its edge."""
+    rows = slice(-(-(top + shrink) // 8), (top + encoded.SQUARE - shrink) // 8)
+    columns = slice(-(-(left + shrink) // 8), (left + encoded.SQUARE - shrink) // 8)
+    return rows, columns
+
+
+def inside_and_outside(field, number, step):
+    """The field's vectors well inside the moving square and well outside of it."""
+    top, left = encoded.square_corner(number, step)
+    inside = field[cells_of(top, left, 16)].reshape(-1, 2)
+    away = np.ones(field.shape[:2], bool)
+    away[cells_of(top, left, -32)] = False
+    return inside, field[away]
+
+
+STEP = (4, 2)
+
+
+def test_low_delay_h264_gives_the_true_displacement():
+    data = encoded.encode(encoded.moving_square(24, STEP))
+    with Video(data) as video:
+        clip = video.read(range(24), motion="codec")
+    assert clip.motion_source == "codec"
+    for number in [1, 5, 11, 13, 20]:  # 12 is the I-frame
+        inside, outside = inside_and_outside(clip.motion[number], number, STEP)
+        expected = STEP if number <= 12 else (-STEP[0], -STEP[1])
+        np.testing.assert_array_equal(inside, np.broadcast_to(expected, inside.shape))
+        assert np.abs(outside).max() == 0
+
+
+def test_b_frames_point_the_same_way_from_either_side():
+    data = encoded.encode(encoded.moving_square(13, STEP), options=encoded.B_FRAMES)
+    types = [frame.pict_type for frame in encoded.decode_all(data)]
+    sources = [
+        set(frame.side_data["MOTION_VECTORS"].to_ndarray()["source"].tolist())
+        for frame in decode_with_vectors(data)
+        if frame.pict_type == 3
+    ]
+    assert {-1, 1} in sources
+    with Video(data) as video:
+        clip = video.read(range(13), motion="codec")
+    for number in np.flatnonzero(np.array(types) == 3):
+        inside, outside = inside_and_outside(clip.motion[number], number, STEP)
+        frames_apart = inside / STEP  # references are 1 to 3 frames away
+        assert np.mean(np.isin(frames_apart, [1, 2, 3]).all(axis=-1)) > 0.8
+        assert np.abs(np.median(outside, axis=0)).max() == 0
+
+
+def test_records_are_read_as_pyav_reads_them():
+    frame = decode_with_vectors(encoded.encode(encoded.moving_square(2, STEP)))[1]
+    ours, theirs = vectors_of(frame), frame.side_data["MOTION_VECTORS"].to_ndarray()
+    assert len(ours) == len(theirs) > 0
+    for name in set(RECORD.names) - {"motion"}:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    pairs = ours["motion"].copy().view(np.int32).reshape(-1, 2)
+    np.testing.assert_array_equal(pairs, np.stack([ours["motion_x"], ours["motion_y"]], axis=-1))
+
+
+def decode_with_vectors(data):
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.options = {"flags2": "+export_mvs"}
+        return list(container.decode(stream))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "container"),
+    [
+        ("mpeg4", "avi"),
+        ("mpeg1video", "mpeg"),
+        ("mpeg2video", "mpeg"),
+        ("msmpeg4v2", "avi"),
+        ("msmpeg4", "avi"),
+        ("wmv1", "asf"),
+        ("wmv2", "asf"),
+        ("flv", "flv"),
+        ("h261", "avi"),
+        ("h263", "avi"),
+        ("rv10", "rm"),
+        ("rv20", "rm"),
+    ],
+)
+def test_codecs_said_to_export_vectors_do(encoder, container):
+    data = encoded.encode(encoded.moving_square(8, STEP), encoder, container, b_frames=0)
+    with Video(data) as video:
+        assert video.codec in EXPORTING_CODECS
+        number = video.num_frames - 2
+        clip = video.read([number], motion="codec")
+    inside, outside = inside_and_outside(clip.motion[0], number, STEP)
+    np.testing.assert_allclose(np.median(inside, axis=0), STEP, atol=0.5)
+    assert np.abs(np.median(outside, axis=0)).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("encoder", "container", "options"),
+    [
+        ("libx265", "mp4", {"x265-params": "log-level=none"}),
+        ("libvpx-vp9", "webm", {"deadline": "realtime", "cpu-used": "8"}),
+        ("libvpx", "webm", {"deadline": "realtime", "cpu-used": "8"}),
+        ("libsvtav1", "mp4", {"preset": "12", "svtav1-params": "lp=1"}),
+    ],
+)
+def test_codecs_said_to_export_none_export_none(encoder, container, options):
+    try:
+        av.codec.Codec(encoder, "w")
+    except av.codec.codec.UnknownCodecError:
+        pytest.skip(f"this FFmpeg has no encoder {encoder}")
+    data = encoded.encode(encoded.moving_square(4), encoder, container, options=options)
+    assert all("MOTION_VECTORS" not in f.side_data for f in decode_with_vectors(data))
+    with Video(data) as video:
+        assert video.codec not in EXPORTING_CODECS

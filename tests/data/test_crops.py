@@ -1,0 +1,153 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mgm_jax.data import crops as geometry
+from mgm_jax.preprocessing import rgb
+
+frame_sides = st.integers(16, 400)
+
+
+@given(height=frame_sides, width=frame_sides, seed=st.integers(0, 2**32 - 1), flip=st.booleans())
+def test_multi_scale_crop_lies_in_the_frame_and_in_the_window(height, width, seed, flip):
+    height, width = geometry.scaled_size(height, width, 256)
+    rng = np.random.default_rng(seed)
+    crop = geometry.multi_scale_crop(rng, height, width, size=224, flip=flip)
+    assert crop.top >= 0
+    assert crop.left >= 0
+    assert crop.top + crop.height <= height
+    assert crop.left + crop.width <= width
+    top, left, *_ = geometry.window_region(crop, 256)
+    assert top % 2 == left % 2 == 0
+    assert not crop.flip or flip
+
+
+def test_multi_scale_crop_draws_every_size_and_place():
+    rng = np.random.default_rng(0)
+    crops = [geometry.multi_scale_crop(rng, 256, 340, size=224) for _ in range(2000)]
+    sizes = {(crop.height, crop.width) for crop in crops}
+    allowed = (256, 224, 192, 168)
+    assert sizes == {
+        (allowed[i], allowed[j]) for i in range(4) for j in range(4) if abs(i - j) <= 1
+    }
+    smallest = {(crop.top, crop.left) for crop in crops if (crop.height, crop.width) == (168, 168)}
+    assert len(smallest) == 13
+
+
+def test_flip_mirrors_half_of_the_crops():
+    rng = np.random.default_rng(0)
+    flips = [geometry.multi_scale_crop(rng, 64, 64, size=56, flip=True).flip for _ in range(400)]
+    assert 140 < sum(flips) < 260
+
+
+@given(height=frame_sides, width=frame_sides, window=st.sampled_from([64, 128, 256]))
+def test_scaling_brings_the_short_side_into_the_window_and_keeps_the_shape(height, width, window):
+    scaled = geometry.scaled_size(height, width, window)
+    assert min(scaled) == min(height, width, window)
+    assert scaled[0] / scaled[1] == pytest.approx(height / width, rel=0.02)
+
+
+def test_centre_crop_larger_than_the_frame_is_refused():
+    assert geometry.centre_crop(120, 160) == geometry.Crop(0, 20, 120, 120)
+    with pytest.raises(ValueError, match="crop of 200 pixels does not fit a frame of 160x120"):
+        geometry.centre_crop(120, 160, side=200)
+
+
+def test_crop_larger_than_the_window_is_refused():
+    with pytest.raises(ValueError, match=r"window of 64 pixels.*config\.data\.window"):
+        geometry.window_region(geometry.Crop(0, 0, 80, 80), 64)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    height=st.integers(64, 300),
+    width=st.integers(64, 300),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_pixels_and_motion_share_one_geometry(height, width, seed):
+    """A frame whose pixels tell their own position, beside a motion map that tells the same.
+
+    Luma holds the column (then the row) of each pixel of the scaled frame; the motion cell holds
+    its own centre. After crop, resize and flip both must name the same place, up to half a cell,
+    and vectors must scale and mirror as distances between pixels do.
+    """
+    window, size = 128, 64
+    rng = np.random.default_rng(seed)
+    frame_size = geometry.scaled_size(height, width, window)
+    crop = geometry.multi_scale_crop(rng, *frame_size, size=size, flip=True)
+    top, left, *_ = geometry.window_region(crop, window)
+
+    cells_y, cells_x = -(-height // 8), -(-width // 8)
+    centres = np.stack(
+        np.meshgrid(np.arange(cells_x) * 8 + 4.0, np.arange(cells_y) * 8 + 4.0), axis=-1
+    )[None].astype(np.float32)
+    geometry_of = {"source_size": (height, width), "frame_size": frame_size, "size": size}
+    moved = geometry.crop_motion(centres, crop, **geometry_of)
+    ones = geometry.crop_motion(np.ones_like(centres), crop, **geometry_of)
+
+    for axis, (origin, frame_side, source_side, crop_side) in enumerate(
+        [
+            (left, frame_size[1], width, crop.width),
+            (top, frame_size[0], height, crop.height),
+        ]
+    ):
+        ramp = np.clip(np.arange(window) + 0.5 + origin, 0, frame_side)
+        matrix = rgb.resize_matrix(
+            jnp.float32((crop.left if axis == 0 else crop.top) - origin),
+            jnp.float32(crop_side),
+            jnp.asarray(crop.flip and axis == 0),
+            size,
+            window,
+        )
+        pixel_positions = np.asarray(matrix @ ramp).reshape(-1, 8).mean(axis=1)
+        in_source = pixel_positions * source_side / frame_side
+        named = (moved / ones)[0, 0, :, 0] if axis == 0 else (moved / ones)[0, :, 0, 1]
+        assert np.abs(named - in_source).max() <= 4.0 + 1.0
+
+        pixel_step = np.diff(np.asarray(matrix @ ramp))[8:-8].mean()
+        expected = frame_side / source_side / pixel_step
+        np.testing.assert_allclose(ones[0, 0, 0, axis], expected, rtol=0.02)
+
+
+@given(
+    height=st.integers(16, 400),
+    width=st.integers(16, 400),
+    window=st.integers(8, 64).map(lambda half: 2 * half),
+    copies=st.integers(1, 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_random_resized_crops_lie_in_the_frame_and_fit_the_window(
+    height, width, window, copies, seed
+):
+    rng = np.random.default_rng(seed)
+    crops = [geometry.random_resized_crop(rng, height, width, flip=True) for _ in range(copies)]
+    for crop in crops:
+        assert crop.top >= 0
+        assert crop.left >= 0
+        assert crop.top + crop.height <= height
+        assert crop.left + crop.width <= width
+    fitted, size = geometry.fit_window(crops, (height, width), window)
+    for crop, original in zip(fitted, crops, strict=True):
+        geometry.window_region(crop, window)
+        np.testing.assert_allclose(crop.top / size[0], original.top / height, rtol=1e-6)
+        np.testing.assert_allclose(crop.width / size[1], original.width / width, rtol=1e-6)
+
+
+def test_random_resized_crops_have_the_areas_and_shapes_asked_for():
+    rng = np.random.default_rng(0)
+    crops = [geometry.random_resized_crop(rng, 240, 320, flip=True) for _ in range(500)]
+    areas = np.array([crop.height * crop.width for crop in crops]) / (240 * 320)
+    shapes = np.array([crop.width / crop.height for crop in crops])
+    assert 0.07 < areas.min() < 0.12
+    assert 0.9 < areas.max() <= 1
+    assert 0.74 < shapes.min() < 0.78
+    assert 1.28 < shapes.max() < 1.35
+    assert 0.4 < np.mean([crop.flip for crop in crops]) < 0.6
+
+
+def test_three_spatial_views_take_both_ends_and_the_middle():
+    assert [crop.left for crop in geometry.spatial_views(256, 341, 3)] == [0, 42, 85]
+    assert [crop.top for crop in geometry.spatial_views(320, 240, 3)] == [0, 40, 80]
+    assert geometry.spatial_views(240, 320, 1) == [geometry.centre_crop(240, 320)]

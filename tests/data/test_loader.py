@@ -1,0 +1,338 @@
+import itertools
+import multiprocessing
+import os
+import pathlib
+import signal
+import threading
+import time
+import types
+
+import numpy as np
+import psutil
+import pytest
+import rendered
+
+from data_prep import records
+from mgm_jax.data import loader as pipeline
+from mgm_jax.data.clip_reader import ClipReader
+from mgm_jax.data.clips import LoadClip, LoadViews
+from mgm_jax.data.loader import ClipBatches
+from mgm_jax.data.record_source import RecordSource
+from mgm_jax.data.sources import FolderSource
+from mgm_jax.errors import ConfigError, ReadTimeoutError, TooManySkippedError
+
+
+def make_loader(folder, **changes):
+    reader = ClipReader(clip_frames=8, size=32, window=64)
+    settings = {"stride": 2, "flip": True} | changes
+    return LoadClip(FolderSource(str(folder)), reader, **settings)
+
+
+def read(loader, *, batches=6, **settings):
+    settings = {"global_batch": 4, "num_batches": batches, "seed": 3} | settings
+    reader = ClipBatches(loader, **settings)
+    try:
+        return list(reader)
+    finally:
+        reader.close()
+
+
+def assert_equal(left, right):
+    assert len(left) == len(right)
+    for one, other in zip(left, right, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_shapes_and_types(video_folder):
+    batch = read(make_loader(video_folder), batches=1)[0]
+    assert {name: (array.shape, array.dtype.name) for name, array in batch.items()} == {
+        "luma": ((4, 8, 64, 64), "uint8"),
+        "chroma": ((4, 8, 32, 32, 2), "uint8"),
+        "crop_box": ((4, 4), "float32"),
+        "flip": ((4,), "bool"),
+        "yuv_to_rgb": ((4, 3, 4), "float32"),
+        "motion": ((4, 8, 4, 4, 2), "float32"),
+        "motion_valid": ((4, 8), "bool"),
+        "valid": ((4,), "bool"),
+        "label": ((4,), "int32"),
+        "index": ((4,), "uint32"),
+    }
+    assert batch["valid"].all()
+    assert batch["motion_valid"][:, 1:].all()
+    assert np.abs(batch["motion"]).max() > 1
+
+
+def test_copies_follow_each_other_and_share_their_frames(video_folder):
+    batch = read(make_loader(video_folder, copies=3, crop="random_resized"), batches=1)[0]
+    assert batch["luma"].shape == (12, 8, 64, 64)
+    assert batch["index"].tolist() == list(range(12))
+    np.testing.assert_array_equal(batch["label"][::3], batch["label"][2::3])
+    assert not np.array_equal(batch["crop_box"][0], batch["crop_box"][1])
+
+
+def test_views_fill_up_the_last_batch(video_folder):
+    reader = ClipReader(clip_frames=8, size=32, window=64)
+    views = LoadViews(FolderSource(str(video_folder)), reader, stride=2, temporal_views=2, copies=3)
+    batches = ClipBatches(views, global_batch=7, num_batches=4, seed=0, shuffle=False)
+    videos, valid = [], []
+    for batch in batches:
+        videos += batches.videos.tolist()
+        valid += batch["valid"].tolist()
+    batches.close()
+    assert videos == [video for video in range(12) for _ in range(6)] + [-1] * 12
+    assert valid == [True] * 72 + [False] * 12
+    assert batches.state()["seen"] == 24
+    assert batches.skipped == 0
+
+
+def test_same_batches_whatever_the_number_of_workers(video_folder):
+    loader = make_loader(video_folder)
+    without = read(loader)
+    assert_equal(without, read(loader, num_workers=1))
+    assert_equal(without, read(loader, num_workers=2))
+
+
+def test_hosts_share_each_batch_without_overlap_or_loss(video_folder):
+    loader = make_loader(video_folder)
+    whole = read(loader)
+    parts = [read(loader, process_index=host, process_count=2) for host in range(2)]
+    for batch, *rows in zip(whole, *parts, strict=True):
+        for name in batch:
+            together = np.concatenate([part[name] for part in rows])
+            np.testing.assert_array_equal(together, batch[name], err_msg=name)
+
+
+def test_each_epoch_holds_every_video_once_in_another_order_with_other_crops(video_folder):
+    batches = read(make_loader(video_folder), batches=6)
+    index = np.concatenate([batch["index"] for batch in batches])
+    assert index.tolist() == list(range(24))
+    labels = np.concatenate([batch["label"] for batch in batches])
+    assert sorted(labels[:12]) == sorted(labels[12:]) == [0] * 6 + [1] * 6
+    clips = np.concatenate([batch["luma"] for batch in batches])
+    assert not np.array_equal(clips[:12], clips[12:])
+
+
+def test_another_seed_gives_other_batches(video_folder):
+    loader = make_loader(video_folder)
+    first, second = read(loader, batches=1), read(loader, batches=1, seed=4)
+    assert not np.array_equal(first[0]["luma"], second[0]["luma"])
+
+
+def test_going_on_from_a_state_gives_the_rest(video_folder):
+    loader = make_loader(video_folder)
+    whole = read(loader)
+    reader = ClipBatches(loader, global_batch=4, num_batches=6, seed=3)
+    list(itertools.islice(reader, 4))
+    state = reader.state()
+    reader.close()
+    assert state["next_batch"] == 4
+    assert_equal(whole[4:], read(loader, state=state, num_workers=1))
+
+
+def test_going_on_with_other_numbers_of_hosts_gives_the_rest(video_folder):
+    loader = make_loader(video_folder)
+    settings = {"global_batch": 6, "num_batches": 4}
+    whole = read(loader, **settings)
+    state, at = None, 0
+    for hosts in (2, 1, 3, 2):
+        readers = [
+            ClipBatches(
+                loader,
+                seed=3,
+                state=state,
+                process_index=host,
+                process_count=hosts,
+                **settings,
+            )
+            for host in range(hosts)
+        ]
+        parts = [next(reader) for reader in readers]
+        for name in parts[0]:
+            together = np.concatenate([part[name] for part in parts])
+            np.testing.assert_array_equal(together, whole[at][name], err_msg=name)
+        state = readers[0].state()
+        at += 1
+        for reader in readers:
+            reader.close()
+    assert at == len(whole)
+
+
+def test_going_on_with_other_data_is_refused(video_folder, tmp_path):
+    reader = ClipBatches(make_loader(video_folder), global_batch=4, num_batches=6, seed=3)
+    state = reader.state()
+    reader.close()
+    fewer = make_loader(rendered.write_folder(tmp_path, num_videos=4))
+    with pytest.raises(ConfigError, match="held 12 videos when the run began and holds 4 now"):
+        ClipBatches(fewer, global_batch=4, num_batches=6, seed=3, state=state)
+
+
+def test_corrupt_video_is_skipped_counted_and_named_and_the_rest_stays(tmp_path, caplog):
+    folder = rendered.write_folder(tmp_path, num_videos=8)
+    intact = read(make_loader(folder), batches=4)
+    victim = folder / "odd" / "video_03.mp4"
+    data = victim.read_bytes()
+    victim.write_bytes(data[: len(data) // 3])
+
+    reader = ClipBatches(
+        make_loader(folder), global_batch=4, num_batches=4, seed=3, max_bad_fraction=0.5
+    )
+    damaged = list(reader)
+    reader.close()
+    assert reader.state() == {"next_batch": 4, "skipped": 2, "seen": 16, "num_videos": 8}
+    assert sum("video_03.mp4" in record.message for record in caplog.records) == 1
+    hit = 0
+    for before, after in zip(intact, damaged, strict=True):
+        np.testing.assert_array_equal(before["index"], after["index"])
+        good = after["valid"]
+        hit += (~good).sum()
+        for name in before:
+            np.testing.assert_array_equal(before[name][good], after[name][good], err_msg=name)
+    assert hit == 2
+
+
+def test_too_many_corrupt_videos_stop_with_their_names(tmp_path):
+    folder = rendered.write_folder(tmp_path, num_videos=4)
+    (folder / "even" / "video_00.mp4").write_bytes(b"")
+    (folder / "odd" / "video_01.mp4").write_bytes(b"no video at all")
+    reader = ClipBatches(
+        make_loader(folder), global_batch=4, num_batches=4, seed=3, max_bad_fraction=0.25
+    )
+    with pytest.raises(TooManySkippedError, match=r"2 of the 4 clips.*video_00.*video_01"):
+        next(reader)
+    reader.close()
+
+
+def test_a_video_shorter_than_the_clip_is_looped(tmp_path):
+    folder = rendered.write_folder(tmp_path, num_videos=2, frames=5)
+    batch = read(make_loader(folder, crop="centre"), batches=1)[0]
+    assert batch["valid"].all()
+    np.testing.assert_array_equal(batch["luma"][:, :3], batch["luma"][:, 5:])
+
+
+def test_a_source_larger_than_the_window_is_scaled_to_it(tmp_path):
+    folder = rendered.write_folder(tmp_path, num_videos=2, height=144, width=176)
+    batch = read(make_loader(folder, crop="centre"), batches=1)[0]
+    assert batch["valid"].all()
+    np.testing.assert_array_equal(batch["crop_box"][:, 2:], 64)
+
+
+def test_a_batch_that_hosts_cannot_share_is_refused(video_folder):
+    with pytest.raises(ConfigError, match="not divisible by 3 processes"):
+        ClipBatches(
+            make_loader(video_folder), global_batch=4, num_batches=1, seed=0, process_count=3
+        )
+
+
+def test_killed_worker_is_an_error_and_workers_die_with_close(video_folder):
+    reader = ClipBatches(
+        make_loader(video_folder), global_batch=4, num_batches=10**6, seed=3, num_workers=1
+    )
+    next(reader)
+    worker = next(
+        child
+        for child in psutil.Process().children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    )
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match=r"(?i)process|worker"):
+        list(reader)
+    reader.close()
+    deadline = time.monotonic() + 10
+    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_close_is_bounded_when_the_workers_do_not_answer(video_folder, monkeypatch, caplog):
+    reader = ClipBatches(
+        make_loader(video_folder), global_batch=4, num_batches=10**6, seed=3, num_workers=1
+    )
+    next(reader)
+    closed = threading.Event()
+    whole = reader._iterator
+    monkeypatch.setattr(pipeline, "_CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(reader, "_iterator", types.SimpleNamespace(close=closed.wait))
+    reader.close()
+    closed.set()
+    assert "did not end within" in caplog.text
+    deadline = time.monotonic() + 10
+    while multiprocessing.active_children():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    whole.close()
+
+
+class StalledSource(FolderSource):
+    """Reads one of its videos from a pipe that nobody writes to, as from a network that stalls."""
+
+    def __getitem__(self, index):
+        record = super().__getitem__(index)
+        if record.video.endswith("video_03.mp4"):
+            with open(record.video + ".pipe", "rb") as pipe:
+                pipe.read()
+        return record
+
+
+class LeavingSource(FolderSource):
+    """Ends the process that reads a certain video, as if nothing were wrong, when it is told to."""
+
+    def __getitem__(self, index):
+        record = super().__getitem__(index)
+        if record.video.endswith("video_03.mp4"):
+            while not os.path.exists(record.video + ".leave"):
+                time.sleep(0.05)
+            os._exit(0)
+        return record
+
+
+@pytest.mark.parametrize(
+    ("make_source", "running"), [(StalledSource, 1), (LeavingSource, 0)], ids=["hangs", "leaves"]
+)
+def test_a_reader_that_hangs_or_leaves_is_an_error_with_the_name(
+    tmp_path, monkeypatch, make_source, running
+):
+    monkeypatch.setattr(pipeline, "_CLOSE_SECONDS", 1)
+    folder = rendered.write_folder(tmp_path, num_videos=8)
+    os.mkfifo(folder / "odd" / "video_03.mp4.pipe")
+    loader = LoadClip(make_source(str(folder)), make_loader(folder).reader, stride=2)
+    settings = {"global_batch": 4, "num_batches": 10**6, "seed": 3, "shuffle": False}
+    reader = ClipBatches(loader, num_workers=1, **settings)
+    next(reader)  # The worker has started.
+    (folder / "odd" / "video_03.mp4.leave").touch()
+    reader.read_timeout = 2
+    with pytest.raises(ReadTimeoutError) as caught:
+        list(reader)
+    message = str(caught.value)
+    assert "no batch came within config.data.read_timeout=2 seconds" in message
+    assert f"being read: {folder}/odd/video_03.mp4 (for " in message
+    assert f"{running} of config.data.num_workers=1 processes run" in message
+    assert "stalled network mount" in message
+    reader.close()
+    assert not multiprocessing.active_children()
+
+
+def test_a_shard_that_vanishes_or_is_cut_off_is_counted_and_named(tmp_path, video_folder, caplog):
+    videos = [FolderSource(str(video_folder))[i].video for i in range(6)]
+    facts = {"label": 0, "fps": 25.0, "num_frames": 40, "height": 64, "width": 80}
+    facts |= {"profile": "low_delay", "encoder": "", "boxes": np.zeros((0, 4), np.float32)}
+    rows = [
+        facts | {"video": pathlib.Path(file).read_bytes(), "video_id": str(i)}
+        for i, file in enumerate(videos)
+    ]
+    folder = tmp_path / "records"
+    records.write_records(folder, "records", ["one"], {"train": rows}, records_per_shard=2)
+    first, second, _ = sorted(folder.glob("*array_record*"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[: second.stat().st_size // 2])
+
+    loader = LoadClip(RecordSource(str(folder), "train"), make_loader(video_folder).reader, 2)
+    reader = ClipBatches(
+        loader, global_batch=6, num_batches=1, seed=3, shuffle=False, max_bad_fraction=1
+    )
+    assert next(reader)["valid"].tolist() == [False] * 4 + [True] * 2
+    reader.close()
+    assert reader.skipped == 4
+    for record in range(4):
+        assert f"record {record}: the record cannot be read" in caplog.text

@@ -1,0 +1,114 @@
+import dataclasses
+
+import encoded
+import numpy as np
+import pytest
+
+from mgm_jax.data.motion.block_matching import estimate
+from mgm_jax.data.motion.codec_vectors import rasterise, vectors_of
+from mgm_jax.data.video.clip_builder import ClipBuilder, FrameLayout
+from mgm_jax.data.video.decoder import FrameDecoder
+from mgm_jax.data.video.planes import Orientation
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """Frames 0 to 13 with vectors; 0 and 12 are intra coded."""
+    decoder = FrameDecoder(encoded.encode(encoded.moving_square(14)), "clip")
+    return dict(decoder.frames(0, range(14), (), True))
+
+
+def build(frames, numbers, source="codec", shown=None):
+    layout = FrameLayout.of_frame(frames[0])
+    builder = ClipBuilder(numbers, layout, source, "sampled", None, None)
+    for number in shown or frames:
+        builder.add(number, frames[number])
+    return builder
+
+
+def own_field(frame):
+    return rasterise([vectors_of(frame)], frame.height, frame.width)[0]
+
+
+def test_keeps_the_order_asked_for(frames):
+    clip = build(frames, [9, 3, 3, 0]).finish()
+    assert clip.luma.shape == (4, 144, 176)
+    assert clip.chroma.shape == (4, 72, 88, 2)
+    assert clip.motion.shape == (4, 18, 22, 2)
+    for slot, number in enumerate([9, 3, 3, 0]):
+        luma, *chroma = encoded.stored_planes(frames[number])
+        np.testing.assert_array_equal(clip.luma[slot], luma)
+        np.testing.assert_array_equal(clip.chroma[slot], np.stack(chroma, axis=-1))
+    np.testing.assert_array_equal(clip.motion[0], own_field(frames[9]))
+    np.testing.assert_array_equal(clip.motion[1], own_field(frames[3]))
+    np.testing.assert_array_equal(clip.motion_valid, [True, True, True, False])
+
+
+def test_intra_frame_holds_the_map_of_the_frame_decoded_before(frames):
+    clip = build(frames, [0, 11, 12, 13]).finish()
+    assert clip.motion_source == "codec"
+    np.testing.assert_array_equal(clip.motion_valid, [False, True, True, True])
+    assert not clip.motion[0].any()
+    assert clip.motion[2].any()
+    np.testing.assert_array_equal(clip.motion[2], clip.motion[1])
+    assert (clip.motion[3] != clip.motion[2]).any()
+
+
+def test_intra_frame_decoded_first_is_not_valid(frames):
+    clip = build(frames, [12, 13], shown=[12, 13]).finish()
+    np.testing.assert_array_equal(clip.motion_valid, [False, True])
+    assert not clip.motion[0].any()
+
+
+def test_inter_frame_without_vectors_stands_still():
+    decoder = FrameDecoder(encoded.encode(encoded.moving_square(3)), "clip")
+    bare = dict(decoder.frames(0, range(3), (), False))
+    clip = build(bare, [1, 2]).finish()
+    assert clip.motion_valid.all()
+    assert not clip.motion.any()
+
+
+def test_estimates_from_the_frame_before(frames):
+    clip = build(frames, [0, 5, 12], "estimate").finish()
+    assert clip.motion_source == "estimate"
+    np.testing.assert_array_equal(clip.motion_valid, [False, True, True])
+    for slot, number in ((1, 5), (2, 12)):
+        vectors = estimate(frames[number - 1], frames[number])
+        np.testing.assert_array_equal(clip.motion[slot], rasterise([vectors], 144, 176)[0])
+
+
+def test_does_not_estimate_across_a_gap(frames):
+    clip = build(frames, [5, 6], "estimate", shown=[3, 5, 6]).finish()
+    np.testing.assert_array_equal(clip.motion_valid, [False, True])
+
+
+def test_no_motion_is_zero_and_not_valid(frames):
+    clip = build(frames, [1, 2], "none").finish()
+    assert clip.motion_source == "none"
+    assert not clip.motion.any()
+    assert not clip.motion_valid.any()
+
+
+def test_reports_what_it_saw(frames):
+    assert not build(frames, [0], shown=[0]).saw_inter
+    assert not build(frames, [12], shown=[0, 12]).saw_inter
+    builder = build(frames, [1], shown=[0, 1])
+    assert builder.saw_inter
+    assert builder.num_seen == 2
+
+
+@pytest.mark.parametrize("source", ["codec", "estimate"])
+def test_motion_turns_with_the_picture(frames, source):
+    upright = build(frames, [6], source).finish()
+    layout = dataclasses.replace(
+        FrameLayout.of_frame(frames[0]), orientation=Orientation(transpose=True, flip_x=True)
+    )
+    assert layout.size == (176, 144)
+    builder = ClipBuilder([6], layout, source, "sampled", None, None)
+    for number in range(7):
+        builder.add(number, frames[number])
+    turned = builder.finish()
+    # A clockwise quarter turn: right becomes down, down becomes left.
+    np.testing.assert_array_equal(turned.luma[0], np.rot90(upright.luma[0], -1))
+    field = np.rot90(upright.motion[0], -1)
+    np.testing.assert_array_equal(turned.motion[0], np.stack([-field[..., 1], field[..., 0]], -1))

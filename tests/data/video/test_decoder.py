@@ -1,0 +1,257 @@
+import io
+
+import av
+import encoded
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mgm_jax.data.video.decoder import FrameDecoder, OutOfStep
+from mgm_jax.errors import VideoError
+
+STRIDE_ALIGNED = {
+    "x264-params": "bframes=3:b-adapt=0:b-pyramid=none:ref=1:weightb=0:scenecut=0:keyint=12"
+    ":open-gop=0:log-level=none"
+}
+OPEN_GOP = {"x264-params": "keyint=8:open-gop=1:bframes=3:b-adapt=0:log-level=none"}
+
+
+def luma(frame):
+    return encoded.stored_planes(frame)[0]
+
+
+def read(decoder, wanted, needed=(), export_vectors=False):
+    start = decoder.start_for(min(wanted))
+    try:
+        return dict(decoder.frames(start, wanted, needed, export_vectors))
+    except OutOfStep:
+        return dict(decoder.frames(0, wanted, needed, export_vectors))
+
+
+FILES = {
+    "low delay": ("libx264", "mp4", {"options": encoded.LOW_DELAY}),
+    "B-frames": ("libx264", "mp4", {"options": encoded.B_FRAMES}),
+    "B-frames in avi": ("libx264", "avi", {"options": encoded.B_FRAMES}),
+    "B-frames in flv": ("libx264", "flv", {"options": encoded.B_FRAMES}),
+    "raw": ("libx264", "h264", {"options": encoded.B_FRAMES}),
+    "open groups": ("libx264", "mp4", {"options": OPEN_GOP}),
+    "open groups in ts": ("libx264", "mpegts", {"options": OPEN_GOP}),
+    "intra refresh": (
+        "libx264",
+        "mpegts",
+        {"options": {"x264-params": "keyint=8:intra-refresh=1:bframes=0:log-level=none"}},
+    ),
+    "stride aligned": ("libx264", "mp4", {"options": STRIDE_ALIGNED}),
+    "mpeg4 B-frames in avi": ("mpeg4", "avi", {"b_frames": 2, "gop": 8}),
+    "mpeg4 B-frames in mp4": ("mpeg4", "mp4", {"b_frames": 2, "gop": 8}),
+    "mpeg2": ("mpeg2video", "mpeg", {"b_frames": 2, "gop": 8}),
+    "h263 without key flags": ("h263", "avi", {}),
+    "hevc open groups": (
+        "libx265",
+        "mp4",
+        {"options": {"x265-params": "log-level=none:keyint=8:open-gop=1:bframes=3:pools=1"}},
+    ),
+    "vp9": ("libvpx-vp9", "webm", {"options": {"deadline": "realtime", "cpu-used": "8"}, "gop": 8}),
+}
+
+
+@pytest.fixture(scope="module", params=FILES.values(), ids=FILES.keys())
+def file(request):
+    codec, container, settings_ = request.param
+    data = encoded.encode(encoded.moving_square(26), codec, container, **settings_)
+    return FrameDecoder(data, "clip"), [luma(frame) for frame in encoded.decode_all(data)]
+
+
+def test_every_frame_alone_is_what_decoding_in_order_gives(file):
+    decoder, expected = file
+    assert decoder.num_frames == len(expected)
+    for number in range(len(expected)):
+        np.testing.assert_array_equal(luma(read(decoder, [number])[number]), expected[number])
+
+
+def test_some_frames_together_are_what_decoding_in_order_gives(file):
+    decoder, expected = file
+    for start in (0, 5, 17):
+        wanted = range(start, len(expected), 3)
+        frames = read(decoder, wanted, export_vectors=True)
+        assert list(frames) == sorted(frames)
+        for number in wanted:
+            np.testing.assert_array_equal(luma(frames[number]), expected[number])
+
+
+@pytest.fixture(scope="module")
+def stride_aligned():
+    return FrameDecoder(encoded.encode(encoded.moving_square(26), options=STRIDE_ALIGNED), "clip")
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    wanted=st.sets(st.integers(0, 25), min_size=1),
+    needed=st.sets(st.integers(0, 25)),
+    from_start=st.booleans(),
+)
+def test_leaves_out_only_what_nothing_needs(stride_aligned, wanted, needed, from_start):
+    wanted = sorted(wanted)
+    needed = {number for number in needed if number <= wanted[-1]} | set(wanted)
+    start = 0 if from_start else stride_aligned.start_for(wanted[0])
+    frames = dict(stride_aligned.frames(start, wanted, needed, False))
+    # Groups of pictures in the order of decoding. References are the multiples of 4 counted from
+    # the key frame, and the frame before the next.
+    groups = [[first + n for n in (0, 4, 1, 2, 3, 8, 5, 6, 7, 11, 9, 10)] for first in (0, 12)]
+    references = {0, 4, 8, 11, 12, 16, 20, 23, 24, 25}
+    expected = set()
+    for group in [*groups, [24, 25]]:
+        last = max((place for place, number in enumerate(group) if number in needed), default=-1)
+        expected |= (references | needed) & set(group[: last + 1])
+    first = 0 if from_start else 12 * (wanted[0] // 12)
+    assert list(frames) == sorted(n for n in expected if first <= n <= wanted[-1])
+
+
+@pytest.mark.parametrize(("last", "until"), [(8, 8), (9, 11), (10, 11), (13, 16)])
+def test_goes_on_to_a_reference_when_asked(stride_aligned, last, until):
+    frames = dict(stride_aligned.frames(0, [4, last], (), False, with_references=True))
+    between = {8, 11, 12} & set(range(last))
+    assert set(frames) == {0, 4, last, until} | between
+
+
+def test_key_frames_alone_need_a_lender_and_frames_that_are_counted_none(stride_aligned):
+    assert stride_aligned.lenders([0, 4, 12, 16, 24], 4) == {-4, 8, 20}
+    counted = FrameDecoder(encoded.encode(encoded.moving_square(26), "libx264", "h264"), "clip")
+    assert counted.lenders([0, 12], 4) == set()
+
+
+def test_vectors_only_when_wanted(stride_aligned):
+    for export in (True, False, True):
+        frame = read(stride_aligned, [8], export_vectors=export)[8]
+        assert ("MOTION_VECTORS" in frame.side_data) == export
+
+
+@pytest.mark.parametrize("expected", [True, False])
+@pytest.mark.parametrize("container", ["mp4", "matroska"])  # by its tables, and demultiplexed
+def test_takes_a_new_decoder_only_when_vectors_were_not_expected(container, expected):
+    data = encoded.encode(encoded.moving_square(3), container=container)
+    decoder = FrameDecoder(data, "clip", with_vectors=expected)
+    decoder.first_frame()
+    used = decoder._decoder
+    frame = read(decoder, [1], export_vectors=expected)[1]
+    assert decoder._decoder is used
+    assert ("MOTION_VECTORS" in frame.side_data) == expected
+    frame = read(decoder, [1], export_vectors=not expected)[1]
+    assert decoder._decoder is not used
+    assert ("MOTION_VECTORS" in frame.side_data) != expected
+
+
+def test_time_stamps_that_lie_are_given_up():
+    decoder = FrameDecoder(encoded.swapped_times(), "clip")
+    assert decoder.timed
+    with pytest.raises(OutOfStep):
+        read(decoder, [5, 6, 7])
+    decoder.count_instead()
+    expected = encoded.decode_all(encoded.swapped_times())
+    assert decoder.num_frames == len(expected) == 14
+    for number in (5, 6, 7):
+        np.testing.assert_array_equal(luma(read(decoder, [number])[number]), luma(expected[number]))
+
+
+def test_false_key_frame_is_noticed():
+    # FFmpeg takes every H.263 packet in an AVI for a key frame.
+    data = encoded.encode(encoded.moving_square(12), "h263", "avi")
+    decoder = FrameDecoder(data, "clip")
+    assert 6 in decoder.index.key_frames
+    with pytest.raises(OutOfStep):
+        dict(decoder.frames(decoder.start_for(8), [8], (), False))
+    frame = dict(decoder.frames(0, [8], (), False))[8]
+    np.testing.assert_array_equal(luma(frame), luma(encoded.decode_all(data)[8]))
+
+
+def without_first_key_frame(gop):
+    """13 frames are announced; those before the second key frame cannot be decoded."""
+    data = encoded.encode(encoded.moving_square(14), gop=gop, options={"bf": "0"})
+    return encoded.remux(data, "matroska", lambda number, packet: packet if number else None)
+
+
+def test_up_to_two_missing_frames_repeat_the_last():
+    data = without_first_key_frame(3)
+    decoder, expected = FrameDecoder(data, "clip"), encoded.decode_all(data)
+    assert decoder.num_frames == 13
+    with pytest.raises(OutOfStep):
+        read(decoder, [0])
+    decoder.count_instead()
+    assert decoder.num_frames == len(expected) == 11
+    frames = read(decoder, [0, 10, 11, 12])
+    for number, shown in ((0, 0), (10, 10), (11, 10), (12, 10)):
+        np.testing.assert_array_equal(luma(frames[number]), luma(expected[shown]))
+
+
+def test_more_missing_frames_are_an_error():
+    decoder = FrameDecoder(without_first_key_frame(4), "clip")
+    decoder.count_instead()
+    message = "clip: there is no frame 12, only 10 frames can be decoded; the file is damaged"
+    with pytest.raises(VideoError, match=message):
+        read(decoder, [12])
+
+
+def damaged(data, from_packet):
+    """The packets from one on keep their sizes, but hold rubbish."""
+    positions = []
+    with av.open(io.BytesIO(data)) as container:
+        positions = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    data = bytearray(data)
+    for position, size in positions[from_packet:]:
+        data[position : position + size] = b"\xff" * size
+    return bytes(data)
+
+
+def test_damage_names_the_frame_and_spares_those_before():
+    decoder = FrameDecoder(damaged(encoded.encode(encoded.moving_square(12)), 7), "clip")
+    with pytest.raises(VideoError, match=r"clip: frame 7 of 12 cannot be decoded \(.*\); the file"):
+        read(decoder, [8])
+    assert 6 in read(decoder, [6])
+
+
+def test_damaged_video_of_the_wild(real_videos):
+    path = real_videos / "mixed" / "decord" / "tests" / "test_data" / "corrupted.mp4"
+    decoder = FrameDecoder(path, "corrupted.mp4")
+    assert 20 in read(decoder, [20])
+    with pytest.raises(VideoError, match=r"corrupted\.mp4: frame 30 of 50 cannot be decoded"):
+        read(decoder, [40])
+
+
+def audio_only():
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        stream = output.add_stream("aac", rate=44100)
+        for number in range(4):
+            samples = np.zeros((1, 1024), np.float32)
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 44100, 1024 * number
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    return file.getvalue()
+
+
+def test_files_that_are_no_videos(tmp_path):
+    text = tmp_path / "text.mp4"
+    text.write_text("This is not a video.\n" * 20)
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    cases = [
+        (text, "cannot be opened as a video"),
+        (empty, "the file is empty; get it again"),
+        (b"", "the file is empty"),
+        (tmp_path / "gone.mp4", "the file does not exist; check the path"),
+        (tmp_path, "cannot be opened as a video"),
+        (audio_only(), "no video stream that FFmpeg can decode; leave it out"),
+        (encoded.encode(encoded.moving_square(3))[:-300], "cannot be opened as a video"),
+    ]
+    for source, message in cases:
+        with pytest.raises(VideoError, match=f"^the name: .*{message}"):
+            FrameDecoder(source, "the name")
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska"])
+def test_decodes_on_one_thread(container):
+    decoder = FrameDecoder(encoded.encode(encoded.moving_square(3), container=container), "clip")
+    read(decoder, [1])
+    assert decoder._decoder.thread_count == 1

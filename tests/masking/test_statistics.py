@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mgm_jax.masking import statistics
+
+SIZE, CELLS, GRID = 64, (8, 8), (4, 4, 4)
+T = 8
+
+
+def box_of(*boxes):
+    """The same boxes in every frame."""
+    return np.tile(np.array(boxes, np.float32), (T, 1, 1))
+
+
+def inside_of(*boxes):
+    return statistics.inside_boxes(box_of(*boxes), SIZE)
+
+
+def test_motion_is_its_length_and_unknown_where_it_is_not_valid():
+    motion = np.zeros((2, 1, 2, 2), np.float32)
+    motion[:, 0, 1] = (3, -4)
+    lengths = statistics.magnitude(motion, np.array([False, True]))
+    assert np.isnan(lengths[0]).all()
+    np.testing.assert_array_equal(lengths[1], [[0, 5]])
+
+
+def test_pixels_in_several_boxes_count_once():
+    boxes = box_of((0, 0, 10, 8), (5, 4, 20, 8), (np.nan,) * 4)
+    inside = statistics.inside_boxes(boxes, SIZE)
+    assert inside.sum() == T * (10 * 8 + 10 * 4)
+    assert inside[0, 7, 19]
+    assert not inside[0, 8].any()
+
+
+def test_a_box_without_a_pixels_centre_is_empty():
+    assert not statistics.inside_boxes(box_of((3.6, 0, 4.4, 64)), SIZE).any()
+
+
+def test_saliency_compares_the_mean_motion_inside_and_outside():
+    lengths = np.full((T, *CELLS), 2.0)
+    lengths[:, :4, :4] = 6.0
+    assert statistics.motion_inside_and_outside(lengths, inside_of((0, 0, 32, 32))) == (6, 2)
+    inside, outside = statistics.motion_inside_and_outside(lengths, inside_of((0, 0, 64, 32)))
+    assert (inside, outside) == (4, 2)
+    assert statistics.saliency_score(np.array([inside]), np.array([outside])) == 2
+
+
+def test_cells_at_a_boxs_edge_count_by_their_area():
+    lengths = np.zeros((T, *CELLS))
+    lengths[:, 0, 0] = 1
+    inside, outside = statistics.motion_inside_and_outside(lengths, inside_of((0, 0, 8, 2)))
+    assert inside == 1
+    assert outside == pytest.approx(48 / (64 * 64 - 16))
+
+
+def test_frames_without_motion_or_box_do_not_count_for_saliency():
+    lengths = np.ones((T, *CELLS))
+    lengths[0] = np.nan
+    inside = inside_of((0, 0, 32, 32))
+    inside[1] = False
+    lengths[1] = 99
+    assert statistics.motion_inside_and_outside(lengths, inside) == (1, 1)
+    assert np.isnan(statistics.motion_inside_and_outside(lengths, inside & False)).all()
+
+
+def test_the_datasets_saliency_is_the_ratio_of_the_means():
+    inside, outside = np.array([3.0, 1.0, np.nan, 7.0]), np.array([1.0, 0.0, 5.0, np.nan])
+    assert statistics.saliency_score(inside, outside) == 4
+    assert np.isnan(statistics.saliency_score(inside * 0, outside * 0))
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=25)
+def test_a_mask_and_its_complement_share_everything(seed):
+    rng = np.random.default_rng(seed)
+    mask = rng.random(GRID) < rng.random()
+    lengths = rng.exponential(size=(T, *CELLS))
+    lengths[rng.random(T) < 0.3] = np.nan
+    corners = np.sort(rng.uniform(-5, 70, (T, 2, 2, 2)), axis=2)
+    inside = statistics.inside_boxes(corners.reshape(T, 2, 4).astype(np.float32), SIZE)
+    for share in (
+        lambda mask: statistics.motion_covered(lengths, mask[None])[0],
+        lambda mask: statistics.box_area_covered(inside, mask[None])[0],
+    ):
+        covered = share(mask)
+        if np.isnan(covered):
+            continue
+        assert 0 <= covered <= 1 + 1e-12
+        assert covered + share(~mask) == pytest.approx(1)
+        assert share(mask | (rng.random(GRID) < 0.3)) >= covered - 1e-12
+
+
+def test_random_masks_cover_their_ratio_of_everything():
+    rng = np.random.default_rng(0)
+    lengths = rng.exponential(size=(T, *CELLS))
+    masks = rng.random((800, *GRID)) < 0.75
+    for shares in (
+        statistics.motion_covered(lengths, masks),
+        statistics.box_area_covered(inside_of((9, 3, 41, 60)), masks),
+        statistics.temporal_continuity(masks) + 0.15,
+    ):
+        assert shares.shape == (800,)
+        assert shares.mean() == pytest.approx(0.75, abs=0.015)
+
+
+def test_several_masks_are_measured_as_each_alone():
+    rng = np.random.default_rng(0)
+    masks = rng.random((3, *GRID)) < 0.5
+    lengths, inside = rng.random((T, *CELLS)), inside_of((9, 3, 41, 60))
+    for one in (
+        lambda mask: statistics.motion_covered(lengths, mask),
+        lambda mask: statistics.box_area_covered(inside, mask),
+        statistics.temporal_continuity,
+    ):
+        np.testing.assert_allclose(one(masks), np.concatenate([one(m[None]) for m in masks]))
+
+
+def test_a_tokens_mask_hides_its_tubelet():
+    mask = np.zeros((1, *GRID), bool)
+    mask[0, 1, 2, 3] = True
+    lengths = np.zeros((T, *CELLS))
+    lengths[2:4, 4:6, 6:8] = 1
+    lengths[0, 0, 0] = 8
+    assert statistics.motion_covered(lengths, mask) == 0.5
+    assert statistics.box_area_covered(inside_of((48, 32, 64, 48)), mask) == 0.25
+
+
+def test_without_motion_or_box_there_is_no_share():
+    mask = np.ones((1, *GRID), bool)
+    assert np.isnan(statistics.motion_covered(np.zeros((T, *CELLS)), mask))
+    assert np.isnan(statistics.motion_covered(np.full((T, *CELLS), np.nan), mask))
+    assert np.isnan(statistics.box_area_covered(inside_of((np.nan,) * 4), mask))
+
+
+def test_continuity_is_the_overlap_of_consecutive_steps():
+    mask = np.zeros((1, 3, 1, 4), bool)
+    mask[0, 0, 0, :2] = mask[0, 1, 0, :2] = mask[0, 2, 0, 1:3] = True
+    assert statistics.temporal_continuity(mask)[0] == pytest.approx((1 + 1 / 3) / 2)
+    assert statistics.temporal_continuity(mask[:, :1].repeat(3, axis=1)) == 1
+
+
+def test_the_standard_error_is_that_of_the_mean():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(4000, 25))
+    errors = [statistics.mean_and_error(row)[1] for row in values]
+    assert np.mean(errors) == pytest.approx(values.mean(axis=1).std(), rel=0.05)
+    mean, error, count = statistics.mean_and_error(np.array([2.0, np.nan]))
+    assert (mean, count) == (2.0, 1)
+    assert np.isnan(error)
+    assert np.isnan(statistics.mean_and_error(np.array([np.nan]))[0])

@@ -1,0 +1,375 @@
+"""Masks: exact counts, shapes, places, and that nothing but key and motion changes them."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from mgm_jax.masking import strategies
+from mgm_jax.masking.boxes import units_per_cell
+
+PAPER = ((8, 14, 14), 2, 0.75, 0.5)
+# (token grid, motion cells per token, mask ratio, jitter): square and not, large and small.
+LAYOUTS = (
+    PAPER,
+    ((8, 14, 14), 2, 0.75, 0.0),
+    ((2, 3, 3), 1, 0.3, 0.5),
+    ((4, 5, 9), 2, 0.9, 0.5),
+)
+# Small boxes that keep their size, to see where they go.
+SMALL = strategies.MaskSettings((8, 14, 14), 0.2, jitter=0.0)
+MOTIONS = ("none", "one cell", "equal", "corners", "some steps", "everywhere")
+CLIPS = 16
+
+
+@functools.cache
+def jitted(strategy, grid, mask_ratio, **options):
+    return jax.jit(strategies.make_mask_fn(strategy, grid, mask_ratio, **options))
+
+
+def make_magnitude(kind, grid=(8, 14, 14), cells_per_token=2, seed=0):
+    steps, height, width = grid
+    shape = (CLIPS, steps, height * cells_per_token, width * cells_per_token)
+    rng = np.random.default_rng(seed)
+    magnitude = np.zeros(shape, np.float32)
+    if kind == "equal":
+        magnitude[:] = 3.0
+    elif kind in ("one cell", "corners"):
+        clip, step = np.indices(shape[:2])
+        row, column = rng.integers(0, shape[2:], (*shape[:2], 2)).transpose(2, 0, 1)
+        if kind == "corners":
+            row, column = (row % 2) * (shape[2] - 1), (column % 2) * (shape[3] - 1)
+        magnitude[clip, step, row, column] = 5.0
+    elif kind != "none":
+        magnitude[:] = rng.gamma(0.5, 4.0, shape)
+        if kind == "some steps":
+            magnitude *= rng.random((*shape[:2], 1, 1)) < 0.5
+    return magnitude
+
+
+def make_keys(seed):
+    return jax.random.split(jax.random.key(seed), CLIPS)
+
+
+def peak_is_masked(mask, magnitude):
+    """Per step: whether a token with the largest magnitude is masked, or nothing moves."""
+    steps, height, width = mask.shape
+    tokens = magnitude.reshape(steps, height, magnitude.shape[1] // height, width, -1)
+    tokens = tokens.max(axis=(2, 4))
+    largest = tokens.max(axis=(1, 2), keepdims=True)
+    return (mask & (tokens == largest)).any(axis=(1, 2)) | (largest[:, 0, 0] == 0)
+
+
+def is_solid(step):
+    """Whether the masked tokens of a step fill their bounding rectangle."""
+    rows, columns = np.flatnonzero(step.any(1)), np.flatnonzero(step.any(0))
+    return step.sum() == 0 or step.sum() == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+
+
+layouts = st.sampled_from(LAYOUTS)
+motions = st.sampled_from(MOTIONS)
+seeds = st.integers(0, 2**31 - 1)
+
+
+@given(
+    st.sampled_from(sorted(strategies.STRATEGIES)),
+    st.sampled_from((PAPER, LAYOUTS[3])),
+    motions,
+    seeds,
+)
+@settings(max_examples=40, deadline=None)
+def test_every_clip_has_the_exact_count(strategy, layout, kind, seed):
+    grid, cells_per_token, mask_ratio, jitter = layout
+    magnitude = make_magnitude(kind, grid, cells_per_token, seed)
+    mask = jitted(strategy, grid, mask_ratio, jitter=jitter)(make_keys(seed), magnitude)
+    assert mask.dtype == bool
+    expected = grid[0] * round(mask_ratio * grid[1] * grid[2])
+    assert strategies.num_masked(grid, mask_ratio) == expected
+    np.testing.assert_array_equal(np.sum(mask, axis=(1, 2, 3)), expected)
+
+
+def check_mgm_masks(mask, magnitude, count):
+    """The exact count, rectangles in all steps but one, and every peak after the first step."""
+    assert (mask.sum(axis=(1, 2, 3)) == count).all()
+    for clip_mask, clip_magnitude in zip(mask, magnitude, strict=True):
+        assert sum(is_solid(step) for step in clip_mask) >= len(clip_mask) - 1
+        assert peak_is_masked(clip_mask, clip_magnitude)[1:].all()
+
+
+@given(layouts, motions, seeds)
+@settings(max_examples=50, deadline=None)
+def test_mgm_boxes_are_solid_and_cover_the_peak(layout, kind, seed):
+    grid, cells_per_token, mask_ratio, jitter = layout
+    magnitude = make_magnitude(kind, grid, cells_per_token, seed)
+    mask = jitted("mgm", grid, mask_ratio, jitter=jitter)(make_keys(seed), magnitude)
+    check_mgm_masks(np.array(mask), magnitude, strategies.num_masked(grid, mask_ratio))
+
+
+@given(
+    st.tuples(st.integers(2, 8), st.integers(3, 16), st.integers(3, 16)),
+    st.floats(0.05, 0.95),
+    st.integers(1, 3),
+    motions,
+)
+@settings(max_examples=4, deadline=None)
+def test_mgm_on_any_grid_and_ratio(grid, mask_ratio, cells_per_token, kind):
+    assume(0 < round(mask_ratio * grid[1] * grid[2]) < grid[1] * grid[2])
+    mask_fn = jax.jit(strategies.make_mask_fn("mgm", grid, mask_ratio))
+    for seed in range(3):
+        magnitude = make_magnitude(kind, grid, cells_per_token, seed)
+        mask = np.array(mask_fn(make_keys(seed), magnitude))
+        check_mgm_masks(mask, magnitude, strategies.num_masked(grid, mask_ratio))
+
+
+@functools.cache
+def jitted_boxes(strategy, chosen):
+    boxes = {
+        "mgm": lambda key, magnitude: strategies.mgm_boxes(key, magnitude, chosen),
+        "smm": lambda key, magnitude: strategies.smm_boxes(key, chosen),
+    }[strategy]
+    return jax.jit(jax.vmap(boxes))
+
+
+def boxes_of(strategy, chosen, keys, magnitude):
+    """The boxes behind a strategy's masks, in token cells: top-left corners and sizes."""
+    boxes = jitted_boxes(strategy, chosen)(keys, magnitude)
+    unit = units_per_cell(chosen.grid)
+    return np.array(boxes.top_left) / unit, np.array(boxes.size) / unit
+
+
+@pytest.mark.parametrize("strategy", sorted(strategies.STRATEGIES))
+def test_jit_batch_and_sharding_change_no_bit(strategy):
+    grid, cells_per_token, mask_ratio, jitter = PAPER
+    keys = make_keys(3)
+    magnitude = jnp.array(make_magnitude("some steps", grid, cells_per_token, 5))
+    mask_fn = strategies.make_mask_fn(strategy, grid, mask_ratio, jitter=jitter)
+    expected = np.array(jitted(strategy, grid, mask_ratio, jitter=jitter)(keys, magnitude))
+
+    if strategy == "mgm":  # The others are made of the same parts.
+        np.testing.assert_array_equal(mask_fn(keys[5:6], magnitude[5:6]), expected[5:6])
+
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    sharded = jax.jit(mask_fn, out_shardings=sharding)(
+        jax.device_put(keys, sharding), jax.device_put(magnitude, sharding)
+    )
+    assert len(sharded.addressable_shards) == 8
+    np.testing.assert_array_equal(sharded, expected)
+
+
+@pytest.mark.parametrize("strategy", sorted(strategies.STRATEGIES))
+def test_the_key_decides(strategy):
+    grid, _, mask_ratio, jitter = PAPER
+    magnitude = make_magnitude("none")
+    mask_fn = jitted(strategy, grid, mask_ratio, jitter=jitter)
+    first = np.array(mask_fn(make_keys(1), magnitude))
+    np.testing.assert_array_equal(first, mask_fn(make_keys(1), magnitude))
+    assert len(np.unique(first.reshape(CLIPS, -1), axis=0)) > CLIPS / 2
+    changed = (first != np.array(mask_fn(make_keys(2), magnitude))).any(axis=(1, 2, 3))
+    assert changed.mean() > 0.5
+
+
+@pytest.mark.parametrize("strategy", ["random_tube", "random_block"])
+def test_static_masks_are_equal_in_all_steps(strategy):
+    grid, _, mask_ratio, jitter = PAPER
+    mask_fn = jitted(strategy, grid, mask_ratio, jitter=jitter)
+    mask = np.array(mask_fn(make_keys(0), make_magnitude("everywhere")))
+    assert (mask == mask[:, :1]).all()
+
+
+def test_random_block_is_one_block():
+    """The rectangle, and a part of the next row or column: what is missing to the count."""
+    grid, _, mask_ratio, jitter = PAPER
+    mask_fn = jitted("random_block", grid, mask_ratio, jitter=jitter)
+    for mask in np.array(mask_fn(make_keys(7), make_magnitude("none"))):
+        block = mask[0]
+        rows, columns = np.flatnonzero(block.any(1)), np.flatnonzero(block.any(0))
+        assert sorted((len(rows), len(columns))) == [12, 13]
+        assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (len(rows), len(columns))
+        block = block[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        trimmed = [block[1:], block[:-1], block[:, 1:], block[:, :-1]]
+        assert any(part.all() and part.size == 144 for part in trimmed)
+
+
+def average_mask(strategy, kind, rounds, **options):
+    """The mean over many keys, with always the same motion."""
+    mask_fn, magnitude = jitted(strategy, (8, 14, 14), 0.75, **options), make_magnitude(kind)
+    return np.mean([mask_fn(make_keys(seed), magnitude) for seed in range(rounds)], axis=(0, 1))
+
+
+@pytest.mark.parametrize("strategy", ["mgm", "smm", "random_block", "random"])
+def test_no_strategy_prefers_a_side(strategy):
+    average = average_mask(strategy, "equal", rounds=100, jitter=0.5)
+    for flipped in (average[:, ::-1], average[:, :, ::-1], average.swapaxes(1, 2)):
+        np.testing.assert_allclose(average, flipped, atol=0.1)
+
+
+def test_random_is_independent_between_steps():
+    grid, _, mask_ratio, jitter = PAPER
+    mask_fn = jitted("random", grid, mask_ratio, jitter=jitter)
+    mask = np.array(mask_fn(make_keys(0), make_magnitude("none"))).reshape(CLIPS, 8, -1)
+    agreement = (mask[:, 1:] == mask[:, :-1]).mean()
+    assert agreement == pytest.approx(0.75**2 + 0.25**2, abs=0.02)
+    assert len(np.unique(mask.sum(axis=-1))) > 5
+
+
+def test_smm_changes_height_and_width_alike_and_mgm_does_not():
+    chosen = strategies.MaskSettings((8, 14, 14), 0.75)
+    _, size = boxes_of("smm", chosen, make_keys(0), make_magnitude("none"))
+    np.testing.assert_array_equal(size[..., 0], size[..., 1])
+    assert (np.ptp(size[..., 0], axis=1) > 0).all()
+    _, size = boxes_of("mgm", chosen, make_keys(0), make_magnitude("none"))
+    assert (size[..., 0] != size[..., 1]).any(axis=1).all()
+
+
+def test_smm_sparse_moves_one_pattern_as_the_smm_box():
+    chosen = dataclasses.replace(SMALL, velocity=3.0)
+    keys, magnitude = make_keys(0), make_magnitude("none")
+    mask_fn = jitted("smm_sparse", chosen.grid, chosen.mask_ratio, jitter=0.0, velocity=3.0)
+    mask = np.array(mask_fn(keys, magnitude))
+    top_left, _ = boxes_of("smm", chosen, keys, magnitude)
+    shifts = np.floor(top_left - top_left[:, :1] + 0.5).astype(int)
+    assert np.ptp(shifts) > 3
+    for clip_mask, clip_shifts in zip(mask, shifts, strict=True):
+        for step, shift in zip(clip_mask, clip_shifts, strict=True):
+            np.testing.assert_array_equal(step, np.roll(clip_mask[0], shift, axis=(0, 1)))
+
+
+@given(st.sampled_from((PAPER, LAYOUTS[3])), motions, seeds)
+@settings(max_examples=25, deadline=None)
+def test_mgm_sparse_masks_the_strongest_tokens_of_each_step(layout, kind, seed):
+    grid, cells_per_token, mask_ratio, jitter = layout
+    magnitude = make_magnitude(kind, grid, cells_per_token, seed)
+    mask_fn = jitted("mgm_sparse", grid, mask_ratio, jitter=jitter)
+    mask = np.array(mask_fn(make_keys(seed), magnitude))
+    steps, height, width = grid
+    strength = magnitude.reshape(CLIPS, steps, height, cells_per_token, width, cells_per_token)
+    strength = strength.max(axis=(3, 5))
+    weakest_masked = np.where(mask, strength, np.inf).min(axis=(2, 3))
+    strongest_visible = np.where(mask, -np.inf, strength).max(axis=(2, 3))
+    assert (weakest_masked >= strongest_visible).all()
+    assert (mask.sum(axis=(2, 3)) == round(mask_ratio * height * width)).all()
+
+
+def moving_square():
+    """A square of 2x2 motion cells that crosses the frame, and its first cell in each step."""
+    magnitude = np.zeros((CLIPS, 8, 28, 28), np.float32)
+    places = np.array([(1 + 3 * step, 20 - 2 * step) for step in range(8)])
+    for step, (row, column) in enumerate(places):
+        magnitude[:, step, row : row + 2, column : column + 2] = 4.0
+    return magnitude, places
+
+
+def test_mgm_box_follows_the_motion():
+    magnitude, places = moving_square()
+    top_left, size = boxes_of("mgm", SMALL, make_keys(0), magnitude)
+    centre = top_left + size / 2
+    # The centre of the winning cell, one of the square's four, unless the frame's border is near.
+    expected = np.clip((places + 1) / 2, size / 2, 14 - size / 2)
+    assert np.abs(centre - expected)[:, 1:].max() <= 0.25 + 1 / units_per_cell(SMALL.grid)
+    assert np.ptp(centre[:, 1:], axis=1).min() > 5
+
+
+def test_a_step_without_motion_keeps_the_box():
+    magnitude, _ = moving_square()
+    magnitude[:, [1, 2, 5, 6]] = 0
+    top_left, _ = boxes_of("mgm", SMALL, make_keys(1), magnitude)
+    moved = (np.diff(top_left, axis=1) != 0).any(axis=2)
+    assert (moved == [False, False, True, True, False, False, True]).all()
+
+
+def test_a_pan_keeps_the_box_at_a_random_place():
+    top_left, _ = boxes_of("mgm", SMALL, make_keys(0), make_magnitude("equal"))
+    assert (top_left[:, 1:] == top_left[:, 1:2]).all()
+    assert len(np.unique(top_left[:, 1], axis=0)) > CLIPS / 2
+
+
+def test_first_step_is_random_or_guided():
+    magnitude, places = moving_square()
+    magnitude[CLIPS // 2 :, 0] = 0
+    random_start, _ = boxes_of("mgm", SMALL, make_keys(0), magnitude)
+    guided = dataclasses.replace(SMALL, guide_first_tubelet=True)
+    guided_start, size = boxes_of("mgm", guided, make_keys(0), magnitude)
+    assert len(np.unique(random_start[:, 0], axis=0)) == CLIPS
+    expected = np.clip((places[0] + 1) / 2 - size[0, 0] / 2, 0, 14 - size[0, 0])
+    assert np.abs(guided_start[: CLIPS // 2, 0] - expected).max() < 0.26
+    # Without motion in the first step there is nothing to guide it.
+    np.testing.assert_array_equal(guided_start[CLIPS // 2 :, 0], random_start[CLIPS // 2 :, 0])
+
+
+def test_window_guidance_covers_an_area_rather_than_a_peak():
+    magnitude = np.zeros((CLIPS, 8, 28, 28), np.float32)
+    magnitude[:, :, 16:26, 16:26] = 2.0
+    magnitude[:, :, 2, 2] = 9.0
+    for guidance, peak, area in (("peak", True, False), ("window", False, True)):
+        chosen = dataclasses.replace(SMALL, guidance=guidance)
+        top_left, size = boxes_of("mgm", chosen, make_keys(0), magnitude)
+        low, high = top_left[:, 1:], (top_left + size)[:, 1:]
+        assert ((low <= 1) & (high >= 2)).all() == peak
+        assert ((low <= 8) & (high >= 13)).all() == area
+
+
+def test_a_vector_that_is_no_number_costs_no_count():
+    grid, _, mask_ratio, jitter = PAPER
+    magnitude = make_magnitude("everywhere")
+    magnitude[0] = np.nan
+    magnitude[1, 3, 5, 5] = np.nan
+    magnitude[2, 3, 5, 5] = np.inf
+    for strategy in ("mgm", "mgm_sparse"):
+        mask = jitted(strategy, grid, mask_ratio, jitter=jitter)(make_keys(0), magnitude)
+        assert (np.sum(mask, axis=(1, 2, 3)) == 1176).all()
+
+
+@given(layouts, seeds)
+@settings(max_examples=15, deadline=None)
+def test_split_ids_partitions_the_tokens(layout, seed):
+    grid, _, mask_ratio, _ = layout
+    count, tokens = strategies.num_masked(grid, mask_ratio), np.prod(grid)
+    rng = np.random.default_rng(seed)
+    mask = rng.permuted(np.tile(np.arange(tokens) < count, (CLIPS, 1)), axis=1)
+    visible_ids, masked_ids = strategies.split_ids(jnp.array(mask.reshape(CLIPS, *grid)), count)
+    for clip in range(CLIPS):
+        np.testing.assert_array_equal(visible_ids[clip], np.flatnonzero(~mask[clip]))
+        np.testing.assert_array_equal(masked_ids[clip], np.flatnonzero(mask[clip]))
+
+
+def test_counts_of_the_paper():
+    assert strategies.num_masked((8, 14, 14), 0.75) == 1176
+    assert strategies.num_masked((8, 14, 14), 0.9) == 1408
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"strategy": "mgm_spars"}, "did you mean mgm_sparse"),
+        ({"strategy": "cutout"}, "did you mean mgm, "),
+        ({"mask_ratio": 0.0}, "not between 0 and 1"),
+        ({"mask_ratio": 1.0}, "not between 0 and 1"),
+        ({"mask_ratio": float("nan")}, "not between 0 and 1"),
+        ({"mask_ratio": 0.001}, "masks 0 of the 196 tokens"),
+        ({"mask_ratio": 0.999}, "masks 196 of the 196 tokens"),
+        ({"guidance": "centre"}, "choose one of peak, window"),
+        ({"jitter": -0.5}, "jitter -0.5 is not between 0 and 14"),
+        ({"velocity": 15.0}, "velocity 15.0 is not between 0 and 14"),
+        ({"grid": (8, 512, 512)}, "too large for box masks"),
+    ],
+)
+def test_settings_that_make_no_mask_are_refused(changes, message):
+    arguments = {"strategy": "mgm", "grid": (8, 14, 14), "mask_ratio": 0.75} | changes
+    with pytest.raises(ValueError, match=message):
+        strategies.make_mask_fn(**arguments)
+
+
+@pytest.mark.parametrize(
+    "shape", [(16, 8, 28, 27), (16, 8, 7, 14), (16, 16, 28, 28), (16, 8, 0, 14)]
+)
+def test_motion_that_does_not_fit_the_grid_is_refused(shape):
+    mask_fn = strategies.make_mask_fn("mgm", (8, 14, 14), 0.75)
+    with pytest.raises(ValueError, match="does not fit the token grid"):
+        mask_fn(make_keys(0), jnp.zeros(shape))

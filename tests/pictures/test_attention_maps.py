@@ -1,0 +1,126 @@
+"""Attention maps against weights computed by hand from a block's input."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mgm_jax.errors import ConfigError
+from mgm_jax.models import classifier, mae, stacking, vit
+from mgm_jax.pictures import attention_maps
+
+GRID, TUBELET, DIM = (2, 2, 3), (2, 4, 4), 16
+QUERY = (1, 0, 2)
+QUERY_ID = 8
+ENCODER = vit.TransformerSettings(DIM, 2, 2)
+
+
+@functools.cache
+def some_clips():
+    return jnp.asarray(np.random.default_rng(0).random((3, 4, 8, 12, 3)), jnp.float32)
+
+
+@functools.cache
+def random_classifier(backbone):
+    model = classifier.Classifier(ENCODER, GRID, 5, TUBELET, backbone=backbone)
+    r = np.random.default_rng(1)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), some_clips())["params"]
+    return model, jax.tree.map(
+        lambda s: jnp.asarray(0.4 * r.standard_normal(s.shape), jnp.float32), shapes
+    )
+
+
+def maps(model, params, block):
+    return jax.jit(attention_maps.make_attention_fn(model, QUERY_ID, block))(params, some_clips())
+
+
+def weights_by_hand(params, tokens, query):
+    """Of one attention layer, from its normalised input [n, d]: [n], averaged over the heads."""
+    qkv = np.einsum("nd,dchk->cnhk", tokens, params["qkv"]["kernel"])
+    q, k = qkv[0] + params["q_bias"], qkv[1]
+    scores = np.einsum("hk,nhk->hn", q[query], k) / np.sqrt(DIM // 2)
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    return (e / e.sum(-1, keepdims=True)).mean(0)
+
+
+def inputs_of_attention(backbone, block, norm):
+    model, params = random_classifier(backbone)
+    _, captured = jax.jit(
+        lambda params: model.apply(
+            {"params": params},
+            some_clips(),
+            capture_intermediates=lambda module, _: module.name == norm,
+        )
+    )(params)
+    captured = captured["intermediates"]["encoder"]["blocks"][str(block)][norm]["__call__"][0]
+    params = jax.tree.map(np.asarray, params["encoder"]["blocks"][str(block)])
+    return np.asarray(captured), params
+
+
+@pytest.mark.parametrize("block", [-1, 0])
+def test_joint_attention_of_the_chosen_block(block):
+    found = maps(*random_classifier("vit"), block)
+    tokens, params = inputs_of_attention("vit", block % 2, "norm1")
+    assert found.shape == (3, *GRID)
+    for clip in range(3):
+        expected = weights_by_hand(params["attention"], tokens[clip], QUERY_ID)
+        np.testing.assert_allclose(found[clip].ravel(), expected, rtol=1e-4, atol=1e-6)
+    assert float(found.std()) > 0.01
+
+
+def test_divided_attention_is_over_space_of_what_was_attended_over_time():
+    found = maps(*random_classifier("timesformer_divided"), -1)
+    over_time, params = inputs_of_attention("timesformer_divided", 1, "temporal_norm")
+    over_space, _ = inputs_of_attention("timesformer_divided", 1, "norm1")
+    step, place = QUERY[0], QUERY[1] * 3 + QUERY[2]
+    for clip in range(3):
+        tokens = over_space[clip].reshape(2, 6, DIM)[step]
+        space = weights_by_hand(params["attention"], tokens, place)
+        expected = np.zeros((2, 6))
+        for other in range(6):
+            tokens = over_time[clip].reshape(2, 6, DIM)[:, other]
+            time = weights_by_hand(params["temporal_attention"], tokens, step)
+            expected[:, other] = space[other] * time
+        np.testing.assert_allclose(found[clip].reshape(2, 6), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.sum(axis=(1, 2, 3)), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", ["vit", "timesformer_divided"])
+def test_scanned_and_rematerialised_blocks_have_the_same_maps(backbone):
+    model, params = random_classifier(backbone)
+    scanned = model.clone(scan=True, remat="full")
+    np.testing.assert_allclose(
+        maps(scanned, stacking.stack(params), 0), maps(model, params, 0), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_autoencoders_and_probes_have_maps_too():
+    _, params = random_classifier("vit")
+    encoder = {**params["encoder"], "norm": {"scale": jnp.ones(DIM), "bias": jnp.zeros(DIM)}}
+    settings = vit.AutoencoderSettings(ENCODER, vit.TransformerSettings(8, 1, 2))
+    expected = maps(*random_classifier("vit"), -1)
+    for model in (
+        mae.MaskedAutoencoder(settings, GRID, TUBELET),
+        classifier.LinearProbe(ENCODER, GRID, 5, tubelet=TUBELET),
+    ):
+        found = maps(model, {"encoder": encoder, "mask_token": jnp.zeros(8)}, -1)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_query_is_the_papers_by_default():
+    assert attention_maps.token_id(None, (8, 14, 14)) == 4 * 196 + 7 * 14 + 7
+    assert attention_maps.token_id(QUERY, GRID) == QUERY_ID
+
+
+def test_tokens_and_blocks_that_are_not_there_are_refused():
+    with pytest.raises(ConfigError, match=r"--query=0,2,0: the clip has 2 steps of 2 rows and 3"):
+        attention_maps.token_id((0, 2, 0), GRID)
+    with pytest.raises(ConfigError, match=r"--block=2: the encoder has 2 blocks; .* -2 to 1"):
+        attention_maps.make_attention_fn(random_classifier("vit")[0], QUERY_ID, 2)
+
+
+def test_what_maps_need_is_no_part_of_the_model():
+    model, _ = random_classifier("vit")
+    assert set(jax.eval_shape(model.init, jax.random.key(0), some_clips())) == {"params"}

@@ -1,0 +1,132 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import shrunk
+
+from mgm_jax.data.clips import make_clip_loader
+from mgm_jax.data.loader import ClipBatches
+from mgm_jax.data.sources import FolderSource
+from mgm_jax.training import tasks
+
+CLASSES = ("even", "odd")
+
+
+@pytest.fixture(scope="module")
+def batch(video_folder):
+    config = shrunk.recipe("demo_finetune", video_folder)
+    loader = make_clip_loader(config.data, FolderSource(str(video_folder)))
+    batches = ClipBatches(loader, global_batch=8, num_batches=1, seed=0)
+    batch = next(batches)
+    batches.close()
+    return batch
+
+
+def make(name, **changes):
+    config = shrunk.recipe(name, "unused", init_from="unused", **changes)
+    task = tasks.make_task(config, CLASSES, total_steps=10)
+    return task, jax.jit(task.init_fn)(), jax.jit(task.step_fn)
+
+
+@pytest.fixture(scope="module")
+def finetuning():
+    # Two layers of RandAugment, erasing and mixing at once.
+    return make(
+        "demo_finetune",
+        augment__rand_augment_layers=2,
+        augment__erasing=0.5,
+        augment__mixup=0.8,
+        augment__cutmix=1.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def probing():
+    return make("jhmdb_linear_probe", probe__learning_rate_factors=(0.1, 10.0))
+
+
+def assert_same(left, right):
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def test_a_finetuning_step_is_pure_and_moves_every_parameter(finetuning, batch):
+    _, state, step_fn = finetuning
+    state = state.replace(step=jnp.int32(3))
+    first, second = step_fn(state, batch), step_fn(state, batch)
+    assert_same(first, second)
+    # The head starts at almost nothing, so the first gradients below it are small but there.
+    moved = jax.tree.map(lambda new, old: bool((new != old).any()), first[0].params, state.params)
+    assert all(jax.tree.leaves(moved))
+    values = first[1].compute()
+    np.testing.assert_allclose(values["loss"], np.log(2), rtol=0.02)
+
+
+def test_the_augmentation_changes_with_the_step(finetuning, batch):
+    _, state, step_fn = finetuning
+    norms = {
+        float(step_fn(state.replace(step=jnp.int32(s)), batch)[1].compute()["gradient_norm"])
+        for s in range(3)
+    }
+    assert len(norms) == 3
+
+
+def test_unreadable_clips_have_no_influence(batch):
+    _, state, step_fn = make("demo_finetune")
+    broken = {name: array.copy() for name, array in batch.items()}
+    broken["valid"][5] = False
+    noisy = {name: array.copy() for name, array in broken.items()}
+    noisy["luma"][5] = 200
+    noisy["label"][5] = -1
+    assert_same(step_fn(state, broken)[0].params, step_fn(state, noisy)[0].params)
+    whole = step_fn(state, batch)[1].compute()["gradient_norm"]
+    assert float(whole) != float(step_fn(state, broken)[1].compute()["gradient_norm"])
+
+
+def test_a_probe_leaves_the_encoder_alone_and_counts_statistics(probing, batch):
+    _, state, step_fn = probing
+    after, _ = step_fn(state, batch)
+    assert_same(after.params["encoder"], state.params["encoder"])
+    assert (after.params["heads"]["kernel"] != state.params["heads"]["kernel"]).any()
+    mean = jax.tree.leaves(state.model_state)
+    assert not all(
+        (old == new).all()
+        for old, new in zip(mean, jax.tree.leaves(after.model_state), strict=True)
+    )
+    shapes = {leaf.shape for leaf in jax.tree.leaves(after.opt_state)}
+    assert shapes <= {(), (2,), *(leaf.shape for leaf in jax.tree.leaves(state.params["heads"]))}
+
+
+def test_each_head_of_a_probe_learns_as_if_alone(probing, batch):
+    _, state, step_fn = probing
+    _, alone, step_alone = make("jhmdb_linear_probe", probe__learning_rate_factors=(10.0,))
+    params = {"encoder": state.params["encoder"]}
+    heads = jax.tree.map(lambda leaf: leaf[1:], state.params["heads"])
+    alone = alone.replace(params={**params, "heads": heads})
+    for _ in range(3):
+        state, _ = step_fn(state, batch)
+        alone, _ = step_alone(alone, batch)
+    jax.tree.map(
+        lambda both, one: np.testing.assert_allclose(both[1], one[0], rtol=1e-4, atol=1e-7),
+        state.params["heads"],
+        alone.params["heads"],
+    )
+
+
+def test_predictions_are_probabilities_with_their_places(probing, batch):
+    task, state, _ = probing
+    made = jax.jit(task.predict_fn)(state, batch)
+    assert made["probabilities"].shape == (2, 8, 2)
+    np.testing.assert_allclose(made["probabilities"].sum(axis=-1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(made["index"], batch["index"])
+
+
+@pytest.mark.parametrize("modality", ["rgb", "changes", "motion"])
+def test_only_in_rgb_the_brightness_of_a_clip_means_something(batch, modality):
+    options = {"data__modality": modality, "model__head_init_scale": 1.0}
+    task, state, _ = make("demo_finetune", data__motion="codec", **options)
+    dark = batch | {"luma": batch["luma"] // 4 + 40, "chroma": np.full_like(batch["chroma"], 128)}
+    bright = dark | {"luma": dark["luma"] + 60}
+    predict_fn = jax.jit(task.predict_fn)
+    probabilities = [predict_fn(state, clips)["probabilities"] for clips in (dark, bright)]
+    same = np.allclose(*probabilities, rtol=1e-3)
+    assert same == (modality != "rgb")

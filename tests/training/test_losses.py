@@ -1,0 +1,144 @@
+"""The targets and the losses, against float64 numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mgm_jax.models import patches as tubelets
+from mgm_jax.training import losses
+
+TUBELET = (2, 4, 4)
+
+
+def random_clips(seed=0, b=2):
+    return np.random.default_rng(seed).random((b, 4, 8, 8, 3), dtype=np.float32)
+
+
+def reference_target(clips, token, clip):
+    """One token's target by loops: each channel of the tubelet by its own statistics."""
+    t, h, w = np.unravel_index(token, (2, 2, 2))
+    cube = clips[clip, 2 * t : 2 * t + 2, 4 * h : 4 * h + 4, 4 * w : 4 * w + 4].astype(np.float64)
+    target = np.empty_like(cube)
+    for c in range(3):
+        values = cube[..., c].ravel()
+        variance = sum((values - values.mean()) ** 2) / (len(values) - 1)
+        target[..., c] = (cube[..., c] - values.mean()) / (np.sqrt(variance) + 1e-6)
+    return target.ravel()
+
+
+def test_target_of_the_masked_tokens():
+    clips = random_clips()
+    ids = np.array([[1, 3, 6], [7, 0, 2]], np.int32)
+    target = losses.normalised_pixel_target(jnp.asarray(clips), TUBELET, jnp.asarray(ids))
+    assert target.dtype == jnp.float32
+    for clip in range(2):
+        for row, token in enumerate(ids[clip]):
+            expected = reference_target(clips, token, clip)
+            np.testing.assert_allclose(target[clip, row], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_target_of_all_tokens_has_no_mean_and_unit_unbiased_variance():
+    target = losses.normalised_pixel_target(jnp.asarray(random_clips()), TUBELET)
+    pixels = np.asarray(target).reshape(2, 8, 32, 3)
+    np.testing.assert_allclose(pixels.mean(2), 0, atol=1e-5)
+    np.testing.assert_allclose(pixels.var(2, ddof=1), 1, rtol=1e-4)
+
+
+def test_raw_pixels_where_normalising_is_off():
+    clips = jnp.asarray(random_clips())
+    target = losses.normalised_pixel_target(clips, TUBELET, normalise=False)
+    np.testing.assert_array_equal(target, tubelets.patchify(clips, TUBELET))
+
+
+def test_a_flat_tubelet_has_target_zero():
+    target = losses.normalised_pixel_target(jnp.full((1, 4, 8, 8, 3), 0.25), TUBELET)
+    np.testing.assert_array_equal(target, np.zeros((1, 8, 96)))
+
+
+def test_statistics_of_bfloat16_clips_are_float32():
+    clips = jnp.asarray(random_clips()).astype(jnp.bfloat16)
+    target = losses.normalised_pixel_target(clips, TUBELET)
+    wide = losses.normalised_pixel_target(clips.astype(jnp.float32), TUBELET)
+    assert target.dtype == jnp.float32
+    np.testing.assert_array_equal(target, wide)
+
+
+def test_statistics_turn_a_target_back_into_pixels():
+    clips = jnp.asarray(random_clips())
+    patches = tubelets.patchify(clips, TUBELET)
+    mean, scale = losses.patch_statistics(patches)
+    target = losses.normalised_pixel_target(clips, TUBELET).reshape(2, 8, 32, 3)
+    np.testing.assert_allclose((mean + scale * target).reshape(patches.shape), patches, atol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=3, max_size=3), st.integers(0, 99))
+def test_loss_is_the_weighted_mean_over_clips(weights, seed):
+    r = np.random.default_rng(seed)
+    predictions, targets = r.standard_normal((2, 3, 4, 5)).astype(np.float32)
+    loss = losses.masked_mse(*map(jnp.asarray, (predictions, targets, np.float32(weights))))
+    per_clip = [((predictions[i] - targets[i]).astype(np.float64) ** 2).mean() for i in range(3)]
+    expected = np.average(per_clip, weights=weights) if sum(weights) else 0.0
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [[True, False], [False, False]])
+def test_an_unreadable_clip_has_no_gradient(weights):
+    r = np.random.default_rng(0)
+    predictions, targets = (jnp.asarray(r.random((2, 3, 4)), jnp.float32) for _ in range(2))
+    gradient = jax.grad(losses.masked_mse)(predictions, targets, jnp.asarray(weights))
+    expected = 2 * (predictions[0] - targets[0]) / 12 * weights[0]
+    np.testing.assert_allclose(gradient[0], expected, rtol=1e-5)
+    np.testing.assert_array_equal(gradient[1], 0)
+
+
+def test_loss_of_bfloat16_predictions_is_computed_in_float32():
+    predictions = jnp.full((1, 64, 96), 0.3, jnp.bfloat16)
+    targets = jnp.full((1, 64, 96), 1.3, jnp.float32)
+    loss = losses.masked_mse(predictions, targets, jnp.ones(1))
+    difference = float(predictions[0, 0, 0]) - 1.3
+    np.testing.assert_allclose(loss, difference**2, rtol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=3, max_size=3), st.integers(0, 99))
+def test_cross_entropy_is_the_weighted_mean_over_clips(weights, seed):
+    r = np.random.default_rng(seed)
+    logits = (10 * r.standard_normal((3, 5))).astype(np.float32)
+    targets = r.dirichlet(np.ones(5), 3).astype(np.float32)
+    loss = losses.soft_cross_entropy(*map(jnp.asarray, (logits, targets, np.float32(weights))))
+    exponentials = np.exp(logits.astype(np.float64))
+    probabilities = exponentials / exponentials.sum(1, keepdims=True)
+    per_clip = -(targets * np.log(probabilities)).sum(1)
+    expected = np.average(per_clip, weights=weights) if sum(weights) else 0.0
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
+def test_cross_entropy_of_classes_and_of_extreme_logits():
+    logits = jnp.array([[0.0, np.log(3.0)], [1000.0, -1000.0]])
+    targets = jnp.array([[0.0, 1.0], [1.0, 0.0]])
+    each = [losses.soft_cross_entropy(logits, targets, w) for w in jnp.eye(2)]
+    np.testing.assert_allclose(each, [np.log(4 / 3), 0.0], atol=1e-6)
+    wrong = losses.soft_cross_entropy(logits, targets[::-1], jnp.array([False, True]))
+    np.testing.assert_allclose(wrong, 2000.0)
+
+
+def test_a_clip_without_weight_has_no_gradient():
+    r = np.random.default_rng(0)
+    logits, targets = (jnp.asarray(r.random((2, 4)), jnp.float32) for _ in range(2))
+    targets = targets / targets.sum(1, keepdims=True)
+    gradient = jax.grad(losses.soft_cross_entropy)(logits, targets, jnp.array([True, False]))
+    np.testing.assert_allclose(gradient[0], jax.nn.softmax(logits[0]) - targets[0], atol=1e-6)
+    np.testing.assert_array_equal(gradient[1], 0)
+
+
+def test_cross_entropy_of_bfloat16_logits_is_computed_in_float32():
+    logits = jnp.linspace(-3, 3, 100, dtype=jnp.bfloat16)[None]
+    targets = jnp.full((1, 100), 0.01)
+    loss = losses.soft_cross_entropy(logits, targets, jnp.ones(1))
+    wide = losses.soft_cross_entropy(logits.astype(jnp.float32), targets, jnp.ones(1))
+    assert loss.dtype == jnp.float32
+    np.testing.assert_array_equal(loss, wide)

@@ -1,0 +1,110 @@
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mgm_jax import io
+from mgm_jax.training import metrics
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+
+def step_metrics(loss, learning_rate=0.1):
+    return metrics.PretrainMetrics.single_from_model_output(
+        loss=jnp.float32(loss),
+        gradient_norm=jnp.float32(2 * loss),
+        learning_rate=jnp.float32(learning_rate),
+    )
+
+
+def test_summary_averages_losses_and_takes_the_last_learning_rate():
+    summary = metrics.summarise([step_metrics(1.0), step_metrics(3.0, learning_rate=0.5)])
+    assert summary == {"loss": 2.0, "gradient_norm": 4.0, "learning_rate": 0.5}
+
+
+def test_writing_imports_nothing_large_and_leaves_it_to_others(tmp_path):
+    pytest.importorskip("torch", reason="what is not installed is not imported")
+    program = f"""
+import pathlib, sys
+from mgm_jax import metrics
+metrics.Writer(pathlib.Path({str(tmp_path)!r})).scalars(1, {{"loss": 1.0}})
+assert not {{"torch", "google.cloud.storage"}} & sys.modules.keys()
+import torch
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=REPOSITORY)
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_writer_drops_what_an_interrupted_run_wrote_after_its_checkpoint(tmp_path):
+    writer = metrics.Writer(tmp_path)
+    for step in (1, 2, 3):
+        writer.scalars(step, {"loss": float(step)})
+    writer.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    writer = metrics.Writer(tmp_path, from_step=2)
+    writer.scalars(3, {"loss": 30.0})
+    writer.write(3, "sheet", np.zeros((4, 6, 3), np.uint8))
+    writer.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [
+        {"step": 1, "loss": 1.0},
+        {"step": 2, "loss": 2.0},
+        {"step": 3, "loss": 30.0},
+    ]
+
+
+def test_a_bucket_has_all_that_was_written_before_a_checkpoint_and_at_the_end(bucket):
+    folder = io.make_path(f"{bucket}/metrics")
+    file = folder / "metrics.jsonl"
+    writer = metrics.Writer(folder)
+    for step in (1, 2, 3):
+        writer.scalars(step, {"loss": float(step)})
+    writer.flush()
+    assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2, 3]
+    del writer  # Killed.
+    writer = metrics.Writer(folder, from_step=2)
+    writer.scalars(3, {"loss": 30.0})
+    writer.scalars(4, {"loss": 40.0})
+    writer.close()
+    losses = [json.loads(line)["loss"] for line in file.read_text().splitlines()]
+    assert losses == [1, 2, 30, 40]
+    window = metrics.ProfilerWindow(folder / "profile", first=1, last=1)
+    window.before(1)
+    window.close()
+    written = " ".join(io.files_below(folder))
+    assert "tensorboard/events" in written
+    assert "xplane.pb" in written
+
+
+def test_throughput_counts_from_the_last_report(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(metrics.time, "monotonic", lambda: now[0])
+    throughput = metrics.Throughput(batch_size=8)
+    with throughput.waiting():
+        now[0] += 1
+    now[0] += 3
+    report = throughput.report(steps=10, steps_left=20)
+    assert report == {"clips_per_second": 20.0, "data_wait_share": 0.25, "eta_seconds": 8.0}
+    now[0] += 2
+    assert throughput.report(steps=1, steps_left=0)["data_wait_share"] == 0
+
+
+def test_profiler_window_traces_its_steps_only(tmp_path):
+    window = metrics.ProfilerWindow(tmp_path / "profile", first=2, last=2)
+    for step in (1, 2, 3, 4):
+        window.before(step)
+        jnp.ones(3).sum().block_until_ready()
+    window.close()
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    metrics.ProfilerWindow(tmp_path / "none", first=0, last=0).before(1)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("line", ['{"step": 7}', '{"step": 7, "loss": 1}\n'])
+def test_step_of_a_whole_line(line):
+    assert metrics._step_of(line) == 7

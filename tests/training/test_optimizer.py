@@ -1,0 +1,240 @@
+"""The schedule against VideoMAE's, AdamW against numpy, and what decays."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+import pytest
+
+from mgm_jax.models import classifier, mae, vit
+from mgm_jax.training import optimizer as optim
+
+
+def optimizer_config(**changes):
+    config = ml_collections.ConfigDict(
+        {
+            "name": "adamw",
+            "base_lr": 1.5e-4,
+            "min_lr": 1e-5,
+            "warmup_lr": 0.0,
+            "b1": 0.9,
+            "b2": 0.95,
+            "eps": 1e-8,
+            "weight_decay": 0.05,
+            "clip_norm": ml_collections.config_dict.placeholder(float),
+        }
+    )
+    config.update(changes)
+    return config
+
+
+def videomae_schedule(peak, minimum, total, warmup, start=0.0):
+    """The list of VideoMAE's utils.cosine_scheduler."""
+    rates = list(np.linspace(start, peak, warmup)) if warmup else []
+    steps = total - warmup
+    for i in range(steps):
+        rates.append(minimum + 0.5 * (peak - minimum) * (1 + math.cos(math.pi * i / steps)))
+    return np.array(rates)
+
+
+@pytest.mark.parametrize("start", [0.0, 1e-6])
+@pytest.mark.parametrize(("total", "warmup"), [(40, 8), (40, 0), (40, 1), (40, 2), (7, 7), (1, 0)])
+def test_schedule_is_videomaes(total, warmup, start):
+    schedule = optim.make_schedule(3e-4, 2e-5, total, warmup, start)
+    rates = jax.vmap(schedule)(jnp.arange(total))
+    expected = videomae_schedule(3e-4, 2e-5, total, warmup, start)
+    np.testing.assert_allclose(rates, expected, rtol=1e-5, atol=1e-10)
+
+
+def test_both_ends_of_the_warm_up_have_the_peak_and_the_end_stops_short_of_the_minimum():
+    schedule = optim.make_schedule(1.0, 0.1, 100, 10)
+    assert float(schedule(0)) == 0.0
+    assert float(schedule(9)) == float(schedule(10)) == 1.0
+    assert float(schedule(99)) > 0.1
+    assert float(schedule(100)) == float(schedule(10_000)) == pytest.approx(0.1)
+
+
+def test_a_warm_up_longer_than_the_run_is_refused():
+    with pytest.raises(ValueError, match="11 warm-up steps do not fit into a run of 10"):
+        optim.make_schedule(1.0, 0.0, 10, 11)
+
+
+def names(tree):
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): value
+        for path, value in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def tiny_parameters():
+    part = vit.TransformerSettings(dim=8, depth=1, heads=2)
+    model = mae.MaskedAutoencoder(vit.AutoencoderSettings(part, part), (2, 2, 2), (2, 4, 4))
+    ids = jnp.arange(8)[None]
+    clips = jnp.zeros((1, 4, 8, 8, 3))
+    return jax.eval_shape(model.init, jax.random.key(0), clips, ids[:, :2], ids[:, 2:])["params"]
+
+
+def test_only_kernels_decay():
+    mask = optim.weight_decay_mask(tiny_parameters())
+    decays = names(mask)
+    assert not decays["mask_token"]
+    for part in ("encoder", "decoder"):
+        block = f"{part}/blocks/0"
+        assert not decays[f"{block}/attention/q_bias"]
+        assert not decays[f"{block}/attention/v_bias"]
+        assert not decays[f"{block}/norm1/scale"]
+        assert not decays[f"{part}/norm/bias"]
+        assert decays[f"{block}/attention/qkv/kernel"]
+        assert decays[f"{block}/attention/proj/kernel"]
+        assert decays[f"{block}/mlp/fc1/kernel"]
+    assert decays["encoder/embed/kernel"]
+    assert decays["encoder_to_decoder/kernel"]
+    assert decays["decoder/head/kernel"]
+    assert {name.split("/")[-1] for name, yes in decays.items() if yes} == {"kernel"}
+    assert all(yes for name, yes in decays.items() if name.endswith("kernel"))
+
+
+def test_stacked_layers_decay_the_same():
+    stacked = {"norm1": {"scale": np.ones((3, 8)), "bias": np.ones((3, 8))}, "kernel": np.ones(4)}
+    mask = optim.weight_decay_mask(stacked)
+    assert mask == {"norm1": {"scale": False, "bias": False}, "kernel": False}
+
+
+def test_adamw_takes_the_steps_of_the_formula():
+    config = optimizer_config(base_lr=2e-2, min_lr=1e-3, weight_decay=0.1)
+    optimizer, schedule = optim.make_optimizer(config, 10, 2, global_batch=512)
+    r = np.random.default_rng(0)
+    params = {"kernel": r.standard_normal((3, 4)), "bias": r.standard_normal(4)}
+    device = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
+    state = optimizer.init(device)
+    first = {name: np.zeros_like(value) for name, value in params.items()}
+    second = {name: np.zeros_like(value) for name, value in params.items()}
+    rates = videomae_schedule(4e-2, 2e-3, 10, 2)
+    for step in range(4):
+        assert float(schedule(step)) == pytest.approx(rates[step], rel=1e-5)
+        gradients = {name: r.standard_normal(value.shape) for name, value in params.items()}
+        for name, gradient in gradients.items():
+            first[name] = 0.9 * first[name] + 0.1 * gradient
+            second[name] = 0.95 * second[name] + 0.05 * gradient**2
+            update = (first[name] / (1 - 0.9 ** (step + 1))) / (
+                np.sqrt(second[name] / (1 - 0.95 ** (step + 1))) + 1e-8
+            )
+            decay = 0.1 if name == "kernel" else 0.0
+            params[name] = params[name] - rates[step] * (update + decay * params[name])
+        gradients = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), gradients)
+        updates, state = optimizer.update(gradients, state, device)
+        device = optax.apply_updates(device, updates)
+        for name, value in params.items():
+            np.testing.assert_allclose(device[name], value, rtol=2e-5, atol=1e-6)
+
+
+def test_layer_decay_of_every_parameter_of_a_classifier():
+    settings = vit.TransformerSettings(dim=8, depth=3, heads=2)
+    model = classifier.Classifier(settings, (2, 2, 2), 5, (2, 4, 4))
+    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)))["params"]
+    multipliers = names(optim.layer_decay_multipliers(params, 0.5, 3))
+    assert multipliers.keys() == names(params).keys()
+    # VideoMAE's list for three blocks: the embedding, the blocks, and what follows them.
+    by_part = {
+        "encoder/embed": 0.0625,
+        "encoder/blocks/0": 0.125,
+        "encoder/blocks/1": 0.25,
+        "encoder/blocks/2": 0.5,
+        "norm": 1.0,
+        "head": 1.0,
+    }
+    seen = set()
+    for name, multiplier in multipliers.items():
+        (part,) = (part for part in by_part if name.startswith(f"{part}/"))
+        assert multiplier == by_part[part]
+        seen.add(part)
+    assert seen == set(by_part)
+
+
+def test_the_encoders_own_norm_is_not_decayed():
+    params = {"encoder": {"norm": {"scale": 1.0}, "blocks": {"11": {"kernel": 1.0}}}}
+    multipliers = optim.layer_decay_multipliers(params, 0.75, 12)
+    assert multipliers["encoder"]["norm"]["scale"] == 1.0
+    assert multipliers["encoder"]["blocks"]["11"]["kernel"] == 0.75
+
+
+def test_learned_positions_are_of_the_first_layer_and_do_not_decay():
+    params = {"encoder": {"positions": {"space": np.ones((2, 2, 8)), "time": np.ones((2, 8))}}}
+    assert optim.layer_decay_multipliers(params, 0.5, 3) == {
+        "encoder": {"positions": {"space": 0.0625, "time": 0.0625}}
+    }
+    assert not any(jax.tree.leaves(optim.weight_decay_mask(params)))
+
+
+def test_multipliers_scale_the_step_and_the_weight_decay():
+    """Against AdamW by hand with a learning rate per parameter, as VideoMAE's groups have it."""
+    config = optimizer_config(base_lr=2e-2, min_lr=1e-3, weight_decay=0.1, clip_norm=1e6)
+    multipliers = {
+        "encoder": {"kernel": 0.25},
+        "heads": {"kernel": np.array([1.0, 10.0], np.float32)[:, None, None]},
+        "frozen": {"kernel": 0.0},
+    }
+    shapes = {"encoder": (3, 4), "heads": (2, 3, 4), "frozen": (3, 4)}
+    optimizer, _ = optim.make_optimizer(config, 10, 0, 512, multipliers)
+    r = np.random.default_rng(0)
+    params = {part: r.standard_normal(shape) for part, shape in shapes.items()}
+    start = {part: value.copy() for part, value in params.items()}
+
+    def on_device(tree):
+        return {part: {"kernel": jnp.asarray(x, jnp.float32)} for part, x in tree.items()}
+
+    device = on_device(params)
+    state = optimizer.init(device)
+    first = {part: np.zeros(shape) for part, shape in shapes.items()}
+    second = {part: np.zeros(shape) for part, shape in shapes.items()}
+    rates = videomae_schedule(4e-2, 2e-3, 10, 0)
+    for step in range(3):
+        gradients = {part: r.standard_normal(shape) for part, shape in shapes.items()}
+        for part, gradient in gradients.items():
+            first[part] = 0.9 * first[part] + 0.1 * gradient
+            second[part] = 0.95 * second[part] + 0.05 * gradient**2
+            update = (first[part] / (1 - 0.9 ** (step + 1))) / (
+                np.sqrt(second[part] / (1 - 0.95 ** (step + 1))) + 1e-8
+            )
+            rate = rates[step] * multipliers[part]["kernel"]
+            params[part] = params[part] * (1 - rate * 0.1) - rate * update
+        updates, state = optimizer.update(on_device(gradients), state, device)
+        device = optax.apply_updates(device, updates)
+    for part, value in params.items():
+        np.testing.assert_allclose(device[part]["kernel"], value, rtol=2e-5, atol=1e-6)
+    np.testing.assert_array_equal(device["frozen"]["kernel"], start["frozen"].astype(np.float32))
+    assert abs(params["heads"] - start["heads"]).max() > 0.1
+
+
+def test_clipping_comes_before_the_multipliers():
+    params = {"a": jnp.zeros((2, 2)), "b": jnp.zeros((2, 2))}
+    gradients = {"a": jnp.full((2, 2), 3.0), "b": jnp.full((2, 2), 4.0)}  # of norm 10
+    config = optimizer_config(clip_norm=1.0)
+    optimizer, _ = optim.make_optimizer(config, 10, 0, 256, {"a": 0.0, "b": 1.0})
+    _, state = optimizer.update(gradients, optimizer.init(params), params)
+    moments = optax.tree_utils.tree_get(state, "mu")
+    np.testing.assert_allclose(moments["b"], 0.1 * 0.4, rtol=1e-5)
+
+
+def test_the_warm_up_starts_where_the_config_says_scaled_with_the_batch():
+    config = optimizer_config(warmup_lr=1e-6)
+    _, schedule = optim.make_optimizer(config, 10, 4, 512)
+    assert float(schedule(0)) == pytest.approx(2e-6)
+    assert float(schedule(3)) == pytest.approx(3e-4)
+
+
+def test_clipping_bounds_the_gradient_before_the_moments():
+    params = {"kernel": jnp.zeros((2, 2))}
+    gradients = {"kernel": jnp.full((2, 2), 5.0)}  # of norm 10
+    optimizer, _ = optim.make_optimizer(optimizer_config(clip_norm=1.0), 10, 0, 256)
+    _, state = optimizer.update(gradients, optimizer.init(params), params)
+    moments = optax.tree_utils.tree_get(state, "mu")
+    np.testing.assert_allclose(moments["kernel"], 0.1 * 0.5, rtol=1e-5)
+
+
+def test_an_unknown_optimiser_is_refused():
+    with pytest.raises(ValueError, match="no optimiser named 'lion'"):
+        optim.make_optimizer(optimizer_config(name="lion"), 10, 0, 256)

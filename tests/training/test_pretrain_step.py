@@ -1,0 +1,164 @@
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import shrunk
+
+from mgm_jax import io
+from mgm_jax.data.clips import make_clip_loader
+from mgm_jax.data.loader import HOST_FIELDS, ClipBatches
+from mgm_jax.data.sources import FolderSource
+from mgm_jax.errors import CheckpointError
+from mgm_jax.flow import convert, raft
+from mgm_jax.masking import motion_maps
+from mgm_jax.training import optimizer as optim
+from mgm_jax.training import pretrain_step, tasks
+from tests.flow import make_reference
+
+
+@pytest.fixture(scope="module")
+def parts(video_folder):
+    config = shrunk.recipe("demo_pretrain", video_folder, model__encoder__depth=1)
+    loader = make_clip_loader(config.data, FolderSource(str(video_folder)))
+    batches = ClipBatches(loader, global_batch=8, num_batches=2, seed=0)
+    batch = next(batches)
+    batches.close()
+    task = tasks.make_task(config, (), total_steps=10)
+    return config, task.model, jax.jit(task.init_fn)(), jax.jit(task.step_fn), batch
+
+
+def value(metrics, name):
+    return float(metrics.compute()[name])
+
+
+def test_a_step_is_a_pure_function_of_state_and_batch(parts):
+    _, _, state, step_fn, batch = parts
+    first, second = step_fn(state, batch), step_fn(state, batch)
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    assert int(first[0].step) == 1
+
+
+def test_the_mask_changes_with_the_step(parts):
+    _, _, state, step_fn, batch = parts
+    losses = {value(step_fn(state.replace(step=jnp.int32(s)), batch)[1], "loss") for s in range(3)}
+    assert len(losses) == 3
+
+
+def test_the_order_of_clips_in_a_batch_does_not_matter(parts):
+    _, _, state, step_fn, batch = parts
+    shuffled = {name: rows[::-1] for name, rows in batch.items()}
+    np.testing.assert_allclose(
+        value(step_fn(state, batch)[1], "loss"),
+        value(step_fn(state, shuffled)[1], "loss"),
+        rtol=1e-6,
+    )
+
+
+def test_unreadable_clips_have_no_influence(parts):
+    _, _, state, step_fn, batch = parts
+    batch = batch | {"valid": np.arange(8) < 5}
+    noise = np.random.default_rng(0).integers(0, 256, batch["luma"].shape, np.uint8)
+    valid = batch["valid"][:, None, None, None]
+    other = batch | {"luma": np.where(valid, batch["luma"], noise)}
+    for one, two in zip(
+        jax.tree.leaves(step_fn(state, batch)), jax.tree.leaves(step_fn(state, other)), strict=True
+    ):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-7)
+
+
+def test_a_step_that_is_not_finite_keeps_parameters_and_moments(parts):
+    _, _, state, step_fn, batch = parts
+    bad = batch | {"yuv_to_rgb": np.full_like(batch["yuv_to_rgb"], np.nan)}
+    after, metrics = step_fn(state, bad)
+    assert not np.isfinite(value(metrics, "loss"))
+    for name in ("params", "opt_state"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(after, name), getattr(state, name))
+    assert int(after.step) == 1
+
+
+def test_the_batch_may_be_computed_in_parts(parts):
+    config, model, state, _, batch = parts
+    batch = batch | {"valid": np.arange(8) != 3}
+    config = config.copy_and_resolve_references()
+    config.grad_accum_steps = 4
+    optimizer, schedule = optim.make_optimizer(config.optimizer, 10, 0, 8)
+    in_parts = jax.jit(pretrain_step.make_pretrain_step(config, model, optimizer, schedule))
+    config.grad_accum_steps = 1
+    whole = jax.jit(pretrain_step.make_pretrain_step(config, model, optimizer, schedule))
+    for one, two in zip(
+        jax.tree.leaves(in_parts(state, batch)), jax.tree.leaves(whole(state, batch)), strict=True
+    ):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_is_compiled_once(parts):
+    _, _, state, step_fn, batch = parts
+    step_fn = jax.jit(step_fn.__wrapped__)
+    for valid in (np.ones(8, bool), np.arange(8) < 5):
+        state, _ = step_fn(state, batch | {"valid": valid})
+        jax.block_until_ready(state)
+        assert step_fn._cache_size() == 1
+
+
+def test_a_few_steps_on_one_batch_lower_the_loss(parts):
+    config, model, state, _, batch = parts
+    optimizer, schedule = optim.make_optimizer(config.optimizer, 100, 0, 8)
+    step_fn = jax.jit(pretrain_step.make_pretrain_step(config, model, optimizer, schedule))
+    losses = []
+    for _ in itertools.repeat(None, 12):
+        state, metrics = step_fn(state, batch)
+        losses.append(value(metrics, "loss"))
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("norm_pix_loss", [False, True])
+def test_reconstruction_predicts_the_masked_tubelets(parts, norm_pix_loss):
+    config, model, state, _, batch = parts
+    config = config.copy_and_resolve_references()
+    config.norm_pix_loss = norm_pix_loss
+    made = jax.jit(pretrain_step.make_reconstruct_fn(config, model))(
+        state.params, batch, jax.random.key(0)
+    )
+    masked = int(made["mask"][0].sum())
+    assert made["clips"].shape == (8, 8, 32, 32, 3)
+    assert made["predictions"].shape == (8, masked, 2 * 8 * 8 * 3)
+    ids = np.flatnonzero(np.asarray(made["mask"][0]))
+    np.testing.assert_array_equal(made["masked_ids"][0], ids)
+
+
+def test_raft_on_the_device_gives_the_masks_their_motion(video_folder, tmp_path):
+    """The weights are random; what they make of a clip is what its mask follows."""
+    shapes = json.loads(make_reference.FILE.read_text())["shapes"]
+    weights = tmp_path / "raft.npz"
+    arrays = convert.from_torchvision(make_reference.make_weights(shapes))
+    io.write_arrays(weights, arrays)
+    config = shrunk.recipe(
+        "demo_pretrain",
+        video_folder,
+        data__motion="raft",
+        data__flow_weights=str(weights),
+        data__clip_frames=4,
+        data__size=64,
+    )
+    loader = make_clip_loader(config.data, FolderSource(str(video_folder)))
+    clip = loader.random_map((0, 0), np.random.default_rng(0))
+    assert not clip["motion_valid"].any()
+    batch = {name: rows for name, rows in clip.items() if name not in HOST_FIELDS}
+    prepare_fn = jax.jit(pretrain_step.make_prepare_fn(config, (2, 8, 8)))
+    clips, mask = prepare_fn(batch, jax.random.key(0))
+    vectors, valid = raft.flow_motion(convert.load_weights(weights), clips)
+    magnitude = motion_maps.magnitude_per_step(vectors, valid, 2)
+    row, column = np.unravel_index(magnitude[0, 1].argmax(), (8, 8))
+    assert mask.sum() == 2 * 48
+    assert mask[0, 1, row, column]
+
+
+def test_raft_without_weights_says_where_to_get_them(video_folder, tmp_path):
+    config = shrunk.recipe(
+        "demo_pretrain", video_folder, data__motion="raft", data__flow_weights=str(tmp_path / "no")
+    )
+    with pytest.raises(CheckpointError, match=r"(?s)raft_small.*mgm_jax\.flow\.convert"):
+        pretrain_step.make_prepare_fn(config, (4, 4, 4))

@@ -1,0 +1,239 @@
+import itertools
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import shrunk
+from jax.sharding import PartitionSpec
+
+from mgm_jax.aot.check import abstract_batch
+from mgm_jax.aot.collectives import find_collectives
+from mgm_jax.aot.hlo import parse
+from mgm_jax.data.clips import make_clip_loader
+from mgm_jax.data.loader import ClipBatches
+from mgm_jax.data.sources import FolderSource
+from mgm_jax.errors import ConfigError
+from mgm_jax.preprocessing import rgb
+from mgm_jax.training import losses, pretrain_step, sharding, tasks
+from mgm_jax.training.checkpoints import Checkpoints
+from mgm_jax.training.state import abstract_state
+from mgm_jax.training.tasks import jit_step
+
+MESHES = [
+    {"data": data, "fsdp": fsdp, "tensor": 8 // (data * fsdp)}
+    for data in (1, 2, 4, 8)
+    for fsdp in (1, 2, 4, 8)
+    if data * fsdp <= 8
+]
+# Each axis divides every dimension that it may split, so that nothing stays whole.
+DIVISIBLE = {
+    "model__encoder__dim": 32,
+    "model__encoder__depth": 1,
+    "model__encoder__heads": 8,
+    "model__decoder__dim": 16,
+    "model__decoder__heads": 8,
+    "data__clip_frames": 4,
+    "data__size": 16,
+}
+
+
+def test_the_rest_axis_takes_the_remaining_devices():
+    mesh = sharding.make_mesh({"data": -1, "fsdp": 2, "tensor": 2})
+    assert dict(mesh.shape) == {"data": jax.device_count() // 4, "fsdp": 2, "tensor": 2}
+
+
+def tpu_chip(number, place):
+    facts = {"id": number, "coords": place, "core_on_chip": 0, "process_index": 0}
+    kind = {"platform": "tpu", "device_kind": "TPU v4"}
+    return mock.NonCallableMock(spec=jax.Device, **facts, **kind)
+
+
+def test_an_axis_may_be_longer_than_a_side_of_the_torus():
+    places = itertools.product(range(4), repeat=3)
+    chips = [tpu_chip(number, place) for number, place in enumerate(places)]
+    mesh = sharding.make_mesh({"data": -1, "fsdp": 8, "tensor": 1}, chips)
+    assert dict(mesh.shape) == {"data": 8, "fsdp": 8, "tensor": 1}
+    extents = np.ptp([chip.coords for chip in mesh.devices[0, :, 0]], axis=0)
+    assert sorted(extents) == [0, 1, 3]
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"data": 3, "fsdp": 1, "tensor": 1},
+        {"data": -1, "fsdp": 3, "tensor": 1},
+        {"data": -1, "fsdp": -1, "tensor": 1},
+        {"data": 0, "fsdp": 1, "tensor": 1},
+    ],
+)
+def test_sizes_that_do_not_fit_the_devices_are_refused(sizes):
+    with pytest.raises(ConfigError, match=r"config\.mesh"):
+        sharding.make_mesh(sizes)
+
+
+def test_a_batch_that_does_not_split_is_refused_with_sizes_that_do():
+    mesh = sharding.make_mesh({"data": 4, "fsdp": 2, "tensor": 1})
+    sharding.check_batch(mesh, 16)
+    with pytest.raises(ConfigError, match=r"batch_size=20 .* use 16 or 24"):
+        sharding.check_batch(mesh, 20)
+    with pytest.raises(ConfigError, match=r"use 8$"):
+        sharding.check_batch(mesh, 3)
+    with pytest.raises(ConfigError, match=r"8 shards .* in 3 parts each; use 24$"):
+        sharding.check_batch(mesh, 16, grad_accum_steps=3)
+
+
+def test_rules_apply_in_order_and_pass_over_what_does_not_divide():
+    mesh = sharding.make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
+    tree = {
+        "attention": {"qkv": {"kernel": jnp.zeros((8, 3, 3, 4))}, "q_bias": jnp.zeros((4, 2))},
+        "mlp": {"fc1": {"kernel": jnp.zeros((8, 16)), "bias": jnp.zeros(16)}},
+        "norm": {"scale": jnp.zeros(8)},
+        "odd": {"kernel": jnp.zeros((7, 8))},
+    }
+    specs = jax.tree.map(lambda leaf: leaf.spec, sharding.state_sharding(mesh, tree))
+    assert specs["attention"]["qkv"]["kernel"] == PartitionSpec("fsdp", None, None, None)
+    assert specs["attention"]["q_bias"] == PartitionSpec("tensor", None)
+    assert specs["mlp"]["fc1"]["kernel"] == PartitionSpec("fsdp", "tensor")
+    assert specs["mlp"]["fc1"]["bias"] == PartitionSpec("tensor")
+    assert specs["norm"]["scale"] == PartitionSpec()
+    assert specs["odd"]["kernel"] == PartitionSpec(None, None)
+
+
+def test_global_batch_is_split_over_data_and_fsdp():
+    mesh = sharding.make_mesh({"data": 4, "fsdp": 2, "tensor": 1})
+    rows = np.arange(16 * 3).reshape(16, 3)
+    batch = sharding.global_batch(sharding.batch_sharding(mesh), {"x": rows})
+    np.testing.assert_array_equal(batch["x"], rows)
+    assert {shard.data.shape for shard in batch["x"].addressable_shards} == {(2, 3)}
+
+
+@pytest.fixture(scope="module")
+def batch(video_folder):
+    config = shrunk.recipe("demo_pretrain", video_folder, **DIVISIBLE)
+    loader = make_clip_loader(config.data, FolderSource(str(video_folder)))
+    batches = ClipBatches(loader, global_batch=8, num_batches=1, seed=0)
+    batch = next(batches)
+    batches.close()
+    return batch
+
+
+def make_task(name, videos, **changes):
+    divisible = {k: v for k, v in DIVISIBLE.items() if "decoder" not in k or "pretrain" in name}
+    started = {"init_from": "another run"} if "probe" in name else {}
+    config = shrunk.recipe(name, videos, **divisible, **started, **changes)
+    return config, tasks.make_task(config, ("a", "b"), total_steps=10)
+
+
+def some_state(init_fn):
+    """A state of random numbers, made without compiling anything."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: (
+            (0.2 * rng.standard_normal(leaf.shape)).astype(leaf.dtype)
+            if jnp.issubdtype(leaf.dtype, jnp.floating)
+            else np.ones(leaf.shape, leaf.dtype)
+        ),
+        jax.eval_shape(init_fn),
+    )
+
+
+def test_every_mesh_computes_what_one_device_does(batch, video_folder):
+    """The pretraining loss with its gradients, and a classifier's logits."""
+    config, pretrain = make_task("demo_pretrain", video_folder)
+    _, finetune = make_task("demo_finetune", video_folder)
+    clips, mask = jax.jit(pretrain_step.make_prepare_fn(config, pretrain.model.grid))(
+        batch, jax.random.key(0)
+    )
+    clips, mask = np.asarray(clips), np.asarray(mask).reshape(8, -1)
+    ids = np.argsort(mask, axis=1, kind="stable").astype(np.int32)
+    visible = mask.shape[1] - int(mask[0].sum())
+
+    def compute(params, classifier, clips, visible_ids, masked_ids):
+        def loss_fn(params):
+            inputs = rgb.normalise(clips)
+            made = pretrain.model.apply({"params": params}, inputs, visible_ids, masked_ids)
+            targets = losses.normalised_pixel_target(clips, (2, 8, 8), masked_ids)
+            return losses.masked_mse(made, targets, jnp.ones(8, bool))
+
+        logits = finetune.model.apply({"params": classifier}, clips)
+        return jax.value_and_grad(loss_fn)(params), logits
+
+    params = [some_state(task.init_fn).params for task in (pretrain, finetune)]
+    inputs = (*params, clips, ids[:, :visible], ids[:, visible:])
+    expected = jax.jit(compute)(*inputs)
+    for sizes in MESHES:
+        mesh = sharding.make_mesh(sizes)
+        rows = sharding.batch_sharding(mesh)
+        places = (*(sharding.state_sharding(mesh, tree) for tree in params), rows, rows, rows)
+        (loss, gradients), logits = jax.jit(compute, in_shardings=places)(*inputs)
+        np.testing.assert_allclose(loss, expected[0][0], rtol=2e-5, err_msg=str(sizes))
+        np.testing.assert_allclose(logits, expected[1], rtol=1e-4, atol=1e-5)
+        jax.tree.map(
+            lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4),
+            gradients,
+            expected[0][1],
+        )
+
+
+def test_scanned_blocks_of_fsdp_exchange_parameters_and_not_tokens(video_folder):
+    changes = DIVISIBLE | {"model__encoder__depth": 3, "data__size": 32}
+    config = shrunk.recipe("demo_pretrain", video_folder, model__scan=True, **changes)
+    task = tasks.make_task(config, (), total_steps=10)
+    mesh = sharding.make_mesh({"data": 1, "fsdp": 8, "tensor": 1})
+    state = abstract_state(task.init_fn, mesh)
+    places = jax.tree.map(lambda leaf: leaf.sharding, state)
+    config.batch_size = 8
+    step = jit_step(task, mesh, places).lower(state, abstract_batch(config, mesh)).compile()
+    sent = sum(
+        collective.times * collective.num_bytes
+        for collective in find_collectives(parse(step.as_text()), mesh.shape)
+        if collective.kind == "all-reduce"
+    )
+    assert sent < 1.1 * sum(4 * leaf.size for leaf in jax.tree.leaves(state.params))
+
+
+def test_a_probe_steps_and_predicts_on_a_mesh_as_on_one_device(batch, video_folder):
+    # Of motion, features hardly differ here, and the probe's BatchNorm would magnify rounding.
+    _, task = make_task("jhmdb_linear_probe", video_folder, data__modality="rgb")
+    batch = batch | {"label": np.arange(8, dtype=np.int32) % 2}
+    made = []
+    for devices, sizes in ((1, (1, 1, 1)), (8, (2, 2, 2))):
+        mesh = sharding.make_mesh(
+            dict(zip(sharding.AXES, sizes, strict=True)), jax.devices()[:devices]
+        )
+        places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(task.init_fn, mesh))
+        places = (places, sharding.batch_sharding(mesh))
+        state, metrics = jax.jit(task.step_fn, in_shardings=places)(some_state(task.init_fn), batch)
+        state = jax.device_get(state)
+        predictions = jax.jit(task.predict_fn, in_shardings=places)(state, batch)
+        made.append((float(metrics.compute()["loss"]), predictions["probabilities"]))
+    np.testing.assert_allclose(made[0][0], made[1][0], rtol=2e-5)
+    np.testing.assert_allclose(made[0][1], made[1][1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("demo_pretrain", {"data": 2, "fsdp": 2, "tensor": 2}),
+        ("demo_finetune", {"data": 1, "fsdp": 4, "tensor": 2}),
+        ("jhmdb_linear_probe", {"data": 1, "fsdp": 8, "tensor": 1}),
+    ],
+)
+def test_a_checkpoint_restores_onto_other_meshes(name, sizes, video_folder, tmp_path):
+    config, task = make_task(name, video_folder)
+    state = some_state(task.init_fn)
+    abstract = abstract_state(task.init_fn, sharding.make_mesh(sizes))
+    checkpoints = Checkpoints(tmp_path, scored=False)
+    placed = jax.tree.map(lambda new, leaf: jax.device_put(new, leaf.sharding), state, abstract)
+    checkpoints.save(1, placed, {"next_batch": 1}, config)
+    checkpoints.close()
+    checkpoints = Checkpoints(tmp_path, scored=False)
+    for other in MESHES if config.task == "pretrain" else MESHES[::3]:
+        abstract = abstract_state(task.init_fn, sharding.make_mesh(other))
+        restored, _ = checkpoints.restore(abstract)
+        jax.tree.map(np.testing.assert_array_equal, jax.device_get(restored), state)
+        places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+        assert jax.tree.map(lambda leaf: leaf.sharding, restored) == places
+    checkpoints.close()
