@@ -14,14 +14,14 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from etils import epath
 
 from mgm_jax.errors import ConfigError
 
-AnyPath = pathlib.Path | epath.Path
+AnyPath: TypeAlias = pathlib.Path | epath.Path
 
 BUCKET_PREFIX = "gs://"
 
