@@ -114,7 +114,7 @@ def test_each_head_of_a_probe_learns_as_if_alone(probing, batch):
 
 def test_predictions_are_probabilities_with_their_places(probing, batch):
     task, state, _ = probing
-    made = jax.jit(task.predict_fn)(state, batch)
+    made = jax.jit(task.predict_fn)(state.variables, batch)
     assert made["probabilities"].shape == (2, 8, 2)
     np.testing.assert_allclose(made["probabilities"].sum(axis=-1), 1, rtol=1e-5)
     np.testing.assert_array_equal(made["index"], batch["index"])
@@ -127,6 +127,6 @@ def test_only_in_rgb_the_brightness_of_a_clip_means_something(batch, modality):
     dark = batch | {"luma": batch["luma"] // 4 + 40, "chroma": np.full_like(batch["chroma"], 128)}
     bright = dark | {"luma": dark["luma"] + 60}
     predict_fn = jax.jit(task.predict_fn)
-    probabilities = [predict_fn(state, clips)["probabilities"] for clips in (dark, bright)]
+    probabilities = [predict_fn(state.variables, clips)["probabilities"] for clips in (dark, bright)]
     same = np.allclose(*probabilities, rtol=1e-3)
     assert same == (modality != "rgb")
