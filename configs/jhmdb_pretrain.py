@@ -28,7 +28,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.data.host_crop_size = 128
     config.data.flip = True
     config.data.modality = "motion"
-    config.data.motion_frames = "accumulated"  # As long in files of any profile and encoder.
     config.data.num_workers = 1
 
     config.model.size = "Ti"

@@ -23,7 +23,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config = jhmdb_pretrain.get_config()
     config.num_steps = 800
     config.data.modality = "changes"
-    config.data.motion_frames = "sampled"
     config.masking.ratio = 0.75
     config.pictures_every = 400
     return common.with_argument(config, argument)

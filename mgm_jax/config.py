@@ -21,7 +21,6 @@ CHOICES = {
     "data.sampling": ("dense", "segments"),
     "data.crop": ("multi_scale", "random_resized", "centre"),
     "data.motion": ("auto", "codec", "estimate", "flow", "raft", "none"),
-    "data.motion_frames": ("sampled", "accumulated"),
     "model.dtype": ("float32", "bfloat16"),
     "model.attention": ("xla", "cudnn", "chunked"),
     "model.backbone": ("vit", "timesformer_divided", "timesformer_joint"),
@@ -250,14 +249,28 @@ RENAMED = {
 """Names that earlier versions used, and today's."""
 
 
+RETIRED = {"data.motion_frames": "sampled"}
+"""Values that earlier versions had, and the only setting of each that this version still runs."""
+
+
 def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Translates the config of a run made by an earlier version to today's names.
 
     Args:
         saved: A nested config as read from JSON.
+
+    Raises:
+        ConfigError: A value that is no longer supported was in use.
     """
     upgraded: dict[str, Any] = {}
     for name, value in flatten(saved):
+        if name in RETIRED:
+            if value != RETIRED[name]:
+                raise ConfigError(
+                    f"config.{name}={value!r} is no longer supported (only {RETIRED[name]!r}); "
+                    "use the version of mgm_jax that made this run"
+                )
+            continue
         if name == "target":
             name, value = "norm_pix_loss", value == "normalised_pixels"
         *groups, leaf = RENAMED.get(name, name).split(".")

@@ -118,3 +118,11 @@ def test_differences_name_what_changed_and_pass_over_what_cannot_matter():
 
 def test_flatten_joins_names_with_dots():
     assert dict(config_lib.flatten(ConfigDict({"a": {"b": 1}, "c": 2}))) == {"a.b": 1, "c": 2}
+
+
+def test_retired_values_are_dropped_at_their_default_and_refused_otherwise():
+    assert config_lib.upgrade({"data": {"motion_frames": "sampled", "size": 224}}) == {
+        "data": {"size": 224}
+    }
+    with pytest.raises(ConfigError, match=r"data\.motion_frames"):
+        config_lib.upgrade({"data": {"motion_frames": "accumulated"}})
