@@ -20,7 +20,7 @@ STRATEGY_WORDS: Mapping[str, tuple[str, Any]] = {
 }
 MOTION_WORDS: Mapping[str, tuple[str, Any]] = {
     **{name: ("data.motion", name) for name in ("auto", "codec", "estimate", "flow")},
-    **{name: ("masking.camera_compensation", name) for name in ("none", "median", "affine")},
+    **{name: ("masking.camera_compensation", name) for name in ("none", "median")},
 }
 MGM_VARIANTS = ("mgm+window", "mgm+guide_first_tubelet", "mgm+window+guide_first_tubelet")
 

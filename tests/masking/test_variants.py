@@ -37,7 +37,9 @@ def test_groups_are_written_out_once_each():
 
 @pytest.mark.parametrize("change", [variants.with_strategy, variants.with_motion])
 def test_unknown_words_are_named_with_near_ones(config, change):
-    wrong, near = ("mgm+windo", "window") if change is variants.with_strategy else ("afine", "aff")
+    wrong, near = (
+        ("mgm+windo", "window") if change is variants.with_strategy else ("medain", "median")
+    )
     with pytest.raises(ConfigError, match=f"unknown word.*did you mean {near}"):
         change(config, wrong)
     with pytest.raises(ConfigError, match="unknown word 'x'; did you mean"):
