@@ -66,7 +66,7 @@ def make_settings(profile: str, stride: int, short_side: int) -> Settings:
     label = f"stride_aligned:{stride}" if profile == "stride_aligned" else profile
     try:
         return Settings(transcode.parse_profile(label).label, short_side)
-    except ValueError as error:
+    except ConfigError as error:
         raise ConfigError(f"--profile, --stride: {error}, or {COPY}") from error
 
 

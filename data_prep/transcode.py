@@ -29,6 +29,8 @@ from av.video.reformatter import (
 )
 from jaxtyping import UInt8
 
+from mgm_jax.errors import ConfigError
+
 
 @dataclasses.dataclass(frozen=True)
 class EncodingProfile:
@@ -98,13 +100,13 @@ def parse_profile(label: str) -> EncodingProfile:
     """The profile "low_delay", "stride_aligned" (stride 4) or "stride_aligned:STRIDE".
 
     Raises:
-        ValueError: Another label.
+        ConfigError: Another label.
     """
     if label in PROFILES:
         return PROFILES[label]
     stride = re.fullmatch(r"stride_aligned:([2-9]|1[0-7])", label)
     if stride is None:
-        raise ValueError(
+        raise ConfigError(
             f"no encoding profile {label!r}; there are low_delay, stride_aligned and "
             "stride_aligned:STRIDE, with a stride from 2 to 17"
         )
