@@ -15,7 +15,7 @@ from absl import logging
 
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.errors import CheckpointError
-from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.models.layers import TransformerConfig
 from mgm_jax.preprocessing import rgb
 
 # `VideoMAEConfig`'s, for what a config.json leaves out.
@@ -92,11 +92,11 @@ def architecture_of(
     dim, decoder_dim = values["hidden_size"], values["decoder_hidden_size"]
     autoencoder = "mask_token" in names
     return Architecture(
-        encoder=TransformerSettings(
+        encoder=TransformerConfig(
             dim, values["num_hidden_layers"], encoder_heads, values["intermediate_size"] / dim
         ),
         tubelet=(values["tubelet_size"], values["patch_size"], values["patch_size"]),
-        decoder=TransformerSettings(
+        decoder=TransformerConfig(
             decoder_dim,
             values["decoder_num_hidden_layers"],
             values["decoder_num_attention_heads"],

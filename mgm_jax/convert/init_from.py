@@ -16,7 +16,7 @@ from jaxtyping import Float
 from mgm_jax.convert import weights as weights_lib
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath
-from mgm_jax.models import stacking
+from mgm_jax.models import blocks
 
 # Parts that both models must have alike, except for the final LayerNorm, which finetuning drops.
 _WHOLE = r"(encoder|decoder)/(?!norm/)"
@@ -83,8 +83,8 @@ def initialise(params: Mapping[str, Any], path: str | AnyPath) -> tuple[dict, Re
     }
     weights = weights_lib.read(path, heads)
     other = weights.params
-    if any(map(stacking.is_stacked, own)):
-        tree = stacking.stack(traverse_util.unflatten_dict(other, sep="/"))
+    if any(map(blocks.is_stacked, own)):
+        tree = blocks.stack(traverse_util.unflatten_dict(other, sep="/"))
         other = traverse_util.flatten_dict(tree, sep="/")
     other, resized = _fit_positions(other, own)
     both = own.keys() & other.keys()

@@ -25,7 +25,7 @@ from mgm_jax.convert.architecture import (
     parameter_shapes,
 )
 from mgm_jax.errors import CheckpointError
-from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.models.layers import TransformerConfig
 
 Layout = Literal["hugging_face", "original"]
 State = Mapping[str, Shaped[np.ndarray, "..."]]
@@ -136,13 +136,13 @@ def infer_architecture(
     column = 1 if layout == "hugging_face" else 0
     prefix = "encoder." if any(name.startswith("encoder.") for name in state) else ""
 
-    def transformer(part: str) -> TransformerSettings:
+    def transformer(part: str) -> TransformerConfig:
         blocks = _BLOCKS[part][column].format(encoder=prefix)
         first = blocks + "0." + ("intermediate.dense.weight", "mlp.fc1.weight")[1 - column]
         if first not in state or state[first].ndim != 2:
             raise CheckpointError(f"{where} has no matrix {first}, so its {part} is incomplete")
         hidden, dim = state[first].shape
-        return TransformerSettings(
+        return TransformerConfig(
             dim,
             count_blocks(state, re.escape(blocks) + r"(\d+)\."),
             heads_of(part, dim, heads, where),
@@ -230,10 +230,10 @@ def to_state(
             f"{', '.join(sorted({name.split('/')[0] for name in params}))}); only these have a "
             "counterpart in VideoMAE's files"
         )
-    if architecture.backbone != "vit":
+    if architecture.encoder.backbone != "vit":
         raise CheckpointError(
-            f"{where} is a {architecture.backbone}; only the ViT has a counterpart in VideoMAE's "
-            "files"
+            f"{where} is a {architecture.encoder.backbone}; only the ViT has a counterpart in "
+            "VideoMAE's files"
         )
     shapes, names = parameter_shapes(architecture), _names(architecture, layout)
     found = {name: value.shape for name, value in params.items()}

@@ -15,7 +15,7 @@ from mgm_jax.convert import hugging_face, layouts, tensors
 from mgm_jax.convert.architecture import Architecture, FlatParams
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath, absolute, make_path
-from mgm_jax.models import stacking
+from mgm_jax.models import blocks
 from mgm_jax.training import runs
 from mgm_jax.training.checkpoints import Checkpoints
 
@@ -209,7 +209,7 @@ def _read_run(workdir: AnyPath) -> Weights:
     )
     params = handler.restore(folder, args=arguments)["params"]
     handler.close()
-    flat = traverse_util.flatten_dict(stacking.unstack(params), sep="/")
+    flat = traverse_util.flatten_dict(blocks.unstack(params), sep="/")
     shapes = {path: value.shape for path, value in flat.items()}
     architecture = architecture_lib.from_parameters(shapes, tuple(config.model.tubelet))
     return Weights(

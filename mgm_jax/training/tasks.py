@@ -77,7 +77,7 @@ def make_task(
 
 
 def _pretrain(config: ConfigDict, _: int, total_steps: int, warmup_steps: int) -> Task:
-    model = mae.make_autoencoder(config.model, config.data.clip_frames, config.data.size)
+    model = mae.make_autoencoder(config)
     num_tokens = int(np.prod(model.grid))
 
     def init_variables(key: Key[Array, ""]) -> Mapping[str, Any]:
@@ -95,14 +95,7 @@ def _pretrain(config: ConfigDict, _: int, total_steps: int, warmup_steps: int) -
 
 
 def _finetune(config: ConfigDict, num_classes: int, total_steps: int, warmup_steps: int) -> Task:
-    model = classifier.make_classifier(
-        config.model,
-        config.data.clip_frames,
-        config.data.size,
-        num_classes,
-        dropout=config.model.head_dropout,
-        init_scale=config.model.head_init_scale,
-    )
+    model = classifier.make_classifier(config, num_classes)
 
     def init_variables(key: Key[Array, ""]) -> Mapping[str, Any]:
         return model.init(key, _example(config))
@@ -114,7 +107,7 @@ def _finetune(config: ConfigDict, num_classes: int, total_steps: int, warmup_ste
         warmup_steps,
         config.batch_size,
         multipliers=optim.layer_decay_multipliers(
-            shapes, config.optimizer.layer_decay, model.settings.depth
+            shapes, config.optimizer.layer_decay, model.encoder_config.depth
         ),
     )
     return Task(
@@ -131,14 +124,7 @@ def _linear_probe(
     if not config.init_from:
         raise ConfigError(ENCODER_WITHOUT_WEIGHTS)
     factors = np.asarray(config.probe.learning_rate_factors, np.float32)
-    model = classifier.make_linear_probe(
-        config.model,
-        config.data.clip_frames,
-        config.data.size,
-        num_classes,
-        num_heads=len(factors),
-        batch_norm=config.probe.batch_norm,
-    )
+    model = classifier.make_linear_probe(config, num_classes)
 
     def init_variables(key: Key[Array, ""]) -> Mapping[str, Any]:
         return model.init(key, _example(config))

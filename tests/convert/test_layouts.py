@@ -16,7 +16,7 @@ from mgm_jax.convert import layouts
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.errors import CheckpointError
 from mgm_jax.models import vit
-from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.models.layers import TransformerConfig
 
 LAYOUTS = ("hugging_face", "original")
 
@@ -215,9 +215,7 @@ def test_heads_are_videomaes_for_its_widths_and_asked_for_otherwise():
         layouts.infer_architecture(state, "original", {}, "file")
     with pytest.raises(CheckpointError, match=r"no decoder of width 16; give --decoder_heads"):
         layouts.infer_architecture(state, "original", {"encoder": 3}, "file")
-    shallow = Architecture(
-        TransformerSettings(384, 1, 6), (2, 16, 16), TransformerSettings(192, 1, 3)
-    )
+    shallow = Architecture(TransformerConfig(384, 1, 6), (2, 16, 16), TransformerConfig(192, 1, 3))
     state = state_of(shallow, "original")
     assert layouts.infer_architecture(state, "original", {}, "file") == shallow
-    assert shallow.encoder.heads == vit.SIZES["S"].encoder.heads
+    assert shallow.encoder.heads == vit.SIZES["S"]["encoder"].heads

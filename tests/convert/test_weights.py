@@ -19,14 +19,15 @@ from random_weights import (
     assert_equal,
     random_params,
     random_weights,
+    timesformer,
 )
 from shrunk import recipe
 
 from mgm_jax.convert import layouts, tensors, weights
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.errors import CheckpointError
-from mgm_jax.models import classifier, mae, stacking, vit
-from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.models import blocks, classifier, mae
+from mgm_jax.models.layers import BACKBONES, TransformerConfig
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import runs
 from mgm_jax.training.checkpoints import Checkpoints
@@ -74,11 +75,11 @@ def test_a_runs_parameters_are_read_without_knowing_its_state(tmp_path, architec
     assert read.origin.endswith("step 7")
 
 
-@pytest.mark.parametrize("backbone", vit.BACKBONES)
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_run_of_stacked_blocks_is_read_as_any_other(tmp_path, backbone):
-    architecture = dataclasses.replace(AUTOENCODER, backbone=backbone)
+    architecture = timesformer(backbone)
     params = random_params(architecture)
-    stacked = stacking.stack(traverse_util.unflatten_dict(params, sep="/"))
+    stacked = blocks.stack(traverse_util.unflatten_dict(params, sep="/"))
     write_run(tmp_path, traverse_util.flatten_dict(stacked, sep="/"))
     found = weights.read(tmp_path)
     assert found.architecture == architecture
@@ -126,8 +127,7 @@ def our_logits(params, clips):
     if "mask_token" not in params:
         model = classifier.Classifier(CLASSIFIER.encoder, (2, 2, 2), 5, TUBELET)
         return jax.jit(model.apply)(variables_of(params), clips)
-    settings = vit.AutoencoderSettings(AUTOENCODER.encoder, AUTOENCODER.decoder)
-    model = mae.MaskedAutoencoder(settings, (2, 2, 2), TUBELET)
+    model = mae.MaskedAutoencoder(AUTOENCODER.encoder, AUTOENCODER.decoder, (2, 2, 2), TUBELET)
     visible, masked = jnp.array([[0, 3, 6]] * 2), jnp.array([[1, 2, 4, 5, 7]] * 2)
     return jax.jit(model.apply)(variables_of(params), clips, visible, masked)
 
@@ -241,7 +241,7 @@ def test_the_encoder_alone(tmp_path):
     assert description == f"{file}, in the original layout: {AUTOENCODER}"
 
 
-SMALL = Architecture(TransformerSettings(384, 1, 16), (2, 16, 16), num_classes=2, final_norm=False)
+SMALL = Architecture(TransformerConfig(384, 1, 16), (2, 16, 16), num_classes=2, final_norm=False)
 
 
 @pytest.mark.parametrize(
