@@ -71,7 +71,7 @@ def test_a_runs_parameters_are_read_without_knowing_its_state(tmp_path, architec
     assert read.architecture == architecture
     assert (read.frames, read.size) == (config.data.clip_frames, config.data.size)
     assert read.class_names == classes
-    assert read.normalised_target == (task == "finetune")  # The demo predicts plain pixels.
+    assert read.norm_pix_loss == (task == "finetune")  # The demo predicts plain pixels.
     assert read.origin.endswith("step 7")
 
 
@@ -94,13 +94,13 @@ def test_a_run_of_stacked_blocks_is_read_as_any_other(tmp_path, backbone):
 
 @BOTH
 def test_a_hugging_face_folder_comes_back_bit_exact(tmp_path, architecture):
-    written = dataclasses.replace(random_weights(architecture), normalised_target=False)
+    written = dataclasses.replace(random_weights(architecture), norm_pix_loss=False)
     weights.write_hugging_face(tmp_path / "model", written)
     read = weights.read(tmp_path / "model")
     assert_equal(read.params, written.params)
     assert read.architecture == architecture
     assert (read.frames, read.size, read.class_names) == (4, 16, written.class_names)
-    assert read.normalised_target is (architecture is CLASSIFIER)
+    assert read.norm_pix_loss is (architecture is CLASSIFIER)
 
 
 def eps_of_training(model, torch):
@@ -229,16 +229,6 @@ def test_pytorch_files_without_torch_name_the_cure(tmp_path, monkeypatch):
     (tmp_path / "model.pth").write_bytes(b"")
     with pytest.raises(CheckpointError, match="pip install torch"):
         weights.read(tmp_path / "model.pth")
-
-
-def test_the_encoder_alone(tmp_path):
-    written, file = random_weights(AUTOENCODER), tmp_path / "model.safetensors"
-    weights.write_original(file, written)
-    encoder, description = weights.load_encoder(file, HEADS)
-    found = traverse_util.flatten_dict({"encoder": encoder}, sep="/")
-    expected = {k: v for k, v in written.params.items() if k.startswith("encoder/")}
-    assert_equal(found, expected)
-    assert description == f"{file}, in the original layout: {AUTOENCODER}"
 
 
 SMALL = Architecture(TransformerConfig(384, 1, 16), (2, 16, 16), num_classes=2, final_norm=False)
