@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from configs import common
 from mgm_jax.errors import ConfigError
 from mgm_jax.masking import strategies
 from mgm_jax.models import classifier, layers, mae, timesformer, vit
@@ -146,7 +147,9 @@ def test_the_autoencoder_has_a_finite_gradient_under_masks(strategy):
     model = mae.make_autoencoder(model_config(), 4, 16)
     r = np.random.default_rng(0)
     clips = jnp.asarray(r.random((2, 4, 16, 16, 3)), jnp.float32)
-    draw = jax.jit(strategies.make_mask_fn(strategy, grid, ratio))
+    masking = common.pretrain().masking
+    masking.strategy = strategy
+    draw = jax.jit(strategies.make_mask_fn(masking, grid))
     magnitude = jnp.asarray(r.random((2, 2, 4, 4)), jnp.float32)
     mask = draw(jax.random.split(jax.random.key(0), 2), magnitude)
     visible, masked = strategies.split_ids(mask, strategies.num_masked(grid, ratio))
