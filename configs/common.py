@@ -139,7 +139,6 @@ def _shared(task: str) -> ConfigDict:
     # "codec", "estimate", "auto" (codec, else estimate), "none"; optical flow from "flow" files
     # made ahead of time, or by "raft" on the accelerator, between the sampled frames.
     config.data.motion = "none"
-    config.data.motion_frames = "sampled"  # Or "accumulated": adds the frames in between.
     config.data.flow_path = ""  # flow: folder of mgm_jax.flow.precompute.
     config.data.flow_weights = ""  # raft: file of mgm_jax.flow.convert.
     config.data.num_workers = 8  # Worker processes per host; 0 reads in threads.
@@ -215,7 +214,6 @@ def take_shapes(config: ConfigDict, pretraining: ConfigDict) -> None:
         "stride",
         "size",
         "host_crop_size",
-        "motion_frames",
         "num_workers",
     )
     for name in clips:

@@ -20,7 +20,6 @@ CHOICES = {
     "data.sampling": ("dense", "segments"),
     "data.crop": ("multi_scale", "random_resized", "centre"),
     "data.motion": ("auto", "codec", "estimate", "flow", "raft", "none"),
-    "data.motion_frames": ("sampled", "accumulated"),
     "model.dtype": ("float32", "bfloat16"),
     "model.attention": ("xla", "cudnn", "chunked"),
     "model.backbone": ("vit", "timesformer_divided", "timesformer_joint"),
@@ -233,7 +232,7 @@ RENAMED = {
 """Names that earlier versions used, and today's."""
 
 
-RETIRED = {"data.modality": "rgb"}
+RETIRED = {"data.modality": "rgb", "data.motion_frames": "sampled"}
 """Values that earlier versions had, and the only setting of each that this version still runs."""
 
 

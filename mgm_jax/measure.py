@@ -138,10 +138,10 @@ def measure(
 
 def _read(readers: Mapping[str, CentreClips], video: int) -> dict[str, CentreClip]:
     """The video's clip with each source of motion; those that share a reading are read once."""
-    read: dict[tuple, CentreClip] = {}
+    read: dict[str, CentreClip] = {}
     clips = {}
     for name, reader in readers.items():
-        how = (reader.reader.motion, reader.reader.motion_frames)
+        how = reader.reader.motion
         if how not in read:
             read[how] = reader[video]
         clips[name] = read[how]

@@ -104,6 +104,14 @@ def test_flatten_joins_names_with_dots():
     assert dict(config_lib.flatten(ConfigDict({"a": {"b": 1}, "c": 2}))) == {"a.b": 1, "c": 2}
 
 
+def test_retired_values_are_dropped_at_their_default_and_refused_otherwise():
+    assert config_lib.upgrade({"data": {"motion_frames": "sampled", "size": 224}}) == {
+        "data": {"size": 224}
+    }
+    with pytest.raises(ConfigError, match=r"data\.motion_frames"):
+        config_lib.upgrade({"data": {"motion_frames": "accumulated"}})
+
+
 def test_a_run_of_an_earlier_version_upgrades_or_is_refused_by_name():
     saved = config_lib.to_json(common.pretrain())
     earlier = saved | {"data": saved["data"] | {"modality": "rgb"}}
