@@ -43,7 +43,7 @@ GUIDANCES = ("peak", "window")
 
 @dataclasses.dataclass(frozen=True)
 class MaskSettings:
-    """The token grid (t, h, w) and the values of `config.masking`; see `mgm_jax.recipe`."""
+    """The token grid (t, h, w) and the values of `config.masking`; see `mgm_jax.base_config`."""
 
     grid: tuple[int, int, int]
     ratio: float

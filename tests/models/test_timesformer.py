@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import common
+from mgm_jax import base_config
 from mgm_jax.errors import ConfigError
 from mgm_jax.masking import strategies
 from mgm_jax.models import classifier, layers, mae, timesformer, vit
@@ -147,7 +147,7 @@ def test_the_autoencoder_has_a_finite_gradient_under_masks(strategy):
     model = mae.make_autoencoder(model_config(), 4, 16)
     r = np.random.default_rng(0)
     clips = jnp.asarray(r.random((2, 4, 16, 16, 3)), jnp.float32)
-    masking = common.pretrain().masking
+    masking = base_config.pretrain().masking
     masking.strategy = strategy
     draw = jax.jit(strategies.make_mask_fn(masking, grid))
     magnitude = jnp.asarray(r.random((2, 2, 4, 4)), jnp.float32)
