@@ -11,7 +11,7 @@ import av
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from data_prep.frames import Shrinker, VideoFrames
+from data_prep.frames import Downscaler, VideoFrames
 from data_prep.transcode import PROFILES, encode_planes
 from mgm_jax.data.video.reader import decode_frames_and_motion
 
@@ -63,8 +63,8 @@ def encode_low_delay(path: pathlib.Path, short_side: int, crf: int) -> bytes:
         The mp4 file.
     """
     profile = dataclasses.replace(PROFILES["low_delay"], crf=crf)
-    with _shrunk(path, short_side) as (shrinker, fps, frames):
-        return encode_planes(frames, shrinker.size, fps, profile, shrinker.colours)
+    with _shrunk(path, short_side) as (scaler, fps, frames):
+        return encode_planes(frames, scaler.size, fps, profile, scaler.colours)
 
 
 @contextlib.contextmanager
@@ -74,9 +74,9 @@ def _shrunk(
     with VideoFrames(str(path), path.name) as frames:
         decoded = frames.read()
         first = next(decoded)
-        shrinker = Shrinker(first, short_side, path.name)
+        scaler = Downscaler(first, short_side, path.name)
         fps = frames.fps if frames.fps > 0 else 25.0
-        yield shrinker, fps, map(shrinker.shrink, itertools.chain([first], decoded))
+        yield scaler, fps, map(scaler.scale, itertools.chain([first], decoded))
 
 
 def encoded_luma(video: bytes, num_frames: int) -> UInt8[np.ndarray, "t h w"]:
