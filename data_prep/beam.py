@@ -1,29 +1,25 @@
-"""The work of a preparation as an Apache Beam pipeline, for sets that outgrow one machine.
+"""Shards written by an Apache Beam pipeline, for datasets that are too large for one machine.
 
-A shard is one element of the pipeline, and is made on some machine as it is made here, so the
-records are the same, byte for byte, and a run that was killed goes on in the same way. All machines
-see the videos and the output under the same paths (a shared or mounted file system), and have this
-project installed.
+Each shard is one element of the pipeline and is written as on one machine, so the records are the
+same, byte for byte. All machines need this project, and `--videos` and `--out` under the same paths
+(a shared or mounted file system).
 """
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 
 from absl import logging
 
-from data_prep import shards
-from data_prep.shards import Shard
+from data_prep.shards import Shard, read_result, write_shard
 from mgm_jax.errors import ConfigError
 
 
-def make_on_beam(
-    make: Callable[[Sequence[Shard]], None], planned: Sequence[Shard], options: Sequence[str]
-) -> None:
-    """Makes all shards that are not finished, by a pipeline; returns when it has ended.
+def write_shards_on_beam(shards: Sequence[Shard], isolate: bool, options: Sequence[str]) -> None:
+    """Writes all shards that are absent; returns when the pipeline has finished.
 
     Args:
-        make: Makes shards on one machine, such as `work.make_shards` with all but its first
-            argument; it travels to the machines.
-        planned: Shards of a dataset.
+        shards: Of a dataset.
+        isolate: As in `write_shard`.
         options: Of the pipeline, such as "--runner=DirectRunner".
 
     Raises:
@@ -35,15 +31,14 @@ def make_on_beam(
     except ImportError as error:
         raise ConfigError(
             "--beam_runner needs Apache Beam; install requirements-beam.txt in an environment of "
-            "its own, for it wants older versions of what training uses"
+            "its own, because Beam requires older versions of what training uses"
         ) from error
-    to_do = [shard for shard in planned if shards.read_finished(shard) is None]
-    logging.info("%d shards, of which %d are for the pipeline", len(planned), len(to_do))
-    one_each = [[shard] for shard in to_do]
+    absent = [shard for shard in shards if read_result(shard) is None]
+    logging.info("%d shards, %d to write in the pipeline", len(shards), len(absent))
     with apache_beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
         _ = (
             pipeline
-            | apache_beam.Create(one_each)
+            | apache_beam.Create(absent)
             | apache_beam.Reshuffle()
-            | apache_beam.Map(make)
+            | apache_beam.Map(functools.partial(write_shard, isolate=isolate))
         )

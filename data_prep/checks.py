@@ -1,4 +1,4 @@
-"""Whether a record holds what it says: the frames, and motion vectors as its profile promises."""
+"""Decodes a record and compares it with its fields and its encoding profile."""
 
 import collections
 import dataclasses
@@ -13,20 +13,20 @@ from mgm_jax.data.video.packet_index import index_packets
 from mgm_jax.data.video.reader import DecodedClip, Video
 from mgm_jax.errors import VideoError
 
-_PICTURES = {1: "I", 2: "P", 3: "B"}
+_FRAME_TYPES = {1: "I", 2: "P", 3: "B"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Checked:
+class CheckedRecord:
     """What decoding a record showed.
 
     Attributes:
         video_id: Of the record.
-        faults: Sentences; none if all is well.
+        faults: Sentences; none if the record is correct.
         clip: All frames and their motion; None if they cannot be decoded.
-        with_motion: Share of frames that have a motion map.
-        moving: Share of the 8x8 cells of these that move.
-        pictures: How many frames are coded as I, P and B.
+        with_motion: Fraction of frames that have a motion map.
+        moving: Fraction of the 8x8 cells of these maps that move.
+        frame_types: Number of I-, P- and B-frames.
     """
 
     video_id: str
@@ -34,40 +34,33 @@ class Checked:
     clip: DecodedClip | None
     with_motion: float
     moving: float
-    pictures: Mapping[str, int]
+    frame_types: Mapping[str, int]
 
 
-def check_record(record: Mapping[str, Any]) -> Checked:
-    """Decodes a record and checks it.
-
-    Args:
-        record: As tfds reads it.
-
-    Returns:
-        What was found.
-    """
+def check_record(record: Mapping[str, Any]) -> CheckedRecord:
+    """Decodes and checks a record, as tfds reads it."""
     video_id = record["video_id"].decode()
     try:
         with Video(record["video"], video_id) as video:
             clip = video.read(range(video.num_frames))
             size = video.height, video.width
-        types, unreferenced = _pictures(record["video"], video_id)
+        types, unreferenced = _frame_types(record["video"], video_id)
     except (VideoError, av.FFmpegError) as error:
-        return Checked(video_id, (str(error),), None, 0.0, 0.0, {})
+        return CheckedRecord(video_id, (str(error),), None, 0.0, 0.0, {})
     faults = [
-        f"{name} is {found}, the record says {said}"
-        for name, found, said in (
+        f"{name} is {found}, the record says {stated}"
+        for name, found, stated in (
             ("num_frames", len(clip.luma), record["num_frames"]),
             ("height", size[0], record["height"]),
             ("width", size[1], record["width"]),
         )
-        if found != said
+        if found != stated
     ]
     profile = record["profile"].decode()
     if profile:
         faults += profile_faults(types, unreferenced, transcode.parse_profile(profile))
     valid = clip.motion[clip.motion_valid]
-    return Checked(
+    return CheckedRecord(
         video_id,
         tuple(faults),
         clip,
@@ -80,11 +73,11 @@ def check_record(record: Mapping[str, Any]) -> Checked:
 def profile_faults(
     types: str, unreferenced: set[int], profile: transcode.EncodingProfile
 ) -> list[str]:
-    """Where the frames of a video are not coded as its profile has it.
+    """Frames of a video that do not match its profile.
 
     Args:
         types: I, P or B for each frame.
-        unreferenced: Numbers of the frames that no other is predicted from.
+        unreferenced: Indices of the frames that no other frame is predicted from.
         profile: Of the record.
 
     Returns:
@@ -93,26 +86,26 @@ def profile_faults(
     faults = []
     for number, kind in enumerate(types):
         if number % profile.stride == 0 and kind not in "IP":
-            faults.append(f"frame {number} is coded as {kind}, {profile.label} has I or P there")
+            faults.append(f"frame {number} is coded as {kind}, {profile.label} needs I or P")
             break
     for number, kind in enumerate(types):
-        # The group before a key frame, and at the end, is shorter and ends in a P-frame.
+        # The last group before an I-frame, and of the video, may be shorter; it ends in a P-frame.
         ends_group = types[number + 1 : number + 2] in ("I", "")
         if number % profile.stride and kind != "B" and not ends_group:
-            faults.append(f"frame {number} is coded as {kind}, {profile.label} has B there")
+            faults.append(f"frame {number} is coded as {kind}, {profile.label} needs B")
             break
     referenced = [n for n, kind in enumerate(types) if kind == "B" and n not in unreferenced]
     if referenced:
-        faults.append(f"frame {referenced[0]} is a B-frame that others are predicted from")
+        faults.append(f"frame {referenced[0]} is a B-frame that other frames are predicted from")
     return faults
 
 
-def _pictures(video: bytes, name: str) -> tuple[str, set[int]]:
+def _frame_types(video: bytes, name: str) -> tuple[str, set[int]]:
     with av.open(io.BytesIO(video), metadata_errors="ignore") as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
         index = index_packets(container, stream, name)
         frames = [f for packet in (*index.packets, None) for f in stream.decode(packet)]
-        types = "".join(_PICTURES.get(int(frame.pict_type), "?") for frame in frames)
+        types = "".join(_FRAME_TYPES.get(int(frame.pict_type), "?") for frame in frames)
         positions = range(len(index.packets)) if index.timed else ()
         return types, {index.number_at(p) for p in positions if index.is_unreferenced(p)}

@@ -1,50 +1,47 @@
-"""One video as it is stored in a record: encoded anew, or copied as it is."""
+"""Converts one video file into the bytes and fields of a record: re-encoded, or copied as it is."""
 
-import bisect
 import dataclasses
+import itertools
 import math
 import os
 import pathlib
-from collections.abc import Iterator
 from typing import Any
-
-import av
 
 from data_prep import transcode
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, Problem
-from data_prep.frames import Shrinker, StretchFrames, VideoFrames
+from data_prep.frames import Downscaler, SegmentFrames, VideoFrames
 from mgm_jax.data.video.clip_builder import FrameLayout
 from mgm_jax.errors import ConfigError, VideoError
 
 COPY = "copy"
 
-# To be raised when a change to this module or to `frames` gives other clips.
+# To be raised if a change to this module or to `frames` changes the converted clips.
 _VERSION = 1
 
-# Decision: around a key frame, as long as AVA's annotators saw.
+# Decision: a clip around a key frame is as long as AVA's annotators saw.
 SECONDS_BEFORE = SECONDS_AFTER = 1.5
 
-# Decision: a video of which less than this share of its frames can be read is left out.
-MIN_SHARE_READ = 0.5
+# Decision: a video is left out if less than this fraction of its frames can be decoded.
+MIN_DECODED_FRACTION = 0.5
 
-# Decision: where a file does not say its frame rate, which training does not use.
-_FPS_UNKNOWN = 25.0
+# Decision: used if a file does not state its frame rate, which training ignores.
+_DEFAULT_FPS = 25.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How all videos of a dataset are converted.
+    """How the videos of a dataset are converted.
 
     Attributes:
         profile: Label of an encoding profile, or `COPY`.
-        short_side: Longest that the short side may be, pixels; 0 keeps the size.
+        short_side: Largest short side of a frame, pixels; 0 keeps the size.
     """
 
     profile: str
     short_side: int
 
     def describe(self) -> dict[str, Any]:
-        """All that the bytes of a converted video depend on, besides the file."""
+        """Everything that the bytes of a converted video depend on, besides its file."""
         if self.profile == COPY:
             return {"version": _VERSION, "profile": COPY}
         return {
@@ -57,18 +54,10 @@ class Settings:
 
 
 def make_settings(profile: str, stride: int, short_side: int) -> Settings:
-    """Settings from the values of the command line.
-
-    Args:
-        profile: `low_delay`, `stride_aligned` or `copy`.
-        stride: Of `stride_aligned`, frames.
-        short_side: Pixels; 0 keeps the size.
-
-    Returns:
-        The settings.
+    """Settings from the values of the flags; `stride` is used by `stride_aligned` only.
 
     Raises:
-        ConfigError: A value that cannot be.
+        ConfigError: An invalid value.
     """
     if short_side < 0 or short_side == 1:
         raise ConfigError(f"--short_side: {short_side}; give pixels, or 0 to keep the size")
@@ -77,7 +66,7 @@ def make_settings(profile: str, stride: int, short_side: int) -> Settings:
     label = f"stride_aligned:{stride}" if profile == "stride_aligned" else profile
     try:
         return Settings(transcode.parse_profile(label).label, short_side)
-    except ValueError as error:
+    except ConfigError as error:
         raise ConfigError(f"--profile, --stride: {error}, or {COPY}") from error
 
 
@@ -86,10 +75,10 @@ class Conversion:
     """A converted video, or why there is none.
 
     Attributes:
-        video: The encoded file; empty if there is none.
+        video: The encoded file; empty if the video is unreadable.
         facts: Fields of the record: `fps`, `num_frames`, `height`, `width`, `profile`, `encoder`;
-            and `key_frame` for a clip around one.
-        problem: What is to be told of it.
+            and `key_frame` if the entry has one.
+        problem: What went wrong, if anything.
     """
 
     video: bytes
@@ -98,83 +87,58 @@ class Conversion:
 
 
 def convert(folder: str, entry: Entry, settings: Settings) -> Conversion:
-    """Converts the video of one entry.
-
-    Args:
-        folder: Of the videos.
-        entry: With a file.
-        settings: Of the dataset.
-
-    Returns:
-        The conversion; an unreadable video is told by its `problem`.
-    """
+    """Converts the video of an entry that has a file, below `folder`."""
     path = os.path.join(folder, entry.file)
     try:
         if settings.profile == COPY:
             video, facts, lost = _copy(path, entry)
         else:
-            with _open(path, entry) as frames:
-                video, facts, lost = _encode(frames, entry, settings)
+            video, facts, lost = _encode(path, entry, settings)
     except VideoError as error:
         return Conversion(b"", {}, Problem.of(UNREADABLE, entry, str(error)))
-    problem = Problem.of(LOST_FRAMES, entry, lost) if lost else None
-    return Conversion(video, facts, problem)
-
-
-def _open(path: str, entry: Entry) -> VideoFrames | StretchFrames:
-    if entry.key_frame is None:
-        return VideoFrames(path, entry.file)
-    seconds = entry.key_frame.seconds
-    return StretchFrames(path, entry.file, seconds - SECONDS_BEFORE, seconds + SECONDS_AFTER)
+    return Conversion(video, facts, Problem.of(LOST_FRAMES, entry, lost) if lost else None)
 
 
 def _encode(
-    frames: VideoFrames | StretchFrames, entry: Entry, settings: Settings
+    path: str, entry: Entry, settings: Settings
 ) -> tuple[bytes, dict[str, Any], str | None]:
-    decoded = frames.read()
-    first = next(decoded, None)
-    if first is None:
-        reason = frames.losses.error
-        if reason is None and entry.key_frame is not None:
-            second = entry.key_frame.seconds
-            reason = f"it has no frame around second {second:g}; get the whole film"
-        raise VideoError(f"{entry.file}: no frame can be decoded: {reason or 'it has none'}")
-    shrinker = Shrinker(first, settings.short_side, entry.file)
-
-    def shrunk() -> Iterator[av.VideoFrame]:
-        yield shrinker.shrink(first)
-        yield from map(shrinker.shrink, decoded)
-
-    fps = frames.fps if math.isfinite(frames.fps) and frames.fps > 0 else _FPS_UNKNOWN
-    profile = transcode.parse_profile(settings.profile)
-    video = transcode.encode_planes(shrunk(), shrinker.size, fps, profile, shrinker.colours)
-    lost = _check_losses(frames, entry)
+    if entry.key_frame is None:
+        frames = VideoFrames(path, entry.file)
+    else:
+        seconds = entry.key_frame.seconds
+        frames = SegmentFrames(path, entry.file, seconds - SECONDS_BEFORE, seconds + SECONDS_AFTER)
+    with frames:
+        decoded = frames.read()
+        first = next(decoded, None)
+        if first is None:
+            reason = frames.stats.error
+            if reason is None and entry.key_frame is not None:
+                reason = f"it has no frame around second {seconds:g}; get the whole film"
+            raise VideoError(f"{entry.file}: no frame can be decoded: {reason or 'it has none'}")
+        scaler = Downscaler(first, settings.short_side, entry.file)
+        fps = frames.fps if math.isfinite(frames.fps) and frames.fps > 0 else _DEFAULT_FPS
+        video = transcode.encode_planes(
+            map(scaler.scale, itertools.chain([first], decoded)),
+            scaler.size,
+            fps,
+            transcode.parse_profile(settings.profile),
+            scaler.colours,
+        )
+    lost = frames.stats.describe_losses()
+    if frames.stats.decoded < MIN_DECODED_FRACTION * frames.stats.expected:
+        raise VideoError(f"{entry.file}: too little of it can be read: {lost}")
     facts = {
         "fps": fps,
-        "num_frames": frames.losses.read,
-        "height": shrinker.size[0],
-        "width": shrinker.size[1],
+        "num_frames": frames.stats.decoded,
+        "height": scaler.size[0],
+        "width": scaler.size[1],
         "profile": settings.profile,
         "encoder": transcode.encoder_version(),
     }
-    if isinstance(frames, StretchFrames):
-        facts["key_frame"] = _nearest(frames.times, entry.key_frame.seconds)
+    if entry.key_frame is not None:
+        distances = [abs(time - seconds) for time in frames.times]
+        facts["key_frame"] = distances.index(min(distances))
     return video, facts, lost
-
-
-def _check_losses(frames: VideoFrames | StretchFrames, entry: Entry) -> str | None:
-    losses, lost = frames.losses, frames.losses.describe()
-    if losses.read < MIN_SHARE_READ * losses.announced:
-        raise VideoError(f"{entry.file}: too little of it can be read: {lost}")
-    return lost
-
-
-def _nearest(times: list[float], seconds: float) -> int:
-    after = bisect.bisect_left(times, seconds)
-    return min(
-        (i for i in (after - 1, after) if 0 <= i < len(times)),
-        key=lambda i: abs(times[i] - seconds),
-    )
 
 
 def _copy(path: str, entry: Entry) -> tuple[bytes, dict[str, Any], str | None]:
@@ -182,16 +146,16 @@ def _copy(path: str, entry: Entry) -> tuple[bytes, dict[str, Any], str | None]:
         size = None
         for frame in frames.read():
             size = size or FrameLayout.of_frame(frame).size
-        # Nothing mends a copy, and training would stumble over it.
-        if size is None or frames.losses.error:
-            reason = frames.losses.describe() or "it has no frame"
-            raise VideoError(f"{entry.file}: a copy cannot be mended: {reason}")
+    lost = frames.stats.describe_losses()
+    # A copy keeps what cannot be decoded, and training would fail on it.
+    if size is None or frames.stats.error:
+        raise VideoError(f"{entry.file}: it cannot be copied: {lost or 'it has no frame'}")
     facts = {
         "fps": frames.fps if math.isfinite(frames.fps) else 0.0,
-        "num_frames": frames.losses.read,
+        "num_frames": frames.stats.decoded,
         "height": size[0],
         "width": size[1],
         "profile": "",
         "encoder": "",
     }
-    return pathlib.Path(path).read_bytes(), facts, frames.losses.describe()
+    return pathlib.Path(path).read_bytes(), facts, lost

@@ -1,6 +1,7 @@
-"""Draws sprites over a scene, bilinearly, and tells what remains visible of them.
+"""Draws sprites over a scene with bilinear interpolation, and finds the box of their visible part.
 
-Coordinates: x to the right and y down, in pixels of the canvas. Pixel i covers [i, i+1).
+Coordinates are in pixels of the canvas, x to the right and y down; pixel i covers [i, i+1). Colours
+are RGB 0..255, alpha is 0..1, and RGBA is premultiplied: RGB times alpha.
 """
 
 import dataclasses
@@ -18,13 +19,7 @@ def _mix(first: np.ndarray, second: np.ndarray, weight: np.ndarray | np.float32)
 
 @dataclasses.dataclass(frozen=True)
 class Patches:
-    """An object as it appears in each of t frames.
-
-    Attributes:
-        rgba: squares of p pixels, premultiplied: RGB 0..255 times alpha, alpha 0..1.
-        left: first column of the square, in pixels of the canvas; may lie outside of it.
-        top: first row, likewise.
-    """
+    """An object as it appears in each frame: a square of pixels and the square's corner."""
 
     rgba: Float32[np.ndarray, "t p p 4"]
     left: Int[np.ndarray, "t"]
@@ -38,17 +33,14 @@ def draw(
     radius: Float[np.ndarray, "t"],
     angle: Float[np.ndarray, "t"],
 ) -> Patches:
-    """Places a sprite to a fraction of a pixel in all frames at once, bilinearly.
+    """Places a sprite in all frames at once, at subpixel positions.
 
     Args:
-        levels: the sprite, as `demo_looks.sprite` returns it.
-        x: its centre from the left edge of the canvas, in pixels.
-        y: its centre from the top edge, in pixels.
-        radius: its radius, in pixels.
-        angle: its turn, clockwise, in radians.
-
-    Returns:
-        The sprite as it appears in each frame.
+        levels: Of `demo_looks.sprite`.
+        x: Centre of the sprite.
+        y: Centre of the sprite.
+        radius: Of the sprite, in pixels.
+        angle: Rotation, clockwise, in radians.
     """
     reach = int(np.ceil(radius.max())) + 1
     left, top = np.floor(x).astype(int) - reach, np.floor(y).astype(int) - reach
@@ -56,7 +48,7 @@ def draw(
     dx = (left - x)[:, None, None] + line
     dy = (top - y)[:, None, None] + line[:, None]
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
-    # The level whose pixels are at most as large as the frame's and more than half as large.
+    # The level whose pixels are at most as large as the frame's, and more than half as large.
     depth = np.clip(np.log2(SPRITE_RADIUS / radius).astype(int), 0, len(levels) - 1)
     sizes = np.array([len(level) for level in levels])
     starts = np.concatenate([[0], np.cumsum(sizes**2)])[depth][:, None, None]
@@ -79,16 +71,10 @@ def draw(
 def composite(
     canvas: Float32[np.ndarray, "h w 3"], patches: Patches, frame: int
 ) -> tuple[slice, slice, Float32[np.ndarray, "r c"]]:
-    """Lays one frame's patch over the canvas, in place.
-
-    Args:
-        canvas: RGB, 0..255; changed.
-        patches: the object to draw.
-        frame: which of its patches.
+    """Draws one frame's patch over the canvas, in place.
 
     Returns:
-        The rows and the columns of the canvas under the patch, and how much of each pixel there
-        it covers, 0..1. Both slices may be empty.
+        Rows and columns of the canvas under the patch, which may be empty, and its alpha there.
     """
     height, width, _ = canvas.shape
     side = patches.rgba.shape[1]
@@ -102,20 +88,10 @@ def composite(
     return rows, columns, rgba[..., 3]
 
 
-def window(
+def crop(
     scene: Float32[np.ndarray, "scene_h scene_w 3"], left: float, top: float, size: int
 ) -> Float32[np.ndarray, "size size 3"]:
-    """A square of the scene whose corner lies at a fraction of a pixel, bilinearly.
-
-    Args:
-        scene: RGB, 0..255.
-        left: left edge of the square, in pixels of the scene, which must hold all of the square.
-        top: top edge, likewise.
-        size: height and width of the square, in pixels.
-
-    Returns:
-        A copy of the square, RGB 0..255.
-    """
+    """A copy of a square of the scene, whose corner may be at a subpixel position."""
     column, row = int(np.floor(left)), int(np.floor(top))
     if left == column and top == row:
         return scene[row : row + size, column : column + size].copy()
@@ -124,17 +100,10 @@ def window(
     return _mix(square[:, :-1], square[:, 1:], np.float32(left - column))
 
 
-def visible_box(coverage: Float32[np.ndarray, "h w"]) -> tuple[float, float, float, float]:
-    """The box around what one sees of an object.
-
-    Args:
-        coverage: how much of each pixel shows the object, 0..1.
-
-    Returns:
-        x1, y1, x2, y2 in pixels, around the pixels covered by half or more; NaN if there are none.
-    """
-    seen = coverage >= 0.5
-    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+def visible_box(alpha: Float32[np.ndarray, "h w"]) -> tuple[float, float, float, float]:
+    """x1, y1, x2, y2 around the pixels of at least half alpha; NaN if there are none."""
+    visible = alpha >= 0.5
+    rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
     if len(rows) == 0:
         return (np.nan,) * 4
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

@@ -1,4 +1,7 @@
-"""What the objects and the backgrounds of the demo clips look like: random textures and sprites."""
+"""Random textures and sprites: what objects and backgrounds of the demo clips look like.
+
+Colours are RGB 0..255; a palette is two colours.
+"""
 
 import functools
 from collections.abc import Sequence
@@ -6,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-SPRITE_RADIUS = 40  # pixels, in the largest level; a little more than the largest object
+SPRITE_RADIUS = 40  # Pixels, in the largest level; a little more than the largest object.
 
 
 @functools.cache
@@ -27,7 +30,7 @@ def _noise(
     for octave, count in enumerate(cells):
         basis = _spline_basis(size, count)
         control = random.standard_normal((basis.shape[1], basis.shape[1]), np.float32)
-        # einsum and not matmul: BLAS may round differently with another number of threads.
+        # einsum, because the rounding of BLAS depends on the number of threads.
         noise += 0.8**octave * np.einsum("ij,kj->ik", np.einsum("ij,jk->ik", basis, control), basis)
     return (noise - noise.mean()) / noise.std()
 
@@ -37,13 +40,6 @@ def _grid(size: int) -> tuple[Float32[np.ndarray, "size size"], Float32[np.ndarr
     """Coordinates x, y of the pixel centres in [-1, 1]."""
     line = ((np.arange(size) + 0.5) / size * 2 - 1).astype(np.float32)
     return np.broadcast_to(line, (size, size)), np.broadcast_to(line[:, None], (size, size))
-
-
-@functools.cache
-def _polar(size: int) -> tuple[Float32[np.ndarray, "size size"], Float32[np.ndarray, "size size"]]:
-    """Distance from the middle (1 at the edge's nearest point) and angle in [0, 2 pi)."""
-    x, y = _grid(size)
-    return np.hypot(x, y), np.arctan2(y, x) % np.float32(2 * np.pi)
 
 
 def _halve(picture: np.ndarray) -> np.ndarray:
@@ -67,7 +63,7 @@ def _pattern(
         value = 2 * _noise(random, size, (cells, 2 * cells))
     elif kind == 1:  # checks
         value = 4 * np.sin(wave * along + phase) * np.sin(wave * across)
-    elif kind == 2:  # stripes, not quite straight
+    elif kind == 2:  # wavy stripes
         value = 2 * np.sin(wave * along + 0.5 * _noise(random, size, (3, 6)) + phase)
     elif kind == 3:  # rings around a point near the edge
         distance = np.hypot(x - 0.9 * np.cos(phase), y - 0.9 * np.sin(phase))
@@ -78,44 +74,28 @@ def _pattern(
 
 
 def palette(random: np.random.Generator) -> Float32[np.ndarray, "2 3"]:
-    """Two random colours, at least as far from each other as one can tell.
-
-    Args:
-        random: stream to draw from.
-
-    Returns:
-        The colours, RGB 0..255.
-    """
+    """Two random colours that are easy to tell apart."""
     while True:
         hue, value = random.uniform(0, 1, size=(2, 2))
         saturation = random.uniform(0.1, 0.85, size=2)
         value = 0.25 + 0.65 * value
-        channel = np.array([5, 3, 1])
-        k = (channel + 6 * hue[:, None]) % 6
+        k = (np.array([5, 3, 1]) + 6 * hue[:, None]) % 6  # HSV to RGB
         fall = np.clip(np.minimum(k, 4 - k), 0, 1)
         colours = 255 * value[:, None] * (1 - saturation[:, None] * fall)
         if np.linalg.norm(colours[0] - colours[1]) > 70:
             return colours.astype(np.float32)
 
 
-def unlike(
+def contrasting_palette(
     random: np.random.Generator, others: Sequence[Float32[np.ndarray, "2 3"]]
 ) -> Float32[np.ndarray, "2 3"]:
-    """A random palette whose mean colour stands out from those of the others.
-
-    Args:
-        random: stream to draw from.
-        others: palettes, RGB 0..255, at least one.
-
-    Returns:
-        The two colours of the palette, RGB 0..255.
-    """
+    """A random palette whose mean colour differs from those of the others."""
     palettes = [palette(random) for _ in range(12)]
     distances = [
         min(np.linalg.norm(palette.mean(0) - other.mean(0)) for other in others)
         for palette in palettes
     ]
-    # The first that is clear enough, or else the clearest.
+    # The first that differs enough, otherwise the one that differs most.
     return palettes[int(np.argmax(np.minimum(distances, 90)))]
 
 
@@ -129,14 +109,11 @@ def texture(
     """A random pattern in two colours under fine grain.
 
     Args:
-        random: stream to draw from.
-        size: height and width in pixels.
-        palette: the two colours, RGB 0..255.
-        frequency: cycles of the pattern from edge to edge.
-        cells: cells from edge to edge of the grain's finest octave, at least 4.
-
-    Returns:
-        The texture, RGB 0..255.
+        random: Stream to draw from.
+        size: Height and width in pixels.
+        palette: The two colours.
+        frequency: Cycles of the pattern from edge to edge.
+        cells: Cells from edge to edge of the grain's finest octave, at least 4.
     """
     pattern = _pattern(random, size, frequency)[..., None]
     grain = random.uniform(8, 20) * _noise(random, size, (cells // 4, cells // 2, cells))
@@ -170,34 +147,30 @@ def _outline(random: np.random.Generator) -> Float[np.ndarray, "angles"]:
         radius = inner + (1 - inner) * tooth
     else:  # rounded rectangle
         power, axis = random.uniform(3, 8), random.uniform(0.5, 1)
-        radius = (np.abs(np.cos(angle)) ** power + np.abs(np.sin(angle) / axis) ** power) ** (
-            -1 / power
-        )
+        sides = np.abs(np.cos(angle)) ** power + np.abs(np.sin(angle) / axis) ** power
+        radius = sides ** (-1 / power)
     return radius / radius.max()
 
 
 def sprite(
     random: np.random.Generator, palette: Float32[np.ndarray, "2 3"]
 ) -> list[Float32[np.ndarray, "_ _ 4"]]:
-    """A random object's picture, as a pyramid whose levels are half the size of the one before.
-
-    Args:
-        random: stream to draw from.
-        palette: the object's two colours, RGB 0..255.
+    """A random object of random outline, at four sizes, the largest first.
 
     Returns:
-        Four square levels of premultiplied RGBA, the largest first: RGB 0..255 times alpha, alpha
-        0..1. The object's middle is that of the square, its radius `SPRITE_RADIUS` pixels in the
-        largest level.
+        Square premultiplied RGBA: RGB 0..255 times alpha, alpha 0..1. The object is in the middle
+        of the square; its radius is `SPRITE_RADIUS` in the largest level, and halves from level to
+        level.
     """
-    size = 2 * (SPRITE_RADIUS + 8)  # leaves the smallest level a clear pixel all round
-    distance, angle = _polar(2 * size)
-    distance = distance * np.float32(size / 2 / SPRITE_RADIUS)
+    size = 2 * (SPRITE_RADIUS + 8)  # The smallest level has a transparent pixel all round.
+    x, y = _grid(2 * size)
+    angle = np.arctan2(y, x) % np.float32(2 * np.pi)
+    distance = np.hypot(x, y) * np.float32(size / 2 / SPRITE_RADIUS)
     outline = _outline(random)
     edge = np.interp(angle, np.linspace(0, 2 * np.pi, len(outline)), outline).astype(np.float32)
     alpha = np.clip((edge - distance) * np.float32(2 * SPRITE_RADIUS) + 0.5, 0, 1)
     colour = texture(random, size, palette, random.uniform(3, 6), 24)
-    # Darker towards the rim, and at times a dark line around it, as solid things look.
+    # Darker towards the rim, and sometimes with a dark line around it, like solid things.
     rim = _halve(np.minimum(distance / edge, 1)) ** 3
     shade = 1 - random.uniform(0.1, 0.4) * rim
     if random.uniform() < 0.4:
@@ -211,6 +184,6 @@ def sprite(
 
 
 def grey_negative(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t h w 3"]:
-    """The frames without colour, light for dark: the look of another domain."""
+    """Frames without colour and with inverted brightness: the look of another domain."""
     grey = frames @ np.array([0.299, 0.587, 0.114], np.float32)
     return np.repeat((255.5 - grey).astype(np.uint8)[..., None], 3, axis=-1)

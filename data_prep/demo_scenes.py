@@ -1,12 +1,11 @@
-"""Rendered clips of objects in motion, whose class is told by the motion alone.
+"""Rendered clips of objects in motion, whose class is defined by the motion alone.
 
-In the spirit of Something-Something V2: the look of the object and of the background, its size,
-place and speed say nothing about the class; how it moves does. Every clip is a function of
-(seed, split, index) only. Appearance and motion are drawn from separate random streams, so the
-looks of clip i would be the same were it of another class.
+In the spirit of Something-Something V2: the appearance, size, place and speed of the object and its
+background are independent of the class. A clip is a function of (seed, split, index) only.
+Appearance and motion use separate random streams.
 
-Coordinates: x to the right and y down, in pixels of a 128-pixel frame (`DESIGN_SIZE`) while a
-scene is laid out, in pixels of the frame where arrays leave this module. Pixel i covers [i, i+1).
+A scene is laid out in pixels of a frame of `DESIGN_SIZE`; results are in pixels of the frame, x to
+the right and y down; pixel i covers [i, i+1).
 """
 
 import dataclasses
@@ -20,9 +19,9 @@ from data_prep import demo_drawing, demo_looks
 from data_prep.demo_motions import DESIGN_SIZE, MOTIONS, RADII, Track
 
 _NUM_FRAMES = (40, 56)
-_CAMERA_SHARE, _CAMERA_SPEED = 0.35, (0.15, 0.4)
+_PAN_PROBABILITY, _PAN_SPEED = 0.35, (0.15, 0.4)
 _DISTRACTOR_COUNTS = (0, 0, 1, 1, 2, 3)
-_MARGIN = 14  # what the fastest pan of the longest clip can uncover, on each side
+_MARGIN = 14  # What the fastest pan of the longest clip can uncover on each side.
 
 CLASS_NAMES: tuple[str, ...] = tuple(MOTIONS)
 
@@ -33,10 +32,10 @@ class DemoClip:
 
     Attributes:
         frames: RGB, 0..255.
-        boxes: x1, y1, x2, y2 of the visible part of each of the k acting objects, in pixels of
-            the frame, NaN where the object is wholly hidden.
-        label: index into `CLASS_NAMES`.
-        pan: displacement of the whole scene in the picture, (x, y) in pixels per frame.
+        boxes: x1, y1, x2, y2 of the visible part of each of the k objects that the class is about,
+            NaN where the object is hidden.
+        label: Index into `CLASS_NAMES`.
+        pan: Displacement of the whole scene, (x, y) in pixels per frame.
     """
 
     frames: UInt8[np.ndarray, "t h w 3"]
@@ -45,26 +44,25 @@ class DemoClip:
     pan: Float[np.ndarray, "2"]
 
 
-def _anchor(
+def _place(
     random: np.random.Generator, tracks: Sequence[Track], pan: Float[np.ndarray, "t 2"]
-) -> tuple[float, float]:
-    """Where to put the middle of the action so that all of it stays in the picture."""
-    anchor = []
+) -> list[Track]:
+    """Moves the tracks to a random place at which they stay in the frame."""
+    radii = [track.radius for track in tracks]
+    middle = []
     for centres, shift in zip(
         ([track.x for track in tracks], [track.y for track in tracks]), pan.T, strict=True
     ):
-        radii = [track.radius for track in tracks]
         low = -min((c + shift - r).min() for c, r in zip(centres, radii, strict=True))
         high = DESIGN_SIZE - max((c + shift + r).max() for c, r in zip(centres, radii, strict=True))
-        middle, room = (low + high) / 2, max(high - low, 0)
-        anchor.append(middle + random.uniform(-0.5, 0.5) * room)
-    return tuple(anchor)
+        middle.append((low + high) / 2 + random.uniform(-0.5, 0.5) * max(high - low, 0))
+    return [dataclasses.replace(t, x=t.x + middle[0], y=t.y + middle[1]) for t in tracks]
 
 
-def _free_circles(
+def _distractors(
     random: np.random.Generator, tracks: Sequence[Track]
 ) -> list[Float[np.ndarray, "3"]]:
-    """Circles (x, y, radius) for still objects that no track and no other circle touches."""
+    """Circles (x, y, radius) for still objects that touch neither a track nor each other."""
     taken = [np.stack([track.x, track.y, track.radius]) for track in tracks]
     circles = []
     for _ in range(random.choice(_DISTRACTOR_COUNTS)):
@@ -80,19 +78,13 @@ def _free_circles(
 
 
 def render_clip(seed: int, split: str, index: int, size: int = DESIGN_SIZE) -> DemoClip:
-    """Renders one clip, a function of its arguments only.
-
-    Classes follow each other in turn (`index` modulo their number), so any number of clips from
-    the start is balanced up to the remainder.
+    """Renders one clip of 40 to 56 frames; its class is `index` modulo the number of classes.
 
     Args:
-        seed: seed of the whole set, not negative.
-        split: name of the split; other names give other clips.
-        index: number of the clip in its split, not negative.
-        size: height and width of the frames in pixels.
-
-    Returns:
-        The clip: 40 to 56 frames, boxes of one or two acting objects, label and camera motion.
+        seed: Of the whole dataset, not negative.
+        split: Name of the split.
+        index: Of the clip in its split.
+        size: Height and width of the frames in pixels.
     """
     streams = np.random.SeedSequence([seed, zlib.crc32(split.encode()), index]).spawn(7)
     motion, looks, *object_looks = (np.random.default_rng(stream) for stream in streams)
@@ -100,45 +92,43 @@ def render_clip(seed: int, split: str, index: int, size: int = DESIGN_SIZE) -> D
     label = index % len(CLASS_NAMES)
 
     num_frames = int(motion.integers(_NUM_FRAMES[0], _NUM_FRAMES[1], endpoint=True))
-    speed = motion.uniform(*_CAMERA_SPEED) if motion.uniform() < _CAMERA_SHARE else 0.0
+    speed = motion.uniform(*_PAN_SPEED) if motion.uniform() < _PAN_PROBABILITY else 0.0
     direction = motion.uniform(0, 2 * np.pi)
     velocity = speed * np.array([np.cos(direction), np.sin(direction)])
     pan = (np.arange(num_frames)[:, None] - (num_frames - 1) / 2) * velocity
-    tracks = MOTIONS[CLASS_NAMES[label]](motion, num_frames)
-    x, y = _anchor(motion, tracks, pan)
-    tracks = [dataclasses.replace(track, x=track.x + x, y=track.y + y) for track in tracks]
-    circles = _free_circles(motion, tracks)
+    tracks = _place(motion, MOTIONS[CLASS_NAMES[label]](motion, num_frames), pan)
+    circles = _distractors(motion, tracks)
 
-    palette = demo_looks.palette(looks)
+    palettes = [demo_looks.palette(looks)]
     margin = int(np.ceil(_MARGIN * unit))
-    scene = demo_looks.texture(looks, size + 2 * margin, palette, looks.uniform(3, 10), 36)
-    for circle, object_look in zip(circles, object_looks[2:], strict=False):
-        levels = demo_looks.sprite(object_look, demo_looks.unlike(object_look, [palette]))
-        still = circle[:, None] * unit
-        angle = object_look.uniform(0, 2 * np.pi, size=1)
-        patch = demo_drawing.draw(levels, still[0] + margin, still[1] + margin, still[2], angle)
-        demo_drawing.composite(scene, patch, 0)
+    scene = demo_looks.texture(looks, size + 2 * margin, palettes[0], looks.uniform(3, 10), 36)
+    for circle, random in zip(circles, object_looks[2:], strict=False):
+        levels = demo_looks.sprite(random, demo_looks.contrasting_palette(random, palettes))
+        x, y, radius = circle[:, None] * unit
+        angle = random.uniform(0, 2 * np.pi, size=1)
+        patches = demo_drawing.draw(levels, x + margin, y + margin, radius, angle)
+        demo_drawing.composite(scene, patches, 0)
 
-    palettes, patches = [palette], []
-    for track, object_look in zip(tracks, object_looks, strict=False):
-        palettes.append(demo_looks.unlike(object_look, palettes))
+    objects = []
+    for track, random in zip(tracks, object_looks, strict=False):
+        palettes.append(demo_looks.contrasting_palette(random, palettes))
         x, y = (track.x + pan[:, 0]) * unit, (track.y + pan[:, 1]) * unit
-        levels = demo_looks.sprite(object_look, palettes[-1])
-        patches.append(demo_drawing.draw(levels, x, y, track.radius * unit, track.angle))
+        levels = demo_looks.sprite(random, palettes[-1])
+        objects.append(demo_drawing.draw(levels, x, y, track.radius * unit, track.angle))
 
     frames = np.empty((num_frames, size, size, 3), np.uint8)
-    boxes = np.empty((num_frames, sum(track.acting for track in tracks), 4), np.float32)
+    boxes = np.empty((num_frames, sum(track.has_box for track in tracks), 4), np.float32)
     for frame in range(num_frames):
         left, top = margin - pan[frame] * unit
-        canvas = demo_drawing.window(scene, left, top, size)
+        canvas = demo_drawing.crop(scene, left, top, size)
         visible = []
-        for track, patch in zip(tracks, patches, strict=True):
-            rows, columns, alpha = demo_drawing.composite(canvas, patch, frame)
-            for coverage in visible:
-                coverage[rows, columns] *= 1 - alpha
-            if track.acting:
+        for track, patches in zip(tracks, objects, strict=True):
+            rows, columns, alpha = demo_drawing.composite(canvas, patches, frame)
+            for further in visible:
+                further[rows, columns] *= 1 - alpha
+            if track.has_box:
                 visible.append(np.zeros((size, size), np.float32))
                 visible[-1][rows, columns] = alpha
-        boxes[frame] = [demo_drawing.visible_box(coverage) for coverage in visible]
+        boxes[frame] = [demo_drawing.visible_box(alpha) for alpha in visible]
         frames[frame] = canvas + np.float32(0.5)
     return DemoClip(frames, boxes, label, velocity * unit)

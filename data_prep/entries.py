@@ -1,11 +1,12 @@
-"""What a dataset's annotations say: which videos there are, of which class, in which split."""
+"""What a dataset's annotations say: which videos it has, their classes and their splits."""
 
 import dataclasses
 import functools
 from typing import Any
 
-from data_prep.key_frames import KeyFrame
-from data_prep.records import UNLABELLED
+import numpy as np
+
+UNLABELLED = -1
 
 MISSING = "missing"
 UNREADABLE = "unreadable"
@@ -15,16 +16,61 @@ SEVERAL_FILES = "several files"
 
 
 @dataclasses.dataclass(frozen=True)
+class DatasetOptions:
+    """What the command line says about a dataset.
+
+    Attributes:
+        annotations: Folder of the annotation files, or the csv file.
+        split_number: Official split of UCF101 and HMDB51, 1 to 3.
+        name: Replaces the dataset's own name.
+    """
+
+    annotations: str | None = None
+    split_number: int = 1
+    name: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyFrame:
+    """An annotated moment of a longer video, as in AVA; the record is a clip around it.
+
+    Attributes:
+        seconds: From the start of the video.
+        boxes: x1, y1, x2, y2 of each person, as fractions of the width and the height.
+        actions: Labels of each person.
+        person_ids: Identity of each person, the same in neighbouring key frames.
+    """
+
+    seconds: float
+    boxes: tuple[tuple[float, ...], ...]
+    actions: tuple[tuple[int, ...], ...]
+    person_ids: tuple[int, ...]
+
+    def fields(self, frame: int, num_classes: int) -> dict[str, Any]:
+        """The key-frame fields of `records.record_features`; `frame` is its index in the clip."""
+        actions = np.zeros((len(self.boxes), num_classes), np.uint8)
+        for person, labels in enumerate(self.actions):
+            actions[person, list(labels)] = 1
+        return {
+            "key_frame": frame,
+            "key_seconds": self.seconds,
+            "key_boxes": np.asarray(self.boxes, np.float32).reshape(-1, 4),
+            "key_actions": actions,
+            "key_person_ids": np.asarray(self.person_ids, np.int64),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
 class Entry:
-    """One record to be made.
+    """One record to make.
 
     Attributes:
         video_id: Unique in the dataset.
         split: Name of the split.
         label: Class index, or `UNLABELLED`.
-        file: Path of the video below the folder of videos, with slashes; None if it is not there.
-        key_frame: Set where a record is a clip around one annotated moment of a longer video.
-        other_files: Further files that could be meant; they are not used.
+        file: Path of the video relative to the video folder, with slashes; None if it is missing.
+        key_frame: Set if the record is a clip around one moment of a longer video.
+        other_files: Further files that match as well; they are not used.
     """
 
     video_id: str
@@ -37,13 +83,13 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """A whole dataset, as its annotations give it.
+    """A whole dataset, as its annotations describe it.
 
     Attributes:
-        name: In file names: lower-case letters, digits and underscores.
+        name: Used in file names: lower-case letters, digits and underscores.
         class_names: In the order of the labels.
-        entries: In the order of the annotations; of each split, this is the order of the records.
-        description: What the dataset is, for a reader.
+        entries: In the order of the annotations, which is the order of the records of a split.
+        description: For a reader.
     """
 
     name: str
@@ -59,14 +105,14 @@ class Listing:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """Something to be told about one video.
+    """What went wrong with one video.
 
     Attributes:
         kind: `MISSING` and `UNREADABLE` videos have no record; those with `NO_CLASS`,
             `LOST_FRAMES` or `SEVERAL_FILES` have one.
         video_id: Of the entry.
         split: Of the entry.
-        file: Below the folder of videos; None if there is none.
+        file: Of the entry.
         reason: A sentence.
     """
 
@@ -81,20 +127,9 @@ class Problem:
         """A problem with the video of an entry."""
         return cls(kind, entry.video_id, entry.split, entry.file, reason)
 
-    def to_json(self) -> dict[str, Any]:
-        """The fields, as JSON holds them."""
-        return dataclasses.asdict(self)
 
-
-def listed_problems(entry: Entry) -> list[Problem]:
-    """What can be told of an entry before its video is opened.
-
-    Args:
-        entry: Any.
-
-    Returns:
-        Problems: no file, several files, no class.
-    """
+def annotation_problems(entry: Entry) -> list[Problem]:
+    """Problems that are known before the video is opened: no file, several files, no class."""
     if entry.file is None:
         return [Problem.of(MISSING, entry, "no file of this name below the folder of videos")]
     problems = []

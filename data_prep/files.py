@@ -1,4 +1,4 @@
-"""Finding the videos and the annotation files of a dataset, wherever below a folder they lie."""
+"""Finds the videos and the annotation files of a dataset at any depth below a folder."""
 
 import os
 import pathlib
@@ -14,37 +14,31 @@ def stem(path: str) -> str:
 
 
 class VideoFiles:
-    """The video files below a folder, listed once.
-
-    Links are followed; hidden files and folders are passed over.
-
-    Args:
-        folder: Where the downloaded videos lie, in any depth.
-        flag: Name of the flag that gave the folder, for messages.
+    """The video files at any depth below a folder; follows links, ignores hidden files.
 
     Attributes:
-        folder: The same, absolute.
-        paths: Paths below it, with slashes, sorted.
+        folder: Absolute path.
+        paths: Relative to the folder, with slashes, sorted.
 
     Raises:
         ConfigError: No folder, or no video in it.
     """
 
-    def __init__(self, folder: str | os.PathLike, flag: str = "--videos") -> None:
+    def __init__(self, folder: str | os.PathLike) -> None:
         self.folder = os.path.abspath(folder)
         if not os.path.isdir(self.folder):
-            raise ConfigError(f"{flag}: there is no folder {self.folder}; check the path")
+            raise ConfigError(f"--videos: there is no folder {self.folder}; check the path")
         self.paths = tuple(sorted(self._walk()))
         if not self.paths:
             raise ConfigError(
-                f"{flag}: there is no video below {self.folder} "
+                f"--videos: there is no video below {self.folder} "
                 f"(looked for {', '.join(sorted(VIDEO_SUFFIXES))}); check the path"
             )
 
     def _walk(self) -> Iterator[str]:
         seen = set()
         for folder, subfolders, names in os.walk(self.folder, followlinks=True):
-            # A link may lead back up.
+            # A link may lead back to a parent folder.
             here = os.path.realpath(folder)
             if here in seen:
                 subfolders.clear()
@@ -58,29 +52,17 @@ class VideoFiles:
 
 
 class VideoFinder:
-    """Finds videos by a key made of their path, the stem of the file name by default.
+    """Finds videos by a key that is computed from their path, by default `stem`."""
 
-    Args:
-        files: The videos.
-        key: Makes the key of a path; None leaves the file out.
-    """
-
-    def __init__(self, files: VideoFiles, key: Callable[[str], str | None] = stem) -> None:
+    def __init__(self, files: VideoFiles, key: Callable[[str], str] = stem) -> None:
         self._paths: dict[str, list[str]] = {}
         for path in files.paths:
-            name = key(path)
-            if name is not None:
-                self._paths.setdefault(name, []).append(path)
+            self._paths.setdefault(key(path), []).append(path)
 
     def find(self, key: str, folders: Iterable[str] = ()) -> tuple[str | None, tuple[str, ...]]:
-        """Looks a video up.
+        """The path of a video, or None, and other paths that match equally well.
 
-        Args:
-            key: As the finder's `key` makes it.
-            folders: Names of folders that speak for a file, where several have this key.
-
-        Returns:
-            The path, None if there is none, and the paths that were as good.
+        Of several files with this key, those in the most of these `folders` match best.
         """
         paths = self._paths.get(key, [])
         if len(paths) > 1:
@@ -92,11 +74,11 @@ class VideoFinder:
 
 
 class AnnotationFiles:
-    """The annotation files of a dataset, found by name in any depth of a folder.
+    """The annotation files of a dataset, found by name at any depth below a folder.
 
     Args:
-        folder: Where they lie; None if the command line did not say.
-        where_from: Where a person gets them, for messages.
+        folder: None if the command line names none.
+        where_from: Where to get them, for error messages.
 
     Raises:
         ConfigError: No folder.
@@ -111,19 +93,12 @@ class AnnotationFiles:
         self.folder = pathlib.Path(folder).absolute()
         if not self.folder.is_dir():
             raise ConfigError(
-                f"--annotations: there is no folder {self.folder}; it is to hold the annotation "
+                f"--annotations: there is no folder {self.folder}; it must hold the annotation "
                 f"files {where_from}"
             )
 
     def find(self, *names: str) -> pathlib.Path | None:
-        """Finds a file.
-
-        Args:
-            names: What it may be called, the best first; may hold wildcards.
-
-        Returns:
-            The first that is there, None if none is.
-        """
+        """The file with the first of these names (or patterns) that exists, or None."""
         for name in names:
             for path in sorted(self.folder.rglob(name)):
                 if path.is_file():
@@ -131,7 +106,7 @@ class AnnotationFiles:
         return None
 
     def get(self, *names: str) -> pathlib.Path:
-        """Finds a file that has to be there; as `find`, but raises ConfigError."""
+        """Like `find`, but raises ConfigError if there is none."""
         path = self.find(*names)
         if path is None:
             raise ConfigError(
@@ -141,6 +116,6 @@ class AnnotationFiles:
         return path
 
     def all(self, pattern: str) -> list[pathlib.Path]:
-        """All files whose name matches a pattern, sorted by name; at least one."""
+        """All files whose name matches a pattern, sorted by name; raises ConfigError for none."""
         self.get(pattern)
         return sorted(self.folder.rglob(pattern), key=lambda path: path.name)

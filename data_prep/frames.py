@@ -1,4 +1,4 @@
-"""Every frame of a video file, or of a stretch of one, one after the other."""
+"""Decodes every frame of a video file, or of a time segment of one, and downscales frames."""
 
 import dataclasses
 import fractions
@@ -17,76 +17,79 @@ from mgm_jax.errors import VideoError
 
 
 @dataclasses.dataclass
-class Losses:
-    """What went wrong while frames were read.
+class DecodingStats:
+    """Frames that were decoded and lost.
 
     Attributes:
-        announced: Frames that the file says it has.
-        read: Frames that were decoded.
-        damaged: Frames among them that the decoder had to patch.
-        error: What the decoder complained of first, if of anything.
+        expected: Frames that the file should have.
+        decoded: Frames that were decoded.
+        damaged: Frames among them that the decoder had to conceal errors in.
+        error: First error of the decoder, if any.
     """
 
-    announced: int = 0
-    read: int = 0
+    expected: int = 0
+    decoded: int = 0
     damaged: int = 0
     error: str | None = None
 
-    def describe(self) -> str | None:
+    def describe_losses(self) -> str | None:
         """A sentence; None if no frame was lost."""
         parts = []
-        if self.read < self.announced:
-            parts.append(f"{self.announced - self.read} of {self.announced} frames are missing")
+        if self.decoded < self.expected:
+            parts.append(f"{self.expected - self.decoded} of {self.expected} frames are missing")
         if self.damaged:
-            parts.append(f"{self.damaged} of {self.announced} frames are damaged")
+            parts.append(f"{self.damaged} of {self.expected} frames are damaged")
         if self.error:
             parts.append(self.error)
         return "; ".join(parts) or None
 
 
-def _open(path: str, name: str) -> tuple[av.container.InputContainer, av.VideoStream]:
-    try:
-        # Some downloads carry metadata that is not UTF-8.
-        container = av.open(path, metadata_errors="ignore")
-    except (av.FFmpegError, OSError) as error:
-        raise VideoError(
-            f"{name}: it cannot be opened as a video ({error.strerror}); get it again"
-        ) from error
-    for stream in container.streams.video:
-        if stream.codec_context and not stream.disposition & Disposition.attached_pic:
-            stream.thread_type, stream.thread_count = "NONE", 1
-            return container, stream
-    container.close()
-    raise VideoError(f"{name}: it has no video stream that FFmpeg can decode")
-
-
-def _fps(stream: av.VideoStream) -> float:
-    return float(stream.average_rate or stream.guessed_rate or "nan")
-
-
-class VideoFrames:
-    """All frames of a file in presentation order; a context manager.
-
-    What a damaged file still gives is taken, also beyond the damage. Time stamps are not looked at:
-    a file of varying frame rate runs at its mean rate afterwards.
-
-    Args:
-        path: Of the file.
-        name: For messages.
-
-    Attributes:
-        fps: Frames per second; nan if the file does not say.
-        losses: Complete once `read` has ended.
-
-    Raises:
-        VideoError: Not a video, empty, or cut off.
-    """
+class _OpenVideo:
+    """A video file that is open until the `with` block ends; `name` is for error messages."""
 
     def __init__(self, path: str, name: str) -> None:
         self._name = name
-        self._container, self._stream = _open(path, name)
-        self.fps = _fps(self._stream)
-        self.losses = Losses()
+        try:
+            # Some downloads have metadata that is not UTF-8.
+            self._container = av.open(path, metadata_errors="ignore")
+        except (av.FFmpegError, OSError) as error:
+            raise VideoError(
+                f"{name}: it cannot be opened as a video ({error.strerror}); get it again"
+            ) from error
+        for stream in self._container.streams.video:
+            if stream.codec_context and not stream.disposition & Disposition.attached_pic:
+                break
+        else:
+            self._container.close()
+            raise VideoError(f"{name}: it has no video stream that FFmpeg can decode")
+        stream.thread_type, stream.thread_count = "NONE", 1
+        self._stream = stream
+        self.fps = float(stream.average_rate or stream.guessed_rate or "nan")
+        self.stats = DecodingStats()
+
+    def __enter__(self) -> "_OpenVideo":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._container.close()
+
+
+class VideoFrames(_OpenVideo):
+    """All frames of a file in presentation order; a context manager.
+
+    Whatever can be decoded of a damaged file is returned, also after the damage. Time stamps are
+    ignored: a variable frame rate becomes its mean.
+
+    Attributes:
+        fps: Frames per second; nan if the file does not say.
+        stats: Complete after `read`.
+
+    Raises:
+        VideoError: Not a video, empty, or truncated.
+    """
+
+    def __init__(self, path: str, name: str) -> None:
+        super().__init__(path, name)
         try:
             self._index = index_packets(self._container, self._stream, name)
         except av.FFmpegError as error:
@@ -98,72 +101,51 @@ class VideoFrames:
             self._container.close()
             raise
 
-    def __enter__(self) -> "VideoFrames":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._container.close()
-
     def read(self) -> Iterator[av.VideoFrame]:
-        """Decodes the file, once.
-
-        Yields:
-            Frames as stored; what is amiss is told by `losses`.
-        """
-        losses, decoder, undecodable = self.losses, self._stream.codec_context, 0
+        """Decodes the file, once; errors are counted in `stats`."""
+        stats, decoder, undecodable = self.stats, self._stream.codec_context, 0
         for packet in (*self._index.packets, None):
             try:
                 for frame in decoder.decode(packet):
-                    losses.read += 1
-                    losses.damaged += frame.is_corrupt
+                    stats.decoded += 1
+                    stats.damaged += frame.is_corrupt
                     yield frame
             except av.FFmpegError as error:
                 undecodable += 1
-                losses.error = losses.error or f"the decoder says: {error.strerror}"
-        # Where time stamps do not tell frames apart, not every packet is one: AVI holds empty ones.
+                stats.error = stats.error or f"the decoder says: {error.strerror}"
+        # Without usable time stamps, packets cannot be counted as frames: AVI has empty ones.
         shown = self._index.num_shown
-        losses.announced = shown if self._index.timed else losses.read + undecodable
+        stats.expected = shown if self._index.timed else stats.decoded + undecodable
 
 
-class StretchFrames:
-    """The frames of a stretch of a long file, which is not read beyond it; a context manager.
+class SegmentFrames(_OpenVideo):
+    """The frames of a time segment of a long file; a context manager.
 
     Args:
         path: Of the file.
-        name: For messages.
-        start: Seconds from the start of the video; frames from there on.
-        end: Seconds; frames before it.
+        name: For error messages.
+        start: Seconds from the start of the video, inclusive.
+        end: Seconds, exclusive.
 
     Attributes:
         fps: Frames per second, on average over the file.
-        losses: Complete once `read` has ended.
-        times: Seconds of each frame that was read.
+        stats: Complete after `read`.
+        times: Seconds of each decoded frame.
 
     Raises:
         VideoError: Not a video.
     """
 
     def __init__(self, path: str, name: str, start: float, end: float) -> None:
-        self._name, self._start, self._end = name, start, end
+        super().__init__(path, name)
+        self._start, self._end = start, end
         self.times: list[float] = []
-        self.losses = Losses()
-        self._container, self._stream = _open(path, name)
-        self.fps = _fps(self._stream)
-
-    def __enter__(self) -> "StretchFrames":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._container.close()
 
     def read(self) -> Iterator[av.VideoFrame]:
-        """Decodes the stretch, once.
-
-        Yields:
-            Frames as stored; what is amiss is told by `losses`.
+        """Decodes the segment, once; errors are counted in `stats`.
 
         Raises:
-            VideoError: The video cannot be read there.
+            VideoError: The frames have no time stamps.
         """
         stream, first = self._stream, self._stream.start_time or 0
         start = fractions.Fraction(self._start) / stream.time_base
@@ -177,37 +159,37 @@ class StretchFrames:
                     break
                 if seconds >= self._start:
                     self.times.append(seconds)
-                    self.losses.read += 1
-                    self.losses.damaged += frame.is_corrupt
+                    self.stats.decoded += 1
+                    self.stats.damaged += frame.is_corrupt
                     yield frame
         except av.FFmpegError as error:
             second = self.times[-1] if self.times else self._start
-            self.losses.error = f"the decoder says after second {second:g}: {error.strerror}"
-        self.losses.announced = self.losses.read
+            self.stats.error = f"the decoder says after second {second:g}: {error.strerror}"
+        self.stats.expected = self.stats.decoded
         if math.isfinite(self.fps):
-            # A frame more or less is a matter of where the stretch begins.
+            # Depending on where the segment starts, it has one frame more or less.
             expected = math.floor((self._end - self._start) * self.fps) - 1
-            self.losses.announced = max(self.losses.read, expected)
+            self.stats.expected = max(self.stats.decoded, expected)
 
 
-class Shrinker:
-    """Brings frames into the orientation and size in which they are stored again.
+class Downscaler:
+    """Rotates frames upright and downscales them to one size.
 
-    *Decision*: the short side becomes `short_side`, if it is longer; nothing is enlarged. The long
-    side follows, and both become even: by scaling where there is scaling, else by leaving out the
-    last row or column.
+    *Decision*: the short side becomes `short_side` if it is longer; nothing is enlarged. The long
+    side keeps the aspect ratio. Both become even: by scaling if the frame is scaled, otherwise by
+    cropping the last row or column.
 
     Args:
-        first: The first frame; later ones of another size are scaled to it.
-        short_side: Of the result, pixels; 0 keeps the size.
-        name: For messages.
+        first: The first frame; later frames of another size are scaled to the same result.
+        short_side: Pixels; 0 keeps the size.
+        name: For error messages.
 
     Attributes:
         size: (height, width) of the result.
         colours: Of the result.
 
     Raises:
-        VideoError: The frame is too small to become even.
+        VideoError: The frame is less than two pixels wide or high.
     """
 
     def __init__(self, first: av.VideoFrame, short_side: int, name: str) -> None:
@@ -231,15 +213,8 @@ class Shrinker:
                 transfer=int(first.color_trc),
             )
 
-    def shrink(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """One frame.
-
-        Args:
-            frame: As decoded.
-
-        Returns:
-            A new frame, `yuv420p`.
-        """
+    def scale(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """A new frame, `yuv420p`."""
         luma, chroma = self._reader.empty_planes(1)
         self._reader.read(frame, luma[0], chroma[0])
         height, width = self.size

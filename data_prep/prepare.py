@@ -2,29 +2,27 @@
 
     python -m data_prep.prepare --dataset=ssv2 --videos=DIR --annotations=DIR --out=DIR
 
-A run that was killed goes on with the same command, and the records become the same, byte for byte,
-as if it had not been. `docs/data_preparation.md` says what lies where for each dataset.
+If it is interrupted, the same command resumes it, and the dataset becomes the same, byte for byte.
+`docs/data_preparation.md` lists the files that each dataset needs.
 """
 
 import collections
-import functools
+import dataclasses
 import os
+import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from absl import app, flags, logging
 
-from data_prep import records, shards
-from data_prep.beam import make_on_beam
+from data_prep import output, records
+from data_prep.beam import write_shards_on_beam
 from data_prep.conversion import COPY, Settings, make_settings
-from data_prep.datasets import DATASETS, Choices, read_dataset
-from data_prep.entries import UNREADABLE, Listing, listed_problems
-from data_prep.estimate import estimate
+from data_prep.datasets import DATASETS, read_dataset
+from data_prep.entries import MISSING, UNREADABLE, DatasetOptions, Listing, annotation_problems
 from data_prep.files import VideoFiles
-from data_prep.shards import FinishedShard, Shard
-from data_prep.staging import REPORT, Staging
-from data_prep.work import make_shards
+from data_prep.shards import Shard, ShardResult, plan_shards, read_result, write_shards
 from mgm_jax.errors import ConfigError, MgmError
 
 _PROBLEMS_LOGGED = 20
@@ -33,87 +31,80 @@ _PROBLEMS_LOGGED = 20
 def prepare(
     dataset: str,
     videos: str,
-    out: str,
+    out: str | os.PathLike,
     *,
-    choices: Choices,
+    options: DatasetOptions,
     settings: Settings,
     workers: int = 0,
     records_per_shard: int = 1000,
     dry_run: bool = False,
     beam_options: Sequence[str] | None = None,
 ) -> dict[str, Any] | None:
-    """Makes a dataset, unless it is there.
+    """Makes a dataset, unless it exists.
 
     Args:
         dataset: A key of `datasets.DATASETS`.
         videos: Folder of the videos.
-        out: Directory of the dataset, absent or empty, or as a killed run left it.
-        choices: About the dataset.
+        out: The dataset folder: absent, empty, or left by an interrupted run.
+        options: Of the dataset.
         settings: Of the conversion.
-        workers: Processes that convert; 0 does it in this process.
-        records_per_shard: Records in one file.
-        dry_run: Say what would be done, and do nothing.
-        beam_options: Options of an Apache Beam pipeline that makes the shards; None makes them in
-            processes of this machine.
+        workers: Processes, each of which writes one shard at a time; 0 uses this process.
+        records_per_shard: Listed videos per file.
+        dry_run: Only count the videos.
+        beam_options: Of an Apache Beam pipeline that writes the shards; None uses this machine.
 
     Returns:
-        The report, as in `report.json`; None of a dry run, or if the dataset was there.
+        The report, as in `report.json`; None after a dry run, or if the dataset existed.
 
     Raises:
-        ConfigError: What is asked for cannot be done.
+        ConfigError: A flag cannot work, or no video can be read.
     """
     if workers < 0 or records_per_shard < 1:
         raise ConfigError(
-            f"--workers: {workers}, --records_per_shard: {records_per_shard}; neither can be less "
-            "than 0, nor the latter 0"
+            f"--workers={workers} must be at least 0, --records_per_shard={records_per_shard} at "
+            "least 1"
         )
+    out = pathlib.Path(out).absolute()
     files = VideoFiles(videos)
-    listing = read_dataset(dataset, files, choices)
+    listing = read_dataset(dataset, files, options)
     _check(listing, settings)
     request = {
         "command": "data_prep.prepare",
         "dataset": dataset,
         "name": listing.name,
-        "split_number": choices.split_number,
+        "split_number": options.split_number,
         "settings": settings.describe(),
         "records_per_shard": records_per_shard,
     }
-    staging = Staging(out, request)
-    if staging.is_complete:
-        logging.info("%s already holds this dataset; nothing to do", staging.out)
-        staging.clear()
+    if output.is_complete(out, request):
+        logging.info("%s already holds this dataset; nothing to do", out)
+        output.clear(out)
         return None
-    planned = shards.plan_shards(
-        staging.directory, listing, files.folder, settings, records_per_shard
-    )
-    if not planned:
+    work = output.work_folder(out)
+    shards = plan_shards(work, listing, files.folder, settings, records_per_shard)
+    if not shards:
         raise ConfigError(
-            f"--videos: of {len(listing.entries)} videos that {dataset} lists, none is below "
-            f"{files.folder} (there is, for instance, {files.paths[0]}); check the folder"
+            f"--videos: none of the {len(listing.entries)} videos that {dataset} lists is below "
+            f"{files.folder} (which holds, for instance, {files.paths[0]}); check the folder"
         )
     if dry_run:
-        print(estimate(listing, planned, files.folder, settings, staging.out, workers))
+        for split, facts in make_report(listing, [], [])["splits"].items():
+            found = facts["listed"] - facts["problems"][MISSING]
+            print(f"{split}: {found} of {facts['listed']} listed videos found")
         return None
-    with staging:
-        make = functools.partial(
-            make_shards,
-            class_names=listing.class_names,
-            key_frames=listing.has_key_frames,
-            folder=files.folder,
-            settings=settings,
-            workers=workers,
-        )
+    with output.building(out, request):
         if beam_options is None:
-            make(planned)
+            write_shards(shards, workers)
         else:
-            make_on_beam(make, planned, beam_options)
-        finished = [shards.read_finished(shard) for shard in planned]
-        report = make_report(listing, planned, finished)
-        if not any(facts.size.num_records for facts in finished):
+            write_shards_on_beam(shards, workers > 0, beam_options)
+        results = [read_result(shard) for shard in shards]
+        report = make_report(listing, shards, results)
+        if not any(result.size.num_records for result in results):
             reason = next(p["reason"] for p in report["problems"] if p["kind"] == UNREADABLE)
             raise ConfigError(f"--videos: not one video could be read; the first: {reason}")
-        staging.complete(listing, planned, finished, report)
-    log_report(report, staging.out)
+        output.complete(out, listing, shards, results, request=request, report=report)
+    logging.info("%s is complete; its problems are in %s", out, output.REPORT)
+    _log_report(report)
     return report
 
 
@@ -129,101 +120,93 @@ def _check(listing: Listing, settings: Settings) -> None:
 
 
 def make_report(
-    listing: Listing, planned: Sequence[Shard], finished: Sequence[FinishedShard]
+    listing: Listing, shards: Sequence[Shard], results: Sequence[ShardResult]
 ) -> dict[str, Any]:
-    """What became of all videos.
+    """Counts records and problems.
 
     Args:
         listing: The dataset.
-        planned: Its shards.
-        finished: The same, in the same order.
+        shards: Of the dataset.
+        results: Of the shards.
 
     Returns:
-        Per split: how many videos the annotations list, how many records there are, and the number
-        of problems of each kind; and all problems.
+        For each split the number of listed videos, of records, and of problems of each kind; and
+        all problems.
     """
-    problems = [problem for shard in finished for problem in shard.problems]
-    prepared = {shard.split for shard in planned}
+    problems = [problem for result in results for problem in result.problems]
+    prepared = {shard.split for shard in shards}
     for entry in listing.entries:
         if entry.split not in prepared:
-            problems += listed_problems(entry)
-    recorded: collections.Counter[str] = collections.Counter()
-    for shard, facts in zip(planned, finished, strict=True):
-        recorded[shard.split] += facts.size.num_records
+            problems += annotation_problems(entry)
+    num_records: collections.Counter[str] = collections.Counter()
+    for shard, result in zip(shards, results, strict=True):
+        num_records[shard.split] += result.size.num_records
     listed = collections.Counter(entry.split for entry in listing.entries)
     return {
         "dataset": listing.name,
         "splits": {
             split: {
                 "listed": count,
-                "records": recorded[split],
+                "records": num_records[split],
                 "problems": collections.Counter(
                     problem.kind for problem in problems if problem.split == split
                 ),
             }
             for split, count in listed.items()
         },
-        "problems": [problem.to_json() for problem in problems],
+        "problems": [dataclasses.asdict(problem) for problem in problems],
     }
 
 
-def log_report(report: dict[str, Any], out: os.PathLike) -> None:
-    """Logs the summary of a report."""
-    logging.info("%s is complete", out)
+def _log_report(report: dict[str, Any]) -> None:
     for split, facts in report["splits"].items():
-        problems = "".join(f", {count} {kind}" for kind, count in facts["problems"].items())
+        counts = "".join(f", {count} {kind}" for kind, count in facts["problems"].items())
         logging.info(
-            "  %s: %d records of %d listed videos%s",
-            split,
-            facts["records"],
-            facts["listed"],
-            problems,
+            "%s: %d listed videos, %d records%s", split, facts["listed"], facts["records"], counts
         )
     for problem in report["problems"][:_PROBLEMS_LOGGED]:
-        logging.info("  %s: %s: %s", problem["kind"], problem["video_id"], problem["reason"])
-    if report["problems"]:
-        logging.info("all %d problems are in %s/%s", len(report["problems"]), out, REPORT)
+        logging.info("%s: %s: %s", problem["kind"], problem["video_id"], problem["reason"])
 
 
 def _define_flags() -> None:
     flags.DEFINE_string("dataset", None, f"One of {', '.join(DATASETS)}.", required=True)
-    flags.DEFINE_string("videos", None, "Folder of the videos, in any depth.", required=True)
-    flags.DEFINE_string("annotations", None, "Folder of the annotation files; the csv file.")
-    flags.DEFINE_string("out", None, "Directory of the dataset, absent or empty.", required=True)
+    flags.DEFINE_string("videos", None, "Folder of the videos, at any depth.", required=True)
+    flags.DEFINE_string("annotations", None, "Folder of the annotation files, or the csv file.")
+    flags.DEFINE_string("out", None, "Folder of the dataset, absent or empty.", required=True)
     flags.DEFINE_string("name", None, "Name of the dataset in its files, instead of its own.")
     flags.DEFINE_integer("split_number", 1, "Official split of ucf101 and hmdb51.", 1, 3)
     flags.DEFINE_string("profile", "low_delay", "low_delay, stride_aligned, or copy.")
-    flags.DEFINE_integer("short_side", 256, "Longest short side, pixels; 0 keeps the size.")
-    flags.DEFINE_integer("stride", 4, "Of stride_aligned: frames from one sampled to the next.")
-    flags.DEFINE_integer("records_per_shard", 1000, "Records in one file.")
+    flags.DEFINE_integer("short_side", 256, "Largest short side, pixels; 0 keeps the size.")
+    flags.DEFINE_integer("stride", 4, "For stride_aligned: frames between reference frames.")
+    flags.DEFINE_integer("records_per_shard", 1000, "Listed videos per file.")
     flags.DEFINE_integer(
         "workers",
         len(os.sched_getaffinity(0)),
-        "Processes that convert; 0 does it in this process.",
+        "Processes, each of which writes one shard at a time; 0 uses this process.",
     )
     flags.DEFINE_string(
         "beam_runner",
         None,
-        "Make the shards by an Apache Beam pipeline on this runner, such as DirectRunner.",
+        "Write the shards in an Apache Beam pipeline on this runner, such as DirectRunner.",
     )
     flags.DEFINE_multi_string("beam_option", [], "NAME=VALUE of the pipeline; may be repeated.")
-    flags.DEFINE_boolean("dry_run", False, "Say what would be done, and do nothing.")
+    flags.DEFINE_boolean("dry_run", False, "Count the videos that are there; write nothing.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Makes the dataset that the flags ask for."""
+    """Makes the dataset that the flags describe."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
     try:
         if values.beam_option and values.beam_runner is None:
-            raise ConfigError("--beam_option: there is no --beam_runner to take it")
+            raise ConfigError("--beam_option needs --beam_runner")
         beam_options = [f"--{option}" for option in values.beam_option]
         prepare(
             values.dataset,
             values.videos,
             values.out,
-            choices=Choices(values.annotations, values.split_number, values.name),
+            options=DatasetOptions(values.annotations, values.split_number, values.name),
             settings=make_settings(values.profile, values.stride, values.short_side),
             workers=values.workers,
             records_per_shard=values.records_per_shard,
@@ -235,7 +218,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    # Only in the program itself: another command imported beside it may have equal names.
+    # Defined here because other commands define flags with the same names.
     _define_flags()
     logging.set_verbosity(logging.INFO)
     app.run(main)

@@ -1,243 +1,217 @@
-"""Shards of a dataset in the making: which entries they hold, and which work on them is done.
+"""One shard of a dataset: a self-contained task that is either complete on disk or absent.
 
-A shard holds the records of `records_per_shard` consecutive entries of a split, less those that
-have none, so that which record goes where depends on the entries alone. Everything that is kept on
-disk carries a digest of what its bytes depend on: the annotations of an entry, the name and size of
-its file, and the settings. Where one of them changes, what was done is done again.
+A shard holds the records of `records_per_shard` consecutive entries of a split, without those whose
+video is missing or unreadable. Its digest covers everything that its bytes depend on: the
+annotations of its entries, the size of each file, and the settings. If the digest of a complete
+shard no longer matches, the shard is written again.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from data_prep import records
 from data_prep.conversion import Conversion, Settings, convert
-from data_prep.entries import Entry, Listing, Problem, listed_problems
-
-CLIPS = "clips"
-FINISHED = "finished"
-DATASET = "dataset"
-
-
-@dataclasses.dataclass(frozen=True)
-class Clip:
-    """One entry of a shard.
-
-    Attributes:
-        entry: What is to be recorded.
-        num_bytes: Size of its file; 0 if there is none.
-        kept: Where its conversion is kept until the shard is written.
-    """
-
-    entry: Entry
-    num_bytes: int
-    kept: pathlib.Path
+from data_prep.entries import UNREADABLE, Entry, Listing, Problem, annotation_problems
+from data_prep.processes import IsolatedProcess, process_pool
+from mgm_jax.errors import MgmError
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Consecutive entries of a split.
+    """Consecutive entries of a split, with everything that is needed to write their records.
 
     Attributes:
         split: Name of the split.
-        index: Of the shard in the split.
-        digest: Of all that its bytes depend on.
-        clips: One per entry, also where there is no file.
-        path: Of the shard, once it is written.
-        facts: Of the file that says that it is written.
+        entries: Also those without a file.
+        digest: Of everything that the bytes of the shard depend on.
+        path: Of the records file.
+        result_path: Of the JSON file that marks the shard as complete.
+        videos: Folder of the videos.
+        settings: Of the conversion.
+        class_names: In the order of their labels.
+        key_frames: Whether records are clips around key frames.
     """
 
     split: str
-    index: int
+    entries: tuple[Entry, ...]
     digest: str
-    clips: tuple[Clip, ...]
     path: pathlib.Path
-    facts: pathlib.Path
+    result_path: pathlib.Path
+    videos: str
+    settings: Settings
+    class_names: tuple[str, ...]
+    key_frames: bool
 
 
 @dataclasses.dataclass(frozen=True)
-class FinishedShard:
-    """What is known of a finished shard; problems are in the order of the entries."""
+class ShardResult:
+    """Size of a complete shard, and its problems in the order of its entries."""
 
     size: records.ShardSize
     problems: tuple[Problem, ...]
 
 
 def plan_shards(
-    directory: pathlib.Path,
-    listing: Listing,
-    folder: str,
-    settings: Settings,
-    records_per_shard: int,
+    work: pathlib.Path, listing: Listing, videos: str, settings: Settings, records_per_shard: int
 ) -> list[Shard]:
-    """Deals the entries out to shards.
+    """Divides the entries into shards.
 
     Args:
-        directory: Of the dataset in the making.
+        work: Folder in which the dataset is built.
         listing: The dataset.
-        folder: Of the videos.
+        videos: Folder of the videos.
         settings: Of the conversion.
-        records_per_shard: Entries of one shard.
+        records_per_shard: Entries per shard.
 
     Returns:
-        The shards of all splits of which any video is there.
+        The shards of all splits that have at least one video.
     """
-    of_split: dict[str, list[Entry]] = {}
+    by_split: dict[str, list[Entry]] = {}
     for entry in listing.entries:
-        of_split.setdefault(entry.split, []).append(entry)
+        by_split.setdefault(entry.split, []).append(entry)
     common = json.dumps([settings.describe(), listing.class_names], sort_keys=True)
     shards = []
-    for split, entries in of_split.items():
+    for split, entries in by_split.items():
         if all(entry.file is None for entry in entries):
             continue
         for index, first in enumerate(range(0, len(entries), records_per_shard)):
-            part = entries[first : first + records_per_shard]
-            whole = hashlib.sha256(common.encode())
-            clips = []
+            part = tuple(entries[first : first + records_per_shard])
+            digest = hashlib.sha256(common.encode())
             for entry in part:
-                num_bytes = os.path.getsize(os.path.join(folder, entry.file)) if entry.file else 0
-                own = json.dumps([dataclasses.asdict(entry), num_bytes], sort_keys=True)
-                whole.update(own.encode())
-                digest = hashlib.sha256((common + own).encode()).hexdigest()[:32]
-                clips.append(Clip(entry, num_bytes, directory / CLIPS / digest))
-            path = records.shard_path(directory / DATASET, listing.name, split, index)
-            facts = directory / FINISHED / f"{split}-{index:05d}.json"
-            shards.append(Shard(split, index, whole.hexdigest(), tuple(clips), path, facts))
+                size = os.path.getsize(os.path.join(videos, entry.file)) if entry.file else 0
+                described = json.dumps([dataclasses.asdict(entry), size], sort_keys=True)
+                digest.update(described.encode())
+            shards.append(
+                Shard(
+                    split,
+                    part,
+                    digest.hexdigest(),
+                    records.shard_path(work / "dataset", listing.name, split, index),
+                    work / "finished" / f"{split}-{index:05d}.json",
+                    videos,
+                    settings,
+                    listing.class_names,
+                    listing.has_key_frames,
+                )
+            )
     return shards
 
 
-def read_finished(shard: Shard) -> FinishedShard | None:
-    """What a finished shard holds.
-
-    Args:
-        shard: Any.
-
-    Returns:
-        Its size and problems; None if it is not finished, or was of other entries.
-    """
+def read_result(shard: Shard) -> ShardResult | None:
+    """What a complete shard holds; None if it is absent, or was written from other inputs."""
     try:
-        facts = json.loads(shard.facts.read_text())
-        if facts["digest"] != shard.digest or facts["file_bytes"] != shard.path.stat().st_size:
+        result = json.loads(shard.result_path.read_text())
+        if (result["digest"], result["file_bytes"]) != (shard.digest, shard.path.stat().st_size):
             return None
     except (FileNotFoundError, ValueError, LookupError):
         return None
-    size = records.ShardSize(facts["num_records"], facts["num_bytes"])
-    return FinishedShard(size, tuple(Problem(**problem) for problem in facts["problems"]))
+    size = records.ShardSize(result["num_records"], result["num_bytes"])
+    return ShardResult(size, tuple(Problem(**problem) for problem in result["problems"]))
 
 
-def read_conversion(clip: Clip) -> Conversion | None:
-    """A conversion that was kept; None if there is none, or not a whole one."""
-    try:
-        with open(clip.kept, "rb") as file:
-            facts, problem, num_bytes = json.loads(file.readline())
-            video = file.read()
-    except (FileNotFoundError, ValueError):
-        return None
-    if len(video) != num_bytes:
-        return None
-    return Conversion(video, facts, None if problem is None else Problem(**problem))
-
-
-def keep_conversion(clip: Clip, conversion: Conversion) -> None:
-    """Keeps a conversion until its shard is written."""
-    problem = None if conversion.problem is None else conversion.problem.to_json()
-    head = json.dumps([conversion.facts, problem, len(conversion.video)])
-    write_whole(clip.kept, head.encode() + b"\n" + conversion.video)
-
-
-def convert_and_keep(clip: Clip, folder: str, settings: Settings) -> None:
-    """Converts a clip and keeps the conversion; a task for a worker.
+def write_shard(shard: Shard, isolate: bool = False) -> None:
+    """Converts the videos of a shard and writes it.
 
     Args:
-        clip: With a file.
-        folder: Of the videos.
-        settings: Of the conversion.
-    """
-    keep_conversion(clip, convert(folder, clip.entry, settings))
-
-
-def write_shard(shard: Shard, class_names: Sequence[str], key_frames: bool) -> None:
-    """Writes a shard from the conversions of all its clips; a task for a worker.
-
-    Args:
-        shard: Whose clips have all been converted.
-        class_names: In the order of their labels.
-        key_frames: Whether records are clips around key frames.
+        shard: Complete or absent.
+        isolate: Convert in a child process, so that a video that crashes the decoder is recorded
+            as unreadable.
     """
     problems: list[Problem] = []
-
-    def rows() -> Iterator[dict[str, Any]]:
-        for clip in shard.clips:
-            entry = clip.entry
-            problems.extend(listed_problems(entry))
-            if entry.file is None:
-                continue
-            conversion = read_conversion(clip)
-            if conversion is None:
-                raise FileNotFoundError(f"{clip.kept}: the conversion of {entry.file} is gone")
-            if conversion.problem is not None:
-                problems.append(conversion.problem)
-            if conversion.video:
-                yield _record(entry, conversion, len(class_names))
-
-    features = records.record_features(class_names, key_frames=key_frames)
-    with _new_file(shard.path) as new:
-        size = records.write_shard(new, features, shard.split, rows())
-    facts = {
+    features = records.record_features(shard.class_names, key_frames=shard.key_frames)
+    with IsolatedProcess() as process:
+        rows = _make_records(shard, process if isolate else None, problems)
+        size = records.write_records_file(shard.path, features, shard.split, rows)
+    result = {
         "digest": shard.digest,
         **dataclasses.asdict(size),
         "file_bytes": shard.path.stat().st_size,
-        "problems": [problem.to_json() for problem in problems],
+        "problems": [dataclasses.asdict(problem) for problem in problems],
     }
-    write_whole(shard.facts, json.dumps(facts).encode())
-    remove_conversions(shard)
+    with records.atomic_write(shard.result_path) as new:
+        new.write_text(json.dumps(result))
 
 
-def remove_conversions(shard: Shard) -> None:
-    """Removes the kept conversions of a shard that is finished."""
-    for clip in shard.clips:
-        clip.kept.unlink(missing_ok=True)
+def _make_records(
+    shard: Shard, process: IsolatedProcess | None, problems: list[Problem]
+) -> Iterator[dict[str, Any]]:
+    for entry in shard.entries:
+        problems += annotation_problems(entry)
+        if entry.file is None:
+            continue
+        conversion = _convert(shard, entry, process)
+        if conversion.problem is not None:
+            problems.append(conversion.problem)
+        if not conversion.video:
+            continue
+        fields = dict(conversion.facts)
+        if entry.key_frame is not None:
+            fields |= entry.key_frame.fields(fields["key_frame"], len(shard.class_names))
+        yield {
+            "video": conversion.video,
+            "video_id": entry.video_id,
+            "label": entry.label,
+            "boxes": np.zeros((0, 4), np.float32),
+            **fields,
+        }
 
 
-def _record(entry: Entry, conversion: Conversion, num_classes: int) -> dict[str, Any]:
-    facts = dict(conversion.facts)
-    if entry.key_frame is not None:
-        facts |= entry.key_frame.fields(facts["key_frame"], num_classes)
-    return {
-        "video": conversion.video,
-        "video_id": entry.video_id,
-        "label": entry.label,
-        "boxes": np.zeros((0, 4), np.float32),
-        **facts,
-    }
+def _convert(shard: Shard, entry: Entry, process: IsolatedProcess | None) -> Conversion:
+    if process is None:
+        return convert(shard.videos, entry, shard.settings)
+    try:
+        return process.call(convert, shard.videos, entry, shard.settings)
+    except BrokenProcessPool:
+        reason = "its conversion was killed: it crashes the decoder, or the memory is too small"
+        return Conversion(b"", {}, Problem.of(UNREADABLE, entry, reason))
 
 
-def write_whole(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file that is under its name when it is whole, and not before.
+def write_shards(shards: Sequence[Shard], workers: int) -> None:
+    """Writes all shards that are absent.
 
     Args:
-        path: Of the file, which is replaced.
-        content: All of it.
+        shards: Of a dataset.
+        workers: Processes, each of which writes one shard at a time; 0 uses this process.
+
+    Raises:
+        MgmError: A worker process was killed twice.
     """
-    with _new_file(path) as new:
-        new.write_bytes(content)
-
-
-@contextlib.contextmanager
-def _new_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A name to write to, which becomes `path` when the block ends well."""
-    new = path.with_name(f"{path.name}.new-{os.getpid()}")
+    absent = [shard for shard in shards if read_result(shard) is None]
+    logging.info("%d shards, %d to write", len(shards), len(absent))
+    if workers == 0:
+        for shard in absent:
+            write_shard(shard)
+        return
     try:
-        yield new
-        with open(new, "rb") as file:
-            os.fsync(file.fileno())
-        new.rename(path)
-    finally:
-        new.unlink(missing_ok=True)
+        _write_in_pool(absent, workers, isolate=False)
+    except BrokenProcessPool:
+        logging.warning("a worker process was killed; isolating each conversion to find the cause")
+        absent = [shard for shard in absent if read_result(shard) is None]
+        try:
+            _write_in_pool(absent, workers, isolate=True)
+        except BrokenProcessPool as error:
+            raise MgmError(
+                "a worker process was killed again; the memory may be too small: run the same "
+                "command with fewer --workers (complete shards are kept)"
+            ) from error
+
+
+def _write_in_pool(shards: Sequence[Shard], workers: int, isolate: bool) -> None:
+    start = time.monotonic()
+    with process_pool(workers) as pool:
+        tasks = [pool.submit(write_shard, shard, isolate) for shard in shards]
+        for done, task in enumerate(as_completed(tasks), 1):
+            task.result()
+            left = (time.monotonic() - start) / done * (len(shards) - done)
+            logging.info("%d of %d shards, %.0f min left", done, len(shards), left / 60)

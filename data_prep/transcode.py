@@ -1,13 +1,13 @@
-"""H.264 encoding profiles whose motion vectors mean the same thing in every frame.
+"""H.264 encoding profiles whose motion vectors have a known reference frame.
 
-*Decision* (project): what a codec exports as motion is the displacement from *some* reference
-frame. Masking needs it from a known one, so prepared videos are encoded with one of two profiles:
+*Decision* (project): a codec's motion vector is the displacement from *some* reference frame.
+Masking needs a known one, so prepared videos are encoded with one of two profiles:
 
-- `low_delay` (IPPP): every vector is the displacement from the frame before, as in the paper.
-- `stride_aligned`: a reference frame every `stride` frames, unreferenced B-frames between them.
-  A decoder that skips unreferenced frames decodes only what a clip of that stride uses, and every
-  P-frame's vectors come from the previous *sampled* frame, provided that the clip starts on a
-  multiple of the stride.
+- `low_delay` (IPPP): every vector is the displacement from the previous frame, as in the paper.
+- `stride_aligned`: a reference frame every `stride` frames, with unreferenced B-frames in between.
+  A decoder that skips unreferenced frames decodes only what a clip of that stride uses, and a
+  P-frame's vectors refer to the previous *sampled* frame, if the clip starts at a multiple of the
+  stride.
 
 Encoding runs on one thread, so that equal frames give equal bytes.
 """
@@ -29,15 +29,17 @@ from av.video.reformatter import (
 )
 from jaxtyping import UInt8
 
+from mgm_jax.errors import ConfigError
+
 
 @dataclasses.dataclass(frozen=True)
 class EncodingProfile:
-    """How frames become H.264.
+    """Settings of the encoder.
 
     Attributes:
-        stride: frames from one reference frame to the next; 1, without B-frames, is `low_delay`.
-        references_per_gop: reference frames from one key frame to the next, so a group of
-            pictures lasts `stride * references_per_gop` frames.
+        stride: Frames from one reference frame to the next; 1, without B-frames, is `low_delay`.
+        references_per_gop: Reference frames per group of pictures, which therefore lasts
+            `stride * references_per_gop` frames.
         crf: x264's constant rate factor, 0 (lossless) to 51.
         preset: x264's speed preset.
     """
@@ -74,12 +76,11 @@ class EncodingProfile:
             "b-pyramid": "none",
             "weightb": 0,
             "open-gop": 0,
-            # It gives other bytes in one process of twenty.
+            # With it the bytes differ in one of twenty processes.
             "mbtree": 0,
         }
         if self.stride > 1:
-            # A key frame at a scene cut would move the reference frames off the multiples of
-            # the stride.
+            # An I-frame at a scene cut would move the reference frames off the stride.
             x264["scenecut"] = 0
         return {
             "preset": self.preset,
@@ -96,22 +97,16 @@ PROFILES: dict[str, EncodingProfile] = {
 
 
 def parse_profile(label: str) -> EncodingProfile:
-    """Finds a profile by its label, the inverse of `EncodingProfile.label`.
-
-    Args:
-        label: "low_delay", "stride_aligned" (stride 4) or "stride_aligned:STRIDE".
-
-    Returns:
-        The profile.
+    """The profile "low_delay", "stride_aligned" (stride 4) or "stride_aligned:STRIDE".
 
     Raises:
-        ValueError: no such profile.
+        ConfigError: Another label.
     """
     if label in PROFILES:
         return PROFILES[label]
     stride = re.fullmatch(r"stride_aligned:([2-9]|1[0-7])", label)
     if stride is None:
-        raise ValueError(
+        raise ConfigError(
             f"no encoding profile {label!r}; there are low_delay, stride_aligned and "
             "stride_aligned:STRIDE, with a stride from 2 to 17"
         )
@@ -119,20 +114,17 @@ def parse_profile(label: str) -> EncodingProfile:
 
 
 def encoder_version() -> str:
-    """The encoder and the libraries that run it, to be stored with what they made."""
+    """Versions of the encoder and its libraries, which are stored with each record."""
     libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
     return f"libx264 in libavcodec {libavcodec}, PyAV {av.__version__}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Colours:
-    """How the numbers in the planes mean colours; each as ITU-T H.273 numbers it.
+    """Colour description of a video, as numbered by ITU-T H.273; `space` is the YUV matrix.
 
     Attributes:
         range: 1 for 16..235, 2 for 0..255.
-        space: matrix from RGB.
-        primaries: of the RGB.
-        transfer: of the RGB.
     """
 
     range: int = int(ColorRange.MPEG)
@@ -148,20 +140,17 @@ def encode_planes(
     profile: EncodingProfile,
     colours: Colours,
 ) -> bytes:
-    """Encodes 4:2:0 frames to an mp4 in memory, without holding them all.
+    """Encodes frames to an mp4 in memory, one at a time.
 
     Args:
-        frames: `yuv420p`, all of the size; their time stamps are replaced.
-        size: (height, width), even.
-        fps: frames per second.
-        profile: one of `PROFILES`, or a variation of one.
-        colours: what the planes mean; stored in the file.
-
-    Returns:
-        The mp4 file; of no use if there were no frames.
+        frames: At least one, `yuv420p`; their time stamps are replaced.
+        size: (height, width) of the frames, even.
+        fps: Frames per second.
+        profile: Of the encoder.
+        colours: Stored in the file.
 
     Raises:
-        ValueError: a frame rate that is not positive.
+        ValueError: The frame rate is not positive.
     """
     if not fps > 0:
         raise ValueError(f"cannot encode at {fps} frames per second; it must be positive")
@@ -191,16 +180,8 @@ def encode_h264(
 ) -> bytes:
     """Encodes RGB frames to an mp4 in memory: H.264, 4:2:0, limited range, BT.601.
 
-    Args:
-        frames: RGB, 0..255; height and width even.
-        fps: frames per second.
-        profile: one of `PROFILES`, or a variation of one.
-
-    Returns:
-        The mp4 file.
-
     Raises:
-        ValueError: no frames, an odd height or width, or a frame rate that is not positive.
+        ValueError: No frames, an odd height or width, or a frame rate that is not positive.
     """
     if len(frames) == 0:
         raise ValueError("cannot encode a video of 0 frames")
@@ -210,7 +191,7 @@ def encode_h264(
             f"cannot encode frames of {height}x{width} pixels in 4:2:0; "
             "crop or scale to an even height and width"
         )
-    # One reformatter for all frames: setting one up takes longer than converting a small frame.
+    # One reformatter for all frames: creating one takes longer than converting a small frame.
     to_yuv = VideoReformatter()
     rgb_frames = (
         av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24") for rgb in frames

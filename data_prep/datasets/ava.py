@@ -1,39 +1,31 @@
-"""AVA Actions 2.2: 80 actions of people, in boxes, at one key frame each second of 430 films.
+"""AVA Actions 2.2: 80 actions of people in boxes, at one key frame per second of 430 films.
 
 A record is a clip around one key frame (`conversion.SECONDS_BEFORE`, `SECONDS_AFTER`). The videos
-are whole films, `YOUTUBEID.mkv`, `.mp4` or `.webm`; key frames lie in the minutes 15 to 30.
+are whole films, `YOUTUBEID.mkv`, `.mp4` or `.webm`; key frames lie in minutes 15 to 30.
 """
 
 import csv
-import os
 import pathlib
 import re
 
-from data_prep.entries import Entry, Listing
+from data_prep.entries import UNLABELLED, DatasetOptions, Entry, KeyFrame, Listing
 from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder
-from data_prep.key_frames import KeyFrame
-from data_prep.records import UNLABELLED
 from mgm_jax.errors import ConfigError
 
 NUM_ACTIONS = 80
 
 
-def read(videos: VideoFiles, annotations: str | os.PathLike | None) -> Listing:
-    """Lists the key frames of the training and the validation split, without the excluded ones.
+def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
+    """Lists the key frames of the training and the validation split, without excluded ones.
 
-    Args:
-        videos: The films.
-        annotations: Folder with `ava_train_v2.2.csv`, `ava_val_v2.2.csv`,
-            `ava_action_list_v2.2.pbtxt`, and, if they are there, the
-            `ava_{train,val}_excluded_timestamps_v2.2.csv`.
-
-    Returns:
-        The listing; an id is `YOUTUBEID_SECOND`, label i is the action that AVA numbers i + 1.
+    Annotation files: `ava_{train,val}_v2.2.csv`, `ava_action_list_v2.2.pbtxt` and, if present,
+    `ava_{train,val}_excluded_timestamps_v2.2.csv`. An id is `YOUTUBEID_SECOND`; label i is the
+    action that AVA numbers i + 1.
 
     Raises:
-        ConfigError: An annotation file is missing, or a line that cannot be understood.
+        ConfigError: An annotation file is missing or invalid.
     """
-    files = AnnotationFiles(annotations, "of AVA Actions 2.2: ava_train_v2.2.csv, ...")
+    files = AnnotationFiles(options.annotations, "of AVA Actions 2.2: ava_train_v2.2.csv, ...")
     class_names = _action_names(
         # The list of the challenge names the 60 actions that are evaluated.
         files.get("ava_action_list_v2.2.pbtxt", "ava_action_list_v2.2*.pbtxt")
@@ -81,8 +73,8 @@ def _action_names(path: pathlib.Path) -> tuple[str, ...]:
 def _key_frames(path: pathlib.Path) -> dict[tuple[str, int], KeyFrame]:
     """Key frames by (video, second), in the order in which they first occur.
 
-    A line is one action of one person: video, second, x1, y1, x2, y2 (shares of width and height),
-    action, person. Lines of one person and box repeat with each action.
+    A line is one action of one person: video, second, x1, y1, x2, y2 (fractions of width and
+    height), action, person. A person with several actions has several lines.
     """
     people: dict[tuple[str, int], dict[tuple[int, tuple[float, ...]], set[int]]] = {}
     for number, row in enumerate(_rows(path), 1):

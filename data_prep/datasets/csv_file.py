@@ -1,39 +1,31 @@
-"""Any set of videos that a csv file lists."""
+"""Any set of videos, listed in a csv file."""
 
 import csv
 import os
 import pathlib
 import re
 
-from data_prep.entries import Entry, Listing
+from data_prep.entries import UNLABELLED, DatasetOptions, Entry, Listing
 from data_prep.files import VideoFiles, VideoFinder
-from data_prep.records import UNLABELLED
 from mgm_jax.errors import ConfigError
 
 
-def read(videos: VideoFiles, annotations: str | os.PathLike | None) -> Listing:
+def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     """Lists the rows of a csv file with a header.
 
-    Columns: `path`, below the folder of videos, which is also the id; and, if there, `label`, the
-    name of the class; `label_id`, its index (without it, labels are the names in alphabetical
-    order); `split` (without it, all is `train`). Other columns are not read.
-
-    Args:
-        videos: The videos.
-        annotations: The csv file.
-
-    Returns:
-        The listing; a row whose label is empty has no class.
+    Columns: `path`, relative to the video folder, which is also the id; and optionally `label`, the
+    name of the class (empty for no class); `label_id`, its index (by default, classes are numbered
+    in alphabetical order); and `split` (`train` by default). Other columns are ignored.
 
     Raises:
-        ConfigError: No file, no column `path`, or names and indices that do not belong together.
+        ConfigError: No file, no column `path`, or inconsistent labels.
     """
-    if annotations is None or not os.path.isfile(annotations):
+    if options.annotations is None or not os.path.isfile(options.annotations):
         raise ConfigError(
-            f"--annotations: there is no csv file {annotations}; name one with the columns path, "
-            "and label, label_id and split as you have them"
+            f"--annotations: there is no csv file {options.annotations}; name one with the column "
+            "path, and optionally label, label_id and split"
         )
-    path = pathlib.Path(annotations)
+    path = pathlib.Path(options.annotations)
     with path.open(newline="") as file:
         reader = csv.DictReader(file, restval="")
         rows = list(reader)
@@ -69,12 +61,12 @@ def _class_names(path: pathlib.Path, rows: list[dict[str, str]]) -> tuple[str, .
         ):
             raise ConfigError(
                 f"--annotations: {path}, line {number}: class {row['label']!r} has the label_id "
-                f"{row['label_id']}, and {index_of[row['label']]} further up"
+                f"{row['label_id']}, and {index_of[row['label']]} in an earlier line"
             )
     by_index = {index: name for name, index in index_of.items()}
     if set(by_index) != {str(index) for index in range(len(index_of))}:
         raise ConfigError(
             f"--annotations: {path}: the label_ids of {len(index_of)} classes are not 0 to "
-            f"{len(index_of) - 1}, each of one class; number them so, or leave the column out"
+            f"{len(index_of) - 1}, each for one class; number them so, or omit the column"
         )
     return tuple(by_index[str(index)] for index in range(len(by_index)))

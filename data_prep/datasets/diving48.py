@@ -1,29 +1,22 @@
 """Diving48, version 2 of its labels: `NAME.mp4` in one folder, 48 kinds of dives."""
 
 import json
-import os
 
-from data_prep.entries import Entry, Listing
+from data_prep.entries import DatasetOptions, Entry, Listing
 from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder
 
 
-def read(videos: VideoFiles, annotations: str | os.PathLike | None) -> Listing:
-    """Lists the training and the test split.
+def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
+    """Lists the training and the test split; a class is named like "Back 15som 05Twis FREE".
 
-    The annotated range of frames is the whole file in all 16,997 of them, and is not read.
-
-    Args:
-        videos: The videos.
-        annotations: Folder with `Diving48_V2_train.json`, `Diving48_V2_test.json` and
-            `Diving48_vocab.json`.
-
-    Returns:
-        The listing; a class is named as in "Back 15som 05Twis FREE".
+    The annotated range of frames is ignored: it is the whole file for all 16,997 videos.
 
     Raises:
         ConfigError: An annotation file is missing.
     """
-    files = AnnotationFiles(annotations, "of Diving48, version 2: Diving48_V2_train.json, ...")
+    files = AnnotationFiles(
+        options.annotations, "of Diving48, version 2: Diving48_V2_train.json, ..."
+    )
     vocabulary = json.loads(files.get("Diving48_vocab.json").read_text())
     finder = VideoFinder(videos)
     entries = []

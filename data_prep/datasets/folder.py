@@ -1,8 +1,7 @@
-"""Any folder of class folders of videos, below folders of splits or not."""
+"""Any videos in class folders, optionally below split folders."""
 
-from data_prep.entries import Entry, Listing
+from data_prep.entries import UNLABELLED, DatasetOptions, Entry, Listing
 from data_prep.files import VideoFiles
-from data_prep.records import UNLABELLED
 
 _SPLIT_OF_FOLDER = {
     "train": "train",
@@ -15,19 +14,12 @@ _SPLIT_OF_FOLDER = {
 }
 
 
-def read(videos: VideoFiles) -> Listing:
-    """Lists all videos; the id is the path.
+def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
+    """Lists all videos; the id is the path, and classes are numbered in alphabetical order.
 
-    Where every folder of the first level is called as a split is (`train`, `val`, `test`, ...),
-    these are the splits and the next level names the class. Else all is `train` and the first
-    level names the class.
-
-    Args:
-        videos: The videos.
-
-    Returns:
-        The listing; labels are the class names in alphabetical order. A video that is in no class
-        folder has no class.
+    If every top-level folder is named like a split (`train`, `val`, `test`, ...), these are the
+    splits and the next level is the class. Otherwise every video is in the split `train` and the
+    top level is the class. A video outside of class folders has no class.
     """
     top = {path.split("/")[0] for path in videos.paths if "/" in path}
     has_splits = bool(top) and top <= _SPLIT_OF_FOLDER.keys()

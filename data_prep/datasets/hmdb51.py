@@ -1,30 +1,20 @@
 """HMDB51: `.avi` files in class folders, three official splits."""
 
-import os
-
-from data_prep.entries import Entry, Listing
+from data_prep.entries import DatasetOptions, Entry, Listing
 from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, stem
 
 WHERE_FROM = "of HMDB51's test_train_splits.rar: CLASS_test_splitN.txt"
 _SPLITS = {"1": "train", "2": "test"}
 
 
-def read(videos: VideoFiles, annotations: str | os.PathLike | None, split_number: int) -> Listing:
+def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     """Lists an official split: 70 training and 30 test videos per class.
-
-    Args:
-        videos: The videos.
-        annotations: Folder with the split files, one per class.
-        split_number: Of the official splits, 1 to 3.
-
-    Returns:
-        The listing; labels are the class names in alphabetical order.
 
     Raises:
         ConfigError: No split file.
     """
-    files = AnnotationFiles(annotations, WHERE_FROM)
-    listed = list_videos(files, split_number)
+    files = AnnotationFiles(options.annotations, WHERE_FROM)
+    listed = list_videos(files, options.split_number)
     class_names = tuple(sorted({class_name for _, class_name, _ in listed}))
     label_of = {name: label for label, name in enumerate(class_names)}
     finder = VideoFinder(videos)
@@ -36,20 +26,12 @@ def read(videos: VideoFiles, annotations: str | os.PathLike | None, split_number
         "hmdb51",
         class_names,
         tuple(entries),
-        f"HMDB51, split {split_number}: human actions from films, 51 classes.",
+        f"HMDB51, split {options.split_number}: human actions from films, 51 classes.",
     )
 
 
 def list_videos(files: AnnotationFiles, split_number: int) -> list[tuple[str, str, str]]:
-    """The videos of an official split; those it does not use (mark 0) are left out.
-
-    Args:
-        files: The annotation files.
-        split_number: Of the official splits, 1 to 3.
-
-    Returns:
-        (split, class name, VIDEO.avi), class by class in alphabetical order.
-    """
+    """(split, class name, VIDEO.avi) of an official split, without unused videos (mark 0)."""
     ending = f"_test_split{split_number}.txt"
     listed = []
     for path in files.all(f"*{ending}"):

@@ -1,17 +1,15 @@
-"""Kinetics-400, and Mini-Kinetics-200, which is a choice of its videos.
+"""Kinetics-400, and Mini-Kinetics-200, which is a subset of its videos.
 
 Videos are called `YOUTUBEID_START_END.mp4` (seconds, six digits each) or `YOUTUBEID.mp4`, in class
-folders or not. Kinetics-400 takes one clip from a YouTube video, so the id finds it.
+folders or not. Kinetics-400 has one clip per YouTube video, so the id is unique.
 """
 
 import csv
-import os
 import pathlib
 import re
 
-from data_prep.entries import Entry, Listing
+from data_prep.entries import UNLABELLED, DatasetOptions, Entry, Listing
 from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, stem
-from data_prep.records import UNLABELLED
 from mgm_jax.errors import ConfigError
 
 _WHERE_FROM = (
@@ -38,21 +36,16 @@ def youtube_id(path: str) -> str:
     return re.sub(r"_\d{6}_\d{6}$", "", stem(path))
 
 
-def read_k400(videos: VideoFiles, annotations: str | os.PathLike | None) -> Listing:
+def read_k400(videos: VideoFiles, options: DatasetOptions) -> Listing:
     """Lists the splits of Kinetics-400 whose annotation files are there.
 
-    Args:
-        videos: The videos.
-        annotations: Folder of the csv files; and `label_map.txt`, a class name a line, if they
-            give labels as numbers. Without it, labels are the class names in alphabetical order.
-
-    Returns:
-        The listing.
+    If these give labels as numbers, `label_map.txt` has a class name per line. Without it, classes
+    are numbered in alphabetical order.
 
     Raises:
-        ConfigError: No annotation file, or one that cannot be understood.
+        ConfigError: No annotation file, or an invalid one.
     """
-    files = AnnotationFiles(annotations, _WHERE_FROM)
+    files = AnnotationFiles(options.annotations, _WHERE_FROM)
     rows, class_names = _read_lists(files)
     label_of = {name: label for label, name in enumerate(class_names)}
     finder = VideoFinder(videos, youtube_id)
@@ -69,23 +62,17 @@ def read_k400(videos: VideoFiles, annotations: str | os.PathLike | None) -> List
     )
 
 
-def read_minik200(videos: VideoFiles, annotations: str | os.PathLike | None) -> Listing:
-    """Lists Mini-Kinetics-200; its lists hold ids alone, the classes come from Kinetics-400's.
+def read_minik200(videos: VideoFiles, options: DatasetOptions) -> Listing:
+    """Lists Mini-Kinetics-200, 200 classes in alphabetical order.
 
-    Args:
-        videos: The videos.
-        annotations: Folder with `train_ytid_list.txt`, `val_ytid_list.txt` and the annotation
-            files of Kinetics-400, training and validation.
-
-    Returns:
-        The listing. Labels are the 200 class names in alphabetical order; a video that the files
-        of Kinetics-400 do not have has no class.
+    Its lists hold only ids; the classes come from the annotation files of Kinetics-400, training
+    and validation. A video that is not in these has no class.
 
     Raises:
         ConfigError: An annotation file is missing, or the classes are not 200.
     """
     files = AnnotationFiles(
-        annotations,
+        options.annotations,
         f"of Mini-Kinetics-200 (train_ytid_list.txt, val_ytid_list.txt), and {_WHERE_FROM}",
     )
     lists = {
@@ -107,7 +94,7 @@ def read_minik200(videos: VideoFiles, annotations: str | os.PathLike | None) -> 
     for split, ids in lists.items():
         for video in ids:
             class_name = class_of.get(video, "")
-            # Where a video was in Kinetics-400 says nothing about where it is here.
+            # Its split may differ from that in Kinetics-400.
             folders = (class_name, *_FOLDERS["train"], *_FOLDERS["validation"])
             file, others = finder.find(video, folders)
             label = label_of[class_name] if class_name else UNLABELLED
@@ -121,7 +108,7 @@ def read_minik200(videos: VideoFiles, annotations: str | os.PathLike | None) -> 
 
 
 def _read_lists(files: AnnotationFiles) -> tuple[list[tuple[str, str, str]], tuple[str, ...]]:
-    """(split, YouTube id, class name or nothing) of all lists there are, and the class names."""
+    """(split, YouTube id, class name or "") of all lists, and the class names."""
     label_map = files.find("label_map.txt")
     named = tuple(label_map.read_text().splitlines()) if label_map else ()
     rows = []

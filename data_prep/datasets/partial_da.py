@@ -1,13 +1,11 @@
-"""UCF14 → HMDB7 and HMDB14 → UCF7: domain adaptation to a part of the classes (Table 3).
+"""UCF14 → HMDB7 and HMDB14 → UCF7: partial domain adaptation (Table 3 of the paper).
 
-Both are split 1 of UCF101 and HMDB51, restricted to classes that the two share: the split `train`
-holds 14 classes of the source, the split `test` seven of them from the target.
+Both are split 1 of UCF101 and HMDB51, restricted to shared classes: the split `train` holds 14
+classes of the source domain, the split `test` seven of them from the target domain.
 """
 
-import os
-
 from data_prep.datasets import hmdb51, ucf101
-from data_prep.entries import Entry, Listing
+from data_prep.entries import DatasetOptions, Entry, Listing
 from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, stem
 
 CLASSES: dict[str, tuple[tuple[str, str, bool], ...]] = {
@@ -44,24 +42,18 @@ CLASSES: dict[str, tuple[tuple[str, str, bool], ...]] = {
         ("WalkingWithDog", "walk", False),
     ),
 }
-"""(class of UCF101, class of HMDB51, whether it is in the target); the position is the label."""
+"""(class of UCF101, class of HMDB51, whether `test` has it); the position is the label."""
 
 
-def read(videos: VideoFiles, annotations: str | os.PathLike | None, setting: str) -> Listing:
-    """Lists the source's training videos and the target's test videos.
+def read(setting: str, videos: VideoFiles, options: DatasetOptions) -> Listing:
+    """Lists a setting, a key of `CLASSES`; both datasets' files are below the same folders.
 
-    Args:
-        videos: The videos of UCF101 and HMDB51, below one folder.
-        annotations: Folder with the annotation files of both.
-        setting: A key of `CLASSES`.
-
-    Returns:
-        The listing; classes have the names of the source. Ids begin with `ucf101/` or `hmdb51/`.
+    Classes are named as in the source; ids begin with `ucf101/` or `hmdb51/`.
 
     Raises:
         ConfigError: An annotation file is missing.
     """
-    files = AnnotationFiles(annotations, f"{ucf101.WHERE_FROM}, and {hmdb51.WHERE_FROM}")
+    files = AnnotationFiles(options.annotations, f"{ucf101.WHERE_FROM}, and {hmdb51.WHERE_FROM}")
     from_ucf = setting == "ucf14_hmdb7"
     finder = VideoFinder(videos)
     videos_of = {

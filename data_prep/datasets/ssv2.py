@@ -1,12 +1,11 @@
 """Something-Something V2: 174 classes, `ID.webm` in one folder."""
 
 import json
-import os
 import pathlib
+from typing import Any
 
-from data_prep.entries import Entry, Listing
+from data_prep.entries import UNLABELLED, DatasetOptions, Entry, Listing
 from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder
-from data_prep.records import UNLABELLED
 
 _FILES = {
     "train": ("something-something-v2-train.json", "train.json"),
@@ -14,21 +13,15 @@ _FILES = {
 }
 
 
-def read(videos: VideoFiles, annotations: str | os.PathLike | None) -> Listing:
+def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     """Lists the training and the validation split; the test split has no public labels.
 
-    Args:
-        videos: The videos.
-        annotations: Folder with the labels and a json file per split, under their first names
-            (`something-something-v2-labels.json`, ...) or their later ones (`labels.json`, ...).
-
-    Returns:
-        The listing. A video of a template that is not among the labels has no class.
+    A video whose template is not among the labels has no class.
 
     Raises:
         ConfigError: An annotation file is missing.
     """
-    files = AnnotationFiles(annotations, "from the Something-Something V2 download page")
+    files = AnnotationFiles(options.annotations, "from the Something-Something V2 download page")
     labels_file = files.get("something-something-v2-labels.json", "labels.json")
     labels = {name: int(label) for name, label in _load(labels_file).items()}
     finder = VideoFinder(videos)
@@ -48,5 +41,5 @@ def read(videos: VideoFiles, annotations: str | os.PathLike | None) -> Listing:
     )
 
 
-def _load(path: pathlib.Path) -> object:
+def _load(path: pathlib.Path) -> Any:
     return json.loads(path.read_text())
