@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
-import orbax.checkpoint as ocp
 from flax import traverse_util
 
 from mgm_jax.convert import architecture as architecture_lib
@@ -17,7 +15,6 @@ from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath, absolute, make_path
 from mgm_jax.models import stacking
 from mgm_jax.training import runs
-from mgm_jax.training.checkpoints import Checkpoints
 
 # Hugging Face's names for a folder's tensors, best first.
 _TENSOR_FILES = (
@@ -188,38 +185,17 @@ def _read_config(file: AnyPath) -> dict[str, Any]:
 
 
 def _read_run(workdir: AnyPath) -> Weights:
-    config = runs.read_config(workdir)
-    classes = workdir / runs.CLASSES_FILE
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    try:
-        step = checkpoints.latest_step()
-        if step is None:
-            raise CheckpointError(f"the run at {workdir} has no complete checkpoint yet")
-        checkpoints.check(step)
-    finally:
-        checkpoints.close()
-    # The parameters alone: the optimizer's state is twice their size, and of no use here.
-    folder = absolute(workdir) / "checkpoints" / str(step) / "state"
-    handler = ocp.PyTreeCheckpointHandler()
-    stored = {"params": handler.metadata(folder).tree["params"]}
-    arguments = ocp.args.PyTreeRestore(
-        item=stored,
-        restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored),
-        partial_restore=True,
-    )
-    params = handler.restore(folder, args=arguments)["params"]
-    handler.close()
-    flat = traverse_util.flatten_dict(stacking.unstack(params), sep="/")
-    shapes = {path: value.shape for path, value in flat.items()}
-    architecture = architecture_lib.from_parameters(shapes, tuple(config.model.tubelet))
+    run = runs.load_run(workdir)
+    tree = stacking.unstack(jax.device_get(run.params))
+    params = traverse_util.flatten_dict(tree, sep="/")
+    shapes = {path: value.shape for path, value in params.items()}
+    architecture = architecture_lib.from_parameters(shapes, tuple(run.config.model.tubelet))
     return Weights(
-        flat,
+        params,
         architecture,
-        f"the run {workdir}, step {step}",
-        config.data.clip_frames,
-        config.data.size,
-        tuple(json.loads(classes.read_text()))
-        if architecture.num_classes and classes.exists()
-        else (),
-        config.get("norm_pix_loss", True),
+        f"the run {workdir}, step {run.step}",
+        run.config.data.clip_frames,
+        run.config.data.size,
+        run.class_names if architecture.num_classes else (),
+        run.config.get("norm_pix_loss", True),
     )

@@ -44,9 +44,12 @@ def transformers(torch):
     return pytest.importorskip("transformers", reason="loading as users do needs transformers")
 
 
-def write_run(workdir, params, task="pretrain", classes=()):
+def write_run(workdir, params, task="pretrain", classes=(), **changes):
     """A run as training leaves it, but for its optimizer."""
-    config = recipe({"pretrain": "demo_pretrain", "finetune": "demo_finetune"}[task], workdir)
+    shapes = {"model__encoder": {"dim": 24, "depth": 2, "heads": 3}}
+    if task == "pretrain":
+        shapes["model__decoder"] = {"dim": 16, "depth": 1, "heads": 2}
+    config = recipe(f"demo_{task}", workdir, **shapes, **changes)
     state = {
         "params": traverse_util.unflatten_dict(params, sep="/"),
         "opt_state": {"mu": jnp.ones(3)},
@@ -60,7 +63,7 @@ def write_run(workdir, params, task="pretrain", classes=()):
 
 
 @BOTH
-def test_a_runs_parameters_are_read_without_knowing_its_state(tmp_path, architecture):
+def test_a_runs_parameters_are_read_without_its_optimizer(tmp_path, architecture):
     params = random_params(architecture)
     classes = tuple("abcde") if architecture.num_classes else ()
     task = "finetune" if classes else "pretrain"
@@ -78,8 +81,12 @@ def test_a_runs_parameters_are_read_without_knowing_its_state(tmp_path, architec
 def test_a_run_of_stacked_blocks_is_read_as_any_other(tmp_path, backbone):
     architecture = dataclasses.replace(AUTOENCODER, backbone=backbone)
     params = random_params(architecture)
+    tables = {"space": np.ones((4, 4, 24), np.float32), "time": np.ones((4, 24), np.float32)}
+    if backbone != "vit":
+        params |= {f"encoder/positions/{name}": table for name, table in tables.items()}
     stacked = stacking.stack(traverse_util.unflatten_dict(params, sep="/"))
-    write_run(tmp_path, traverse_util.flatten_dict(stacked, sep="/"))
+    changes = {"model__backbone": backbone, "model__scan": True}
+    write_run(tmp_path, traverse_util.flatten_dict(stacked, sep="/"), **changes)
     found = weights.read(tmp_path)
     assert found.architecture == architecture
     assert_equal(found.params, params)
