@@ -11,8 +11,8 @@ LAUNCH = pathlib.Path(__file__).resolve().parent.parent / "launch"
 
 RECORD = 'printf "%s\\n" "$(basename "$0") $*" >> "$CALLS"\n'
 
-# A fake python. Training ends as the first line of $ENDINGS says and removes that line: an exit code
-# (above 128: a signal), "wait" (for SIGTERM, then 75) or "lost" (the TPU slice is preempted).
+# A fake python. Training ends as the first line of $ENDINGS says and removes that line: an exit
+# code (above 128: a signal), "wait" (for SIGTERM, then 75) or "lost" (the TPU slice is preempted).
 PYTHON = (
     "#!/bin/bash\n"
     + RECORD
