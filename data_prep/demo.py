@@ -55,9 +55,9 @@ def make_record(
 
 def _log_progress(items: Iterable[dict[str, Any]], total: int) -> Iterator[dict[str, Any]]:
     for done, item in enumerate(items, 1):
-        yield item
         if done % 200 == 0 or done == total:
             logging.info("%d of %d clips", done, total)
+        yield item
 
 
 def make_demo(

@@ -13,6 +13,7 @@ from data_prep.entries import DatasetOptions
 from data_prep.prepare import prepare
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+LOW_DELAY = Settings("low_delay", 72)
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +60,7 @@ def run() -> Callable[..., dict[str, Any] | None]:
         out: pathlib.Path,
         dataset: str = "folder",
         annotations: pathlib.Path | None = None,
-        settings: Settings = Settings("low_delay", 72),
+        settings: Settings = LOW_DELAY,
         **more: Any,
     ) -> dict[str, Any] | None:
         options = DatasetOptions(None if annotations is None else str(annotations))

@@ -43,10 +43,10 @@ def many_videos(tmp_path_factory):
 
 
 def start(videos, out, workers):
-    arguments = ["--dataset=folder", f"--videos={videos}", f"--out={out}", "--short_side=72"]
+    arguments = [f"--videos={videos}", f"--out={out}", f"--workers={workers}"]
+    more = ("--dataset=folder", "--short_side=72", "--records_per_shard=3")
     return subprocess.Popen(
-        [sys.executable, "-m", "data_prep.prepare", *arguments]
-        + ["--records_per_shard=3", f"--workers={workers}"],
+        [sys.executable, "-m", "data_prep.prepare", *arguments, *more],
         cwd=REPOSITORY,
         stderr=subprocess.PIPE,
         text=True,
