@@ -36,7 +36,7 @@ DOWNLOADED, LOW_DELAY, STRIDE_ALIGNED = "as downloaded", "low_delay", "stride_al
 VERSIONS = (DOWNLOADED, LOW_DELAY, STRIDE_ALIGNED)
 
 OURS, DECORD, TORCHCODEC = "ours, with motion", "decord", "torchcodec"
-ACCUMULATED, NEEDED = "ours, accumulated motion", "ours, decoding only"
+NEEDED = "ours, decoding only"
 LOOP, ALONE = "libavcodec with opening the file", "libavcodec, decoding only"
 
 QUALITY_FRAMES = 120
@@ -163,22 +163,19 @@ def readers_of(
         VideoError: It cannot be read.
     """
 
-    def read_by(loader: LoadClip) -> dict[str, np.ndarray]:
+    def read() -> dict[str, np.ndarray]:
         return loader.random_map((0, video), np.random.default_rng(seed))
 
-    drawn = read_by(loader)
+    drawn = read()
     if not drawn["valid"].all():
         raise VideoError(drawn["error"][0].tobytes().rstrip(b"\0").decode())
     clip = ClipToRead(path, drawn["frames"][0], drawn["source_box"][0])
     readers: dict[str, Callable[[], object] | None] = {
-        OURS: lambda: read_by(loader),
+        OURS: read,
         DECORD: clip_decoders.make_decord(clip),
         TORCHCODEC: clip_decoders.make_torchcodec(clip),
     }
     if version != DOWNLOADED:
-        reader = dataclasses.replace(loader.reader, motion_frames="accumulated")
-        accumulating = dataclasses.replace(loader, reader=reader)
-        readers[ACCUMULATED] = lambda: read_by(accumulating)
         readers[NEEDED] = clip_decoders.make_needed_decoding(clip, STRIDE)
     if version == LOW_DELAY:
         readers[LOOP] = clip_decoders.make_libavcodec_loop(clip)

@@ -17,7 +17,6 @@ from absl import app, flags
 from benchmarks import first_batch
 from benchmarks.clip_decoders import NOT_INSTALLED
 from benchmarks.input_measurements import (
-    ACCUMULATED,
     ALONE,
     CLIP_FRAMES,
     DECORD,
@@ -59,9 +58,8 @@ mean over clips of the median over rounds.
 
 - *{OURS}*: the path that training takes (`LoadClip`), from the file, or from a record of a
   prepared dataset, to planes (window {WINDOW}) and motion ready to be sent to the device, which
-  converts to RGB, scales, flips and normalises. *{ACCUMULATED}*: with the motion
-  since the sampled frame before (`config.data.motion_frames=accumulated`) in the place of each
-  frame's own. *{NEEDED}*: the decoder's part of it, the file being open.
+  converts to RGB, scales, flips and normalises. *{NEEDED}*: the
+  decoder's part of it, the file being open.
 - *{LOOP}*: a bare PyAV loop that opens the file, seeks, decodes up to the
   last frame, and looks at none. *{ALONE}*: the file is open and its packets
   are in memory.
@@ -133,9 +131,8 @@ def goals_table(costs: Sequence[VideoCosts], starts: Sequence[first_batch.Start]
             compare(what, goal, (name, version), (OURS, version))
     what = f"ours on {STRIDE_ALIGNED} over {DECORD} on the file {DOWNLOADED}"
     compare(what, ALIGNED_OVER_DECORD, (DECORD, DOWNLOADED), aligned)
-    for name in (OURS, ACCUMULATED):
-        what = f"{name}, on {STRIDE_ALIGNED} over {LOW_DELAY}"
-        compare(what, ALIGNED_OVER_LOW_DELAY, (name, LOW_DELAY), (name, STRIDE_ALIGNED))
+    what = f"{OURS}, on {STRIDE_ALIGNED} over {LOW_DELAY}"
+    compare(what, ALIGNED_OVER_LOW_DELAY, low_delay, aligned)
     for where, field in (("all frames", "low_delay_bytes"), ("shown", "low_delay_bytes_shown")):
         each = [cost.encodings[STRIDE_ALIGNED].num_bytes / getattr(cost, field) for cost in costs]
         ratio = statistics.geometric_mean(each)
@@ -159,8 +156,8 @@ def times_table(costs: Sequence[VideoCosts]) -> str:
     ways += [
         (name, version)
         for version in VERSIONS
-        for name in (OURS, ACCUMULATED, NEEDED, DECORD, TORCHCODEC)
-        if version != DOWNLOADED or name not in (ACCUMULATED, NEEDED)
+        for name in (OURS, NEEDED, DECORD, TORCHCODEC)
+        if version != DOWNLOADED or name != NEEDED
     ]
     header = ("", *(f"{number}" for number in range(1, len(costs) + 1)), "mean")
     mean = mean_times(costs)

@@ -45,8 +45,8 @@ is the decoder's work on an open file, and all other rows contain it. "Codec vec
 vectors of each frame as an array; a row of its own adds painting them into a map for each frame: it
 is "decode only" plus what reading the video takes longer with maps than without motion.
 "Training clips" is what training does: it opens the file, reads {CLIP_FRAMES} frames at stride
-{STRIDE}, copies their planes and paints their maps; frames in between are decoded, but need no map,
-unless motion is accumulated. Times are CPU time on one decoding thread, all threads counted,
+{STRIDE}, copies their planes and paints their maps; frames in between are decoded, but need no map.
+Times are CPU time on one decoding thread, all threads counted,
 medians of rounds in which the methods take turns: compare within this page, not with other
 machines. Block matching, DIS and RAFT-Small were measured on {FLOW_PAIRS} pairs of frames of each
 video (RAFT-Small: of each size of frame) and are extrapolated to all frames. RAFT-Small's ratio

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from av.video.frame import PictureType
 from flax import traverse_util
 
 from benchmarks.timing import interleaved_medians, timed
@@ -17,7 +18,7 @@ from benchmarks.video_files import prepare, videos_below
 from mgm_jax import io
 from mgm_jax.data.motion.codec_vectors import EXPORTING_CODECS, rasterise, vectors_of
 from mgm_jax.data.sampling import training_frames
-from mgm_jax.data.video.decoder import B_PICTURE, FrameDecoder
+from mgm_jax.data.video.decoder import FrameDecoder
 from mgm_jax.data.video.reader import Video
 from mgm_jax.errors import ConfigError
 from mgm_jax.flow import estimators, raft
@@ -29,7 +30,6 @@ PREPARED = "prepared (low_delay)"
 DECODE, VECTORS = "decode only", "decode + codec vectors"
 MAPS = "decode + codec vectors, painted into a map per frame"
 BLOCKS, DIS, RAFT = "decode + block matching", "decode + DIS flow", "decode + RAFT-Small"
-ACCUMULATED = "decode + codec vectors, accumulated"
 EXPORT, HAND_OVER, PAINT = "export in libavcodec", "hand-over to Python", "painting the maps"
 
 FLOW_PAIRS = 8
@@ -144,13 +144,13 @@ def read_all(data: bytes, motion: str) -> None:
         video.read(range(video.num_frames), motion=motion)
 
 
-def read_clip(data: bytes, motion: str, motion_frames: str = "sampled") -> None:
+def read_clip(data: bytes, motion: str) -> None:
     """Reads a training clip from the middle of a video."""
     with Video(data, with_vectors=motion == "codec") as video:
         frames = training_frames(
             np.random.default_rng(0), video.num_frames, clip_frames=CLIP_FRAMES, stride=STRIDE
         )
-        video.read(frames, motion=motion, motion_frames=motion_frames, lender_distance=STRIDE)
+        video.read(frames, motion=motion, lender_distance=STRIDE)
 
 
 def decode(decoder: FrameDecoder, export: bool) -> None:
@@ -202,7 +202,7 @@ def measure_parts(data: bytes, rounds: int) -> tuple[dict[str, float], int, bool
     plain.close()
     exporting.close()
     times[EXPORT] -= times[DECODE]
-    return times, num_frames, B_PICTURE in types
+    return times, num_frames, PictureType.B in types
 
 
 def measure(
@@ -245,7 +245,6 @@ def measure(
                 {
                     DECODE: timed(functools.partial(read_clip, data, "none")),
                     VECTORS: timed(functools.partial(read_clip, data, "codec")),
-                    ACCUMULATED: timed(functools.partial(read_clip, data, "codec", "accumulated")),
                 },
                 rounds,
             )

@@ -23,7 +23,7 @@ def pretrain() -> ConfigDict:
     config.masking.jitter = 0.5  # Change of the box's sides per step, at most, in cells.
     config.masking.velocity = 1.0  # smm, smm_sparse: move of the box per step, at most, in cells.
     # Beyond the paper, for mgm: "window" puts the box where it covers the most motion; the first
-    # box may follow motion too; camera motion may be taken off first ("median", "affine").
+    # box may follow motion too; "median" first subtracts the camera motion.
     config.masking.guidance = "peak"
     config.masking.guide_first_tubelet = False
     config.masking.camera_compensation = "none"
@@ -135,14 +135,10 @@ def _shared(task: str) -> ConfigDict:
     config.data.scales = (1.0, 0.875, 0.75, 0.66)  # multi_scale: share of the short side.
     config.data.area = (0.08, 1.0)  # random_resized: share of the frame.
     config.data.flip = False
-    # What the model sees: "rgb", "changes" (without each pixel's mean over the clip), or "motion"
-    # (changes of the grey, and displacement); mgm_jax/modality.py.
-    config.data.modality = "rgb"
     config.data.repeated_augmentation = 1  # Clips of the same frames with different crops.
     # "codec", "estimate", "auto" (codec, else estimate), "none"; optical flow from "flow" files
     # made ahead of time, or by "raft" on the accelerator, between the sampled frames.
     config.data.motion = "none"
-    config.data.motion_frames = "sampled"  # Or "accumulated": adds the frames in between.
     config.data.flow_path = ""  # flow: folder of mgm_jax.flow.precompute.
     config.data.flow_weights = ""  # raft: file of mgm_jax.flow.convert.
     config.data.num_workers = 8  # Worker processes per host; 0 reads in threads.
@@ -218,14 +214,10 @@ def take_shapes(config: ConfigDict, pretraining: ConfigDict) -> None:
         "stride",
         "size",
         "host_crop_size",
-        "modality",
-        "motion_frames",
         "num_workers",
     )
     for name in clips:
         config.data[name] = pretraining.data[name]
-    # Pretraining needs motion for its masks, classification only to be shown.
-    config.data.motion = pretraining.data.motion if config.data.modality == "motion" else "none"
     for name in ("size", "backbone", "tubelet", "dtype"):
         config.model[name] = pretraining.model[name]
     for name in ("dim", "depth", "heads"):

@@ -20,10 +20,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.warmup_steps = 50
 
     common.take_shapes(config, demo_pretrain.get_config())
-    # The classes differ in motion alone; looks are drawn at random.
-    config.data.modality = "motion"
-    config.data.motion = "auto"
-    config.data.motion_frames = "accumulated"
     config.data.repeated_augmentation = 1
     config.data.area = (0.4, 1.0)
 

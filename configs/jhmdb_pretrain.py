@@ -27,8 +27,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.data.size = 96
     config.data.host_crop_size = 128
     config.data.flip = True
-    config.data.modality = "motion"
-    config.data.motion_frames = "accumulated"  # As long in files of any profile and encoder.
     config.data.num_workers = 1
 
     config.model.size = "Ti"
@@ -39,8 +37,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.model.tubelet = (4, 16, 16)
     config.model.dtype = "float32"
 
-    # The box hides all that moves, and of motion the scene around it tells little.
-    config.masking.ratio = 0.5
     config.norm_pix_loss = False  # As in configs/demo_pretrain.py.
 
     config.optimizer.base_lr = 1.5e-2

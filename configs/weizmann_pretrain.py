@@ -9,8 +9,6 @@
 Data: Weizmann actions (90 clips of 36 to 146 frames, 10 classes, 9 persons), as downloaded, and a
 csv file with the columns path,label,label_id,split (train or test), split by person. Labels are not
 used here.
-
-The camera stands still: what changes in a clip shows a whole figure, and says more than its motion.
 """
 
 from ml_collections import ConfigDict
@@ -22,8 +20,5 @@ def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the recipe, changed as `common.ARGUMENTS` allows."""
     config = jhmdb_pretrain.get_config()
     config.num_steps = 800
-    config.data.modality = "changes"
-    config.data.motion_frames = "sampled"
-    config.masking.ratio = 0.75
     config.pictures_every = 400
     return common.with_argument(config, argument)

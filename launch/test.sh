@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
-# Runs the whole test suite in the project's environment. Arguments go to pytest.
+# Runs the test suite in the project's environment; other arguments go to pytest.
+#
+#   launch/test.sh [--quick] [arguments of pytest]
+#
+#   --quick   leave out the tests marked slow
 set -euo pipefail
 EXTRA_REQUIREMENTS="requirements-test.txt requirements-gcs.txt"
-# Compiling, most of what tests do, is slower with the one heap that training has.
+# The single heap that speeds up training on a CPU (environment.sh) slows down compiling.
 export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
 source "$(dirname "$0")/environment.sh"
+[ "${1:-}" != --quick ] || set -- -m "not slow" "${@:2}"
 exec python -m pytest -n "${MGM_TEST_PROCESSES:-2}" "$@"

@@ -23,7 +23,7 @@ from mgm_jax.data.centre_clips import CentreClip
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.io import AnyPath, make_path
 from mgm_jax.pictures import attention_maps, attention_sheets, gallery
-from mgm_jax.preprocessing import modality, rgb
+from mgm_jax.preprocessing import rgb
 from mgm_jax.training import distributed
 from mgm_jax.training.runs import open_run, read_config
 
@@ -61,13 +61,11 @@ def show_attention(
     query = tuple(map(int, np.unravel_index(query_id, model.grid)))
     attention_fn = jax.jit(attention_maps.make_attention_fn(model, query_id, block))
     to_rgb = jax.jit(functools.partial(rgb.batch_to_rgb, size=config.data.size))
-    to_inputs = jax.jit(functools.partial(modality.as_modality, modality=config.data.modality))
     name = "the last block" if block == -1 else f"block {block}"
     files = []
     for number, clip in enumerate(gallery.read_clips(config, open_with_boxes(config.data, boxes))):
         frames = to_rgb(clip.batch)
-        inputs = to_inputs(frames, clip.batch["motion"], clip.batch["motion_valid"])
-        weights = attention_fn(run.state.params, rgb.normalise(inputs))
+        weights = attention_fn(run.state.params, rgb.normalise(frames))
         shown = {
             "frames": np.asarray(frames)[0],
             "motion": _motion(config, clip),

@@ -17,16 +17,14 @@ from mgm_jax.errors import ConfigError
 CHOICES = {
     "task": ("pretrain", "finetune", "linear_probe"),
     "mode": ("train", "eval"),
-    "data.modality": ("rgb", "changes", "motion"),
     "data.sampling": ("dense", "segments"),
     "data.crop": ("multi_scale", "random_resized", "centre"),
     "data.motion": ("auto", "codec", "estimate", "flow", "raft", "none"),
-    "data.motion_frames": ("sampled", "accumulated"),
     "model.dtype": ("float32", "bfloat16"),
     "model.attention": ("xla", "cudnn", "chunked"),
     "model.backbone": ("vit", "timesformer_divided", "timesformer_joint"),
     "model.remat": ("none", "full", "dots"),
-    "masking.camera_compensation": ("none", "median", "affine"),
+    "masking.camera_compensation": ("none", "median"),
     "optimizer.name": ("adamw",),
     "eval.checkpoint": ("last", "best"),
 }
@@ -161,8 +159,6 @@ def check_values(config: ConfigDict) -> None:
             "torchvision's raft_small; python -m mgm_jax.flow.convert --help says where they are "
             "and makes the file to give here"
         )
-    if config.data.modality == "motion":
-        _check_motion_is_shown(config)
     if "augment" in config:
         clips = config.batch_size * config.data.repeated_augmentation
         if clips % config.augment.mix_group_size:
@@ -190,20 +186,6 @@ def check_values(config: ConfigDict) -> None:
         raise ConfigError(
             f"config.model.tubelet={tuple(config.model.tubelet)}: its height and width must be "
             "equal and a multiple of 8, the motion cell"
-        )
-
-
-def _check_motion_is_shown(config: ConfigDict) -> None:
-    by_pretraining = ("raft",) if config.task != "pretrain" else ()
-    if config.data.motion in ("none", *by_pretraining):
-        raise ConfigError(
-            f"config.data.modality=motion shows the model what config.data.motion gives, and "
-            f"{config.data.motion!r} gives task {config.task} none; set it to 'auto'"
-        )
-    if "augment" in config and config.augment.rand_augment_layers:
-        raise ConfigError(
-            f"config.augment.rand_augment_layers={config.augment.rand_augment_layers}: RandAugment "
-            "changes colours, and config.data.modality=motion has none; set it to 0"
         )
 
 
@@ -250,14 +232,28 @@ RENAMED = {
 """Names that earlier versions used, and today's."""
 
 
+RETIRED = {"data.modality": "rgb", "data.motion_frames": "sampled"}
+"""Values that earlier versions had, and the only setting of each that this version still runs."""
+
+
 def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Translates the config of a run made by an earlier version to today's names.
 
     Args:
         saved: A nested config as read from JSON.
+
+    Raises:
+        ConfigError: A value that is no longer supported was in use.
     """
     upgraded: dict[str, Any] = {}
     for name, value in flatten(saved):
+        if name in RETIRED:
+            if value != RETIRED[name]:
+                raise ConfigError(
+                    f"config.{name}={value!r} is no longer supported (only {RETIRED[name]!r}); "
+                    "use the version of mgm_jax that made this run"
+                )
+            continue
         if name == "target":
             name, value = "norm_pix_loss", value == "normalised_pixels"
         *groups, leaf = RENAMED.get(name, name).split(".")

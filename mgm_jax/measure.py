@@ -3,7 +3,7 @@
     python -m mgm_jax.measure --config=configs/ssv2_pretrain.py --strategies=all,variants \
         --data_source=folder --data_path=DIR --out=measures
 
-For every source of motion (`--motions=codec,median,affine`; `mgm_jax.variants` has the names), it
+For every source of motion (`--motions=codec,median`; `mgm_jax.variants` has the names), it
 prints how far motion is concentrated in the boxes, where boxes are known, and for every strategy
 how much of the motion and of the boxes the mask hides and how it goes on from step to step. The
 table goes to `OUT/measures.md`; sheets of some clips, masked with the first source of motion,
@@ -138,10 +138,10 @@ def measure(
 
 def _read(readers: Mapping[str, CentreClips], video: int) -> dict[str, CentreClip]:
     """The video's clip with each source of motion; those that share a reading are read once."""
-    read: dict[tuple, CentreClip] = {}
+    read: dict[str, CentreClip] = {}
     clips = {}
     for name, reader in readers.items():
-        how = (reader.reader.motion, reader.reader.motion_frames)
+        how = reader.reader.motion
         if how not in read:
             read[how] = reader[video]
         clips[name] = read[how]
@@ -242,7 +242,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("split", None, "Instead of the config's.")
     flags.DEFINE_string("boxes", None, "Zip or folder of J-HMDB's person boxes.")
     flags.DEFINE_list("strategies", ["all"], "Strategies; 'all', 'variants' stand for several.")
-    flags.DEFINE_list("motions", ["codec", "median", "affine"], "Sources of motion.")
+    flags.DEFINE_list("motions", ["codec", "median"], "Sources of motion.")
     flags.DEFINE_integer("num_clips", None, "Clips, evenly spaced over the videos; else all.")
     flags.DEFINE_integer("num_draws", 8, "Masks drawn for each clip.", lower_bound=1)
     flags.DEFINE_integer("num_pictures", 4, "Clips to show.", lower_bound=0)

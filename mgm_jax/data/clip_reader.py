@@ -23,8 +23,6 @@ class ClipReader:
         window: Side of the luma window that travels to the device, pixels.
         motion: Where motion comes from: `codec`, `estimate`, `auto`, `flow` (files of
             `mgm_jax.flow.precompute`) or `none`.
-        motion_frames: `sampled` takes the sampled frames' own motion, `accumulated` adds that of
-            the frames in between.
         flow_path: For `flow`: folder of the files.
     """
 
@@ -32,7 +30,6 @@ class ClipReader:
     size: int
     window: int
     motion: str = "auto"
-    motion_frames: str = "sampled"
     flow_path: str = ""
 
     def open(self, record: VideoRecord, name: str) -> Video:
@@ -84,7 +81,6 @@ class ClipReader:
             size=None if frame_size == source_size else frame_size,
             region=regions[0] if len(regions) == 1 else None,
             motion="none" if from_file else self.motion,
-            motion_frames=self.motion_frames,
             lender_distance=lender_distance,
         )
         motion, valid = decoded.motion, decoded.motion_valid
@@ -185,6 +181,6 @@ def make_reader(config: ConfigDict) -> ClipReader:
     """
     # RAFT on the accelerator works on the clip's pixels; the host has no part in it.
     motion = "none" if config.motion == "raft" else config.motion
-    names = ("clip_frames", "size", "motion_frames", "flow_path")
+    names = ("clip_frames", "size", "flow_path")
     given = {name: config[name] for name in names}
     return ClipReader(motion=motion, window=config.host_crop_size, **given)

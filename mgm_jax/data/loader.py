@@ -137,7 +137,7 @@ class ClipBatches:
             state[name] for name in ("next_batch", "skipped", "seen")
         )
         self._source = load.source
-        self._max_skipped_share = max_bad_fraction
+        self._max_bad_fraction = max_bad_fraction
         self.read_timeout = read_timeout
         self._notes = ReadNotes()
         self._named: set[int] = set()
@@ -250,11 +250,11 @@ class ClipBatches:
                 self._named.add(video)
                 logging.warning("skipped %s", reason)
         enough = min(_SKIP_GRACE, len(self._source))
-        if self.seen >= enough and self.skipped > self._max_skipped_share * self.seen:
+        if self.seen >= enough and self.skipped > self._max_bad_fraction * self.seen:
             raise TooManySkippedError(
                 f"{self.skipped} of the {self.seen} clips read so far come from videos that "
                 f"cannot be read, more than config.data.max_bad_fraction="
-                f"{self._max_skipped_share}; among them: "
+                f"{self._max_bad_fraction}; among them: "
                 + ", ".join(self._source.describe(video) for video in sorted(self._named)[:5])
                 + ". The warnings above name each with its reason: repair or remove them, or "
                 "raise the share."

@@ -6,7 +6,6 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from mgm_jax.data import remote_data
 from mgm_jax.data.record_source import RecordSource
 from mgm_jax.data.video_records import UNLABELLED, VideoRecord, VideoSource
 from mgm_jax.errors import ConfigError
@@ -184,7 +183,7 @@ def make_source(kind: str, path: str, split: str, root: str = "") -> VideoSource
     Args:
         kind: `records` (prepared by data_prep), `folder` (video files as they are) or `csv` (a
             list of video files).
-        path: Folder of the dataset, or the csv file; what is in a bucket is copied here first.
+        path: Folder of the dataset, or the csv file.
         split: Split of a prepared dataset or of a list; a folder has none.
         root: For `csv`: folder that its paths start from; the file's own by default.
 
@@ -192,8 +191,8 @@ def make_source(kind: str, path: str, split: str, root: str = "") -> VideoSource
         The source.
 
     Raises:
-        ConfigError: Unknown kind, no path, nothing at the path, no video, no such split, or no room
-            for a copy.
+        ConfigError: Unknown kind, no path or a remote one, nothing at the path, no video, or no
+            such split.
     """
     if kind not in SOURCES:
         near = difflib.get_close_matches(kind, SOURCES, n=1)
@@ -201,5 +200,10 @@ def make_source(kind: str, path: str, split: str, root: str = "") -> VideoSource
         raise ConfigError(f"config.data.source: {kind!r} is not one of {', '.join(SOURCES)}{hint}")
     if not path:
         raise ConfigError("config.data.path is empty: give the data with --config.data.path=DIR")
-    path, root = remote_data.make_local(kind, path, split, root)
+    for name, place in (("path", path), ("root", root)):
+        if "://" in place:
+            raise ConfigError(
+                f"config.data.{name}={place}: videos are read from a disk of this host; copy the "
+                f"data to it first (gcloud storage rsync -r {place} DIR) and give that folder"
+            )
     return SOURCES[kind](path, split, root)

@@ -56,7 +56,7 @@ def evaluate(
 def _seen_otherwise(config: ConfigDict, workdir: str) -> list[str]:
     """How the model is shown clips otherwise than in training, which may cost accuracy unseen."""
     trained = config_lib.to_json(read_config(workdir))
-    names = ("clip_frames", "stride", "sampling", "size", "host_crop_size", "modality")
+    names = ("clip_frames", "stride", "sampling", "size", "host_crop_size")
     return [
         line
         for line in config_lib.differences(config, trained)

@@ -5,8 +5,6 @@ a mask needs of it is its magnitude per tubelet, and the cell (`peak_cells`) or 
 (`busiest_windows`) with the most of it.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
@@ -56,14 +54,12 @@ def compensate_camera(
     """Subtracts each frame's camera motion, which the paper leaves as its limitation (section 5).
 
     Decision: "none" by default, as in the paper. "median" subtracts the frame's median dx and
-    median dy, a pan or tilt that most cells share. "affine" subtracts the affine field that fits
-    the frame best in least squares, so zoom and roll too; with large foreground motion it also
-    takes some of that away.
+    median dy, a pan or tilt that most cells share.
 
     Args:
         motion: Displacements (dx, dy) in output pixels.
         motion_valid: Whether a frame's motion is known; other frames are returned as they are.
-        mode: "none", "median" or "affine".
+        mode: "none" or "median".
 
     Returns:
         Displacements relative to the camera, in output pixels.
@@ -71,42 +67,12 @@ def compensate_camera(
     Raises:
         ValueError: The mode is unknown.
     """
-    if mode not in _CAMERA_FIELDS:
-        raise ValueError(
-            f"unknown camera compensation {mode!r}; choose one of {', '.join(_CAMERA_FIELDS)}"
-        )
-    compensated = motion - _CAMERA_FIELDS[mode](motion)
+    if mode == "none":
+        return motion
+    if mode != "median":
+        raise ValueError(f"unknown camera compensation {mode!r}; choose one of none, median")
+    compensated = motion - jnp.median(motion, axis=(2, 3), keepdims=True)
     return jnp.where(motion_valid[:, :, None, None, None], compensated, motion)
-
-
-def _median_field(motion: Float[Array, "b T mh mw 2"]) -> Float[Array, "b T 1 1 2"]:
-    """The frame's median displacement, axis by axis."""
-    return jnp.median(motion, axis=(2, 3), keepdims=True)
-
-
-def _affine_field(motion: Float[Array, "b T mh mw 2"]) -> Float[Array, "b T mh mw 2"]:
-    """The affine field nearest to the frame's motion.
-
-    On a regular grid the centred coordinates and the constant are orthogonal, so the least-squares
-    fit is three projections. They are written as sums, not matmuls, to stay in full precision.
-    """
-    rows, columns = motion.shape[2:4]
-    y = (jnp.arange(rows, dtype=motion.dtype) - (rows - 1) / 2)[:, None, None]
-    x = (jnp.arange(columns, dtype=motion.dtype) - (columns - 1) / 2)[None, :, None]
-    field = jnp.mean(motion, axis=(2, 3), keepdims=True)
-    for coordinate, repeats, extent in ((y, columns, rows), (x, rows, columns)):
-        if extent > 1:
-            energy = repeats * jnp.sum(jnp.square(coordinate))
-            slope = jnp.sum(motion * coordinate, axis=(2, 3), keepdims=True) / energy
-            field = field + slope * coordinate
-    return field
-
-
-_CAMERA_FIELDS: dict[str, Callable] = {
-    "none": jnp.zeros_like,
-    "median": _median_field,
-    "affine": _affine_field,
-}
 
 
 def peak_cells(

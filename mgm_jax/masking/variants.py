@@ -1,7 +1,7 @@
 """Short names for variants of a config: of its masks and of its source of motion.
 
 A strategy may be followed by words that change it: `mgm+window+guide_first_tubelet`. A source of
-motion is one or more words: `codec`, `accumulated`, `flow+median`; what they leave open stays as
+motion is one or more words: `codec`, `flow+median`; what they leave open stays as
 the config has it.
 """
 
@@ -20,8 +20,7 @@ STRATEGY_WORDS: Mapping[str, tuple[str, Any]] = {
 }
 MOTION_WORDS: Mapping[str, tuple[str, Any]] = {
     **{name: ("data.motion", name) for name in ("auto", "codec", "estimate", "flow")},
-    **{name: ("data.motion_frames", name) for name in ("sampled", "accumulated")},
-    **{name: ("masking.camera_compensation", name) for name in ("none", "median", "affine")},
+    **{name: ("masking.camera_compensation", name) for name in ("none", "median")},
 }
 MGM_VARIANTS = ("mgm+window", "mgm+guide_first_tubelet", "mgm+window+guide_first_tubelet")
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from mgm_jax.preprocessing import erasing, mixing, modality, rand_augment, rgb
+from mgm_jax.preprocessing import erasing, mixing, rand_augment, rgb
 from mgm_jax.training import grad_accumulation, losses
 from mgm_jax.training.metrics import ClassifyMetrics
 from mgm_jax.training.pretrain_step import Batch, apply_gradients
@@ -197,8 +197,7 @@ def make_augment_fn(
 
 
 def _to_clips(config: Any, batch: Batch) -> Float[Array, "b T H W 3"]:
-    clips = rgb.batch_to_rgb(batch, size=config.data.size)
-    return modality.as_modality(clips, batch["motion"], batch["motion_valid"], config.data.modality)
+    return rgb.batch_to_rgb(batch, size=config.data.size)
 
 
 def _top1(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Key
 from mgm_jax.flow import raft
 from mgm_jax.flow.convert import load_weights
 from mgm_jax.masking import motion_maps, strategies
-from mgm_jax.preprocessing import modality, rgb
+from mgm_jax.preprocessing import rgb
 from mgm_jax.training import grad_accumulation, losses
 from mgm_jax.training.metrics import PretrainMetrics
 from mgm_jax.training.state import TrainState
@@ -30,9 +30,8 @@ def make_prepare_fn(
         grid: Token grid (t, h, w).
 
     Returns:
-        `(batch, key) -> (clips, mask)`: RGB in [0, 1] as the model is to see it, and True =
-        masked. Each clip's mask depends on the key and the clip's `index` alone, not on its place
-        in the batch.
+        `(batch, key) -> (clips, mask)`: RGB in [0, 1], and True = masked. Each clip's mask depends
+        on the key and the clip's `index` alone, not on its place in the batch.
 
     Raises:
         CheckpointError: RAFT is the motion source and its weights are not there or do not fit.
@@ -62,8 +61,7 @@ def make_prepare_fn(
         guiding = motion_maps.compensate_camera(vectors, valid, config.masking.camera_compensation)
         magnitude = motion_maps.magnitude_per_step(guiding, valid, tubelet_frames)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
-        shown = modality.as_modality(clips, vectors, valid, config.data.modality)
-        return shown, draw_masks(keys, magnitude)
+        return clips, draw_masks(keys, magnitude)
 
     return prepare_fn
 

@@ -56,7 +56,7 @@ def test_centre_crop_larger_than_the_frame_is_refused():
 
 
 def test_crop_larger_than_the_window_is_refused():
-    with pytest.raises(ValueError, match=r"window of 64 pixels.*config\.data\.window"):
+    with pytest.raises(ValueError, match=r"config\.data\.host_crop_size"):
         geometry.window_region(geometry.Crop(0, 0, 80, 80), 64)
 
 

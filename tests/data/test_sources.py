@@ -50,6 +50,9 @@ def test_bad_paths_are_named(tmp_path):
         make_source("folders", str(tmp_path), "train")
     with pytest.raises(ConfigError, match=r"dataset_info\.json.*source=folder"):
         make_source("records", str(tmp_path), "train")
+    for given in ({"path": "gs://bucket/videos"}, {"path": ".", "root": "gs://bucket/videos"}):
+        with pytest.raises(ConfigError, match="gcloud storage rsync -r gs://bucket/videos"):
+            make_source("csv", split="train", **given)
 
 
 def write_csv(folder, text):

@@ -59,7 +59,7 @@ def test_views_are_averaged(video_folder):
 def test_an_unreadable_video_is_not_counted_and_named(tmp_path):
     folder = rendered.write_folder(tmp_path, num_videos=4)
     (folder / "odd" / "video_03.mp4").write_bytes(b"no video")
-    config = shrunk.recipe("demo_finetune", folder, data__max_skipped_share=0.5)
+    config = shrunk.recipe("demo_finetune", folder, data__max_bad_fraction=0.5)
     mesh = sharding.make_mesh({"data": -1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
     place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     evaluator = Evaluator(

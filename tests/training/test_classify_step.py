@@ -118,15 +118,3 @@ def test_predictions_are_probabilities_with_their_places(probing, batch):
     assert made["probabilities"].shape == (2, 8, 2)
     np.testing.assert_allclose(made["probabilities"].sum(axis=-1), 1, rtol=1e-5)
     np.testing.assert_array_equal(made["index"], batch["index"])
-
-
-@pytest.mark.parametrize("modality", ["rgb", "changes", "motion"])
-def test_only_in_rgb_the_brightness_of_a_clip_means_something(batch, modality):
-    options = {"data__modality": modality, "model__head_init_scale": 1.0}
-    task, state, _ = make("demo_finetune", data__motion="codec", **options)
-    dark = batch | {"luma": batch["luma"] // 4 + 40, "chroma": np.full_like(batch["chroma"], 128)}
-    bright = dark | {"luma": dark["luma"] + 60}
-    predict_fn = jax.jit(task.predict_fn)
-    probabilities = [predict_fn(state, clips)["probabilities"] for clips in (dark, bright)]
-    same = np.allclose(*probabilities, rtol=1e-3)
-    assert same == (modality != "rgb")

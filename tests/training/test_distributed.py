@@ -18,12 +18,12 @@ PROGRAM = """
 import sys, time
 import jax
 from absl import app
-from mgm_jax import runtime
+from mgm_jax.training import distributed
 from mgm_jax.errors import ConfigError
 
 def main(_):
     try:
-        runtime.initialise_distributed()
+        distributed.initialise_distributed()
     except ConfigError as error:
         sys.exit(f"error: {error}")
     print("joined" if jax.distributed.is_initialized() else "alone", flush=True)

@@ -30,7 +30,7 @@ def test_writing_imports_nothing_large_and_leaves_it_to_others(tmp_path):
     pytest.importorskip("torch", reason="what is not installed is not imported")
     program = f"""
 import pathlib, sys
-from mgm_jax import metrics
+from mgm_jax.training import metrics
 metrics.Writer(pathlib.Path({str(tmp_path)!r})).scalars(1, {{"loss": 1.0}})
 assert not {{"torch", "google.cloud.storage"}} & sys.modules.keys()
 import torch

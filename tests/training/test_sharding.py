@@ -195,8 +195,7 @@ def test_scanned_blocks_of_fsdp_exchange_parameters_and_not_tokens(video_folder)
 
 
 def test_a_probe_steps_and_predicts_on_a_mesh_as_on_one_device(batch, video_folder):
-    # Of motion, features hardly differ here, and the probe's BatchNorm would magnify rounding.
-    _, task = make_task("jhmdb_linear_probe", video_folder, data__modality="rgb")
+    _, task = make_task("jhmdb_linear_probe", video_folder)
     batch = batch | {"label": np.arange(8, dtype=np.int32) % 2}
     made = []
     for devices, sizes in ((1, (1, 1, 1)), (8, (2, 2, 2))):

@@ -7,7 +7,7 @@ import av
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from mgm_jax.data.motion.clip_motion import ClipMotion, MotionFrames, MotionSource
+from mgm_jax.data.motion.clip_motion import ClipMotion, MotionSource
 from mgm_jax.data.video.planes import Orientation, PlaneReader, yuv_to_rgb
 
 
@@ -19,8 +19,7 @@ class DecodedClip:
         luma: Y planes of the region.
         chroma: U and V planes of the region.
         motion: Displacement from the past as (dx, dy) per 8x8 cell of the **whole** displayed
-            frame, in its pixels before any scaling. See `motion_vectors` for what it means, and
-            `clip_motion` for what sampled and accumulated motion are.
+            frame, in its pixels before any scaling. See `motion_vectors` for what it means.
         motion_valid: False where a frame has no motion to show: then its map is zero.
         yuv_to_rgb: Affine map from (Y, U, V, 1) in 0..255 to (R, G, B) in 0..1, of the first frame
             that was decoded for the clip.
@@ -85,7 +84,6 @@ class ClipBuilder:
         numbers: Frame numbers of the clip; any order, may repeat.
         layout: Of the video's frames.
         source: Where motion comes from.
-        motion_frames: Whose motion a frame shows.
         size: (height, width) to scale the displayed frames to; None keeps them.
         region: (top, left, height, width) in the scaled frame; None is the whole frame.
 
@@ -98,7 +96,6 @@ class ClipBuilder:
         numbers: Sequence[int],
         layout: FrameLayout,
         source: MotionSource,
-        motion_frames: MotionFrames,
         size: tuple[int, int] | None,
         region: tuple[int, int, int, int] | None,
     ) -> None:
@@ -114,7 +111,6 @@ class ClipBuilder:
             layout.stored_height,
             layout.stored_width,
             source,
-            motion_frames,
         )
         self.num_seen = 0
 

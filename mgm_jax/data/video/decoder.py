@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator
 
 import av
+from av.video.frame import PictureType
 
 from mgm_jax.data.motion.codec_vectors import EXPORTING_CODECS
 from mgm_jax.data.video.packet_files import GET_AGAIN, Source, open_packets
@@ -15,10 +16,8 @@ from mgm_jax.errors import VideoError
 NumberedFrame = tuple[int, av.VideoFrame]
 """A frame's number in presentation order, from 0, and the frame as stored."""
 
-INTER_PICTURES = frozenset({2, 3, 4, 6})
-"""FFmpeg's picture types P, B, S and SP: predicted from other frames."""
-B_PICTURE = 3
-"""FFmpeg's picture type B: predicted from frames on either side."""
+INTER_PICTURES = frozenset({PictureType.P, PictureType.B, PictureType.S, PictureType.SP})
+"""Types of frames that are predicted from other frames."""
 
 
 class OutOfStep(Exception):
@@ -105,8 +104,6 @@ class FrameDecoder:
         wanted: Iterable[int],
         needed: Collection[int],
         export_vectors: bool,
-        *,
-        with_references: bool = False,
     ) -> Iterator[NumberedFrame]:
         """Decodes until the last wanted frame has come.
 
@@ -118,9 +115,6 @@ class FrameDecoder:
             wanted: Frame numbers, ascending.
             needed: Further frame numbers that are not to be left out.
             export_vectors: Whether frames are to carry the codec's motion vectors.
-            with_references: Whether to give all frames between the wanted ones that others are
-                predicted from; and where the last wanted frame is a B-frame, go on to the next
-                frame that is none.
 
         Yields:
             Frames with their numbers, ascending, the wanted ones among them.
@@ -132,7 +126,7 @@ class FrameDecoder:
         """
         self._reset(export_vectors)
         missing = collections.deque(wanted)
-        positions = self._needed_positions(start, {*missing, *needed}, with_references)
+        positions = self._needed_positions(start, {*missing, *needed})
         last = None
         for number, frame in self._numbered(self._decode(positions), start):
             # Containers call some frames key frames that are none.
@@ -143,7 +137,7 @@ class FrameDecoder:
             yield last
             if missing and missing[0] == number:
                 missing.popleft()
-            if not missing and not (with_references and frame.pict_type == B_PICTURE):
+            if not missing:
                 return
         if missing and self.timed:
             raise OutOfStep
@@ -169,13 +163,11 @@ class FrameDecoder:
         self._reset(None)
         return sum(1 for _ in self._decode(range(len(self.index.packets))))
 
-    def _needed_positions(
-        self, start: int, needed: set[int], with_references: bool
-    ) -> Iterable[int]:
-        positions: Iterable[int] = range(start, len(self.index.packets))
-        if self.timed and not with_references:
-            positions = itertools.chain.from_iterable(self.index.groups(start, needed))
-        if not (self.timed and self.index.may_be_unreferenced):
+    def _needed_positions(self, start: int, needed: set[int]) -> Iterable[int]:
+        if not self.timed:
+            return range(start, len(self.index.packets))
+        positions = itertools.chain.from_iterable(self.index.groups(start, needed))
+        if not self.index.may_be_unreferenced:
             return positions
         return (position for position in positions if self._is_needed(position, needed))
 

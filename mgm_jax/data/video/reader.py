@@ -9,7 +9,7 @@ import av
 import numpy as np
 from jaxtyping import Int
 
-from mgm_jax.data.motion.clip_motion import MotionFrames, MotionSource
+from mgm_jax.data.motion.clip_motion import MotionSource
 from mgm_jax.data.motion.codec_vectors import EXPORTING_CODECS
 from mgm_jax.data.video.clip_builder import ClipBuilder, DecodedClip, FrameLayout
 from mgm_jax.data.video.decoder import FrameDecoder, OutOfStep
@@ -19,7 +19,6 @@ from mgm_jax.errors import VideoError
 __all__ = [
     "DecodedClip",
     "MotionChoice",
-    "MotionFrames",
     "Video",
     "VideoError",
     "decode_frames_and_motion",
@@ -106,7 +105,6 @@ class Video:
         size: tuple[int, int] | None = None,
         region: tuple[int, int, int, int] | None = None,
         motion: MotionChoice = "auto",
-        motion_frames: MotionFrames = "sampled",
         lender_distance: int = 1,
     ) -> DecodedClip:
         """Decodes frames and their motion, from the nearest key frame to the last frame wanted.
@@ -124,9 +122,6 @@ class Video:
             motion: `codec` takes the vectors in the file, `estimate` matches blocks between each
                 frame and the one before it, `auto` is `codec` where the file has vectors and
                 otherwise `estimate`, `none` leaves the motion zero and not valid.
-            motion_frames: `sampled` gives each frame its own motion, as in the paper, `accumulated`
-                the displacement since the wanted frame before it (`clip_motion` says how). Then
-                it is valid if any of the frames that it adds had motion.
             lender_distance: How many frames before a key frame the one stands that is decoded to
                 lend it its map: 1 is the frame before. The stride of a clip asks for no frame that
                 it does not show. A nearer one lends its map where it is decoded anyway.
@@ -151,7 +146,7 @@ class Video:
                     f"ask for frames 0 to {self.num_frames - 1}"
                 )
         source = self._choose_motion(motion)
-        which = (numbers, motion_frames, size, region, lender_distance)
+        which = (numbers, size, region, lender_distance)
         builder = self._decode(source, *which)
         if source == "codec" and not builder.saw_inter and self._is_all_intra(builder):
             if motion == "codec":
@@ -188,29 +183,23 @@ class Video:
         self,
         source: MotionSource,
         numbers: Sequence[int],
-        motion_frames: MotionFrames,
         size: tuple[int, int] | None,
         region: tuple[int, int, int, int] | None,
         lender_distance: int,
     ) -> ClipBuilder:
         decoder, wanted = self._decoder, sorted(set(numbers))
-        codec, accumulated = source == "codec", motion_frames == "accumulated"
+        codec = source == "codec"
         start = decoder.start_for(max(wanted[0] - (source == "estimate"), 0))
         while True:
-            builder = ClipBuilder(numbers, self._layout, source, motion_frames, size, region)
-            if source == "estimate" and accumulated:
-                needed = set(range(wanted[0] - 1, wanted[-1]))
-            elif source == "estimate":
+            builder = ClipBuilder(numbers, self._layout, source, size, region)
+            if source == "estimate":
                 needed = {number - 1 for number in wanted}
             elif codec:
                 needed = decoder.lenders(wanted, lender_distance)
             else:
                 needed = set()
-            frames = decoder.frames(
-                start, wanted, needed, codec, with_references=codec and accumulated
-            )
             try:
-                for number, frame in frames:
+                for number, frame in decoder.frames(start, wanted, needed, codec):
                     self._check_size(number, frame)
                     builder.add(number, frame)
                 return builder
@@ -235,7 +224,6 @@ def decode_frames_and_motion(
     size: tuple[int, int] | None = None,
     region: tuple[int, int, int, int] | None = None,
     motion: MotionChoice = "auto",
-    motion_frames: MotionFrames = "sampled",
 ) -> DecodedClip:
     """Opens a video, reads one clip, and closes it.
 
@@ -245,7 +233,6 @@ def decode_frames_and_motion(
         size: As in `Video.read`.
         region: As in `Video.read`.
         motion: As in `Video.read`.
-        motion_frames: As in `Video.read`.
 
     Returns:
         The clip.
@@ -255,6 +242,4 @@ def decode_frames_and_motion(
     """
     with Video(source, with_vectors=motion in ("codec", "auto")) as video:
         numbers = range(video.num_frames) if frame_indices is None else frame_indices
-        return video.read(
-            numbers, size=size, region=region, motion=motion, motion_frames=motion_frames
-        )
+        return video.read(numbers, size=size, region=region, motion=motion)

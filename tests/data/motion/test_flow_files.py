@@ -54,5 +54,5 @@ def test_flow_made_in_two_ways_is_kept_apart(tmp_path):
 
 def test_reading_does_not_import_jax():
     # The type checker of the tests is not in this process.
-    code = "import sys, mgm_jax.flow.sidecar; sys.exit('jax' in sys.modules)"
+    code = "import sys, mgm_jax.data.motion.flow_files; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0

@@ -108,13 +108,6 @@ def test_leaves_out_only_what_nothing_needs(stride_aligned, wanted, needed, from
     assert list(frames) == sorted(n for n in expected if first <= n <= wanted[-1])
 
 
-@pytest.mark.parametrize(("last", "until"), [(8, 8), (9, 11), (10, 11), (13, 16)])
-def test_goes_on_to_a_reference_when_asked(stride_aligned, last, until):
-    frames = dict(stride_aligned.frames(0, [4, last], (), False, with_references=True))
-    between = {8, 11, 12} & set(range(last))
-    assert set(frames) == {0, 4, last, until} | between
-
-
 def test_key_frames_alone_need_a_lender_and_frames_that_are_counted_none(stride_aligned):
     assert stride_aligned.lenders([0, 4, 12, 16, 24], 4) == {-4, 8, 20}
     counted = FrameDecoder(encoded.encode(encoded.moving_square(26), "libx264", "h264"), "clip")

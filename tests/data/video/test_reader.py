@@ -204,18 +204,6 @@ def test_estimation_needs_no_more_than_the_frame_before(low_delay):
     np.testing.assert_array_equal(everything.motion_valid, [False] + [True] * 25)
 
 
-def test_accumulated_motion_of_any_list_of_frames(low_delay):
-    options = {"motion": "codec", "motion_frames": "accumulated"}
-    everything = decode_frames_and_motion(low_delay, motion="codec")
-    clip = decode_frames_and_motion(low_delay, [9, 2, 9, 5, 6], **options)
-    np.testing.assert_array_equal(clip.motion[1], everything.motion[2])
-    np.testing.assert_array_equal(clip.motion[2], clip.motion[0])
-    np.testing.assert_array_equal(clip.motion[4], everything.motion[6])
-    for slot, since, until in ((3, 2, 5), (0, 6, 9)):
-        expected = everything.motion[since + 1 : until + 1].sum(axis=0)
-        np.testing.assert_allclose(clip.motion[slot], expected, atol=1e-4)
-
-
 def test_no_motion(low_delay):
     with Video(low_delay) as video:
         clip = video.read([3, 4], motion="none")
