@@ -12,6 +12,7 @@ from mgm_jax.errors import ConfigError
 BEAM_PYTHON = os.environ.get("MGM_BEAM_PYTHON")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     BEAM_PYTHON is None,
     reason="MGM_BEAM_PYTHON names no python of an environment with requirements-beam.txt",

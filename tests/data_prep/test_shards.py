@@ -100,6 +100,7 @@ def is_running(process):
     return state != "Z"
 
 
+@pytest.mark.slow
 @linux_only
 def test_the_main_process_is_killed_and_resumed(many_videos, tmp_path, run, contents):
     videos, out = tmp_path / "videos", tmp_path / "out"
@@ -131,6 +132,7 @@ def test_the_main_process_is_killed_and_resumed(many_videos, tmp_path, run, cont
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 @linux_only
 def test_worker_processes_are_killed(many_videos, tmp_path, run, contents):
     """Once is an accident; a video that kills every process that converts it is left out."""
@@ -152,6 +154,7 @@ def test_worker_processes_are_killed(many_videos, tmp_path, run, contents):
     assert one == other
 
 
+@pytest.mark.slow
 def test_killed_at_random_times(many_videos, tmp_path, run, contents):
     run(many_videos, tmp_path / "alone", records_per_shard=3)
     chance, out, kills = random.Random(), tmp_path / "out", 0
