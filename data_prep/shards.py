@@ -75,15 +75,15 @@ def plan_shards(
                 digest.update(described.encode())
             shards.append(
                 Shard(
-                    split,
-                    part,
-                    digest.hexdigest(),
-                    records.shard_path(work / "dataset", listing.name, split, index),
-                    work / "finished" / f"{split}-{index:05d}.json",
-                    videos,
-                    settings,
-                    listing.class_names,
-                    listing.has_key_frames,
+                    split=split,
+                    entries=part,
+                    digest=digest.hexdigest(),
+                    path=records.shard_path(work / "dataset", listing.name, split, index),
+                    result_path=work / "finished" / f"{split}-{index:05d}.json",
+                    videos=videos,
+                    settings=settings,
+                    class_names=listing.class_names,
+                    key_frames=listing.has_key_frames,
                 )
             )
     return shards

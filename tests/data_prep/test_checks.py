@@ -1,9 +1,8 @@
 import encoded
-import numpy as np
 import pytest
 
 from data_prep.checks import check_record, profile_faults
-from data_prep.transcode import EncodingProfile, encode_h264, parse_profile
+from data_prep.transcode import parse_profile
 
 
 def record(video, profile, **changes):
@@ -59,15 +58,3 @@ def test_damaged_videos_are_told(low_delay):
 def test_profiles(types, unreferenced, label, fault):
     faults = profile_faults(types, unreferenced, parse_profile(label))
     assert [fault in found for found in faults] == ([True] if fault else [])
-
-
-def test_colours_are_those_that_were_encoded():
-    picture = np.zeros((32, 48, 3), np.uint8)
-    picture[:, 16:32] = (200, 40, 60)
-    picture[:, 32:] = (30, 60, 220)
-    video = encode_h264([picture] * 2, 25.0, EncodingProfile(crf=1))
-    facts = {"num_frames": 2, "height": 32, "width": 48}
-    checked = check_record(record(video, "low_delay", **facts))
-    rgb = checked.clip.to_rgb()[1].astype(float)
-    for column in (8, 24, 40):
-        np.testing.assert_allclose(rgb[16, column], picture[16, column], atol=5)

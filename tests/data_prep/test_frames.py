@@ -77,15 +77,6 @@ def test_frames_that_change_size_become_like_the_first():
     assert (scaler.scale(second).height, scaler.scale(second).width) == (144, 176)
 
 
-def test_colours_are_kept():
-    frame = encoded.moving_square(1)[0]
-    frame.colorspace, frame.color_range = 1, 2
-    colours = Downscaler(frame, 0, "x").colours
-    assert (colours.space, colours.range) == (1, 2)
-    rgb = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
-    assert (Downscaler(rgb, 0, "x").colours.space, Downscaler(rgb, 0, "x").colours.range) == (5, 1)
-
-
 def test_tiny_frames_are_named():
     with pytest.raises(VideoError, match="x: its frames are 1x9 pixels"):
         Downscaler(av.VideoFrame(1, 9, "yuv420p"), 0, "x")
