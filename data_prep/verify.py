@@ -24,8 +24,8 @@ from data_prep.checks import CheckedRecord, check_record
 from data_prep.entries import UNLABELLED
 from data_prep.output import REPORT
 from mgm_jax.errors import ConfigError, MgmError
-from mgm_jax.pictures import motion_colours, picture_files
-from mgm_jax.pictures.layout import LEGEND_SIZE, Row, sheet
+from mgm_jax.pictures import image_files, motion_colours
+from mgm_jax.pictures.figures import Row, sheet, shorten
 
 _TILE = (120, 160)
 _COLUMNS = 8
@@ -150,19 +150,14 @@ def draw(sample: Sequence[CheckedRecord], title: str) -> UInt8[np.ndarray, "heig
         maps = motion_colours.motion_pictures(
             clip.motion[numbers], clip.motion_valid[numbers], (full[0], full[1]), scale
         )
-        wheel = motion_colours.colour_wheel(LEGEND_SIZE)
-        name = os.path.basename(checked.video_id)
+        name = shorten(os.path.basename(checked.video_id), 20)
+        legend = motion_colours.motion_legend(scale)
         rows += [
-            Row(name[:14], np.stack(frames), f"{len(clip.luma)} frames"),
-            Row(
-                "motion",
-                np.stack([_fit(m) for m in maps]),
-                clip.motion_source,
-                (wheel, f"{scale:g} px"),
-            ),
+            Row(f"{name}\n{len(clip.luma)} frames", np.stack(frames)),
+            Row(f"motion\n{clip.motion_source}", np.stack([_fit(m) for m in maps]), legend),
         ]
     columns = [f"{100 * i // (_COLUMNS - 1)} %" for i in range(_COLUMNS)]
-    return sheet(rows, columns, title, "columns: from the first frame to the last")
+    return sheet(rows, columns, f"{title}\ncolumns: from the first frame to the last")
 
 
 def _fit(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "height width 3"]:
@@ -192,10 +187,10 @@ def main(argv: Sequence[str]) -> None:
         print(text)
         drawable = [checked for checked in sample if checked.clip is not None]
         if values.drawn and drawable:
-            path = values.pictures or f"{directory}.verify.png"
+            path = pathlib.Path(values.pictures or f"{directory}.verify.png")
             numbers = np.linspace(0, len(drawable) - 1, min(values.drawn, len(drawable)))
             chosen = [drawable[int(number)] for number in numbers]
-            picture_files.save_png(path, draw(chosen, os.path.basename(directory)))
+            image_files.save_png(path, draw(chosen, os.path.basename(directory)))
             print(f"pictures: {path}")
     except MgmError as error:
         sys.exit(f"error: {error}")
