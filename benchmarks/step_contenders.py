@@ -72,7 +72,7 @@ def make_model(config: ConfigDict) -> Any:
     """The autoencoder of a config."""
     from mgm_jax.models import mae
 
-    return mae.make_autoencoder(config.model, config.data.clip_frames, config.data.size)
+    return mae.make_autoencoder(config)
 
 
 def make_ours(setting: Setting) -> Callable[[], None]:
