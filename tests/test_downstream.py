@@ -119,6 +119,6 @@ def test_what_cannot_be_evaluated_is_refused(videos, pretrained, tmp_path):
     with pytest.raises(ConfigError, match=r"config\.mode=eval"):
         evaluate(config, str(pretrained))
     config = shrunk.recipe("demo_finetune", "", **(videos | {"eval__split": "tset"}))
-    with pytest.raises(ConfigError, match="'tset'.* test, train"):
+    with pytest.raises(ConfigError, match=r"'tset'.* test, train"):
         train(config, str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
