@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from mgm_jax.data.video.decoder import FrameDecoder
-from mgm_jax.data.video.packet_index import index_packets
+from mgm_jax.data.video.packets import index_packets
 
 NOT_INSTALLED = "not measured (package not installed)"
 _SIZE = 224
@@ -99,7 +99,7 @@ def make_needed_decoding(clip: ClipToRead, stride: int) -> Callable[[], int]:
     """
     decoder = FrameDecoder(clip.path, clip.path.name)
     wanted = sorted(set(clip.frames.tolist()))
-    start, lenders = decoder.start_for(wanted[0]), decoder.lenders(wanted, stride)
+    start, lenders = decoder.start_for(wanted[0]), decoder.motion_fallbacks(wanted, stride)
 
     def read() -> int:
         return sum(1 for _ in decoder.frames(start, wanted, lenders, True))

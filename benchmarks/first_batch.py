@@ -16,10 +16,10 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from mgm_jax.data.clip_reader import ClipReader
+from mgm_jax.data.clip_reader import ReadSpec
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.loader import ClipBatches
-from mgm_jax.data.record_source import RecordSource
+from mgm_jax.data.records import RecordSource
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     start, start_cpu = time.perf_counter(), time.process_time()
     source = RecordSource(values.path, values.split)
-    loader = LoadClip(source, ClipReader(clip_frames=16, size=224, window=256), stride=4)
+    loader = LoadClip(source, ReadSpec())
     batches = ClipBatches(
         loader, global_batch=values.batch, num_batches=1, seed=0, num_workers=values.workers
     )

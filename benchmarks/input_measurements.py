@@ -22,12 +22,11 @@ from benchmarks.picture_quality import (
 from benchmarks.timing import interleaved_medians, timed
 from benchmarks.video_files import prepare, videos_below
 from data_prep.records import write_records
-from mgm_jax.data.clip_reader import ClipReader
+from mgm_jax.data.clip_reader import ReadSpec
 from mgm_jax.data.clips import LoadClip
-from mgm_jax.data.record_source import RecordSource
+from mgm_jax.data.decoding import Video
+from mgm_jax.data.records import RecordSource, VideoSource
 from mgm_jax.data.sources import CsvSource
-from mgm_jax.data.video.reader import Video
-from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import ConfigError, VideoError
 
 CLIP_FRAMES, STRIDE, SIZE, WINDOW, SHORT_SIDE = 16, 4, 224, 256, 256
@@ -204,10 +203,10 @@ def time_readers(
     Returns:
         Seconds per clip, the mean over the clips of the medians over the rounds.
     """
-    reader = ClipReader(clip_frames=CLIP_FRAMES, size=SIZE, window=WINDOW)
+    spec = ReadSpec(clip_frames=CLIP_FRAMES, stride=STRIDE, size=SIZE, host_crop_size=WINDOW)
     functions = {}
     for version, seed in itertools.product(VERSIONS, range(clips)):
-        loader = LoadClip(sources[version], reader, stride=STRIDE)
+        loader = LoadClip(sources[version], spec)
         readers = readers_of(loader, video, files[version][video], version, seed)
         functions |= {(name, version, seed): timed(read) for name, read in readers.items()}
     functions = dict(sorted(functions.items()))

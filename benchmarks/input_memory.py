@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from benchmarks.timing import markdown_table, when_and_where
-from mgm_jax.data.clip_reader import ClipReader
+from mgm_jax.data.clip_reader import ReadSpec
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.loader import ClipBatches
-from mgm_jax.data.record_source import RecordSource
-from mgm_jax.data.video_records import VideoSource
+from mgm_jax.data.records import RecordSource, VideoSource
 from mgm_jax.errors import MgmError
 
 MOST_GROWTH = 0.05
@@ -101,7 +100,7 @@ def measure(
     Returns:
         The memory after the first batch, and then at even distances.
     """
-    loader = LoadClip(source, ClipReader(clip_frames=16, size=size, window=window), stride=4)
+    loader = LoadClip(source, ReadSpec(size=size, host_crop_size=window))
     num_batches = -(-clips // batch)
     every = max(num_batches // points, 1)
     batches = ClipBatches(

@@ -39,7 +39,7 @@ from benchmarks.input_measurements import (
     measure,
 )
 from benchmarks.timing import markdown_table, when_and_where
-from mgm_jax.data.worker_process import keep_freed_memory
+from mgm_jax.data.workers import keep_freed_memory
 from mgm_jax.errors import MgmError
 
 # The project's goals.

@@ -16,10 +16,10 @@ from flax import traverse_util
 from benchmarks.timing import interleaved_medians, timed
 from benchmarks.video_files import prepare, videos_below
 from mgm_jax import io
-from mgm_jax.data.motion.codec_vectors import EXPORTING_CODECS, rasterise, vectors_of
+from mgm_jax.data.decoding import Video
+from mgm_jax.data.motion.codec_vectors import rasterise, vectors_of
 from mgm_jax.data.sampling import training_frames
-from mgm_jax.data.video.decoder import FrameDecoder
-from mgm_jax.data.video.reader import Video
+from mgm_jax.data.video.decoder import EXPORTING_CODECS, FrameDecoder
 from mgm_jax.errors import ConfigError
 from mgm_jax.flow import estimators, raft
 
@@ -150,7 +150,7 @@ def read_clip(data: bytes, motion: str) -> None:
         frames = training_frames(
             np.random.default_rng(0), video.num_frames, clip_frames=CLIP_FRAMES, stride=STRIDE
         )
-        video.read(frames, motion=motion, lender_distance=STRIDE)
+        video.read(frames, motion=motion, motion_fallback_distance=STRIDE)
 
 
 def decode(decoder: FrameDecoder, export: bool) -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 
 from data_prep.frames import Downscaler, VideoFrames
 from data_prep.transcode import PROFILES, encode_planes
-from mgm_jax.data.video.reader import decode_frames_and_motion
+from mgm_jax.data.decoding import Video
 
 _PEAK = 255.0
 
@@ -81,7 +81,8 @@ def _shrunk(
 
 def encoded_luma(video: bytes, num_frames: int) -> UInt8[np.ndarray, "t h w"]:
     """Luma of the first frames of an encoded video."""
-    return decode_frames_and_motion(video, range(num_frames), motion="none").luma
+    with Video(video) as opened:
+        return opened.read(range(num_frames), motion="none").luma
 
 
 def compare(left: UInt8[np.ndarray, "t h w"], right: UInt8[np.ndarray, "t h w"]) -> Quality:

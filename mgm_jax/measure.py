@@ -32,7 +32,7 @@ from mgm_jax import config as config_lib
 from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
 from mgm_jax.data.motion import flow_files
-from mgm_jax.data.video_records import VideoSource
+from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import ConfigError, MgmError, VideoError
 from mgm_jax.masking import statistics, variants
 from mgm_jax.pictures.gallery import guiding_motion, make_mask_fns, write_masks
@@ -141,7 +141,7 @@ def _read(readers: Mapping[str, CentreClips], video: int) -> dict[str, CentreCli
     read: dict[str, CentreClip] = {}
     clips = {}
     for name, reader in readers.items():
-        how = reader.reader.motion
+        how = reader.spec.motion
         if how not in read:
             read[how] = reader[video]
         clips[name] = read[how]

@@ -21,11 +21,11 @@ from absl import app, flags, logging
 from jaxtyping import Float32
 from ml_collections import ConfigDict
 
-from mgm_jax.data.clip_reader import make_reader
-from mgm_jax.data.clips import LoadViews
+from mgm_jax.data.clip_reader import ReadSpec
+from mgm_jax.data.clips import LoadViews, error_message
 from mgm_jax.data.loader import HOST_FIELDS
+from mgm_jax.data.records import UNLABELLED, VideoRecord
 from mgm_jax.data.sources import FolderSource
-from mgm_jax.data.video_records import UNLABELLED, VideoRecord
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.evaluation import summary
 from mgm_jax.io import AnyPath, make_path, replacing
@@ -133,9 +133,7 @@ def predict_files(
     """
     loader = LoadViews(
         source=FilesSource(files, run.class_names),
-        reader=make_reader(run.config.data),
-        stride=run.config.data.stride,
-        sampling=run.config.data.sampling,
+        spec=ReadSpec.from_config(run.config.data),
         temporal_views=temporal_views,
         copies=spatial_views,
     )
@@ -155,7 +153,7 @@ def predict_files(
     for file, views in zip(files, reading, strict=True):
         valid = views["valid"]
         errors = views["error"][~valid]
-        reason = errors[0].tobytes().rstrip(b"\0").decode(errors="replace") if len(errors) else ""
+        reason = error_message(errors[0]) if len(errors) else ""
         probabilities = None
         if valid.any():
             batch = {name: array for name, array in views.items() if name not in HOST_FIELDS}

@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float32, Int
 from ml_collections import ConfigDict
 
 from mgm_jax.data.centre_clips import spread
-from mgm_jax.data.clip_reader import make_reader
+from mgm_jax.data.clip_reader import ReadSpec
 from mgm_jax.data.clips import LoadViews
 from mgm_jax.data.loader import ClipBatches
+from mgm_jax.data.records import UNLABELLED, VideoRecord, VideoSource
 from mgm_jax.data.sources import make_source
-from mgm_jax.data.video_records import UNLABELLED, VideoRecord, VideoSource
 from mgm_jax.errors import ConfigError
 from mgm_jax.training import sharding
 from mgm_jax.training.state import TrainState
@@ -163,9 +163,7 @@ class Evaluator:
         self._config, self._mesh, self._source = config, mesh, source
         self._loader = LoadViews(
             source=source,
-            reader=make_reader(config.data),
-            stride=config.data.stride,
-            sampling=config.data.sampling,
+            spec=ReadSpec.from_config(config.data),
             temporal_views=temporal_views,
             copies=spatial_views,
         )
@@ -194,17 +192,13 @@ class Evaluator:
             TooManySkippedError: More views than allowed cannot be read.
         """
         loader, num_videos = self._loader, len(self._source)
-        batches = ClipBatches(
+        batches = ClipBatches.from_config(
+            self._config.data,
             loader,
             global_batch=self._global_batch,
             num_batches=-(-loader.num_items // self._global_batch),
-            seed=0,
-            shuffle=False,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            num_workers=self._config.data.num_workers,
-            max_bad_fraction=self._config.data.max_bad_fraction,
-            read_timeout=self._config.data.read_timeout,
+            seed=None,
+            process=(jax.process_index(), jax.process_count()),
         )
         sums, num_views = None, np.zeros(num_videos, np.int64)
         labels = np.full(num_videos, UNLABELLED)

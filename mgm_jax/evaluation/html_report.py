@@ -19,7 +19,7 @@ from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
-from mgm_jax.data.video_records import VideoSource
+from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.evaluation import summary
 from mgm_jax.evaluation.evaluator import Predictions, make_eval_source

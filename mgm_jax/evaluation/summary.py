@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from mgm_jax.data.video_records import UNLABELLED
+from mgm_jax.data.records import UNLABELLED
 from mgm_jax.errors import CheckpointError
 from mgm_jax.evaluation.evaluator import Predictions
 from mgm_jax.io import AnyPath, read_arrays, replacing, write_arrays

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from mgm_jax.data.centre_clips import spread
-from mgm_jax.data.video.reader import Video
-from mgm_jax.data.video_records import VideoSource
+from mgm_jax.data.decoding import Video
+from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import VideoError
 
 _GAP = 2

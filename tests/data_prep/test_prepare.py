@@ -22,8 +22,8 @@ from data_prep.conversion import Settings, make_settings
 from data_prep.datasets import Choices, read_dataset
 from data_prep.files import VideoFiles
 from data_prep.prepare import prepare
-from mgm_jax.data.record_source import RecordSource
-from mgm_jax.data.video.reader import Video
+from mgm_jax.data.decoding import Video
+from mgm_jax.data.records import RecordSource
 from mgm_jax.errors import ConfigError
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]

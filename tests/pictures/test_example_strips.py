@@ -4,8 +4,8 @@ import rendered
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mgm_jax.data.decoding import Video
 from mgm_jax.data.sources import FolderSource
-from mgm_jax.data.video.reader import Video
 from mgm_jax.pictures.example_strips import choose_examples, example_strips
 
 
