@@ -19,9 +19,10 @@ from configs import ssv2_pretrain
 from mgm_jax.data.crops import MOTION_CELL
 from mgm_jax.masking import motion_maps
 from mgm_jax.masking import strategies as masking
+from mgm_jax.masking.variants import with_strategy
 from mgm_jax.models.vit import SIZES
 from mgm_jax.training import tasks
-from mgm_jax.training.pretrain_step import Batch
+from mgm_jax.training.state import Batch
 
 LARGEST_SHARE = 0.01  # Of the step: the project's goal.
 
@@ -80,12 +81,12 @@ def mask_functions(
     vectors = jax.numpy.tile(batch["motion"], (clips, 1, 1, 1, 1))
     valid = jax.numpy.tile(batch["motion_valid"], (clips, 1))
     to_magnitude = jax.jit(
-        functools.partial(motion_maps.magnitude_per_step, tubelet_frames=config.model.tubelet[0])
+        functools.partial(motion_maps.magnitude_per_tubelet, tubelet_frames=config.model.tubelet[0])
     )
     magnitude = to_magnitude(vectors, valid)
     keys = jax.random.split(jax.random.key(0), clips)
     draw = {
-        name: jax.jit(masking.make_mask_fn(name, grid, config.masking.ratio))
+        name: jax.jit(masking.make_mask_fn(with_strategy(config, name).masking, grid))
         for name in masking.STRATEGIES
     }
     split = jax.jit(masking.split_ids, static_argnums=1)

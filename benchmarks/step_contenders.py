@@ -39,7 +39,7 @@ def make_hugging_face(
     from mgm_jax.models.vit import SIZES
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    encoder, decoder = SIZES[size].encoder, SIZES[size].decoder
+    encoder, decoder = SIZES[size]["encoder"], SIZES[size]["decoder"]
     config = transformers.VideoMAEConfig(
         hidden_size=encoder.dim,
         num_hidden_layers=encoder.depth,
@@ -83,7 +83,7 @@ def make_matmul(dtype: str) -> tuple[Callable[[], None], float]:
 
 
 def our_attention() -> str:
-    """Which of `layers.dot_product_attention`'s implementations mgm_jax's step is timed with."""
+    """Which of `attention.dot_product_attention`'s implementations mgm_jax's step is timed with."""
     import jax
 
     return "chunked" if jax.default_backend() == "cpu" else "xla"
@@ -212,7 +212,7 @@ def step_flops(size: str, mask_ratio: float) -> float:
 
     config = _recipe(size, mask_ratio, "float32")
     data = config.data
-    model = mae.make_autoencoder(config.model, data.clip_frames, data.size)
+    model = mae.make_autoencoder(config)
     num_masked = strategies.num_masked(model.grid, mask_ratio)
     num_visible = math.prod(model.grid) - num_masked
     clips = jax.ShapeDtypeStruct((1, data.clip_frames, data.size, data.size, 3), "float32")

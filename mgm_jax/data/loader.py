@@ -111,6 +111,7 @@ class ClipBatches:
         seen: Items read.
         skipped: Items among them that were unreadable.
         videos: Index in the source of each clip of the last batch; -1 for padding.
+        errors: Why a video could not be read, by its index in the source.
 
     Raises:
         ConfigError: The batch is not divisible by the hosts, or the number of videos differs from
@@ -151,7 +152,7 @@ class ClipBatches:
         self._load, self._num_workers = load, num_workers
         self._max_bad_fraction = max_bad_fraction
         self._reads = ReadsInProgress()
-        self._named: set[int] = set()
+        self.errors: dict[int, str] = {}
 
         positions = num_batches * global_batch
         order = grain.MapDataset.range(num_items).seed(seed or 0)
@@ -258,8 +259,8 @@ class ClipBatches:
             if not reason:
                 continue
             self.skipped += 1
-            if video not in self._named:
-                self._named.add(video)
+            if video not in self.errors:
+                self.errors[video] = reason
                 logging.warning("skipped %s", reason)
         source = self._load.source
         enough = min(_MIN_CLIPS_TO_JUDGE, len(source))
@@ -268,7 +269,7 @@ class ClipBatches:
                 f"{self.skipped} of the {self.seen} clips read so far come from videos that "
                 f"cannot be read, more than config.data.max_bad_fraction="
                 f"{self._max_bad_fraction}; among them: "
-                + ", ".join(source.describe(video) for video in sorted(self._named)[:5])
+                + ", ".join(source.describe(video) for video in sorted(self.errors)[:5])
                 + ". The warnings above give the reason for each: repair or remove these videos, "
                 "or raise the fraction."
             )

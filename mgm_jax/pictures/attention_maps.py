@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
 from mgm_jax.errors import ConfigError
-from mgm_jax.models import layers, patches
+from mgm_jax.models import attention
 from mgm_jax.models.blocks import STACKED
 
 
@@ -56,11 +56,10 @@ def make_attention_fn(
     Raises:
         ConfigError: The encoder has no such block.
     """
-    settings = getattr(model.settings, "encoder", model.settings)
-    if not -settings.depth <= block < settings.depth:
+    depth = model.encoder_config.depth
+    if not -depth <= block < depth:
         raise ConfigError(
-            f"--block={block}: the encoder has {settings.depth} blocks; choose from "
-            f"{-settings.depth} to {settings.depth - 1}"
+            f"--block={block}: the encoder has {depth} blocks; choose from {-depth} to {depth - 1}"
         )
 
     def attention_fn(params: Any, clips: Float[Array, "b T H W 3"]) -> Float32[Array, "b t h w"]:
@@ -70,13 +69,12 @@ def make_attention_fn(
             method=lambda model, clips: model.encoder(clips),
             mutable=["intermediates"],
         )
-        grid = patches.token_grid(*clips.shape[1:4], model.tubelet)
-        parts = _of_block(sown["intermediates"]["encoder"]["blocks"], block % settings.depth)
+        parts = _of_block(sown["intermediates"]["encoder"]["blocks"], block % depth)
         if "temporal_attention" in parts:
-            return _divided(parts, grid, query_id)
+            return _divided(parts, model.grid, query_id)
         query, key = (_sown(parts["attention"], name) for name in ("query", "key"))
         weights = _head_average(query[:, query_id, None], key)
-        return weights.reshape(-1, *grid)
+        return weights.reshape(-1, *model.grid)
 
     return attention_fn
 
@@ -95,7 +93,7 @@ def _sown(part: Mapping[str, Any], name: str) -> Float[Array, "b n heads head_di
 def _head_average(
     query: Float[Array, "b 1 heads head_dim"], key: Float[Array, "b m heads head_dim"]
 ) -> Float32[Array, "b m"]:
-    return layers.attention_weights(query, key)[:, :, 0].mean(axis=1)
+    return attention.attention_weights(query, key)[:, :, 0].mean(axis=1)
 
 
 def _divided(
