@@ -1,7 +1,7 @@
 """Names for variants of a config's masks and of its source of motion, for comparisons.
 
-Words after a strategy change it: `mgm+window+guide_first_tubelet`. A source of motion is one or more
-words: `codec`, `flow+median`. What the words do not name stays as in the config.
+Words after a strategy change it: `mgm+window+guide_first_tubelet`. A source of motion is one or
+more words: `codec`, `flow+median`. What the words do not name stays as in the config.
 """
 
 import difflib
