@@ -236,6 +236,8 @@ def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if name == "target":
             name, value = "norm_pix_loss", value == "normalised_pixels"
+        if name == "model.remat" and isinstance(value, bool):
+            value = "full" if value else "none"
         *groups, leaf = RENAMED.get(name, name).split(".")
         place = upgraded
         for group in groups:
