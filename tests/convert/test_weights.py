@@ -199,14 +199,17 @@ def test_the_originals_names_in_a_safetensors_file_need_no_torch(
     assert_equal(read.params, written.params)
     assert read.architecture == architecture
     assert (read.frames, read.size, read.class_names) == (None, None, ())
+    with pytest.raises(CheckpointError, match=r"pip install torch, or use a \.safetensors"):
+        weights.write_original(tmp_path / "model.pth", written)
+    (tmp_path / "model.pth").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="pip install torch"):
+        weights.read(tmp_path / "model.pth")
 
 
-@BOTH
-def test_the_originals_checkpoint_comes_back_bit_exact(tmp_path, architecture, torch):
-    written, file = random_weights(architecture), tmp_path / "checkpoint.pth"
+def test_the_originals_checkpoint_comes_back_bit_exact(tmp_path, torch):
+    written, file = random_weights(AUTOENCODER), tmp_path / "checkpoint.pth"
     weights.write_original(file, written)
-    content = torch.load(file, weights_only=True)
-    assert list(content) == ["model"]
+    assert list(torch.load(file, weights_only=True)) == ["model"]
     assert_equal(weights.read(file, HEADS).params, written.params)
 
 
@@ -220,15 +223,6 @@ def test_checkpoints_as_the_original_leaves_them(tmp_path, torch, wrapped):
     read = weights.read(tmp_path / "checkpoint.pth", HEADS)
     for name, value in params.items():
         np.testing.assert_allclose(read.params[name], value, rtol=2**-8)
-
-
-def test_pytorch_files_without_torch_name_the_cure(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(CheckpointError, match=r"pip install torch, or use a \.safetensors"):
-        weights.write_original(tmp_path / "model.pth", random_weights(CLASSIFIER))
-    (tmp_path / "model.pth").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="pip install torch"):
-        weights.read(tmp_path / "model.pth")
 
 
 SMALL = Architecture(TransformerConfig(384, 1, 16), (2, 16, 16), num_classes=2, final_norm=False)
@@ -254,15 +248,6 @@ def test_sixteen_heads_of_videomae_small_are_six(tmp_path, caplog, mark, heads, 
     )
 
 
-def truncate(folder):
-    file = folder / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-100])
-
-
-def drop_the_tensors(folder):
-    (folder / "model.safetensors").unlink()
-
-
 def edit_config(**changes):
     def edit(folder):
         file = folder / "config.json"
@@ -274,13 +259,18 @@ def edit_config(**changes):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (truncate, "model.safetensors is not a readable safetensors file"),
-        (drop_the_tensors, "holds neither a run .* nor a model of Hugging Face's"),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"short"),
+            "model.safetensors is not a readable",
+        ),
+        (
+            lambda folder: (folder / "model.safetensors").unlink(),
+            "holds neither a run .* nor a model of Hugging Face's",
+        ),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json is no JSON"),
         (edit_config(hidden_act="relu"), "its activation is 'relu'; only 'gelu' is known"),
         (edit_config(patch_size=[8, 4]), r"its patch_size is \[8, 4\]; only squares"),
         (edit_config(num_hidden_layers=3), r"missing: videomae.encoder.layer.2.attention"),
-        (edit_config(num_hidden_layers=1), r"unexpected: videomae.encoder.layer.1.attention"),
         (edit_config(use_mean_pooling=False), "classifies by its first token"),
         (
             edit_config(id2label={"0": "a", "1": "b"}),
