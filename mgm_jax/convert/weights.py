@@ -158,7 +158,7 @@ def _read_config(file: AnyPath) -> dict[str, Any]:
     try:
         return json.loads(file.read_text())
     except ValueError as error:
-        raise CheckpointError(f"{file} is no JSON: {error}") from error
+        raise CheckpointError(f"{file} is not JSON: {error}") from error
 
 
 def _read_run(workdir: AnyPath) -> Weights:

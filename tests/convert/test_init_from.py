@@ -78,10 +78,10 @@ def test_a_head_for_other_classes_starts_afresh(folders):
     head = ("head/bias", "head/kernel")
     assert report.fresh == report.dropped == head
     assert report.misshapen == (
-        "head/bias: (5,) there, (3,) in the model",
-        "head/kernel: (24, 5) there, (24, 3) in the model",
+        "head/bias: (5,) in the source, (3,) in the model",
+        "head/kernel: (24, 5) in the source, (24, 3) in the model",
     )
-    assert "for other classes: head/kernel: (24, 5) there" in str(report)
+    assert "for other classes: head/kernel: (24, 5) in the source" in str(report)
     assert np.all(params["head"]["kernel"] == 1)
     np.testing.assert_array_equal(
         params["norm"]["scale"], random_weights(CLASSIFIER).params["norm/scale"]
@@ -125,7 +125,9 @@ def test_learned_positions_are_taken_from_the_nearest_of_another_grid(monkeypatc
     np.testing.assert_array_equal(positions["space"], space[[0, 0, 1, 1]][:, [0, 2]])
     np.testing.assert_array_equal(positions["time"], time[[0, 0, 0, 1, 1]])
     assert report.fresh == ()
-    assert "for other clips: encoder/positions/space: (2, 4, 24) there, (4, 2, 24)" in str(report)
+    assert "for other clips: encoder/positions/space: (2, 4, 24) in the source, (4, 2, 24)" in str(
+        report
+    )
 
 
 def test_files_that_do_not_say_their_heads_have_the_models(tmp_path):
@@ -138,14 +140,26 @@ def test_files_that_do_not_say_their_heads_have_the_models(tmp_path):
 @pytest.mark.parametrize(
     ("encoder", "change", "message"),
     [
-        ((24, 3, 3), fresh, r"encoder/blocks/2/norm1/scale: absent there, \(24,\) in the model"),
-        ((24, 1, 3), fresh, r"encoder/blocks/1/norm1/scale: \(24,\) there, absent in the model"),
-        ((48, 2, 3), fresh, r"encoder/embed/kernel: \(384, 24\) there, \(384, 48\) in the model"),
-        ((24, 2, 6), fresh, r"attention/q_bias: \(3, 8\) there, \(6, 4\) in the model"),
+        (
+            (24, 3, 3),
+            fresh,
+            r"encoder/blocks/2/norm1/scale: absent in the source, \(24,\) in the model",
+        ),
+        (
+            (24, 1, 3),
+            fresh,
+            r"encoder/blocks/1/norm1/scale: \(24,\) in the source, absent in the model",
+        ),
+        (
+            (48, 2, 3),
+            fresh,
+            r"encoder/embed/kernel: \(384, 24\) in the source, \(384, 48\) in the model",
+        ),
+        ((24, 2, 6), fresh, r"attention/q_bias: \(3, 8\) in the source, \(6, 4\) in the model"),
         (
             (24, 3, 3),
             lambda architecture: blocks.stack(fresh(architecture)),
-            r"scale: \(2, 24\) there, \(3, 24\) in the model",
+            r"scale: \(2, 24\) in the source, \(3, 24\) in the model",
         ),
     ],
 )
@@ -161,5 +175,7 @@ def test_another_encoder_is_refused_with_every_tensor_that_does_not_fit(
 
 def test_another_decoder_is_refused_where_both_have_one(folders):
     other = dataclasses.replace(AUTOENCODER, decoder=TransformerConfig(16, 2, 2))
-    with pytest.raises(CheckpointError, match=r"decoder/blocks/1/mlp/fc1/bias: absent there"):
+    with pytest.raises(
+        CheckpointError, match=r"decoder/blocks/1/mlp/fc1/bias: absent in the source"
+    ):
         initialise(fresh(other), folders / "pretrained")

@@ -143,7 +143,7 @@ def test_other_floats_become_float32_and_integers_are_refused():
     }
     assert_equal(layouts.from_state(state, CLASSIFIER, "original", "random"), expected)
     state["head.bias"] = np.zeros(5, np.int8)
-    with pytest.raises(CheckpointError, match=r"file: head\.bias is int8, no floating-point"):
+    with pytest.raises(CheckpointError, match=r"file: head\.bias is int8, not a float"):
         layouts.from_state(state, CLASSIFIER, "original", "file")
 
 

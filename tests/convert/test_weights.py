@@ -267,7 +267,7 @@ def edit_config(**changes):
             lambda folder: (folder / "model.safetensors").unlink(),
             "holds neither a run .* nor a model of Hugging Face's",
         ),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json is no JSON"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
         (edit_config(hidden_act="relu"), "its activation is 'relu'; only 'gelu' is known"),
         (edit_config(patch_size=[8, 4]), r"its patch_size is \[8, 4\]; only squares"),
         (edit_config(num_hidden_layers=3), r"missing: videomae.encoder.layer.2.attention"),
