@@ -21,7 +21,7 @@ from mgm_jax.masking import motion_maps
 from mgm_jax.masking import strategies as masking
 from mgm_jax.models.vit import SIZES
 from mgm_jax.training import tasks
-from mgm_jax.training.pretrain_step import Batch
+from mgm_jax.training.state import Batch
 
 LARGEST_SHARE = 0.01  # Of the step: the project's goal.
 

@@ -25,7 +25,7 @@ from mgm_jax.io import AnyPath, make_path
 from mgm_jax.pictures import attention_maps, attention_sheets, gallery
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import distributed
-from mgm_jax.training.runs import open_run, read_config
+from mgm_jax.training.runs import load_run, read_config
 
 
 def show_attention(
@@ -55,8 +55,8 @@ def show_attention(
         ConfigError: There is no such block or token.
         VideoError: None of the chosen videos can be read.
     """
-    run = open_run(workdir, config=config)
-    model = run.task.model
+    run = load_run(workdir, config=config)
+    model = run.model
     query_id = attention_maps.token_id(query, model.grid)
     query = tuple(map(int, np.unravel_index(query_id, model.grid)))
     attention_fn = jax.jit(attention_maps.make_attention_fn(model, query_id, block))
@@ -65,7 +65,7 @@ def show_attention(
     files = []
     for number, clip in enumerate(gallery.read_clips(config, open_with_boxes(config.data, boxes))):
         frames = to_rgb(clip.batch)
-        weights = attention_fn(run.state.params, rgb.normalise(frames))
+        weights = attention_fn(run.params, rgb.normalise(frames))
         shown = {
             "frames": np.asarray(frames)[0],
             "motion": _motion(config, clip),

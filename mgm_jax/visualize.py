@@ -29,7 +29,7 @@ from mgm_jax.io import AnyPath, make_path
 from mgm_jax.masking import variants
 from mgm_jax.pictures.gallery import Gallery, write_masks
 from mgm_jax.training import distributed
-from mgm_jax.training.runs import open_run, read_config
+from mgm_jax.training.runs import load_run, read_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe; by default that of the run.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run whose last checkpoint is shown.")
@@ -73,9 +73,9 @@ def show_run(
             f"the run at {workdir} is one of config.task={config.task}; only pretraining "
             "reconstructs what is hidden"
         )
-    run = open_run(workdir, config=config)
-    gallery = Gallery(config, run.task.model, open_with_boxes(config.data, boxes))
-    return gallery.write(run.state.params, run.step, out, leaky=leaky)
+    run = load_run(workdir, config=config)
+    gallery = Gallery(config, run.model, open_with_boxes(config.data, boxes))
+    return gallery.write(run.params, run.step, out, leaky=leaky)
 
 
 def show_strategies(

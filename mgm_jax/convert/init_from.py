@@ -99,7 +99,7 @@ def initialise(params: Mapping[str, Any], path: str | AnyPath) -> tuple[dict, Re
         raise CheckpointError(
             f"{weights.origin} ({weights.architecture}) does not fit the model:\n  "
             + "\n  ".join(faults)
-            + "\nSet config.model to the architecture of the source, or give another config.init_from"
+            + "\nSet config.model to the architecture of the source, or change config.init_from"
         )
     loaded = both - misshapen
     taken = {name: other[name] if name in loaded else leaf for name, leaf in own.items()}

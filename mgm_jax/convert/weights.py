@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
-import orbax.checkpoint as ocp
 from flax import traverse_util
 
 from mgm_jax.convert import architecture as architecture_lib
@@ -17,7 +15,6 @@ from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath, absolute, make_path
 from mgm_jax.models import blocks
 from mgm_jax.training import runs
-from mgm_jax.training.checkpoints import Checkpoints
 
 # Files of tensors in a folder of Hugging Face, in order of preference.
 _TENSOR_FILES = (
@@ -162,38 +159,15 @@ def _read_config(file: AnyPath) -> dict[str, Any]:
 
 
 def _read_run(workdir: AnyPath) -> Weights:
-    config = runs.read_config(workdir)
-    classes = workdir / runs.CLASSES_FILE
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    try:
-        step = checkpoints.latest_step()
-        if step is None:
-            raise CheckpointError(f"the run at {workdir} has no complete checkpoint yet")
-        checkpoints.check(step)
-    finally:
-        checkpoints.close()
-    # The parameters alone: the optimizer's state is twice their size, and of no use here.
-    folder = absolute(workdir) / "checkpoints" / str(step) / "state"
-    handler = ocp.PyTreeCheckpointHandler()
-    stored = {"params": handler.metadata(folder).tree["params"]}
-    arguments = ocp.args.PyTreeRestore(
-        item=stored,
-        restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored),
-        partial_restore=True,
-    )
-    params = handler.restore(folder, args=arguments)["params"]
-    handler.close()
-    flat = traverse_util.flatten_dict(blocks.unstack(params), sep="/")
-    shapes = {path: value.shape for path, value in flat.items()}
-    architecture = architecture_lib.from_parameters(shapes, tuple(config.model.tubelet))
+    run = runs.load_run(workdir)
+    tree = blocks.unstack(jax.device_get(run.params))
+    config, num_classes = run.config, len(run.class_names)
     return Weights(
-        flat,
-        architecture,
-        f"the run {workdir}, step {step}",
+        traverse_util.flatten_dict(tree, sep="/"),
+        architecture_lib.from_config(config, num_classes),
+        f"the run {workdir}, step {run.step}",
         config.data.clip_frames,
         config.data.size,
-        tuple(json.loads(classes.read_text()))
-        if architecture.num_classes and classes.exists()
-        else (),
+        run.class_names if config.task == "finetune" else (),
         config.get("norm_pix_loss", True),
     )

@@ -21,8 +21,9 @@ from ml_collections import ConfigDict
 from mgm_jax import config as config_lib
 from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import ConfigError, MgmError
-from mgm_jax.evaluation import summary
-from mgm_jax.evaluation.evaluator import Predictions, make_eval_source
+from mgm_jax.evaluation.predictions import Predictions, most_confused
+from mgm_jax.evaluation.results import read_results
+from mgm_jax.evaluation.videos import make_eval_source
 from mgm_jax.io import AnyPath, absolute, make_path, replacing
 from mgm_jax.pictures import html_page
 from mgm_jax.pictures.confusion import confusion_picture
@@ -75,7 +76,7 @@ def write_report(
 
     Args:
         workdir: Folder of the run; the curves are those of its `metrics.jsonl`.
-        predictions: Of one head.
+        predictions: Of the videos.
         source: The videos of the predictions, for frames of some; None where they are gone.
         config: The run's config.
         step: Step of the model.
@@ -85,7 +86,7 @@ def write_report(
     Returns:
         The page.
     """
-    numbers, counts = summary.summary(predictions), summary.confusion(predictions)
+    numbers, counts = predictions.summary(), predictions.confusion()
     names = predictions.class_names
     title = f"Evaluation of {absolute(workdir).name}"
     sections = {
@@ -138,7 +139,7 @@ def report_run(workdir: AnyPath) -> AnyPath:
         CheckpointError: There is no run, or no evaluation of it.
     """
     config = read_config(workdir)
-    predictions, step, settings = summary.read_results(workdir)
+    predictions, step, settings = read_results(workdir)
     try:
         source = make_eval_source(config, predictions.class_names)
         if tuple(map(source.describe, range(len(source)))) != predictions.names:
@@ -184,7 +185,7 @@ def _curves(metrics: Mapping[str, Points]) -> str:
 def _most_confused(counts: Int[np.ndarray, "classes classes"], names: Sequence[str]) -> str:
     rows = [
         [names[one.true], names[one.predicted], one.count, _percent(one.share)]
-        for one in summary.most_confused(counts)
+        for one in most_confused(counts)
     ]
     if not rows:
         return html_page.faint("None.")
@@ -194,9 +195,9 @@ def _most_confused(counts: Int[np.ndarray, "classes classes"], names: Sequence[s
 def _examples(predictions: Predictions, source: VideoSource | None, count: int) -> str:
     if source is None:
         return html_page.faint("The videos are not where the config says.")
-    known, best = predictions.counted, summary.predicted_classes(predictions)
-    right = known & (predictions.ranks()[0] == 0)
-    confidence = predictions.probabilities[0].max(axis=-1)
+    known, best = predictions.counted, predictions.predicted_classes
+    right = known & (predictions.ranks() == 0)
+    confidence = predictions.probabilities.max(axis=-1)
     chosen = choose_examples(right, known & ~right, confidence, best, count)
     titles = ("Right, evenly spaced over the videos", "Wrong, the most confident")
     parts = []
@@ -218,7 +219,7 @@ def _example(
     label = int(predictions.labels[index])
     true, predicted = (
         f"<b>{html.escape(predictions.class_names[number])}</b>, "
-        + _percent(float(predictions.probabilities[0, index, number]))
+        + _percent(float(predictions.probabilities[index, number]))
         for number in (label, best)
     )
     caption = true if best == label else f"{true}; taken for {predicted}"

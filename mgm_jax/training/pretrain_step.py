@@ -15,9 +15,7 @@ from mgm_jax.masking import motion_maps, strategies
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import grad_accumulation, losses
 from mgm_jax.training.metrics import PretrainMetrics
-from mgm_jax.training.state import TrainState
-
-Batch = dict[str, Array]
+from mgm_jax.training.state import Batch, TrainState
 
 
 def make_prepare_fn(

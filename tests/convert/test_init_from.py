@@ -14,6 +14,7 @@ from random_weights import (
     assert_equal,
     random_weights,
     timesformer,
+    write_run,
 )
 
 from mgm_jax.convert import weights
@@ -110,24 +111,23 @@ def test_a_model_for_other_frames_and_another_size_starts_from_the_same_tensors(
     assert np.all(np.isfinite(jax.jit(model.apply)({"params": params}, clips)))
 
 
-def test_learned_positions_are_taken_from_the_nearest_of_another_grid(monkeypatch):
+def test_learned_positions_are_taken_from_the_nearest_of_another_grid(tmp_path):
     architecture = timesformer("timesformer_joint")
-    other = random_weights(architecture)
     r = np.random.default_rng(0)
-    space, time = (r.random(shape).astype(np.float32) for shape in ((2, 4, 24), (2, 24)))
-    other.params.update({"encoder/positions/space": space, "encoder/positions/time": time})
-    monkeypatch.setattr(weights, "read", lambda path, heads: other)
+    space, time = (r.random(shape).astype(np.float32) for shape in ((4, 4, 24), (4, 24)))
+    params = random_weights(architecture).params
+    params |= {"encoder/positions/space": space, "encoder/positions/time": time}
+    write_run(tmp_path, params, model__backbone="timesformer_joint")
     own = flatten(fresh(architecture))
-    own["encoder/positions/space"] = np.ones((4, 2, 24), np.float32)
-    own["encoder/positions/time"] = np.ones((5, 24), np.float32)
-    params, report = initialise(traverse_util.unflatten_dict(own, sep="/"), "a run")
+    own["encoder/positions/space"] = np.ones((8, 2, 24), np.float32)
+    own["encoder/positions/time"] = np.ones((6, 24), np.float32)
+    params, report = initialise(traverse_util.unflatten_dict(own, sep="/"), tmp_path)
     positions = params["encoder"]["positions"]
-    np.testing.assert_array_equal(positions["space"], space[[0, 0, 1, 1]][:, [0, 2]])
-    np.testing.assert_array_equal(positions["time"], time[[0, 0, 0, 1, 1]])
+    rows, columns = [0, 0, 1, 1, 2, 2, 3, 3], [0, 2]
+    np.testing.assert_array_equal(positions["space"], space[rows][:, columns])
+    np.testing.assert_array_equal(positions["time"], time[[0, 0, 1, 2, 2, 3]])
     assert report.fresh == ()
-    assert "for other clips: encoder/positions/space: (2, 4, 24) in the source, (4, 2, 24)" in str(
-        report
-    )
+    assert "for other clips: encoder/positions/space: (4, 4, 24) in the source" in str(report)
 
 
 def test_files_that_do_not_say_their_heads_have_the_models(tmp_path):

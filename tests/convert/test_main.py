@@ -46,9 +46,9 @@ def test_a_run_made_of_a_hugging_face_folder_opens_like_any_other(
     source = hugging_face_folder(tmp_path / "model", architecture, classes)
     config = recipe(name, tmp_path, **changes)
     convert(source, tmp_path / "run", "run", config=config)
-    run = runs.open_run(tmp_path / "run")
+    run = runs.load_run(tmp_path / "run")
     assert (run.step, run.class_names) == (0, classes)
-    params = traverse_util.flatten_dict(jax.device_get(run.state.params), sep="/")
+    params = traverse_util.flatten_dict(jax.device_get(run.params), sep="/")
     assert_equal(params, random_params(architecture))
 
 

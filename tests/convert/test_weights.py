@@ -20,6 +20,7 @@ from random_weights import (
     random_params,
     random_weights,
     timesformer,
+    write_run,
 )
 from shrunk import recipe
 
@@ -45,23 +46,8 @@ def transformers(torch):
     return pytest.importorskip("transformers", reason="loading as users do needs transformers")
 
 
-def write_run(workdir, params, task="pretrain", classes=()):
-    """A run as training leaves it, but for its optimizer."""
-    config = recipe({"pretrain": "demo_pretrain", "finetune": "demo_finetune"}[task], workdir)
-    state = {
-        "params": traverse_util.unflatten_dict(params, sep="/"),
-        "opt_state": {"mu": jnp.ones(3)},
-        "step": jnp.int32(7),
-    }
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    checkpoints.save(7, state, {"next_batch": 7}, config)
-    checkpoints.close()
-    runs.describe_run(workdir, config, classes)
-    return config
-
-
 @BOTH
-def test_a_runs_parameters_are_read_without_knowing_its_state(tmp_path, architecture):
+def test_a_runs_parameters_are_read_without_its_optimizer(tmp_path, architecture):
     params = random_params(architecture)
     classes = tuple("abcde") if architecture.num_classes else ()
     task = "finetune" if classes else "pretrain"
@@ -79,8 +65,12 @@ def test_a_runs_parameters_are_read_without_knowing_its_state(tmp_path, architec
 def test_a_run_of_stacked_blocks_is_read_as_any_other(tmp_path, backbone):
     architecture = timesformer(backbone)
     params = random_params(architecture)
+    tables = {"space": np.ones((4, 4, 24), np.float32), "time": np.ones((4, 24), np.float32)}
+    if backbone != "vit":
+        params |= {f"encoder/positions/{name}": table for name, table in tables.items()}
     stacked = blocks.stack(traverse_util.unflatten_dict(params, sep="/"))
-    write_run(tmp_path, traverse_util.flatten_dict(stacked, sep="/"))
+    changes = {"model__backbone": backbone, "model__scan": True}
+    write_run(tmp_path, traverse_util.flatten_dict(stacked, sep="/"), **changes)
     found = weights.read(tmp_path)
     assert found.architecture == architecture
     assert_equal(found.params, params)

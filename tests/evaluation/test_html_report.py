@@ -16,8 +16,9 @@ from PIL import Image
 from mgm_jax import config as config_lib
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import CheckpointError
-from mgm_jax.evaluation import html_report, summary
-from mgm_jax.evaluation.evaluator import Predictions
+from mgm_jax.evaluation import html_report
+from mgm_jax.evaluation.predictions import Predictions
+from mgm_jax.evaluation.results import read_results, write_results
 
 NASTY = '<script>alert("x")</script> & sons'
 
@@ -35,14 +36,14 @@ def run(videos, tmp_path):
     chances = np.tile(np.array([0.8, 0.2], np.float32), (6, 1))
     chances[[2, 3, 4]] = chances[[2, 3, 4], ::-1]  # even: 0, 1, 2; odd: 3, 4, 5
     predictions = Predictions(
-        probabilities=(chances * (np.arange(6) != 5)[:, None])[None],
+        probabilities=chances * (np.arange(6) != 5)[:, None],
         labels=np.array([0, 0, 0, 1, 1, -1]),
         num_views=np.array([2, 2, 2, 2, 2, 0]),
         names=tuple(source.describe(index) for index in range(6)),
         class_names=source.class_names,
     )
     workdir = tmp_path / "run <1>"
-    summary.write_results(predictions, workdir, step=40, settings={"temporal_views": 2})
+    write_results(predictions, workdir, step=40, settings={"temporal_views": 2})
     (workdir / "config.json").write_text(json.dumps(config_lib.to_json(config)))
     lines = [
         {"step": 1, "loss": 0.75, "learning_rate": 1e-3, "train_top1": 0.5},
@@ -115,7 +116,7 @@ def test_the_same_run_gives_the_same_page(run):
 
 
 def test_names_cannot_break_the_page(run):
-    predictions, step, settings = summary.read_results(run)
+    predictions, step, settings = read_results(run)
     predictions = Predictions(
         predictions.probabilities,
         predictions.labels,
@@ -150,7 +151,7 @@ def test_other_videos_than_those_evaluated_are_not_shown(run, videos, tmp_path):
 
 
 def test_an_unreadable_example_keeps_its_place(run, videos, tmp_path):
-    predictions, step, settings = summary.read_results(run)
+    predictions, step, settings = read_results(run)
     folder = tmp_path / "broken"
     for name in predictions.names:
         file = folder / name[len(str(videos)) + 1 :]

@@ -114,7 +114,7 @@ def test_each_head_of_a_probe_learns_as_if_alone(probing, batch):
 
 def test_predictions_are_probabilities_with_their_places(probing, batch):
     task, state, _ = probing
-    made = jax.jit(task.predict_fn)(state, batch)
+    made = jax.jit(task.predict_fn)(state.variables, batch)
     assert made["probabilities"].shape == (2, 8, 2)
     np.testing.assert_allclose(made["probabilities"].sum(axis=-1), 1, rtol=1e-5)
     np.testing.assert_array_equal(made["index"], batch["index"])
