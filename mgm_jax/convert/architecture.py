@@ -138,15 +138,10 @@ def heads_of(part: Part, dim: int, given: Mapping[str, int], where: str) -> int:
 
 
 def check_fit(found: Shapes, expected: Shapes, where: str) -> None:
-    """Checks that tensors are exactly the expected ones, by name and shape.
-
-    Args:
-        found: Shapes by name.
-        expected: Shapes by name.
-        where: What the tensors are and should be, for the error.
+    """Checks that tensors, by name, have exactly the expected names and shapes.
 
     Raises:
-        CheckpointError: Lists all missing, unexpected and misshapen tensors.
+        CheckpointError: After `where`, lists all missing, unexpected and misshapen tensors.
     """
     both = found.keys() & expected.keys()
     faults = {
