@@ -36,7 +36,7 @@ def random_classifier(backbone):
 
 
 def maps(model, params, block):
-    return jax.jit(attention_maps.make_attention_fn(model, QUERY_ID, block))(params, some_clips())
+    return jax.jit(attention_maps.make_attention_fn(model, QUERY, block))(params, some_clips())
 
 
 def weights_by_hand(params, tokens, query):
@@ -112,16 +112,16 @@ def test_autoencoders_and_probes_have_maps_too():
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_query_is_the_papers_by_default():
-    assert attention_maps.token_id(None, (8, 14, 14)) == 4 * 196 + 7 * 14 + 7
-    assert attention_maps.token_id(QUERY, GRID) == QUERY_ID
+def test_the_query_is_the_centre_by_default():
+    assert attention_maps.check_query(None, (8, 14, 14)) == (4, 7, 7)
+    assert attention_maps.check_query(QUERY, GRID) == QUERY
 
 
 def test_tokens_and_blocks_that_are_not_there_are_refused():
-    with pytest.raises(ConfigError, match=r"--query=0,2,0: the clip has 2 steps of 2 rows and 3"):
-        attention_maps.token_id((0, 2, 0), GRID)
-    with pytest.raises(ConfigError, match=r"--block=2: the encoder has 2 blocks; .* -2 to 1"):
-        attention_maps.make_attention_fn(random_classifier("vit")[0], QUERY_ID, 2)
+    with pytest.raises(ConfigError, match=r"--attention=0,2,0: .* 2 rows and 3 columns"):
+        attention_maps.check_query((0, 2, 0), GRID)
+    with pytest.raises(ConfigError, match=r"--block=2: .* -2 to 1"):
+        attention_maps.make_attention_fn(random_classifier("vit")[0], QUERY, 2)
 
 
 def test_what_maps_need_is_no_part_of_the_model():
