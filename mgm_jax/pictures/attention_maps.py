@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from mgm_jax.errors import ConfigError
-from mgm_jax.models import layers, patches
+from mgm_jax.models import layers
 from mgm_jax.models.blocks import STACKED
 
 
@@ -53,6 +53,7 @@ def make_attention_fn(
     Raises:
         ConfigError: The encoder has no such block.
     """
+    grid, query_id = model.grid, int(np.ravel_multi_index(query, model.grid))
     settings = getattr(model.settings, "encoder", model.settings)
     if not -settings.depth <= block < settings.depth:
         raise ConfigError(
@@ -67,8 +68,6 @@ def make_attention_fn(
             method=lambda model, clips: model.encoder(clips),
             mutable=["intermediates"],
         )
-        grid = patches.token_grid(*clips.shape[1:4], model.tubelet)
-        query_id = int(np.ravel_multi_index(query, grid))
         parts = _of_block(sown["intermediates"]["encoder"]["blocks"], block % settings.depth)
         if "temporal_attention" in parts:
             return _divided(parts, grid, query)
