@@ -10,7 +10,7 @@ from ml_collections import config_flags
 from mgm_jax import config as config_lib
 from mgm_jax import train
 from mgm_jax.errors import MgmError
-from mgm_jax.evaluation import final
+from mgm_jax.evaluation.full_evaluation import evaluate
 from mgm_jax.training import distributed, preemption
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe, as configs/NAME.py[:argument].")
@@ -30,7 +30,7 @@ def main(_: Sequence[str]) -> None:
         logging.info("%d devices: %s", jax.device_count(), jax.devices()[0].device_kind)
         with preemption.exit_on_signal(), distributed.wait_for_peer_error():
             if _CONFIG.value.mode == "eval":
-                final.evaluate(_CONFIG.value, _WORKDIR.value)
+                evaluate(_CONFIG.value, _WORKDIR.value)
             else:
                 train.train(_CONFIG.value, _WORKDIR.value)
     except MgmError as error:

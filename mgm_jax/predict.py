@@ -1,99 +1,57 @@
-"""Classes of any video files, by a finetuned model or a linear probe.
+"""Classifies any video files with a finetuned model or a linear probe.
 
     python -m mgm_jax.predict --checkpoint=runs/mine clip.mp4 more_clips/ --out=predictions.csv
 
-prints the likeliest classes of each file. Softmaxes are averaged over views as in the evaluation,
-with the run's numbers of views unless `--temporal_views` and `--spatial_views` say otherwise. A
-file that cannot be read is named with the reason and the rest goes on; then the exit code is 1.
+prints the most probable classes of each file. As in the evaluation, softmaxes are averaged over
+views, as many as the run's config says unless `--temporal_views` and `--spatial_views` are given.
+A file that cannot be read is reported and the others are still classified; the exit code is then 1.
 """
 
 import csv
-import dataclasses
 import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
 
-import grain
 import jax
 import numpy as np
 from absl import app, flags, logging
-from jaxtyping import Float32
-from ml_collections import ConfigDict
 
-from mgm_jax.data.clip_reader import make_reader
-from mgm_jax.data.clips import LoadViews
-from mgm_jax.data.loader import HOST_FIELDS
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.data.video_records import UNLABELLED, VideoRecord
 from mgm_jax.errors import ConfigError, MgmError
-from mgm_jax.evaluation import summary
+from mgm_jax.evaluation.evaluator import Evaluator
+from mgm_jax.evaluation.predictions import Predictions
+from mgm_jax.evaluation.results import read_results
 from mgm_jax.io import AnyPath, make_path, replacing
 from mgm_jax.training import distributed
-from mgm_jax.training.runs import Run, open_run
+from mgm_jax.training.classify_step import make_predict_fn
+from mgm_jax.training.runs import Run, load_run
 
 NUM_SHOWN = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class FilePrediction:
-    """What a model says of one file.
-
-    Attributes:
-        file: Its path.
-        probabilities: Softmax averaged over the views read; None where there is none.
-        num_views: Views read.
-        error: Why a view could not be read; empty where all were.
-    """
-
-    file: str
-    probabilities: Float32[np.ndarray, " classes"] | None
-    num_views: int
-    error: str
-
-    def likeliest(self, class_names: Sequence[str]) -> list[tuple[str, float]]:
-        """Names and probabilities of the `NUM_SHOWN` likeliest classes; empty without views."""
-        if self.probabilities is None:
-            return []
-        order = np.argsort(-self.probabilities, kind="stable")[:NUM_SHOWN]
-        return [(class_names[i], float(self.probabilities[i])) for i in order]
+_FILES_AT_ONCE = 16  # Results are printed after so many files.
 
 
 class FilesSource:
-    """Video files of unknown class."""
+    """Video files of unknown class, each with a path."""
 
     def __init__(self, files: Sequence[str], class_names: tuple[str, ...]):
-        """Takes the files as they are; nothing is read.
-
-        Args:
-            files: Paths.
-            class_names: Classes that they may have.
-        """
         self._files = tuple(files)
         self.class_names = class_names
 
     def __len__(self) -> int:
-        """Number of files."""
         return len(self._files)
 
     def __getitem__(self, index: int) -> VideoRecord:
-        """The file at a position."""
         return VideoRecord(self._files[index], self._files[index], UNLABELLED)
 
     def describe(self, index: int) -> str:
-        """Path of the file at a position."""
+        """Path of a file."""
         return self._files[index]
 
 
 def find_files(paths: Sequence[str]) -> list[str]:
-    """Lists the files that paths name.
-
-    Args:
-        paths: Files, taken whatever they are, and folders, which stand for the video files below
-            them.
-
-    Returns:
-        Paths of files.
+    """Replaces the folders among paths by the video files below them; other paths stay.
 
     Raises:
         ConfigError: There is no video file below a folder.
@@ -112,104 +70,77 @@ def find_files(paths: Sequence[str]) -> list[str]:
 
 
 def predict_files(
-    run: Run,
-    files: Sequence[str],
-    *,
-    temporal_views: int,
-    spatial_views: int,
-    head: int = 0,
-) -> Iterator[FilePrediction]:
-    """Classifies files one after the other, the next ones being read meanwhile.
+    run: Run, files: Sequence[str], *, temporal_views: int, spatial_views: int, head: int = 0
+) -> Iterator[Predictions]:
+    """Classifies files; yields the predictions of a few at a time, in order.
 
     Args:
-        run: Of a classifier.
+        run: A classifier or a linear probe.
         files: Paths.
         temporal_views: Clips per file along time.
-        spatial_views: Clips per temporal view along the frame's long side.
-        head: Which of the model's heads to ask.
-
-    Yields:
-        What the model says of each file, in their order.
+        spatial_views: Crops per clip along the frame's long side.
+        head: Which head of a linear probe to use.
     """
-    loader = LoadViews(
-        source=FilesSource(files, run.class_names),
-        reader=make_reader(run.config.data),
-        stride=run.config.data.stride,
-        sampling=run.config.data.sampling,
+    config = run.config.copy_and_resolve_references()
+    config.data.num_workers = 0  # Few files do not repay starting processes.
+    config.data.max_bad_fraction = 1.0
+    config.eval.batch_size = temporal_views
+    evaluator = Evaluator(
+        config,
+        run.mesh,
+        make_predict_fn(config, run.model),
+        jax.tree.map(lambda leaf: leaf.sharding, run.variables),
         temporal_views=temporal_views,
-        copies=spatial_views,
+        spatial_views=spatial_views,
     )
-    predict_fn = jax.jit(run.task.predict_fn)
-
-    def load(file: int) -> dict[str, np.ndarray]:
-        items = range(file * temporal_views, (file + 1) * temporal_views)
-        # The views are always the same ones, so the generator is not asked.
-        views = [loader.random_map((item, item), np.random.default_rng()) for item in items]
-        return {name: np.concatenate([view[name] for view in views]) for name in views[0]}
-
-    reading = (
-        grain.MapDataset.range(len(files))
-        .map(load)
-        .to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2))
-    )
-    for file, views in zip(files, reading, strict=True):
-        valid = views["valid"]
-        errors = views["error"][~valid]
-        reason = errors[0].tobytes().rstrip(b"\0").decode(errors="replace") if len(errors) else ""
-        probabilities = None
-        if valid.any():
-            batch = {name: array for name, array in views.items() if name not in HOST_FIELDS}
-            made = jax.device_get(predict_fn(run.state, batch))["probabilities"][head]
-            probabilities = made[valid].mean(axis=0, dtype=np.float64).astype(np.float32)
-        yield FilePrediction(file, probabilities, int(valid.sum()), reason)
+    for start in range(0, len(files), _FILES_AT_ONCE):
+        source = FilesSource(files[start : start + _FILES_AT_ONCE], run.class_names)
+        yield evaluator.run(run.variables, source)[head]
 
 
-def judging_head(config: ConfigDict, workdir: AnyPath) -> int:
-    """Which head of a run's model speaks for it.
-
-    Args:
-        config: The run's config.
-        workdir: Its folder.
-
-    Returns:
-        The head's number; a linear probe with several learning rates has the one that its
-        evaluation chose.
+def chosen_head(run: Run, workdir: AnyPath) -> int:
+    """The head of a linear probe that its evaluation chose; 0 for a model with a single head.
 
     Raises:
         CheckpointError: There are several heads and no evaluation.
     """
-    if config.task != "linear_probe" or len(config.probe.learning_rate_factors) == 1:
+    if run.config.task != "linear_probe" or len(run.config.probe.learning_rate_factors) == 1:
         return 0
-    _, _, settings = summary.read_results(workdir)
+    _, _, settings = read_results(workdir)
     return int(settings["head"])
 
 
-def to_csv(predictions: Sequence[FilePrediction], class_names: Sequence[str]) -> str:
-    """A line per file: views read, the likeliest classes with their probabilities, the error."""
-    shown = range(1, min(NUM_SHOWN, len(class_names)) + 1)
-    columns = [column for rank in shown for column in (f"class_{rank}", f"probability_{rank}")]
+def most_probable(predictions: Predictions, index: int) -> list[tuple[str, float]]:
+    """Names and probabilities of the first `NUM_SHOWN` classes of a file; none if it is unread."""
+    if not predictions.read[index]:
+        return []
+    row = predictions.probabilities[index]
+    order = np.argsort(-row, kind="stable")[:NUM_SHOWN]
+    return [(predictions.class_names[i], float(row[i])) for i in order]
+
+
+def table_rows(predictions: Predictions) -> list[list[object]]:
+    """Per file: path, number of views read, the most probable classes, and the error if any."""
+    width = 2 * min(NUM_SHOWN, len(predictions.class_names))
+    rows = []
+    for index, file in enumerate(predictions.names):
+        classes = most_probable(predictions, index)
+        cells = [cell for name, value in classes for cell in (name, f"{value:.6f}")]
+        cells += [""] * (width - len(cells))
+        error = predictions.errors.get(index, "")
+        rows.append([file, int(predictions.num_views[index]), *cells, error])
+    return rows
+
+
+def write_table(path: AnyPath, rows: Sequence[Sequence[object]], num_classes: int) -> None:
+    """Writes the `table_rows` of all files as csv."""
+    ranks = range(1, min(NUM_SHOWN, num_classes) + 1)
+    columns = [column for rank in ranks for column in (f"class_{rank}", f"probability_{rank}")]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "views", *columns, "error"])
-    for one in predictions:
-        cells = [
-            cell
-            for name, probability in one.likeliest(class_names)
-            for cell in (name, f"{probability:.6f}")
-        ]
-        cells += [""] * (len(columns) - len(cells))
-        writer.writerow([one.file, one.num_views, *cells, one.error])
-    return text.getvalue()
-
-
-def _open_classifier(workdir: str, checkpoint: str) -> Run:
-    run = open_run(workdir, checkpoint=checkpoint)
-    if run.task.predict_fn is None:
-        raise ConfigError(
-            f"--checkpoint={workdir}: a {run.config.task} run classifies nothing; finetune it with "
-            "--config.init_from, and give that run's folder"
-        )
-    return run
+    writer.writerows([["file", "views", *columns, "error"], *rows])
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
 
 
 def _define_flags() -> None:
@@ -222,36 +153,37 @@ def _define_flags() -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Classifies the files of the command line; exit code 1 if one could not be read."""
-    values = flags.FLAGS
+    args = flags.FLAGS
     if len(argv) < 2:
         raise app.UsageError("name video files, or folders of them, to classify")
     distributed.use_compile_cache()
-    made = []
+    rows, failed = [], []
     try:
         files = find_files(argv[1:])
-        run = _open_classifier(values.checkpoint, values.which)
-        views = run.config.eval
-        for prediction in predict_files(
+        run = load_run(args.checkpoint, checkpoint=args.which)
+        if run.config.task == "pretrain":
+            raise ConfigError(
+                f"--checkpoint={args.checkpoint}: a pretraining run classifies nothing; finetune "
+                "it with --config.init_from, and give the folder of that run"
+            )
+        for predictions in predict_files(
             run,
             files,
-            temporal_views=values.temporal_views or views.temporal_views,
-            spatial_views=values.spatial_views or views.spatial_views,
-            head=judging_head(run.config, make_path(values.checkpoint)),
+            temporal_views=args.temporal_views or run.config.eval.temporal_views,
+            spatial_views=args.spatial_views or run.config.eval.spatial_views,
+            head=chosen_head(run, make_path(args.checkpoint)),
         ):
-            made.append(prediction)
-            if prediction.error:
-                logging.warning("%s", prediction.error)
-            if prediction.num_views:
-                print(prediction.file)
-                for name, probability in prediction.likeliest(run.class_names):
+            rows += table_rows(predictions)
+            failed += [predictions.names[index] for index in np.flatnonzero(~predictions.read)]
+            for index in np.flatnonzero(predictions.read):
+                print(predictions.names[index])
+                for name, probability in most_probable(predictions, index):
                     print(f"  {100 * probability:5.1f} %  {name}", flush=True)
-        if values.out:
-            with replacing(make_path(values.out)) as file:
-                file.write(to_csv(made, run.class_names).encode())
-            logging.info("wrote %s", values.out)
+        if args.out:
+            write_table(make_path(args.out), rows, len(run.class_names))
+            logging.info("wrote %s", args.out)
     except MgmError as error:
         sys.exit(f"error: {error}")
-    failed = [prediction.file for prediction in made if not prediction.num_views]
     if failed:
         sys.exit(
             f"error: {len(failed)} of {len(files)} files could not be read, for the reasons "

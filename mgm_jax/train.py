@@ -21,8 +21,9 @@ from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.sources import make_source
 from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import NonFiniteLossError
-from mgm_jax.evaluation.final import write_evaluation
-from mgm_jax.evaluation.periodic import AccuracyReporter, make_reporter, split_held_out
+from mgm_jax.evaluation.full_evaluation import write_evaluation
+from mgm_jax.evaluation.periodic import AccuracyReporter, PictureReporter
+from mgm_jax.evaluation.videos import split_held_out
 from mgm_jax.io import make_path
 from mgm_jax.training import metrics as metrics_lib
 from mgm_jax.training import sharding
@@ -65,7 +66,13 @@ def train(
     task = make_task(config, source.class_names, plan.total_steps, plan.warmup_steps)
     abstract = abstract_state(task.init_fn, mesh)
     state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    reporter = make_reporter(config, task, mesh, state_shardings, source, held_out)
+    reporter: PictureReporter | AccuracyReporter
+    if task.predict_fn is None:
+        reporter = PictureReporter(config, task.model, source)
+    else:
+        variables = state_shardings.variables
+        names = tuple(source.class_names)
+        reporter = AccuracyReporter(config, mesh, task.predict_fn, variables, names, held_out)
 
     recover(folder / "checkpoints")
     checkpoints = Checkpoints(
@@ -141,7 +148,7 @@ def train(
             due = due and not leaving  # There may be seconds left.
             if due:
                 with throughput.pausing():
-                    for name, value in reporter.report(state, step):
+                    for name, value in reporter.report(state.variables, step):
                         writer.write(step, name, value)
             scored = due and reporter.score is not None
             if step % config.checkpoint_every == 0 or last or leaving or scored:
@@ -153,7 +160,7 @@ def train(
                 preemption.leave(step)
     logging.info("done: step %d of %d, in %s", plan.stop_step, plan.total_steps, folder)
     if plan.stop_step == plan.total_steps and isinstance(reporter, AccuracyReporter):
-        write_evaluation(reporter, state, plan.total_steps, folder)
+        write_evaluation(reporter, state.variables, plan.total_steps, folder)
     return state
 
 

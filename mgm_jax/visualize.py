@@ -34,7 +34,7 @@ from mgm_jax.masking import variants
 from mgm_jax.pictures import gallery
 from mgm_jax.pictures.sheets import ClipPictures
 from mgm_jax.training import distributed
-from mgm_jax.training.runs import open_run, read_config
+from mgm_jax.training.runs import load_run, read_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe; the run's own by default.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -84,8 +84,8 @@ def draw_run(
             f"the run at {workdir} has config.task={config.task}, and only pretraining "
             "reconstructs; for its attention add --attention=centre"
         )
-    run = open_run(workdir, config=config)
-    model, params, step = run.task.model, run.state.params, run.step
+    run = load_run(workdir, config=config)
+    model, params, step = run.model, run.params, run.step
     source = open_with_boxes(config.data, boxes)
     if attention:
         shown = gallery.attention_pictures(

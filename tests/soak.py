@@ -28,7 +28,11 @@ import jax
 import numpy as np
 
 from mgm_jax.training import digests
-from mgm_jax.training.runs import open_run
+from mgm_jax.training.checkpoints import Checkpoints
+from mgm_jax.training.runs import read_config
+from mgm_jax.training.sharding import make_mesh
+from mgm_jax.training.state import abstract_state
+from mgm_jax.training.tasks import make_task
 from tests import rendered
 from tests.quick_compilation import XLA_FLAGS
 
@@ -140,7 +144,7 @@ class Soak:
             if life.wait():
                 raise SoakError(f"code {life.returncode}:\n{self._said()}")
         lines = {workdir: _logged(workdir) for workdir in (self._workdir, alone)}
-        states = {workdir: open_run(workdir).state for workdir in lines}
+        states = {workdir: _saved_state(workdir) for workdir in lines}
         if lines[self._workdir] != lines[alone]:
             raise SoakError("the losses differ from those of the run that was left alone")
         equal = jax.tree.map(np.array_equal, states[self._workdir], states[alone])
@@ -215,6 +219,15 @@ class Soak:
 def _logged(workdir: pathlib.Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [{name: line[name] for name in line if name not in TIMINGS} for line in lines]
+
+
+def _saved_state(workdir: pathlib.Path) -> object:
+    config = read_config(workdir)
+    mesh = make_mesh({"data": -1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
+    checkpoints = Checkpoints(workdir / "checkpoints", scored=False)
+    state, _ = checkpoints.restore(abstract_state(make_task(config, ()).init_fn, mesh))
+    checkpoints.close()
+    return state
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from mgm_jax.errors import (
 )
 from mgm_jax.train import train
 from mgm_jax.training.checkpoints import Checkpoints
-from mgm_jax.training.runs import open_run
+from mgm_jax.training.runs import load_run
 from mgm_jax.training.step_counts import count_steps
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
@@ -70,7 +70,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_exactly(video_folder, tmp_pat
     newest = tmp_path / "parts" / "checkpoints" / "4"
     (newest / "state" / "manifest.ocdbt").write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"step 4 .* damaged: state/manifest.* of step 3"):
-        open_run(tmp_path / "parts")
+        load_run(tmp_path / "parts")
     assert_same_state(whole, train(config, str(tmp_path / "parts")))
     assert logged(tmp_path / "parts") == expected
     assert "4.damaged" in {path.name for path in newest.parent.iterdir()}

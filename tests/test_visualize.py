@@ -117,7 +117,7 @@ def test_sheets_during_training(run, video_folder):
 def test_unreadable_videos_are_named_when_none_is_left(tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     config = shrunk.recipe("demo_pretrain", tmp_path)
-    model = mae.make_autoencoder(config.model, config.data.clip_frames, config.data.size)
+    model = mae.make_autoencoder(config)
     with pytest.raises(VideoError, match=r"broken\.mp4"):
         Gallery(config, model, FolderSource(str(tmp_path)))
 

@@ -85,6 +85,7 @@ class ClipBatches:
         skipped: Items among them that were unreadable.
         videos: Index in the source of each clip of the last batch; -1 where it only fills up.
         read_timeout: Longest wait for a batch, seconds.
+        errors: Why a video could not be read, by its index in the source.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class ClipBatches:
         self._max_bad_fraction = max_bad_fraction
         self.read_timeout = read_timeout
         self._notes = ReadNotes()
-        self._named: set[int] = set()
+        self.errors: dict[int, str] = {}
         self._copies = load.copies
         self.videos = np.zeros(0, np.int64)
 
@@ -246,8 +247,8 @@ class ClipBatches:
             if not reason:
                 continue
             self.skipped += 1
-            if video not in self._named:
-                self._named.add(video)
+            if video not in self.errors:
+                self.errors[video] = reason
                 logging.warning("skipped %s", reason)
         enough = min(_SKIP_GRACE, len(self._source))
         if self.seen >= enough and self.skipped > self._max_bad_fraction * self.seen:
@@ -255,7 +256,7 @@ class ClipBatches:
                 f"{self.skipped} of the {self.seen} clips read so far come from videos that "
                 f"cannot be read, more than config.data.max_bad_fraction="
                 f"{self._max_bad_fraction}; among them: "
-                + ", ".join(self._source.describe(video) for video in sorted(self._named)[:5])
+                + ", ".join(self._source.describe(video) for video in sorted(self.errors)[:5])
                 + ". The warnings above name each with its reason: repair or remove them, or "
                 "raise the share."
             )

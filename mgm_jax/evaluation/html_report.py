@@ -21,8 +21,7 @@ from mgm_jax import config as config_lib
 from mgm_jax.data.centre_clips import spread
 from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import VideoError
-from mgm_jax.evaluation import summary
-from mgm_jax.evaluation.evaluator import Predictions
+from mgm_jax.evaluation.predictions import Predictions, most_confused
 from mgm_jax.io import AnyPath, absolute, replacing
 from mgm_jax.pictures import charts, figures
 from mgm_jax.pictures.strips import frame_strip
@@ -102,7 +101,7 @@ def write_report(
         step: Training step of the model.
         settings: Describes the evaluation, such as its number of views.
     """
-    numbers, counts = summary.summary(predictions), summary.confusion(predictions)
+    numbers, counts = predictions.summary(), predictions.confusion()
     names = predictions.class_names
     correct, wrong = _choose_examples(predictions)
     described = [f"step {step}", *(f"{n.replace('_', ' ')} {v}" for n, v in settings.items())]
@@ -121,7 +120,7 @@ def write_report(
             ["true class", "predicted class", "videos", "of the true class"],
             [
                 [names[one.true], names[one.predicted], one.count, _percent(one.share)]
-                for one in summary.most_confused(counts)
+                for one in most_confused(counts)
             ],
         ),
         confusion=_image(figures.render(charts.confusion(counts, names)), "confusion matrix"),
@@ -179,10 +178,10 @@ def _curves(metrics: Mapping[str, Sequence[tuple[float, float]]]) -> str:
 
 
 def _choose_examples(predictions: Predictions) -> tuple[list[int], list[int]]:
-    is_correct = predictions.ranks()[0] == 0
+    is_correct = predictions.ranks() == 0
     correct = np.flatnonzero(predictions.counted & is_correct)
     wrong = np.flatnonzero(predictions.counted & ~is_correct)
-    confidence = predictions.probabilities[0].max(axis=-1)
+    confidence = predictions.probabilities.max(axis=-1)
     order = np.argsort(-confidence[wrong], kind="stable")[:_NUM_EXAMPLES]
     return correct[spread(_NUM_EXAMPLES, len(correct))].tolist(), wrong[order].tolist()
 
@@ -190,7 +189,7 @@ def _choose_examples(predictions: Predictions) -> tuple[list[int], list[int]]:
 def _examples(predictions: Predictions, source: VideoSource, videos: Iterable[int]) -> str:
     parts = []
     for video in videos:
-        probabilities = predictions.probabilities[0, video]
+        probabilities = predictions.probabilities[video]
         predicted, true = int(probabilities.argmax()), int(predictions.labels[video])
         classes = [f"true class {predictions.class_names[true]} {_percent(probabilities[true])}"]
         if predicted != true:

@@ -1,8 +1,9 @@
-"""What a run reports now and then about its model: pictures, accuracy."""
+"""What a run reports about its model every few steps: pictures or accuracy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import flax.linen as nn
 import numpy as np
 from absl import logging
 from jax.sharding import Mesh
@@ -11,16 +12,11 @@ from ml_collections import ConfigDict
 
 from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import VideoError
-from mgm_jax.evaluation.evaluator import (
-    Evaluator,
-    Predictions,
-    SubsetSource,
-    evenly_spaced,
-    make_eval_source,
-)
+from mgm_jax.evaluation.evaluator import Evaluator
+from mgm_jax.evaluation.predictions import Predictions
+from mgm_jax.evaluation.videos import evenly_spaced, make_eval_source
 from mgm_jax.pictures.gallery import Gallery
-from mgm_jax.training.state import TrainState
-from mgm_jax.training.tasks import Task
+from mgm_jax.training.classify_step import PredictFn
 
 Report = Iterator[tuple[str, float | UInt8[np.ndarray, "h w 3"]]]
 
@@ -30,45 +26,34 @@ class PictureReporter:
 
     Attributes:
         every: Steps between reports; 0 for none.
-        score: None; pictures say nothing of the model's worth.
+        score: None: pictures do not tell which checkpoint is the best.
     """
 
     score: float | None = None
 
-    def __init__(self, config: ConfigDict, task: Task, source: VideoSource):
-        """Reads the clips.
-
-        Args:
-            config: The run's config.
-            task: What the run computes.
-            source: The videos.
-        """
+    def __init__(self, config: ConfigDict, model: nn.Module, source: VideoSource):
+        """Reads the clips."""
         self.every = config.pictures_every
-        self._gallery = None
-        if not self.every:
-            return
-        try:
-            self._gallery = Gallery(config, task.model, source)
-        except VideoError as error:
-            self.every = 0
-            logging.warning("training without pictures: %s", error)
+        if self.every:
+            try:
+                self._gallery = Gallery(config, model, source)
+            except VideoError as error:
+                self.every = 0
+                logging.warning("training without pictures: %s", error)
 
-    def report(self, state: TrainState, step: int) -> Report:
+    def report(self, variables: Mapping[str, Any], step: int) -> Report:
         """Yields names and pictures."""
-        if self._gallery is not None:
-            yield from self._gallery.sheets(state.params, step)
+        yield from self._gallery.sheets(variables["params"], step)
 
 
 class AccuracyReporter:
     """Accuracy on videos that are not trained on.
 
-    A linear probe with several heads is judged by one, chosen on a held-out part of the training
-    videos.
+    Of a linear probe's heads, it reports the one that is best on held-out training videos.
 
     Attributes:
         every: Steps between reports; 0 for none.
-        score: Top-1 accuracy of the last report, that of the held-out part where there is one.
-        config: The run's config.
+        score: Top-1 accuracy of the last report, on the held-out videos if there are any.
         source: The videos.
     """
 
@@ -77,50 +62,36 @@ class AccuracyReporter:
     def __init__(
         self,
         config: ConfigDict,
-        task: Task,
         mesh: Mesh,
-        state_sharding: Any,
+        predict_fn: PredictFn,
+        variables_sharding: Any,
         class_names: tuple[str, ...],
         held_out: VideoSource | None,
     ):
-        """Opens the videos.
-
-        Args:
-            config: The run's config.
-            task: What the run computes.
-            mesh: Devices.
-            state_sharding: Sharding of the state.
-            class_names: Classes that the model knows.
-            held_out: Training videos put aside, to choose a head.
+        """Opens the videos that `config.eval` names.
 
         Raises:
-            ConfigError: There are no videos to evaluate on, or their classes are others.
+            ConfigError: There are no such videos, or their classes are not `class_names`.
         """
         self.every = config.eval.every
         self.config = config
-        self.source = source = make_eval_source(config, class_names)
+        self.source = make_eval_source(config, class_names)
+        self._subset = evenly_spaced(self.source, config.eval.subset)
+        self._held_out = held_out
+        self._views = {
+            "temporal_views": config.eval.temporal_views,
+            "spatial_views": config.eval.spatial_views,
+        }
+        model = (config, mesh, predict_fn, variables_sharding)
+        self._one_view = Evaluator(*model, temporal_views=1, spatial_views=1)
+        self._all_views = Evaluator(*model, **self._views)
 
-        def evaluator(videos: VideoSource, temporal_views: int, spatial_views: int) -> Evaluator:
-            return Evaluator(
-                config,
-                videos,
-                mesh,
-                task.predict_fn,
-                state_sharding,
-                temporal_views=temporal_views,
-                spatial_views=spatial_views,
-            )
-
-        self._subset = evaluator(evenly_spaced(source, config.eval.subset), 1, 1)
-        self._held_out = None if held_out is None else evaluator(held_out, 1, 1)
-        self._whole = evaluator(source, config.eval.temporal_views, config.eval.spatial_views)
-
-    def report(self, state: TrainState, step: int) -> Report:
-        """Evaluates one view of some videos and yields names and accuracies."""
-        head, chosen_by = self._choose_head(state)
-        predictions = self._subset.run(state).head(head)
-        top1 = float(predictions.accuracy(1)[0])
-        self.score = top1 if chosen_by is None else chosen_by
+    def report(self, variables: Mapping[str, Any], step: int) -> Report:
+        """Evaluates one view of `config.eval.subset` videos; yields names and accuracies."""
+        head, held_out_top1 = self._choose_head(variables)
+        predictions = self._one_view.run(variables, self._subset)[head]
+        top1 = predictions.accuracy(1)
+        self.score = top1 if held_out_top1 is None else held_out_top1
         logging.info(
             "step %d: top-1 %.1f %% of %d videos, one view",
             step,
@@ -129,77 +100,23 @@ class AccuracyReporter:
         )
         yield "eval/top1", top1
         if len(predictions.class_names) > 5:
-            yield "eval/top5", float(predictions.accuracy(5)[0])
-        if chosen_by is not None:
+            yield "eval/top5", predictions.accuracy(5)
+        if held_out_top1 is not None:
             yield "eval/head", float(head)
-            yield "eval/held_out_top1", chosen_by
+            yield "eval/held_out_top1", held_out_top1
 
-    def final(self, state: TrainState) -> tuple[Predictions, dict[str, Any]]:
-        """Evaluates all views of all videos.
+    def evaluate_all(self, variables: Mapping[str, Any]) -> tuple[Predictions, dict[str, Any]]:
+        """Evaluates all views of all videos; also returns the settings of this evaluation."""
+        head, held_out_top1 = self._choose_head(variables)
+        settings: dict[str, Any] = dict(self._views)
+        if held_out_top1 is not None:
+            settings |= {"head": head, "held_out_top1": held_out_top1}
+        return self._all_views.run(variables, self.source)[head], settings
 
-        Returns:
-            The predictions of one head, and what describes the evaluation.
-        """
-        head, chosen_by = self._choose_head(state)
-        settings = {
-            "temporal_views": self.config.eval.temporal_views,
-            "spatial_views": self.config.eval.spatial_views,
-        }
-        if chosen_by is not None:
-            settings |= {"head": head, "held_out_top1": chosen_by}
-        return self._whole.run(state).head(head), settings
-
-    def _choose_head(self, state: TrainState) -> tuple[int, float | None]:
+    def _choose_head(self, variables: Mapping[str, Any]) -> tuple[int, float | None]:
         if self._held_out is None:
             return 0, None
-        accuracy = self._held_out.run(state).accuracy(1)
-        return int(accuracy.argmax()), float(accuracy.max())
-
-
-def split_held_out(
-    config: ConfigDict, source: VideoSource
-) -> tuple[VideoSource, VideoSource | None]:
-    """Puts aside training videos for the choice among a probe's heads, at random by the seed.
-
-    Args:
-        config: The run's config.
-        source: Training videos.
-
-    Returns:
-        The videos to train on, and those put aside; None where there is nothing to choose.
-    """
-    if config.task != "linear_probe" or len(config.probe.learning_rate_factors) == 1:
-        return source, None
-    count = max(1, round(config.probe.held_out * len(source)))
-    order = np.random.default_rng(config.seed).permutation(len(source))
-    return SubsetSource(source, np.sort(order[count:])), SubsetSource(source, order[:count])
-
-
-def make_reporter(
-    config: ConfigDict,
-    task: Task,
-    mesh: Mesh,
-    state_sharding: Any,
-    source: VideoSource,
-    held_out: VideoSource | None,
-) -> PictureReporter | AccuracyReporter:
-    """What reports about a run of this task.
-
-    Args:
-        config: The run's config.
-        task: What the run computes.
-        mesh: Devices.
-        state_sharding: Sharding of the state.
-        source: Training videos.
-        held_out: Those put aside.
-
-    Returns:
-        The reporter.
-
-    Raises:
-        ConfigError: There are no videos to evaluate on, or their classes are others.
-    """
-    if config.task == "pretrain":
-        return PictureReporter(config, task, source)
-    names = tuple(source.class_names)
-    return AccuracyReporter(config, task, mesh, state_sharding, names, held_out)
+        heads = self._one_view.run(variables, self._held_out)
+        accuracies = [predictions.accuracy(1) for predictions in heads]
+        head = int(np.argmax(accuracies))
+        return head, accuracies[head]

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from mgm_jax.errors import ConfigError
-from mgm_jax.models import layers
+from mgm_jax.models import attention
 from mgm_jax.models.blocks import STACKED
 
 
@@ -54,11 +54,10 @@ def make_attention_fn(
         ConfigError: The encoder has no such block.
     """
     grid, query_id = model.grid, int(np.ravel_multi_index(query, model.grid))
-    settings = getattr(model.settings, "encoder", model.settings)
-    if not -settings.depth <= block < settings.depth:
+    depth = model.encoder_config.depth
+    if not -depth <= block < depth:
         raise ConfigError(
-            f"--block={block}: the encoder has {settings.depth} blocks; choose from "
-            f"{-settings.depth} to {settings.depth - 1}"
+            f"--block={block}: the encoder has {depth} blocks; choose from {-depth} to {depth - 1}"
         )
 
     def attention_fn(params: Any, clips: Float[Array, "b T H W 3"]) -> Float32[Array, "b t h w"]:
@@ -68,7 +67,7 @@ def make_attention_fn(
             method=lambda model, clips: model.encoder(clips),
             mutable=["intermediates"],
         )
-        parts = _of_block(sown["intermediates"]["encoder"]["blocks"], block % settings.depth)
+        parts = _of_block(sown["intermediates"]["encoder"]["blocks"], block % depth)
         if "temporal_attention" in parts:
             return _divided(parts, grid, query)
         queries, keys = (_sown(parts["attention"], name) for name in ("query", "key"))
@@ -92,7 +91,7 @@ def _sown(part: Mapping[str, Any], name: str) -> Float[Array, "b n heads head_di
 def _head_average(
     query: Float[Array, "b 1 heads head_dim"], key: Float[Array, "b m heads head_dim"]
 ) -> Float32[Array, "b m"]:
-    return layers.attention_weights(query, key)[:, :, 0].mean(axis=1)
+    return attention.attention_weights(query, key)[:, :, 0].mean(axis=1)
 
 
 def _divided(

@@ -1,5 +1,6 @@
 """Checkpoints with Orbax: the train state, the data position and the config together."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath
 from mgm_jax.training import sharding
 from mgm_jax.training.integrity import find_damage, listing, steps, write_digests
+from mgm_jax.training.state import TrainState
 
 _SMALLEST_PART = 2**20
 """Bytes of an array that each device must have to write for its copies to share the writing.
@@ -140,32 +142,49 @@ class Checkpoints:
         items = ocp.args.Composite(config=ocp.args.JsonRestore())
         return self._manager.restore(self.latest_step(), args=items)["config"]
 
-    def restore(self, abstract_state: Any, step: int | None = None) -> tuple[Any, dict[str, int]]:
-        """Reads a checkpoint onto this run's devices.
+    def restore(self, abstract_state: TrainState) -> tuple[TrainState, dict[str, int]]:
+        """Reads the newest checkpoint, to go on training.
 
         Args:
-            abstract_state: Tree of `jax.ShapeDtypeStruct` with shardings.
-            step: Step of the checkpoint; the newest by default.
+            abstract_state: `jax.ShapeDtypeStruct`s with the shardings of this run's devices.
 
         Returns:
             The train state, and the position of the data iterator.
 
         Raises:
-            CheckpointError: The checkpoint's arrays are not those of the state.
+            CheckpointError: The arrays do not fit the model.
         """
-        step = self.latest_step() if step is None else step
-        places = ocp.checkpoint_utils.construct_restore_args(abstract_state)
-        items = ocp.args.Composite(
-            state=ocp.args.PyTreeRestore(abstract_state, restore_args=places),
-            data=ocp.args.JsonRestore(),
+        step = self.latest_step()
+        restored = self._restore(
+            step, state=_restore_arrays(abstract_state), data=ocp.args.JsonRestore()
         )
+        return restored["state"], restored["data"]
+
+    def restore_variables(self, step: int, abstract_variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Reads the model's variables alone: the optimizer's moments are twice their size.
+
+        Args:
+            step: Step of the checkpoint.
+            abstract_variables: `jax.ShapeDtypeStruct`s with the shardings to restore to.
+
+        Raises:
+            CheckpointError: The arrays do not fit the model.
+        """
+        state = {"params": abstract_variables["params"]}
+        if len(abstract_variables) > 1:
+            state["model_state"] = {
+                name: part for name, part in abstract_variables.items() if name != "params"
+            }
+        restored = self._restore(step, state=_restore_arrays(state, partial_restore=True))["state"]
+        return {"params": restored["params"], **restored.get("model_state", {})}
+
+    def _restore(self, step: int, **items: Any) -> Any:
         try:
-            restored = self._manager.restore(step, args=items)
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
         except (ValueError, KeyError) as error:
             raise CheckpointError(
                 f"the checkpoint of step {step} in {self._folder} does not fit the model: {error}"
             ) from error
-        return restored["state"], restored["data"]
 
     def close(self) -> None:
         """Waits for the last save and lets go of the folder.
@@ -197,6 +216,11 @@ class Checkpoints:
             f"a checkpoint could not be written to {self._folder} ({error}); {kept}. {cure}, and "
             "start again"
         )
+
+
+def _restore_arrays(abstract: Any, **options: Any) -> ocp.args.PyTreeRestore:
+    places = ocp.checkpoint_utils.construct_restore_args(abstract)
+    return ocp.args.PyTreeRestore(abstract, restore_args=places, **options)
 
 
 def _item_handlers() -> dict[str, ocp.CheckpointHandler]:

@@ -1,6 +1,6 @@
 """The pure functions of classification: finetuning and probing steps, and prediction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -12,8 +12,10 @@ from jaxtyping import Array, Float, Key
 from mgm_jax.preprocessing import erasing, mixing, rand_augment, rgb
 from mgm_jax.training import grad_accumulation, losses
 from mgm_jax.training.metrics import ClassifyMetrics
-from mgm_jax.training.pretrain_step import Batch, apply_gradients
-from mgm_jax.training.state import TrainState
+from mgm_jax.training.pretrain_step import apply_gradients
+from mgm_jax.training.state import Batch, TrainState
+
+PredictFn = Callable[[Mapping[str, Any], Batch], dict[str, Array]]
 
 FROZEN = ("encoder",)
 """Branches of a linear probe's parameters that are not trained."""
@@ -140,22 +142,17 @@ def make_probe_step(
     return step_fn
 
 
-def make_predict_fn(
-    config: Any, model: nn.Module
-) -> Callable[[TrainState, Batch], dict[str, Array]]:
-    """Builds the function that classifies views.
-
-    Args:
-        config: The run's config.
-        model: A classifier, or a linear probe.
+def make_predict_fn(config: Any, model: nn.Module) -> PredictFn:
+    """Builds the function that classifies views with a classifier or a linear probe.
 
     Returns:
-        `(state, batch) -> {probabilities [heads, b, classes], index, valid, label}`.
+        `(variables, batch) -> {probabilities [heads, b, classes], index, valid, label}`, where a
+        classifier has one head.
     """
+    apply: Callable[..., Any] = model.apply
 
-    def predict_fn(state: TrainState, batch: Batch) -> dict[str, Array]:
-        inputs = rgb.normalise(_to_clips(config, batch))
-        logits = model.apply({"params": state.params, **state.model_state}, inputs)
+    def predict_fn(variables: Mapping[str, Any], batch: Batch) -> dict[str, Array]:
+        logits = apply(variables, rgb.normalise(_to_clips(config, batch)))
         if logits.ndim == 2:
             logits = logits[None]
         rows = {name: batch[name] for name in ("index", "valid", "label")}

@@ -1,9 +1,11 @@
-"""A run on disk, opened for use: its config, its classes, its model and its state."""
+"""The folder of a run: its config, its classes, and the model that a checkpoint holds."""
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import flax.linen as nn
 import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -13,7 +15,7 @@ from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath, make_path, replacing
 from mgm_jax.training import sharding, tasks
 from mgm_jax.training.checkpoints import Checkpoints
-from mgm_jax.training.state import TrainState, abstract_state
+from mgm_jax.training.state import abstract_arrays
 
 CONFIG_FILE = "config.json"
 CLASSES_FILE = "classes.json"
@@ -21,42 +23,47 @@ CLASSES_FILE = "classes.json"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A trained model and what made it.
+    """A trained model, to be used and not trained further.
 
     Attributes:
         config: The run's config.
         class_names: Classes of its data.
-        task: What it computes.
-        state: State of the checkpoint.
-        step: Its step.
-        mesh: Where the state lives.
+        variables: The model's variables, as `model.apply` takes them.
+        step: Number of training steps they have had.
+        mesh: The devices they are on.
     """
 
     config: ConfigDict
     class_names: tuple[str, ...]
-    task: tasks.Task
-    state: TrainState
+    model: nn.Module
+    variables: dict[str, Any]
     step: int
     mesh: Mesh
 
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The model's parameters."""
+        return self.variables["params"]
+
 
 def describe_run(folder: AnyPath, config: ConfigDict, class_names: Sequence[str]) -> None:
-    """Writes what `open_run` needs besides the checkpoint, in one process for all."""
+    """Writes what `load_run` needs besides the checkpoint; only the first process writes."""
     if jax.process_index():
         return
-    for name, facts in (
+    for name, content in (
         (CONFIG_FILE, config_lib.to_json(config)),
         (CLASSES_FILE, list(class_names)),
     ):
         with replacing(folder / name) as file:
-            file.write(json.dumps(facts, indent=2).encode())
+            file.write(json.dumps(content, indent=2).encode())
 
 
 def read_config(workdir: str | AnyPath) -> ConfigDict:
-    """The config of a run.
+    """Reads the config of a run.
 
     Raises:
         CheckpointError: There is no run in the folder.
+        ConfigError: An earlier version made it, with an option that no longer exists.
     """
     file = make_path(workdir) / CONFIG_FILE
     if not file.exists():
@@ -64,27 +71,27 @@ def read_config(workdir: str | AnyPath) -> ConfigDict:
     return ConfigDict(config_lib.upgrade(json.loads(file.read_text())))
 
 
-def open_run(
+def load_run(
     workdir: str | AnyPath,
     *,
     checkpoint: str = "last",
     config: ConfigDict | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Run:
-    """Restores a run's model.
+    """Loads the model of a run, without the optimizer's state.
+
+    Every file of the checkpoint is verified against its digest first. (Orbax stores all arrays of
+    the state together, so those of the parameters alone cannot be told apart.)
 
     Args:
         workdir: Folder of the run.
         checkpoint: "last", or "best" by the accuracy during training.
-        config: Instead of the run's own, such as a copy with other values.
-        devices: Where to restore to; the first device by default.
-
-    Returns:
-        The run.
+        config: Used instead of the run's own, such as a copy with other data.
+        devices: Where to load the variables to; the first local device by default.
 
     Raises:
         CheckpointError: There is no run, no complete checkpoint, or none that was evaluated, or it
-            is damaged.
+            is damaged or does not fit the config's model.
     """
     workdir = make_path(workdir)
     config = config or read_config(workdir)
@@ -100,11 +107,14 @@ def open_run(
                 + (" that was evaluated; use the last one" if best else "")
             )
         checkpoints.check(step)
-        task = tasks.make_task(config, class_names)
+        model = tasks.make_model(config, len(class_names))
         mesh = sharding.make_mesh(
-            {"data": -1, "fsdp": 1, "tensor": 1}, devices or jax.devices()[:1]
+            {"data": -1, "fsdp": 1, "tensor": 1}, devices or jax.local_devices()[:1]
         )
-        state, _ = checkpoints.restore(abstract_state(task.init_fn, mesh), step)
+        abstract = abstract_arrays(
+            lambda: tasks.init_variables(config, model, jax.random.key(0)), mesh
+        )
+        variables = checkpoints.restore_variables(step, abstract)
     finally:
         checkpoints.close()
-    return Run(config, class_names, task, state, step, mesh)
+    return Run(config, class_names, model, variables, step, mesh)

@@ -1,4 +1,4 @@
-"""The train state: what training changes, and its shapes and places before it exists."""
+"""The train state and the batch that a step takes, and the state's shapes before it exists."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,19 +12,21 @@ from jaxtyping import Array, Key
 
 from mgm_jax.training import sharding
 
+Batch = Mapping[str, Any]
+"""Arrays with one row per clip, by name; `data.clips.LoadClip.random_map` lists them."""
 
-@flax.struct.dataclass
-class TrainState:
+
+class TrainState(flax.struct.PyTreeNode):
     """Everything that training changes, and the seed of its randomness.
 
     The leaves are arrays, or their shapes or shardings in trees of the same structure.
 
     Attributes:
-        step: Steps done, int32 scalar.
+        step: Number of steps done, int32 scalar.
         params: The model's parameters.
-        model_state: Its other variables, such as BatchNorm's statistics; empty for most.
-        opt_state: The optimizer's state.
-        seed: Raw key data, uint32; the key of a step is folded from it.
+        model_state: Its other variable collections, such as `batch_stats`; empty for most models.
+        opt_state: State of the optimizer.
+        seed: Raw key data, uint32; each step folds its number into this key.
     """
 
     step: Any
@@ -33,6 +35,11 @@ class TrainState:
     opt_state: Any
     seed: Any
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The model's variable collections, as `model.apply` takes them."""
+        return {"params": self.params, **self.model_state}
+
 
 def make_init_fn(
     seed: int,
@@ -40,16 +47,13 @@ def make_init_fn(
     optimizer: optax.GradientTransformation,
     frozen: Sequence[str] = (),
 ) -> Callable[[], TrainState]:
-    """Builds the function that makes a fresh state, to be jitted with the state's sharding.
+    """Builds the function that makes the initial state, to be jitted with the state's sharding.
 
     Args:
         seed: Seed of the parameters and of the steps' randomness.
-        init_variables: Makes the model's variables.
+        init_variables: Makes the model's variables from a key.
         optimizer: Optimizer of the parameters that are not frozen.
-        frozen: First branches of the parameter tree that the optimizer does not see.
-
-    Returns:
-        A pure function without arguments.
+        frozen: Top-level entries of the parameters that are not trained.
     """
 
     def init_fn() -> TrainState:
@@ -69,19 +73,16 @@ def make_init_fn(
     return init_fn
 
 
-def abstract_state(init_fn: Callable[[], TrainState], mesh: Mesh) -> TrainState:
-    """Shapes, types and shardings of a state, without computing it.
-
-    Args:
-        init_fn: Makes the state.
-        mesh: Where it will live.
-
-    Returns:
-        A state of `jax.ShapeDtypeStruct`s.
-    """
-    shapes = jax.eval_shape(init_fn)
+def abstract_arrays(make: Callable[[], Any], mesh: Mesh) -> Any:
+    """The result of a function as `jax.ShapeDtypeStruct`s with shardings, without computing it."""
+    shapes = jax.eval_shape(make)
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         shapes,
         sharding.state_sharding(mesh, shapes),
     )
+
+
+def abstract_state(init_fn: Callable[[], TrainState], mesh: Mesh) -> TrainState:
+    """Shapes, types and shardings of the train state on a mesh, without computing it."""
+    return abstract_arrays(init_fn, mesh)

@@ -15,12 +15,12 @@ from mgm_jax.convert.__main__ import convert
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.convert.weights import Weights
 from mgm_jax.errors import CheckpointError, ConfigError
-from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.models.layers import TransformerConfig
 from mgm_jax.training import runs
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
-ENCODER, DECODER = TransformerSettings(32, 1, 2), TransformerSettings(16, 1, 2)
+ENCODER, DECODER = TransformerConfig(32, 1, 2), TransformerConfig(16, 1, 2)
 SHAPES = {"model__encoder": {"dim": 32, "depth": 1, "heads": 2}}
 PRETRAINING = SHAPES | {"model__decoder": {"dim": 16, "depth": 1, "heads": 2}}
 AUTOENCODER = Architecture(ENCODER, (2, 8, 8), DECODER)
@@ -46,9 +46,9 @@ def test_a_run_made_of_a_hugging_face_folder_opens_like_any_other(
     source = hugging_face_folder(tmp_path / "model", architecture, classes)
     config = recipe(name, tmp_path, **changes)
     convert(source, tmp_path / "run", "run", config=config)
-    run = runs.open_run(tmp_path / "run")
+    run = runs.load_run(tmp_path / "run")
     assert (run.step, run.class_names) == (0, classes)
-    params = traverse_util.flatten_dict(jax.device_get(run.state.params), sep="/")
+    params = traverse_util.flatten_dict(jax.device_get(run.params), sep="/")
     assert_equal(params, random_params(architecture))
 
 
@@ -74,7 +74,7 @@ def test_the_command_converts_there_and_back(tmp_path):
     back = weights.read(tmp_path / "back")
     assert_equal(back.params, random_params(CLASSIFIER))
     assert back.class_names == ("LABEL_0", "LABEL_1", "LABEL_2")
-    with pytest.raises(ConfigError, match=r"there is something at .*model\.safetensors"):
+    with pytest.raises(ConfigError, match=r"model\.safetensors exists"):
         convert(source, file, "original")
 
 

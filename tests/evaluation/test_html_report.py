@@ -13,7 +13,7 @@ from PIL import Image
 
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.evaluation import html_report
-from mgm_jax.evaluation.evaluator import Predictions
+from mgm_jax.evaluation.predictions import Predictions
 
 NASTY = '<script>alert("x")</script> & 日本'
 
@@ -34,7 +34,7 @@ def write(videos, tmp_path):
 
     def write_report(source=source, prefix="", class_names=source.class_names):
         predictions = Predictions(
-            probabilities=(probabilities * (np.arange(6) != 5)[:, None])[None],
+            probabilities=probabilities * (np.arange(6) != 5)[:, None],
             labels=np.array([0, 0, 0, 1, 1, -1]),
             num_views=np.array([2, 2, 2, 2, 2, 0]),
             names=tuple(prefix + source.describe(index) for index in range(6)),

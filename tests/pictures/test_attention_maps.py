@@ -1,5 +1,6 @@
 """Attention maps against weights computed by hand from a block's input."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,13 +9,14 @@ import numpy as np
 import pytest
 
 from mgm_jax.errors import ConfigError
-from mgm_jax.models import classifier, mae, stacking, vit
+from mgm_jax.models import blocks, classifier, mae
+from mgm_jax.models.layers import TransformerConfig
 from mgm_jax.pictures import attention_maps
 
 GRID, TUBELET, DIM = (2, 2, 3), (2, 4, 4), 16
 QUERY = (1, 0, 2)
 QUERY_ID = 8
-ENCODER = vit.TransformerSettings(DIM, 2, 2)
+ENCODER = TransformerConfig(DIM, 2, 2)
 
 
 @functools.cache
@@ -24,7 +26,8 @@ def some_clips():
 
 @functools.cache
 def random_classifier(backbone):
-    model = classifier.Classifier(ENCODER, GRID, 5, TUBELET, backbone=backbone)
+    encoder = dataclasses.replace(ENCODER, backbone=backbone)
+    model = classifier.Classifier(encoder, GRID, 5, TUBELET)
     r = np.random.default_rng(1)
     shapes = jax.eval_shape(model.init, jax.random.key(0), some_clips())["params"]
     return model, jax.tree.map(
@@ -90,19 +93,19 @@ def test_divided_attention_is_over_space_of_what_was_attended_over_time():
 @pytest.mark.parametrize("backbone", ["vit", "timesformer_divided"])
 def test_scanned_and_rematerialised_blocks_have_the_same_maps(backbone):
     model, params = random_classifier(backbone)
-    scanned = model.clone(scan=True, remat="full")
+    config = dataclasses.replace(model.encoder_config, scan=True, remat="full")
+    scanned = model.clone(encoder_config=config)
     np.testing.assert_allclose(
-        maps(scanned, stacking.stack(params), 0), maps(model, params, 0), rtol=1e-4, atol=1e-6
+        maps(scanned, blocks.stack(params), 0), maps(model, params, 0), rtol=1e-4, atol=1e-6
     )
 
 
 def test_autoencoders_and_probes_have_maps_too():
     _, params = random_classifier("vit")
     encoder = {**params["encoder"], "norm": {"scale": jnp.ones(DIM), "bias": jnp.zeros(DIM)}}
-    settings = vit.AutoencoderSettings(ENCODER, vit.TransformerSettings(8, 1, 2))
     expected = maps(*random_classifier("vit"), -1)
     for model in (
-        mae.MaskedAutoencoder(settings, GRID, TUBELET),
+        mae.MaskedAutoencoder(ENCODER, TransformerConfig(8, 1, 2), GRID, TUBELET),
         classifier.LinearProbe(ENCODER, GRID, 5, tubelet=TUBELET),
     ):
         found = maps(model, {"encoder": encoder, "mask_token": jnp.zeros(8)}, -1)

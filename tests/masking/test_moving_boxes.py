@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgm_jax.masking import boxes as mask_boxes
+from mgm_jax.masking import moving_boxes
 
 PAPER = ((8, 14, 14), 1176)
 LAYOUTS = (PAPER, ((4, 5, 9), 4 * 30), ((3, 16, 3), 3 * 29))
@@ -17,9 +17,9 @@ seeds = st.integers(0, 2**31 - 1)
 
 
 def boxes_and_mask(key, twice_centre, size, grid, count):
-    size = mask_boxes.fit_sizes(size, grid, count)
-    boxes = mask_boxes.centred_boxes(twice_centre, size, grid)
-    return boxes, mask_boxes.mask_boxes(key, boxes, grid, count)
+    size = moving_boxes.fit_sizes(size, grid, count)
+    boxes = moving_boxes.centred_boxes(twice_centre, size, grid)
+    return boxes, moving_boxes.mask_boxes(key, boxes, grid, count)
 
 
 @functools.cache
@@ -29,7 +29,7 @@ def jitted(grid, count):
 
 def draw_boxes(grid, count, seed):
     """A clip of boxes of the size Eq. 7 gives them, here and there or all in one place."""
-    rng, unit = np.random.default_rng(seed), mask_boxes.units_per_cell(grid)
+    rng, unit = np.random.default_rng(seed), moving_boxes.units_per_cell(grid)
     side = np.sqrt(count / grid[0]) + rng.uniform(-1, 1, (grid[0], 2)) * rng.choice([0, 0.7])
     centre = rng.uniform(0, 1, (grid[0], 2))
     centre = np.where(rng.random() < 0.3, np.round(centre), centre)
@@ -46,7 +46,7 @@ def draw_boxes(grid, count, seed):
 def test_boxes_have_the_area_of_the_count_and_lie_inside(layout, seed):
     grid, count = layout
     top_left, size, mask = draw_boxes(grid, count, seed)
-    unit = mask_boxes.units_per_cell(grid)
+    unit = moving_boxes.units_per_cell(grid)
     assert mask.sum() == count
     assert (size >= 1).all()
     assert (top_left >= 0).all()
@@ -59,7 +59,7 @@ def test_boxes_have_the_area_of_the_count_and_lie_inside(layout, seed):
 @given(layouts, seeds)
 @settings(max_examples=60, deadline=None)
 def test_masks_are_their_boxes_up_to_half_a_cell(layout, seed):
-    """Tokens wholly inside their step's box are masked; masked tokens overlap their box."""
+    """Tokens entirely inside their tubelet's box are masked; masked tokens overlap their box."""
     grid, count = layout
     top_left, size, mask = draw_boxes(grid, count, seed)
     inside, overlapping = True, True
@@ -88,9 +88,9 @@ def test_no_visible_token_is_nearer_to_its_box_than_a_masked_one(layout, seed):
 @pytest.mark.parametrize("grid", [(8, 14, 14), (2, 3, 3), (1, 4, 4)])
 @pytest.mark.parametrize("shared", [True, False])
 def test_jitter_sums_to_zero(grid, shared):
-    jitter, unit = 0.5, mask_boxes.units_per_cell(grid)
+    jitter, unit = 0.5, moving_boxes.units_per_cell(grid)
     bits = jax.random.bits(jax.random.key(0), (100, grid[0] - 1, 1 if shared else 2))
-    sizes = jax.vmap(lambda bits: mask_boxes.jittered_sizes(bits, grid, 0.75, jitter))
+    sizes = jax.vmap(lambda bits: moving_boxes.jittered_sizes(bits, grid, 0.75, jitter))
     size = np.array(jax.jit(sizes)(bits)) / unit
     np.testing.assert_allclose(size[:, 0], np.sqrt(0.75 * grid[1] * grid[2]), atol=1 / unit)
     np.testing.assert_array_equal(size[:, -1], size[:, 0])
@@ -102,10 +102,9 @@ def test_jitter_sums_to_zero(grid, shared):
         assert shared == (size[..., 0] == size[..., 1]).all()
 
 
-def test_steps_of_equal_boxes_and_both_ends_of_a_line_share_the_count():
-    """What is left over goes to no step and no side in particular."""
+def test_incomplete_lines_favour_no_tubelet_and_no_side():
     grid, count = PAPER
-    unit = mask_boxes.units_per_cell(grid)
+    unit = moving_boxes.units_per_cell(grid)
     centre, side = np.full((2, 8, 2), 14 * unit, np.int32)
     draw = functools.partial(boxes_and_mask, grid=grid, count=count)
     draw = jax.jit(jax.vmap(draw, in_axes=(0, None, None)))
@@ -119,9 +118,9 @@ def test_steps_of_equal_boxes_and_both_ends_of_a_line_share_the_count():
 @functools.cache
 def jitted_walk(grid, velocity):
     def walk(key, size):
-        start_bits, walk_bits = mask_boxes.random_bits(key, (2,), (grid[0] - 1, 2))
-        start = mask_boxes.random_start(start_bits, size[0], grid)
-        return mask_boxes.walking_boxes(walk_bits, start, size, grid, velocity)
+        start_bits, walk_bits = moving_boxes.random_bits(key, (2,), (grid[0] - 1, 2))
+        start = moving_boxes.random_start(start_bits, size[0], grid)
+        return moving_boxes.walking_boxes(walk_bits, start, size, grid, velocity)
 
     return jax.jit(jax.vmap(walk, in_axes=(0, None)))
 
@@ -129,7 +128,7 @@ def jitted_walk(grid, velocity):
 @pytest.mark.parametrize(("velocity", "side"), [(0.25, 12.0), (3.0, 4.0), (5.0, 13.0)])
 def test_a_walk_moves_by_its_velocity_at_most_and_stays_inside(velocity, side):
     grid, _ = PAPER
-    unit = mask_boxes.units_per_cell(grid)
+    unit = moving_boxes.units_per_cell(grid)
     keys = jax.random.split(jax.random.key(0), 500)
     boxes = jitted_walk(grid, velocity)(keys, np.full((8, 2), round(side * unit), np.int32))
     top_left = np.array(boxes.top_left) / unit
@@ -144,21 +143,14 @@ def test_a_walk_moves_by_its_velocity_at_most_and_stays_inside(velocity, side):
     np.testing.assert_allclose(near_border, 0.1, atol=0.05)
 
 
-def test_a_box_as_large_as_the_frame_stays():
-    grid, _ = PAPER
-    size = np.full((8, 2), 14 * mask_boxes.units_per_cell(grid), np.int32)
-    keys = jax.random.split(jax.random.key(0), 4)
-    assert (np.array(jitted_walk(grid, 3.0)(keys, size).top_left) == 0).all()
-
-
 @pytest.mark.parametrize("grid", [(8, 14, 14), (8, 1, 196), (1, 2, 2), (16, 64, 64), (300, 4, 4)])
 def test_units_are_as_fine_as_int32_allows(grid):
-    unit = mask_boxes.units_per_cell(grid)
+    unit = moving_boxes.units_per_cell(grid)
     side = max(grid[1:])
     assert max(grid[0], side) * side**2 * unit**2 < 2**31
     assert unit >= 16
 
 
 def test_a_grid_too_large_for_int32_is_refused():
-    with pytest.raises(ValueError, match=r"\(8, 256, 256\) is too large"):
-        mask_boxes.units_per_cell((8, 256, 256))
+    with pytest.raises(ValueError, match="larger patches or smaller clips"):
+        moving_boxes.units_per_cell((8, 256, 256))

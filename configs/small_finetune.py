@@ -1,27 +1,26 @@
-"""Finetuning of the small ViT on J-HMDB: minutes on two CPU cores.
+"""Finetuning of the small ViT of configs/small_pretrain.py: minutes on two CPU cores.
 
-    python -m mgm_jax.main --config=configs/jhmdb_finetune.py \
+    python -m mgm_jax.main --config=configs/small_finetune.py \
         --config.init_from=runs/jhmdb_pretrain --config.data.path=runs/jhmdb \
         --workdir=runs/jhmdb_finetune
 
-Without `config.init_from` it trains from scratch.
-
-Data: as configs/jhmdb_pretrain.py.
+Without `config.init_from` it trains from scratch. Arguments: `dataset` (jhmdb or weizmann),
+`backbone`. Data: as in configs/small_pretrain.py.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common, jhmdb_pretrain
+from mgm_jax import base_config
 
 
-def get_config(argument: str | None = None) -> ConfigDict:
-    """Returns the recipe, changed as `common.ARGUMENTS` allows."""
-    config = common.finetune()
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the recipe."""
+    args = base_config.parse_arg(arg, dataset=("jhmdb", "weizmann"), backbone="vit")
+    config = base_config.finetune()
     config.batch_size = 16
     config.num_steps = 1500
     config.warmup_steps = 150
 
-    common.take_shapes(config, jhmdb_pretrain.get_config())
     config.data.flip = True
     config.data.area = (0.3, 1.0)
     config.data.repeated_augmentation = 1
@@ -33,6 +32,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.augment.mix_probability = 0.5
     config.augment.mix_group_size = 2
 
+    base_config.small_vit(config, size=96, tubelet=(4, 16, 16))
+    config.model.backbone = args.backbone
     config.model.drop_path = 0.1
 
     config.optimizer.base_lr = 2.4e-2
@@ -44,4 +45,9 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.eval.subset = 0
     config.eval.temporal_views = 3
     config.eval.spatial_views = 1  # People are in the middle.
-    return common.with_argument(config, argument)
+    if args.dataset == "weizmann":
+        config.augment.mix_group_size = 16
+        config.eval.every = 500
+        config.eval.temporal_views = 2
+        config.eval.spatial_views = 3
+    return config

@@ -1,0 +1,86 @@
+"""Evaluation of a trained model on all views of all videos: numbers, files, a page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from mgm_jax import config as config_lib
+from mgm_jax.data.sources import make_source
+from mgm_jax.errors import ConfigError
+from mgm_jax.evaluation import html_report, results
+from mgm_jax.evaluation.periodic import AccuracyReporter
+from mgm_jax.evaluation.predictions import Predictions
+from mgm_jax.evaluation.videos import split_held_out
+from mgm_jax.io import AnyPath, make_path
+from mgm_jax.training.classify_step import make_predict_fn
+from mgm_jax.training.runs import load_run, read_config
+
+_INPUT_VALUES = ("clip_frames", "stride", "sampling", "size", "host_crop_size")
+"""Values of `config.data` that change what the model is shown."""
+
+
+def evaluate(
+    config: ConfigDict, workdir: str, devices: Sequence[jax.Device] | None = None
+) -> Predictions:
+    """Evaluates a checkpoint of a run.
+
+    Args:
+        config: The run's config; `config.eval` says which checkpoint, videos and views.
+        workdir: Folder of the run.
+        devices: Devices to evaluate on; all by default.
+
+    Raises:
+        ConfigError: A value that cannot work, or a pretraining run.
+        CheckpointError: There is no run, or no complete checkpoint.
+    """
+    config_lib.check_values(config)
+    if config.task == "pretrain":
+        raise ConfigError("config.mode=eval: a pretraining run classifies nothing; finetune it")
+    run = load_run(
+        workdir,
+        checkpoint=config.eval.checkpoint,
+        config=config,
+        devices=devices or jax.devices(),
+    )
+    changes = config_lib.differences(config, config_lib.to_json(read_config(workdir)))
+    for change in changes:
+        if change.startswith(tuple(f"data.{name}:" for name in _INPUT_VALUES)):
+            logging.warning("not as in training, which may cost accuracy: config.%s", change)
+    source = make_source(config.data.source, config.data.path, config.data.split, config.data.root)
+    _, held_out = split_held_out(config, source)
+    reporter = AccuracyReporter(
+        config,
+        run.mesh,
+        make_predict_fn(config, run.model),
+        jax.tree.map(lambda leaf: leaf.sharding, run.variables),
+        run.class_names,
+        held_out,
+    )
+    return write_evaluation(reporter, run.variables, run.step, make_path(workdir))
+
+
+def write_evaluation(
+    reporter: AccuracyReporter, variables: Mapping[str, Any], step: int, folder: AnyPath
+) -> Predictions:
+    """Evaluates all views of all videos; logs and writes the result."""
+    logging.info("evaluating all views of all videos")
+    predictions, settings = reporter.evaluate_all(variables)
+    logging.info(
+        "step %d: top-1 %.2f %% of %d videos, %s",
+        step,
+        100 * predictions.accuracy(1),
+        np.count_nonzero(predictions.counted),
+        ", ".join(f"{name} {value}" for name, value in settings.items()),
+    )
+    if jax.process_index() == 0:
+        files = results.write_results(predictions, folder, step=step, settings=settings)
+        page = html_report.write_report(
+            folder, predictions, reporter.source, reporter.config, step=step, settings=settings
+        )
+        for file in (*files, page):
+            logging.info("wrote %s", file)
+    return predictions

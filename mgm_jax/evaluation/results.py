@@ -1,0 +1,134 @@
+"""The files of an evaluation: written when it ends, read by the report and by `predict`."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mgm_jax.data.video_records import UNLABELLED
+from mgm_jax.errors import CheckpointError
+from mgm_jax.evaluation.predictions import Predictions
+from mgm_jax.io import AnyPath, read_arrays, replacing, write_arrays
+from mgm_jax.pictures import charts, figures, image_files
+
+NUMBERS_FILE = "evaluation.json"
+TABLE_FILE = "predictions.csv"
+ARRAYS_FILE = "predictions.npz"
+PICTURE_FILE = "confusion.png"
+
+_TABLE_COLUMNS = (
+    "video",
+    "outcome",
+    "true_class",
+    "predicted_class",
+    "true_probability",
+    "predicted_probability",
+    "true_rank",
+    "views",
+)
+
+
+def write_results(
+    predictions: Predictions, folder: AnyPath, *, step: int, settings: Mapping[str, Any]
+) -> list[AnyPath]:
+    """Writes an evaluation; each file is written completely or not at all.
+
+    Args:
+        predictions: Of all videos.
+        folder: Where the files go.
+        step: Training step of the model.
+        settings: What describes the evaluation, such as its views, as JSON types; its names must
+            not be those of `Predictions.summary`.
+
+    Returns:
+        `evaluation.json` (step, settings and summary), `predictions.csv` (one line per video),
+        `predictions.npz` (what `read_results` needs), `confusion.png`.
+    """
+    files = [folder / name for name in (NUMBERS_FILE, TABLE_FILE, ARRAYS_FILE, PICTURE_FILE)]
+    _write_text(files[1], _table(predictions))
+    write_arrays(
+        files[2],
+        {
+            # The first axis is from when these files could hold several heads.
+            "probabilities": predictions.probabilities[None],
+            "labels": predictions.labels,
+            "num_views": predictions.num_views,
+            "names": np.array(predictions.names, str),
+            "class_names": np.array(predictions.class_names, str),
+        },
+    )
+    chart = charts.confusion(predictions.confusion(), predictions.class_names)
+    image_files.save_png(files[3], figures.render(chart))
+    # Written last: if the numbers are there, so is the rest.
+    numbers = {"step": step, **settings, **predictions.summary()}
+    _write_text(files[0], json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    return files
+
+
+def read_results(folder: AnyPath) -> tuple[Predictions, int, dict[str, Any]]:
+    """Reads the predictions, the training step and the settings that `write_results` wrote.
+
+    Raises:
+        CheckpointError: There is no evaluation, or its files are damaged.
+    """
+    try:
+        numbers = json.loads((folder / NUMBERS_FILE).read_bytes())
+        step = numbers.pop("step")
+        arrays = read_arrays(folder / ARRAYS_FILE)
+        predictions = Predictions(
+            probabilities=arrays["probabilities"][0],
+            labels=arrays["labels"],
+            num_views=arrays["num_views"],
+            names=tuple(arrays["names"].tolist()),
+            class_names=tuple(arrays["class_names"].tolist()),
+        )
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"no evaluation in {folder}: it has no {NUMBERS_FILE}; train the run to its end, or "
+            "evaluate it with --config.mode=eval"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"the evaluation in {folder} is damaged ({error}); repeat it with --config.mode=eval"
+        ) from error
+    summary = predictions.summary()
+    return predictions, step, {name: numbers[name] for name in numbers if name not in summary}
+
+
+def _table(predictions: Predictions) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_TABLE_COLUMNS)
+    columns = (predictions.labels, predictions.num_views, predictions.predicted_classes)
+    rows = zip(*(column.tolist() for column in (*columns, predictions.ranks())), strict=True)
+    for video, (label, views, best, rank) in enumerate(rows):
+        read = views > 0
+        labelled = read and label != UNLABELLED
+        probabilities = predictions.probabilities[video]
+        if not read:
+            outcome = "unread"
+        elif not labelled:
+            outcome = "unlabelled"
+        else:
+            outcome = "right" if rank == 0 else "wrong"
+        writer.writerow(
+            [
+                predictions.names[video],
+                outcome,
+                predictions.class_names[label] if labelled else "",
+                predictions.class_names[best] if read else "",
+                f"{probabilities[label]:.6f}" if labelled else "",
+                f"{probabilities[best]:.6f}" if read else "",
+                rank + 1 if labelled else "",
+                views,
+            ]
+        )
+    return text.getvalue()
+
+
+def _write_text(path: AnyPath, text: str) -> None:
+    with replacing(path) as file:
+        file.write(text.encode())

@@ -1,0 +1,87 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mgm_jax.evaluation.predictions import Predictions, most_confused
+
+
+def make(probabilities, labels, num_views=None, classes=None):
+    probabilities = np.asarray(probabilities, np.float32)
+    videos, count = probabilities.shape
+    return Predictions(
+        probabilities=probabilities,
+        labels=np.asarray(labels),
+        num_views=np.full(videos, 2) if num_views is None else np.asarray(num_views),
+        names=tuple(f"folder/video {video}.mp4" for video in range(videos)),
+        class_names=tuple(classes or (f"class {number}" for number in range(count))),
+    )
+
+
+# Two videos of class 0, one of them taken for class 1; one of class 1; one unread; one unlabelled.
+FIVE = make(
+    [[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.1, 0.8, 0.1], [0.0, 0.0, 0.0], [0.2, 0.2, 0.6]],
+    labels=[0, 0, 1, -1, -1],
+    num_views=[2, 2, 1, 0, 2],
+    classes=("run", 'say "hello", wave', "sit"),
+)
+
+
+def test_numbers_by_hand():
+    assert FIVE.summary() == {
+        "top1": pytest.approx(2 / 3),
+        "mean_per_class": 0.75,
+        "num_videos": 5,
+        "num_counted": 3,
+        "unread": ["folder/video 3.mp4"],
+        "unlabelled": ["folder/video 4.mp4"],
+        "per_class": [
+            {"name": "run", "num_videos": 2, "num_right": 1, "accuracy": 0.5},
+            {"name": 'say "hello", wave', "num_videos": 1, "num_right": 1, "accuracy": 1.0},
+            {"name": "sit", "num_videos": 0, "num_right": 0, "accuracy": None},
+        ],
+    }
+    np.testing.assert_array_equal(FIVE.confusion(), [[1, 1, 0], [0, 1, 0], [0, 0, 0]])
+    assert [FIVE.accuracy(k) for k in (1, 2, 3)] == pytest.approx([2 / 3, 1, 1])
+
+
+def test_without_counted_videos_there_is_no_accuracy():
+    unread = make(np.zeros((2, 6)), [0, 1], num_views=[0, 0])
+    numbers = unread.summary()
+    assert (numbers["top1"], numbers["top5"], numbers["mean_per_class"]) == (None, None, None)
+    assert numbers["num_counted"] == 0
+    assert np.isnan(unread.accuracy())
+
+
+def test_constant_output_is_never_right():
+    assert make([[1 / 3] * 3] * 2, [0, 1]).accuracy(1) == 0
+
+
+@given(st.integers(2, 9), st.integers(1, 30), st.integers(0, 2**32 - 1))
+def test_all_numbers_agree(classes, videos, seed):
+    rng = np.random.default_rng(seed)
+    predictions = make(
+        rng.dirichlet(np.ones(classes), videos),
+        rng.integers(0, classes, videos),
+        num_views=rng.integers(0, 3, videos),
+    )
+    numbers, counts = predictions.summary(), predictions.confusion()
+    assert numbers["num_counted"] == counts.sum() == predictions.read.sum()
+    assert ("top5" in numbers) == (classes > 5)
+    if not counts.sum():
+        return
+    assert numbers["top1"] == pytest.approx(np.trace(counts) / counts.sum())
+    for k in (1, 5)[: 1 + (classes > 5)]:
+        assert numbers[f"top{k}"] == pytest.approx(predictions.accuracy(k))
+    per_class = [(one["num_videos"], one["num_right"]) for one in numbers["per_class"]]
+    assert per_class == list(zip(counts.sum(axis=1), np.diag(counts), strict=True))
+    confused = most_confused(counts, limit=classes**2)
+    assert sum(one.count for one in confused) == counts.sum() - np.trace(counts)
+    assert [one.count for one in confused] == sorted((one.count for one in confused), reverse=True)
+
+
+def test_the_most_frequent_confusions_come_first():
+    found = most_confused(np.array([[5, 2, 0], [1, 3, 2], [0, 0, 0]]), limit=2)
+    assert [dataclasses.astuple(one) for one in found] == [(1, 2, 2, 1 / 3), (0, 1, 2, 2 / 7)]
