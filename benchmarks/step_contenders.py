@@ -72,7 +72,7 @@ def make_model(config: ConfigDict) -> Any:
     """The autoencoder of a config."""
     from mgm_jax.models import mae
 
-    return mae.make_autoencoder(config.model, config.data.clip_frames, config.data.size)
+    return mae.make_autoencoder(config)
 
 
 def make_ours(setting: Setting) -> Callable[[], None]:
@@ -122,7 +122,7 @@ def make_hugging_face(setting: Setting, compiled: bool) -> Callable[[], None]:
     from mgm_jax.models.vit import SIZES
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    encoder, decoder = SIZES[setting.size].encoder, SIZES[setting.size].decoder
+    encoder, decoder = SIZES[setting.size]["encoder"], SIZES[setting.size]["decoder"]
     config = transformers.VideoMAEConfig(
         hidden_size=encoder.dim,
         num_hidden_layers=encoder.depth,

@@ -4,41 +4,43 @@
     python -m mgm_jax.main --config=configs/demo_pretrain.py \
         --config.data.path=runs/demo_data --workdir=runs/demo
 
-`bash launch/demo.sh` does both. Any folder of videos works in the place of the demo set:
+`bash launch/demo.sh` does both. Any folder of videos works instead of the demo set:
 
     --config.data.source=folder --config.data.path=DIR
 
-Expected: the loss falls from about 1.2 to about 0.5, the variance that is left once the model knows
-the colours of what is hidden; some 20 clips/s on two CPU cores.
+Arguments: `mask`, `ratio`, `jitter`, `guidance`, `motion`, `backbone` as in
+configs/ssv2_pretrain.py.
+
+Expected: the loss falls from about 1.2 to about 0.5, the variance that remains once the model knows
+the colours of the masked tokens; some 20 clips/s on two CPU cores.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from mgm_jax import base_config
 
 
-def get_config(argument: str | None = None) -> ConfigDict:
-    """Returns the recipe, changed as `common.ARGUMENTS` allows."""
-    config = common.pretrain()
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the recipe."""
+    args = base_config.parse_arg(
+        arg, mask="mgm", ratio=0.75, jitter=0.5, guidance="peak", motion="auto", backbone="vit"
+    )
+    config = base_config.pretrain()
     config.batch_size = 8
     config.num_steps = 600
     config.warmup_steps = 50
 
-    config.data.stride = 2
-    config.data.size = 64
-    config.data.host_crop_size = 128
-    config.data.num_workers = 1
+    config.data.motion = args.motion
 
-    config.model.size = "Ti"
-    config.model.encoder.dim = 128
-    config.model.encoder.depth = 4
-    config.model.encoder.heads = 4
-    config.model.decoder.depth = 2
-    config.model.tubelet = (2, 8, 8)
-    config.model.dtype = "float32"
+    base_config.small_vit(config, size=64, tubelet=(2, 8, 8))
+    config.model.backbone = args.backbone
 
-    # In minutes a small model learns the colours of what is hidden; normalised pixels, the paper's
-    # target, leave just those out.
+    config.masking.strategy = args.mask
+    config.masking.ratio = args.ratio
+    config.masking.jitter = args.jitter
+    config.masking.guidance = args.guidance
+    # In minutes a small model learns the colours of masked tokens, which are just what the paper's
+    # normalised targets leave out.
     config.norm_pix_loss = False
 
     config.optimizer.base_lr = 6e-2
@@ -47,4 +49,4 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.log_every = 25
     config.checkpoint_every = 150
     config.pictures_every = 300
-    return common.with_argument(config, argument)
+    return config

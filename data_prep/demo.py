@@ -55,9 +55,9 @@ def make_record(
 
 def _log_progress(items: Iterable[dict[str, Any]], total: int) -> Iterator[dict[str, Any]]:
     for done, item in enumerate(items, 1):
-        yield item
         if done % 200 == 0 or done == total:
             logging.info("%d of %d clips", done, total)
+        yield item
 
 
 def make_demo(
@@ -150,16 +150,9 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
+    names = ("num_train", "num_validation", "seed", "profile", "domain_shift", "workers")
     try:
-        make_demo(
-            values.out,
-            num_train=values.num_train,
-            num_validation=values.num_validation,
-            seed=values.seed,
-            profile=values.profile,
-            domain_shift=values.domain_shift,
-            workers=values.workers,
-        )
+        make_demo(values.out, **{name: getattr(values, name) for name in names})
     except MgmError as error:
         sys.exit(f"error: {error}")
 

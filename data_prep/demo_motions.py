@@ -19,14 +19,10 @@ _Scalars = Float[np.ndarray, "t"] | float
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """Position, size and rotation of one object over t frames.
+    """Centre, radius and rotation of one object over t frames.
 
-    Attributes:
-        x: Centre; as a motion returns it, relative to the middle of the action.
-        y: Centre, likewise.
-        radius: Of the circle around the object.
-        angle: Of rotation.
-        has_box: Whether the class is about this object.
+    A motion returns centres relative to the middle of the action. Only objects that the class is
+    about have a box.
     """
 
     x: Float[np.ndarray, "t"]

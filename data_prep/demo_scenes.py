@@ -48,15 +48,11 @@ def _place(
     random: np.random.Generator, tracks: Sequence[Track], pan: Float[np.ndarray, "t 2"]
 ) -> list[Track]:
     """Moves the tracks to a random place at which they stay in the frame."""
-    radii = [track.radius for track in tracks]
-    middle = []
-    for centres, shift in zip(
-        ([track.x for track in tracks], [track.y for track in tracks]), pan.T, strict=True
-    ):
-        low = -min((c + shift - r).min() for c, r in zip(centres, radii, strict=True))
-        high = DESIGN_SIZE - max((c + shift + r).max() for c, r in zip(centres, radii, strict=True))
-        middle.append((low + high) / 2 + random.uniform(-0.5, 0.5) * max(high - low, 0))
-    return [dataclasses.replace(t, x=t.x + middle[0], y=t.y + middle[1]) for t in tracks]
+    centres = np.stack([[track.x, track.y] for track in tracks]) + pan.T
+    radii = np.stack([track.radius for track in tracks])[:, None]
+    low, high = -(centres - radii).min((0, 2)), DESIGN_SIZE - (centres + radii).max((0, 2))
+    x, y = (low + high) / 2 + random.uniform(-0.5, 0.5, size=2) * np.maximum(high - low, 0)
+    return [dataclasses.replace(track, x=track.x + x, y=track.y + y) for track in tracks]
 
 
 def _distractors(

@@ -60,7 +60,6 @@ class _OpenVideo:
             if stream.codec_context and not stream.disposition & Disposition.attached_pic:
                 break
         else:
-            self._container.close()
             raise VideoError(f"{name}: it has no video stream that FFmpeg can decode")
         stream.thread_type, stream.thread_count = "NONE", 1
         self._stream = stream
@@ -93,13 +92,9 @@ class VideoFrames(_OpenVideo):
         try:
             self._index = index_packets(self._container, self._stream, name)
         except av.FFmpegError as error:
-            self._container.close()
             raise VideoError(
                 f"{name}: it cannot be read ({error.strerror}); get it again"
             ) from error
-        except VideoError:
-            self._container.close()
-            raise
 
     def read(self) -> Iterator[av.VideoFrame]:
         """Decodes the file, once; errors are counted in `stats`."""

@@ -30,7 +30,7 @@ REPORT = "report.json"
 
 
 def work_folder(out: pathlib.Path) -> pathlib.Path:
-    """The folder in which the dataset `out` is built."""
+    """The folder in which `out` is built."""
     return out.parent / f".{out.name}.incomplete"
 
 
@@ -108,16 +108,7 @@ def complete(
     request: Mapping[str, Any],
     report: Mapping[str, Any],
 ) -> None:
-    """Turns the shards into the dataset `out`, with a `report.json`.
-
-    Args:
-        out: The dataset folder, absent or empty.
-        listing: The dataset.
-        shards: All of its shards.
-        results: Of the shards.
-        request: For the metadata of the dataset.
-        report: Its content.
-    """
+    """Turns the shards of a dataset into `out`, an absent or empty folder."""
     sizes: dict[str, list[records.ShardSize]] = {}
     for shard, result in zip(shards, results, strict=True):
         sizes.setdefault(shard.split, []).append(result.size)

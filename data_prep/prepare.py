@@ -20,7 +20,7 @@ from data_prep import output, records
 from data_prep.beam import write_shards_on_beam
 from data_prep.conversion import COPY, Settings, make_settings
 from data_prep.datasets import DATASETS, read_dataset
-from data_prep.entries import MISSING, UNREADABLE, DatasetOptions, Listing, annotation_problems
+from data_prep.entries import UNREADABLE, DatasetOptions, Listing
 from data_prep.files import VideoFiles
 from data_prep.shards import Shard, ShardResult, plan_shards, read_result, write_shards
 from mgm_jax.errors import ConfigError, MgmError
@@ -54,7 +54,8 @@ def prepare(
         beam_options: Of an Apache Beam pipeline that writes the shards; None uses this machine.
 
     Returns:
-        The report, as in `report.json`; None after a dry run, or if the dataset existed.
+        The content of `report.json`: listed videos, records and kinds of problems of each split,
+        and all problems. None after a dry run, or if the dataset existed.
 
     Raises:
         ConfigError: A flag cannot work, or no video can be read.
@@ -80,25 +81,24 @@ def prepare(
         logging.info("%s already holds this dataset; nothing to do", out)
         output.clear(out)
         return None
-    work = output.work_folder(out)
-    shards = plan_shards(work, listing, files.folder, settings, records_per_shard)
-    if not shards:
+    if dry_run:
+        found = collections.Counter(entry.split for entry in listing.entries if entry.file)
+        for split, listed in collections.Counter(entry.split for entry in listing.entries).items():
+            print(f"{split}: {found[split]} of {listed} listed videos found")
+        return None
+    if all(entry.file is None for entry in listing.entries):
         raise ConfigError(
             f"--videos: none of the {len(listing.entries)} videos that {dataset} lists is below "
             f"{files.folder} (which holds, for instance, {files.paths[0]}); check the folder"
         )
-    if dry_run:
-        for split, facts in make_report(listing, [], [])["splits"].items():
-            found = facts["listed"] - facts["problems"][MISSING]
-            print(f"{split}: {found} of {facts['listed']} listed videos found")
-        return None
-    with output.building(out, request):
+    with output.building(out, request) as work:
+        shards = plan_shards(work, listing, files.folder, settings, records_per_shard)
         if beam_options is None:
             write_shards(shards, workers)
         else:
             write_shards_on_beam(shards, workers > 0, beam_options)
         results = [read_result(shard) for shard in shards]
-        report = make_report(listing, shards, results)
+        report = _make_report(listing.name, shards, results)
         if not any(result.size.num_records for result in results):
             reason = next(p["reason"] for p in report["problems"] if p["kind"] == UNREADABLE)
             raise ConfigError(f"--videos: not one video could be read; the first: {reason}")
@@ -119,43 +119,18 @@ def _check(listing: Listing, settings: Settings) -> None:
         )
 
 
-def make_report(
-    listing: Listing, shards: Sequence[Shard], results: Sequence[ShardResult]
+def _make_report(
+    name: str, shards: Sequence[Shard], results: Sequence[ShardResult]
 ) -> dict[str, Any]:
-    """Counts records and problems.
-
-    Args:
-        listing: The dataset.
-        shards: Of the dataset.
-        results: Of the shards.
-
-    Returns:
-        For each split the number of listed videos, of records, and of problems of each kind; and
-        all problems.
-    """
-    problems = [problem for result in results for problem in result.problems]
-    prepared = {shard.split for shard in shards}
-    for entry in listing.entries:
-        if entry.split not in prepared:
-            problems += annotation_problems(entry)
-    num_records: collections.Counter[str] = collections.Counter()
+    splits: dict[str, Any] = {}
     for shard, result in zip(shards, results, strict=True):
-        num_records[shard.split] += result.size.num_records
-    listed = collections.Counter(entry.split for entry in listing.entries)
-    return {
-        "dataset": listing.name,
-        "splits": {
-            split: {
-                "listed": count,
-                "records": num_records[split],
-                "problems": collections.Counter(
-                    problem.kind for problem in problems if problem.split == split
-                ),
-            }
-            for split, count in listed.items()
-        },
-        "problems": [dataclasses.asdict(problem) for problem in problems],
-    }
+        empty = {"listed": 0, "records": 0, "problems": collections.Counter()}
+        split = splits.setdefault(shard.split, empty)
+        split["listed"] += len(shard.entries)
+        split["records"] += result.size.num_records
+        split["problems"].update(problem.kind for problem in result.problems)
+    problems = [dataclasses.asdict(problem) for result in results for problem in result.problems]
+    return {"dataset": name, "splits": splits, "problems": problems}
 
 
 def _log_report(report: dict[str, Any]) -> None:

@@ -145,14 +145,9 @@ def write_records_file(
 ) -> ShardSize:
     """Writes the file of one shard atomically; equal records give equal bytes.
 
-    Args:
-        path: Replaced if it exists.
-        features: Of `record_features`.
-        split: For error messages.
-        records: With these fields.
-
     Raises:
-        ValueError: A record with missing or unknown fields, or an invalid label or shape.
+        ValueError: A record with missing or unknown fields, or an invalid label or shape; the
+            message names it and its split.
     """
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
     fields, num_classes = set(features), features["label"].num_classes
@@ -204,7 +199,7 @@ def write_description(
         features: That the shards were written with.
         shards: Sizes of the shards of each split.
         description: For a reader.
-        metadata: For `metadata.json`.
+        metadata: For `metadata.json`, which describes how the dataset was made.
     """
     info = tfds.core.DatasetInfo(
         builder=DatasetIdentity(
@@ -243,13 +238,11 @@ def write_records(
 ) -> dict[str, int]:
     """Writes a whole dataset in this process; `out_dir` appears when it is complete.
 
-    Records are consumed one at a time; splits are written in the order of the mapping.
-
     Args:
         out_dir: The dataset folder, absent or empty.
         name: Of the dataset: lower-case letters, digits and underscores.
         class_names: In the order of their labels.
-        splits: The records of each split, with the fields of `record_features`.
+        splits: The records of each split, consumed one at a time, in this order.
         description: For a reader.
         metadata: For `metadata.json`.
         records_per_shard: Records per file.
@@ -259,11 +252,8 @@ def write_records(
 
     Raises:
         FileExistsError: `out_dir` is not empty.
-        ValueError: A record with missing or unknown fields, a repeated id, an invalid label or
-            shape, a split without records, no splits, or an invalid name.
+        ValueError: An invalid record or name, a repeated id, or a split without records.
     """
-    if not splits:
-        raise ValueError(f"dataset {name!r} has no splits to write")
     check_names(name, splits)
     out = pathlib.Path(out_dir).absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

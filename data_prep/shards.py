@@ -32,15 +32,9 @@ class Shard:
     """Consecutive entries of a split, with everything that is needed to write their records.
 
     Attributes:
-        split: Name of the split.
-        entries: Also those without a file.
-        digest: Of everything that the bytes of the shard depend on.
         path: Of the records file.
         result_path: Of the JSON file that marks the shard as complete.
         videos: Folder of the videos.
-        settings: Of the conversion.
-        class_names: In the order of their labels.
-        key_frames: Whether records are clips around key frames.
     """
 
     split: str
@@ -65,26 +59,13 @@ class ShardResult:
 def plan_shards(
     work: pathlib.Path, listing: Listing, videos: str, settings: Settings, records_per_shard: int
 ) -> list[Shard]:
-    """Divides the entries into shards.
-
-    Args:
-        work: Folder in which the dataset is built.
-        listing: The dataset.
-        videos: Folder of the videos.
-        settings: Of the conversion.
-        records_per_shard: Entries per shard.
-
-    Returns:
-        The shards of all splits that have at least one video.
-    """
+    """Divides the entries of a dataset, which is built in the folder `work`, into shards."""
     by_split: dict[str, list[Entry]] = {}
     for entry in listing.entries:
         by_split.setdefault(entry.split, []).append(entry)
     common = json.dumps([settings.describe(), listing.class_names], sort_keys=True)
     shards = []
     for split, entries in by_split.items():
-        if all(entry.file is None for entry in entries):
-            continue
         for index, first in enumerate(range(0, len(entries), records_per_shard)):
             part = tuple(entries[first : first + records_per_shard])
             digest = hashlib.sha256(common.encode())
@@ -94,15 +75,15 @@ def plan_shards(
                 digest.update(described.encode())
             shards.append(
                 Shard(
-                    split,
-                    part,
-                    digest.hexdigest(),
-                    records.shard_path(work / "dataset", listing.name, split, index),
-                    work / "finished" / f"{split}-{index:05d}.json",
-                    videos,
-                    settings,
-                    listing.class_names,
-                    listing.has_key_frames,
+                    split=split,
+                    entries=part,
+                    digest=digest.hexdigest(),
+                    path=records.shard_path(work / "dataset", listing.name, split, index),
+                    result_path=work / "finished" / f"{split}-{index:05d}.json",
+                    videos=videos,
+                    settings=settings,
+                    class_names=listing.class_names,
+                    key_frames=listing.has_key_frames,
                 )
             )
     return shards
@@ -123,10 +104,8 @@ def read_result(shard: Shard) -> ShardResult | None:
 def write_shard(shard: Shard, isolate: bool = False) -> None:
     """Converts the videos of a shard and writes it.
 
-    Args:
-        shard: Complete or absent.
-        isolate: Convert in a child process, so that a video that crashes the decoder is recorded
-            as unreadable.
+    With `isolate` they are converted in a child process, so that a video that crashes the decoder
+    becomes unreadable.
     """
     problems: list[Problem] = []
     features = records.record_features(shard.class_names, key_frames=shard.key_frames)
@@ -178,17 +157,15 @@ def _convert(shard: Shard, entry: Entry, process: IsolatedProcess | None) -> Con
 
 
 def write_shards(shards: Sequence[Shard], workers: int) -> None:
-    """Writes all shards that are absent.
-
-    Args:
-        shards: Of a dataset.
-        workers: Processes, each of which writes one shard at a time; 0 uses this process.
+    """Writes all shards that are absent, one per worker process at a time, or in this process.
 
     Raises:
         MgmError: A worker process was killed twice.
     """
     absent = [shard for shard in shards if read_result(shard) is None]
     logging.info("%d shards, %d to write", len(shards), len(absent))
+    if len(shards) < workers:
+        logging.info("a smaller --records_per_shard would give work to all %d workers", workers)
     if workers == 0:
         for shard in absent:
             write_shard(shard)

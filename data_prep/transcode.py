@@ -50,15 +50,10 @@ class EncodingProfile:
     preset: str = "medium"
 
     def __post_init__(self) -> None:
-        if self.stride < 1 or self.references_per_gop < 1:
+        if not 1 <= self.stride <= 17 or self.references_per_gop < 1:
             raise ValueError(
-                f"encoding profile: stride {self.stride} and references_per_gop "
-                f"{self.references_per_gop} must both be at least 1"
-            )
-        if self.stride > 17:
-            raise ValueError(
-                f"encoding profile: stride {self.stride} needs {self.stride - 1} B-frames in a "
-                "row and x264 allows 16; choose a stride of 17 or less"
+                f"encoding profile: stride {self.stride} must be from 1 to 17 (x264 allows 16 "
+                f"B-frames in a row), references_per_gop {self.references_per_gop} at least 1"
             )
 
     @property
@@ -140,10 +135,10 @@ def encode_planes(
     profile: EncodingProfile,
     colours: Colours,
 ) -> bytes:
-    """Encodes frames to an mp4 in memory, one at a time.
+    """Encodes `yuv420p` frames to an mp4 in memory, one at a time; replaces their time stamps.
 
     Args:
-        frames: At least one, `yuv420p`; their time stamps are replaced.
+        frames: At least one.
         size: (height, width) of the frames, even.
         fps: Frames per second.
         profile: Of the encoder.
@@ -160,11 +155,10 @@ def encode_planes(
         stream = container.add_stream("libx264", rate=rate, options=profile.encoder_options())
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1
-        stream.codec_context.color_range = colours.range
-        stream.codec_context.colorspace = colours.space
-        stream.codec_context.color_primaries = colours.primaries
-        stream.codec_context.color_trc = colours.transfer
+        encoder = stream.codec_context
+        encoder.thread_count = 1
+        encoder.color_range, encoder.colorspace = colours.range, colours.space
+        encoder.color_primaries, encoder.color_trc = colours.primaries, colours.transfer
         for index, frame in enumerate(frames):
             frame.pts = index
             frame.time_base = 1 / rate
@@ -187,17 +181,12 @@ def encode_h264(
         raise ValueError("cannot encode a video of 0 frames")
     height, width, _ = frames[0].shape
     if height % 2 or width % 2:
-        raise ValueError(
-            f"cannot encode frames of {height}x{width} pixels in 4:2:0; "
-            "crop or scale to an even height and width"
-        )
+        raise ValueError(f"frames of {height}x{width} pixels: 4:2:0 needs even sides; crop them")
     # One reformatter for all frames: creating one takes longer than converting a small frame.
     to_yuv = VideoReformatter()
-    rgb_frames = (
-        av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24") for rgb in frames
-    )
-    planes = (
-        to_yuv.reformat(frame, format="yuv420p", dst_colorspace=Colorspace.ITU601)
-        for frame in rgb_frames
-    )
-    return encode_planes(planes, (height, width), fps, profile, Colours())
+
+    def convert(rgb: UInt8[np.ndarray, "h w 3"]) -> av.VideoFrame:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        return to_yuv.reformat(frame, format="yuv420p", dst_colorspace=Colorspace.ITU601)
+
+    return encode_planes(map(convert, frames), (height, width), fps, profile, Colours())

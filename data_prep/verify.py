@@ -7,7 +7,6 @@ The exit code is 1 if anything is wrong.
 """
 
 import collections
-import dataclasses
 import json
 import os
 import pathlib
@@ -21,37 +20,19 @@ from absl import app, flags, logging
 from jaxtyping import UInt8
 from PIL import Image
 
-from data_prep.checks import Checked, check_record
-from data_prep.progress import Progress, size
-from data_prep.records import UNLABELLED
-from data_prep.staging import REPORT
+from data_prep.checks import CheckedRecord, check_record
+from data_prep.entries import UNLABELLED
+from data_prep.output import REPORT
 from mgm_jax.errors import ConfigError, MgmError
-from mgm_jax.pictures import motion_colours, picture_files
-from mgm_jax.pictures.layout import LEGEND_SIZE, Row, sheet
+from mgm_jax.pictures import image_files, motion_colours
+from mgm_jax.pictures.figures import Row, sheet, shorten
 
 _TILE = (120, 160)
 _COLUMNS = 8
-_FAULTS_TOLD = 20
+_FAULTS_PRINTED = 20
 
 
-@dataclasses.dataclass
-class SplitFacts:
-    """What reading every record of a split showed.
-
-    Attributes:
-        labels: Records of each label.
-        num_frames: Of each record.
-        num_bytes: Of all videos.
-        profiles: Records of each profile; "" is as published.
-    """
-
-    labels: collections.Counter[int]
-    num_frames: list[int]
-    num_bytes: int
-    profiles: collections.Counter[str]
-
-
-def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str], list[Checked]]:
+def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str], list[CheckedRecord]]:
     """Reads all records of a dataset and decodes a sample.
 
     Args:
@@ -59,86 +40,62 @@ def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str], l
         sample: Records of each split to decode, evenly spaced.
 
     Returns:
-        A text for people, what is wrong (nothing, if all is well), and the sample.
+        A description, what is wrong (empty if nothing is), and the sample.
 
     Raises:
-        ConfigError: No dataset there.
+        ConfigError: There is no dataset.
     """
     if not os.path.exists(os.path.join(directory, "dataset_info.json")):
-        raise ConfigError(f"{directory} is no prepared dataset: it has no dataset_info.json")
+        raise ConfigError(f"{directory} is not a prepared dataset: it has no dataset_info.json")
     builder = tfds.builder_from_directory(directory)
     names = builder.info.features["label"].names
-    faults: list[str] = []
-    checked: list[Checked] = []
     lines = [f"{builder.info.name}: {builder.info.description}"]
+    faults: list[str] = []
+    checked: list[CheckedRecord] = []
     split_of: dict[str, str] = {}
     for split in builder.info.splits:
+        logging.info("reading all records of %s", split)
         source = builder.as_data_source(split)
-        facts = _read_split(source, split, split_of, len(names), faults)
+        lines += _read_split(source, split, names, split_of, faults)
         numbers = np.unique(np.linspace(0, len(source) - 1, min(sample, len(source))).astype(int))
         of_split = [check_record(source[int(number)]) for number in numbers]
+        lines += _describe_sample(of_split)
         faults += [f"{split}: {c.video_id}: {fault}" for c in of_split for fault in c.faults]
         checked += of_split
-        lines += _describe(split, facts, names, of_split)
     faults += _compare_with_report(pathlib.Path(directory), builder)
     return "\n".join(lines), faults, checked
 
 
 def _read_split(
-    source: Any,
-    split: str,
-    split_of: dict[str, str],
-    num_classes: int,
-    faults: list[str],
-) -> SplitFacts:
-    facts = SplitFacts(collections.Counter(), [], 0, collections.Counter())
-    progress = Progress(f"records of {split} read", len(source), len(source))
+    source: Any, split: str, names: Sequence[str], split_of: dict[str, str], faults: list[str]
+) -> list[str]:
+    """Reads every record of a split; adds to `split_of` (by video id) and to `faults`."""
+    labels: collections.Counter[int] = collections.Counter()
+    profiles: collections.Counter[str] = collections.Counter()
+    num_frames, num_bytes = [], 0
     for number in range(len(source)):
         try:
             record = source[number]
         except (RuntimeError, OSError, ValueError) as error:
             faults.append(f"{split}: record {number} cannot be read ({error})")
             continue
-        name = record["video_id"].decode()
+        name, label = record["video_id"].decode(), record["label"]
         if name in split_of:
             faults.append(f"{split}: {name} is also in {split_of[name]}")
         split_of[name] = split
-        if not UNLABELLED <= record["label"] < num_classes:
-            faults.append(f"{split}: {name} has label {record['label']} of {num_classes} classes")
-        facts.labels[record["label"]] += 1
-        facts.num_frames.append(record["num_frames"])
-        facts.num_bytes += len(record["video"])
-        facts.profiles[record["profile"].decode()] += 1
-        progress.add(1)
-    progress.close()
-    return facts
-
-
-def _describe(
-    split: str, facts: SplitFacts, names: Sequence[str], sample: Sequence[Checked]
-) -> list[str]:
-    frames = np.array(facts.num_frames or [0])
-    profiles = ", ".join(
-        f"{count} {profile or 'as published'}" for profile, count in facts.profiles.items()
-    )
-    lines = [
-        f"{split}: {len(facts.num_frames)} records, {size(facts.num_bytes)}; {profiles}; "
-        f"{frames.min()} to {frames.max()} frames, {np.median(frames):.0f} in the middle",
-        *_histogram(facts.labels, names),
+        if not UNLABELLED <= label < len(names):
+            faults.append(f"{split}: {name} has label {label} of {len(names)} classes")
+        labels[label] += 1
+        profiles[record["profile"].decode() or "copied"] += 1
+        num_frames.append(record["num_frames"])
+        num_bytes += len(record["video"])
+    frames = np.array(num_frames or [0])
+    counts = ", ".join(f"{count} {profile}" for profile, count in profiles.items())
+    return [
+        f"{split}: {len(num_frames)} records, {num_bytes / 1e6:.1f} MB; {counts}; "
+        f"{frames.min()} to {frames.max()} frames, median {np.median(frames):.0f}",
+        *_histogram(labels, names),
     ]
-    decoded = [c for c in sample if c.clip is not None]
-    if decoded:
-        kinds = sum((collections.Counter(c.pictures) for c in decoded), collections.Counter())
-        lines.append(
-            f"  of {len(sample)} decoded: {_percent([c.with_motion for c in decoded])} of the "
-            f"frames have motion vectors, {_percent([c.moving for c in decoded])} of their cells "
-            f"move; {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}-frames"
-        )
-    return lines
-
-
-def _percent(shares: Sequence[float]) -> str:
-    return f"{100 * np.mean(shares):.1f} %"
 
 
 def _histogram(labels: collections.Counter[int], names: Sequence[str]) -> list[str]:
@@ -154,29 +111,33 @@ def _histogram(labels: collections.Counter[int], names: Sequence[str]) -> list[s
     return lines
 
 
+def _describe_sample(sample: Sequence[CheckedRecord]) -> list[str]:
+    decoded = [c for c in sample if c.clip is not None]
+    if not decoded:
+        return []
+    types = sum((collections.Counter(c.frame_types) for c in decoded), collections.Counter())
+    return [
+        f"  of {len(sample)} decoded: {np.mean([c.with_motion for c in decoded]):.1%} of the "
+        f"frames have motion vectors, {np.mean([c.moving for c in decoded]):.1%} of their cells "
+        f"move; {', '.join(f'{count} {kind}' for kind, count in sorted(types.items()))}-frames"
+    ]
+
+
 def _compare_with_report(directory: pathlib.Path, builder: tfds.core.DatasetBuilder) -> list[str]:
     path = directory / REPORT
     if not path.exists():
         return []
-    report = json.loads(path.read_text())["splits"]
+    stated = json.loads(path.read_text())["splits"]
+    found = {split: info.num_examples for split, info in builder.info.splits.items()}
     return [
-        f"{split}: {found} records, its {REPORT} says {facts['records']}"
-        for split, facts in report.items()
-        if (found := builder.info.splits[split].num_examples if split in builder.info.splits else 0)
-        != facts["records"]
+        f"{split}: {found.get(split, 0)} records, its {REPORT} says {facts['records']}"
+        for split, facts in stated.items()
+        if found.get(split, 0) != facts["records"]
     ]
 
 
-def draw(sample: Sequence[Checked], title: str) -> UInt8[np.ndarray, "height width 3"]:
-    """A sheet of frames, each with its motion below.
-
-    Args:
-        sample: Checked records; those that cannot be decoded are passed over.
-        title: First line.
-
-    Returns:
-        RGB.
-    """
+def draw(sample: Sequence[CheckedRecord], title: str) -> UInt8[np.ndarray, "height width 3"]:
+    """A sheet of frames, each with its motion below; skips records that cannot be decoded."""
     rows = []
     for checked in sample:
         clip = checked.clip
@@ -189,23 +150,18 @@ def draw(sample: Sequence[Checked], title: str) -> UInt8[np.ndarray, "height wid
         maps = motion_colours.motion_pictures(
             clip.motion[numbers], clip.motion_valid[numbers], (full[0], full[1]), scale
         )
-        wheel = motion_colours.colour_wheel(LEGEND_SIZE)
-        name = os.path.basename(checked.video_id)
+        name = shorten(os.path.basename(checked.video_id), 20)
+        legend = motion_colours.motion_legend(scale)
         rows += [
-            Row(name[:14], np.stack(frames), f"{len(clip.luma)} frames"),
-            Row(
-                "motion",
-                np.stack([_fit(m) for m in maps]),
-                clip.motion_source,
-                (wheel, f"{scale:g} px"),
-            ),
+            Row(f"{name}\n{len(clip.luma)} frames", np.stack(frames)),
+            Row(f"motion\n{clip.motion_source}", np.stack([_fit(m) for m in maps]), legend),
         ]
     columns = [f"{100 * i // (_COLUMNS - 1)} %" for i in range(_COLUMNS)]
-    return sheet(rows, columns, title, "columns: from the first frame to the last")
+    return sheet(rows, columns, f"{title}\ncolumns: from the first frame to the last")
 
 
 def _fit(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture as large as it fits into a tile, on white."""
+    """The picture scaled to fit into a tile, on white."""
     factor = min(_TILE[0] / picture.shape[0], _TILE[1] / picture.shape[1])
     height, width = (max(1, round(factor * side)) for side in picture.shape[:2])
     tile = np.full((*_TILE, 3), 255, np.uint8)
@@ -231,21 +187,21 @@ def main(argv: Sequence[str]) -> None:
         print(text)
         drawable = [checked for checked in sample if checked.clip is not None]
         if values.drawn and drawable:
-            path = values.pictures or f"{directory}.verify.png"
+            path = pathlib.Path(values.pictures or f"{directory}.verify.png")
             numbers = np.linspace(0, len(drawable) - 1, min(values.drawn, len(drawable)))
             chosen = [drawable[int(number)] for number in numbers]
-            picture_files.save_png(path, draw(chosen, os.path.basename(directory)))
+            image_files.save_png(path, draw(chosen, os.path.basename(directory)))
             print(f"pictures: {path}")
     except MgmError as error:
         sys.exit(f"error: {error}")
-    for fault in faults[:_FAULTS_TOLD]:
+    for fault in faults[:_FAULTS_PRINTED]:
         print(f"WRONG: {fault}")
     print(f"{len(faults)} things are wrong" if faults else "all is well")
     sys.exit(1 if faults else 0)
 
 
 if __name__ == "__main__":
-    # Only in the program itself: another command imported beside it may have equal names.
+    # Defined here because other commands define flags with the same names.
     _define_flags()
     logging.set_verbosity(logging.INFO)
     app.run(main)

@@ -1,4 +1,4 @@
-"""Checks of a run's config: names, values, and what changed since a checkpoint."""
+"""Checks of a run's config: names, values, and changes since a checkpoint or an earlier version."""
 
 import difflib
 import fnmatch
@@ -29,26 +29,6 @@ CHOICES = {
     "eval.checkpoint": ("last", "best"),
 }
 
-# Values that cannot change what a run computes, so a resumed run may change them freely.
-CHANGEABLE_ON_RESUME = (
-    "log_every",
-    "checkpoint_every",
-    "checkpoints_kept",
-    "pictures_every",
-    "num_pictures",
-    "profile_steps",
-    "stop_at_step",
-    "allow_config_change",
-    "data.num_workers",
-    "data.max_bad_fraction",
-    "data.read_timeout",
-    "mode",
-    "eval.*",
-    "mesh.*",
-    "model.remat",
-)
-
-
 POSITIVE = (
     "batch_size",
     "grad_accum_steps",
@@ -67,6 +47,36 @@ POSITIVE = (
     "eval.spatial_views",
     "eval.batch_size",
 )
+
+# Values that do not change the results of a run, so a resumed run may change them freely.
+CHANGEABLE_ON_RESUME = (
+    "log_every",
+    "checkpoint_every",
+    "checkpoints_kept",
+    "pictures_every",
+    "num_pictures",
+    "profile_steps",
+    "stop_at_step",
+    "allow_config_change",
+    "data.num_workers",
+    "data.max_bad_fraction",
+    "data.read_timeout",
+    "mode",
+    "eval.*",
+    "mesh.*",
+    "model.remat",
+)
+
+RENAMED = {
+    "accumulate_steps": "grad_accum_steps",
+    "data.max_skipped_share": "data.max_bad_fraction",
+    "data.window": "data.host_crop_size",
+    "masking.guide_first_step": "masking.guide_first_tubelet",
+}
+"""Names of earlier versions, and today's."""
+
+RETIRED = {"data.modality": "rgb", "data.motion_frames": "sampled"}
+"""Names of earlier versions that are gone, and the only value that this version still computes."""
 
 
 def flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -88,14 +98,23 @@ def near_names(config: ConfigDict, name: str) -> list[str]:
     return list(dict.fromkeys(whole + same_leaf))[:4]
 
 
+def parse_flags(arguments: list[str]) -> list[str]:
+    """Parses a command line for `app.run`; a misspelt flag ends the program with a message."""
+    try:
+        check_arguments(arguments[1:])
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    return app.parse_flags_with_usage(arguments)
+
+
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Refuses a missing config file and misspelt `--config.NAME` flags, naming the near ones.
+    """Refuses a missing recipe and misspelt `--config.NAME` flags, and suggests similar names.
 
     Args:
         arguments: The command line, without the program's name.
 
     Raises:
-        ConfigError: Naming the flag and what it might have meant.
+        ConfigError: Names the flag and what might have been meant.
     """
     flags = [argument.lstrip("-") for argument in arguments if argument.startswith("-")]
     files = [flag.partition("=")[2] for flag in flags if flag.startswith("config=")]
@@ -103,11 +122,10 @@ def check_arguments(arguments: Sequence[str]) -> None:
         return
     path, _, argument = files[-1].partition(":")
     if not pathlib.Path(path).is_file():
-        beside = sorted(str(file) for file in pathlib.Path(path).parent.glob("*_*.py"))
+        beside = sorted(str(file) for file in pathlib.Path(path).parent.glob("[!_]*.py"))
         near = difflib.get_close_matches(path, beside, n=3) or beside
-        raise ConfigError(
-            f"--config: no file {path}" + (f"; there are {', '.join(near)}" if near else "")
-        )
+        hint = f"; there are {', '.join(near)}" if near else ""
+        raise ConfigError(f"--config: no file {path}{hint}")
     get_config = runpy.run_path(path)["get_config"]
     config = get_config(argument) if argument else get_config()
     known = {name for name, _ in flatten(config)}
@@ -120,14 +138,13 @@ def check_arguments(arguments: Sequence[str]) -> None:
 
 
 def check_values(config: ConfigDict) -> None:
-    """Refuses values that cannot work, before any data is read or program compiled.
+    """Refuses values that cannot work, before data is read or a program compiled.
 
     Raises:
-        ConfigError: Naming the value and what it may be.
+        ConfigError: Names the value and what it may be.
     """
-    flat = dict(flatten(config))
+    flat = dict(flatten(config))  # Not every task has every value.
     for name, choices in CHOICES.items():
-        # Not every task has every value.
         if name in flat and flat[name] not in choices:
             near = difflib.get_close_matches(str(flat[name]), choices, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -139,25 +156,8 @@ def check_values(config: ConfigDict) -> None:
             raise ConfigError(f"config.{name}={flat[name]} must be positive")
     if config.task == "linear_probe" and config.grad_accum_steps > 1:
         raise ConfigError(
-            f"config.grad_accum_steps={config.grad_accum_steps}: a linear probe keeps no "
-            "activations of its encoder and computes its batch at once; set it to 1"
-        )
-    if config.data.motion == "flow" and not config.data.flow_path:
-        raise ConfigError(
-            "config.data.flow_path is empty: config.data.motion=flow reads the files that "
-            "python -m mgm_jax.flow.precompute makes; give their folder"
-        )
-    for name in ("flow_path", "flow_weights"):
-        if "://" in config.data[name]:
-            raise ConfigError(
-                f"config.data.{name}={config.data[name]} is read on every host from its own disk; "
-                "copy it there, or mount the bucket (docs/launching.md)"
-            )
-    if config.data.motion == "raft" and not config.data.flow_weights:
-        raise ConfigError(
-            "config.data.flow_weights is empty: config.data.motion=raft needs the weights of "
-            "torchvision's raft_small; python -m mgm_jax.flow.convert --help says where they are "
-            "and makes the file to give here"
+            f"config.grad_accum_steps={config.grad_accum_steps} is not supported by linear probes, "
+            "whose frozen encoder keeps no activations; set it to 1"
         )
     if "augment" in config:
         clips = config.batch_size * config.data.repeated_augmentation
@@ -167,46 +167,51 @@ def check_values(config: ConfigDict) -> None:
                 f"the {clips} clips of a step (config.batch_size times "
                 "config.data.repeated_augmentation)"
             )
-    if config.data.host_crop_size % 2:
+    _check_motion(config)
+    _check_sizes(config)
+
+
+def _check_motion(config: ConfigDict) -> None:
+    data = config.data
+    for name in ("flow_path", "flow_weights"):
+        if "://" in data[name]:
+            raise ConfigError(
+                f"config.data.{name}={data[name]} must be on the disk of every host; copy it there "
+                "or mount the bucket (docs/launching.md)"
+            )
+    if data.motion == "flow" and not data.flow_path:
         raise ConfigError(
-            f"config.data.host_crop_size={config.data.host_crop_size} must be even (4:2:0 chroma)"
+            "config.data.flow_path is empty: config.data.motion=flow reads the folder that "
+            "python -m mgm_jax.flow.precompute makes"
         )
-    if config.data.size % 8:
+    if data.motion == "raft" and not data.flow_weights:
         raise ConfigError(
-            f"config.data.size={config.data.size} must be a multiple of 8, the motion cell"
-        )
-    extent = (config.data.clip_frames, config.data.size, config.data.size)
-    if any(side % step for side, step in zip(extent, config.model.tubelet, strict=True)):
-        raise ConfigError(
-            f"config.model.tubelet={tuple(config.model.tubelet)} does not divide clips of "
-            f"{extent[0]} frames of {extent[1]}x{extent[2]} pixels "
-            "(config.data.clip_frames, config.data.size)"
-        )
-    if config.model.tubelet[1] % 8 or config.model.tubelet[1] != config.model.tubelet[2]:
-        raise ConfigError(
-            f"config.model.tubelet={tuple(config.model.tubelet)}: its height and width must be "
-            "equal and a multiple of 8, the motion cell"
+            "config.data.flow_weights is empty: config.data.motion=raft needs torchvision's "
+            "raft_small weights, converted by python -m mgm_jax.flow.convert (see its --help)"
         )
 
 
-def differences(config: ConfigDict, saved: Mapping[str, Any]) -> list[str]:
-    """Names the values in which a config differs from the one a checkpoint was made with.
-
-    Args:
-        config: The config of this run.
-        saved: The config in the checkpoint, as read from JSON.
-
-    Returns:
-        One line per value that can change the results: `name: saved -> now`.
-    """
-    now = dict(flatten(to_json(config)))
-    then = dict(flatten(upgrade(saved)))
-    return [
-        f"{name}: {then.get(name, 'absent')!r} -> {now.get(name, 'absent')!r}"
-        for name in sorted(now.keys() | then.keys())
-        if now.get(name, "absent") != then.get(name, "absent")
-        and not any(fnmatch.fnmatch(name, pattern) for pattern in CHANGEABLE_ON_RESUME)
-    ]
+def _check_sizes(config: ConfigDict) -> None:
+    data, tubelet = config.data, tuple(config.model.tubelet)
+    if data.host_crop_size % 2:
+        raise ConfigError(
+            f"config.data.host_crop_size={data.host_crop_size} must be even (4:2:0 chroma)"
+        )
+    if data.size % 8:
+        raise ConfigError(
+            f"config.data.size={data.size} must be a multiple of 8, the side of a motion cell"
+        )
+    clip = (data.clip_frames, data.size, data.size)
+    if any(side % part for side, part in zip(clip, tubelet, strict=True)):
+        raise ConfigError(
+            f"config.model.tubelet={tubelet} does not divide clips of {clip[0]} frames of "
+            f"{clip[1]}x{clip[2]} pixels (config.data.clip_frames, config.data.size)"
+        )
+    if tubelet[1] % 8 or tubelet[1] != tubelet[2]:
+        raise ConfigError(
+            f"config.model.tubelet={tubelet}: height and width must be equal and a multiple of 8, "
+            "the side of a motion cell"
+        )
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:
@@ -214,36 +219,11 @@ def to_json(config: ConfigDict) -> dict[str, Any]:
     return json.loads(config.to_json_best_effort())
 
 
-def parse_flags(arguments: list[str]) -> list[str]:
-    """Parses a command line for `app.run`; a misspelt flag ends the program with a message."""
-    try:
-        check_arguments(arguments[1:])
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
-    return app.parse_flags_with_usage(arguments)
-
-
-RENAMED = {
-    "accumulate_steps": "grad_accum_steps",
-    "data.max_skipped_share": "data.max_bad_fraction",
-    "data.window": "data.host_crop_size",
-    "masking.guide_first_step": "masking.guide_first_tubelet",
-}
-"""Names that earlier versions used, and today's."""
-
-
-RETIRED = {"data.modality": "rgb", "data.motion_frames": "sampled"}
-"""Values that earlier versions had, and the only setting of each that this version still runs."""
-
-
 def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Translates the config of a run made by an earlier version to today's names.
-
-    Args:
-        saved: A nested config as read from JSON.
+    """Translates a config saved by an earlier version to today's names.
 
     Raises:
-        ConfigError: A value that is no longer supported was in use.
+        ConfigError: The run used a value that this version no longer computes.
     """
     upgraded: dict[str, Any] = {}
     for name, value in flatten(saved):
@@ -256,9 +236,27 @@ def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if name == "target":
             name, value = "norm_pix_loss", value == "normalised_pixels"
+        if name == "model.remat" and isinstance(value, bool):
+            value = "full" if value else "none"
         *groups, leaf = RENAMED.get(name, name).split(".")
         place = upgraded
         for group in groups:
             place = place.setdefault(group, {})
         place[leaf] = value
     return upgraded
+
+
+def differences(config: ConfigDict, saved: Mapping[str, Any]) -> list[str]:
+    """Compares a config with the one saved in a checkpoint.
+
+    Returns:
+        One line `name: saved -> now` per value that differs and can change the results.
+    """
+    now = dict(flatten(to_json(config)))
+    then = dict(flatten(upgrade(saved)))
+    return [
+        f"{name}: {then.get(name, 'absent')!r} -> {now.get(name, 'absent')!r}"
+        for name in sorted(now.keys() | then.keys())
+        if now.get(name, "absent") != then.get(name, "absent")
+        and not any(fnmatch.fnmatch(name, pattern) for pattern in CHANGEABLE_ON_RESUME)
+    ]

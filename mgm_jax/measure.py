@@ -1,17 +1,16 @@
-"""Measures of masks and of the motion that guides them, for any videos, as tables and pictures.
+"""Statistics of masks, and of the motion that guides them, for any videos.
 
     python -m mgm_jax.measure --config=configs/ssv2_pretrain.py --strategies=all,variants \
         --data_source=folder --data_path=DIR --out=measures
 
-For every source of motion (`--motions=codec,median`; `mgm_jax.variants` has the names), it
-prints how far motion is concentrated in the boxes, where boxes are known, and for every strategy
-how much of the motion and of the boxes the mask hides and how it goes on from step to step. The
-table goes to `OUT/measures.md`; sheets of some clips, masked with the first source of motion,
-stand beside it. `mgm_jax.measures` defines the measures. Clips are cropped at the centre, one for
-each video.
+writes tables (`OUT/measures.md`) and sheets of a few clips. For each source of motion
+(`--motions=codec,median`; see `masking.variants`): how much more motion there is inside object
+boxes than outside, where boxes are known. For each masking strategy: how much of the motion and of
+the box area it masks, and how continuous it is in time; `masking.statistics` defines the measures.
+Each video contributes one clip, cropped at the centre.
 
-Boxes are those of prepared records, or with `--boxes=FILE` those published for J-HMDB. For
-`--motions=flow`, make the flow first with `mgm_jax.flow.precompute` and set
+Boxes are those of the records, or with `--boxes=FILE` those of J-HMDB's annotations. For
+`--motions=flow`, compute the flow first with `mgm_jax.flow.precompute` and set
 `--config.data.flow_path`.
 """
 
@@ -38,18 +37,18 @@ from mgm_jax.masking import statistics, variants
 from mgm_jax.pictures.gallery import guiding_motion, make_mask_fns, write_masks
 from mgm_jax.training import distributed
 
-MOTION, BOX_AREA, CONTINUITY = "motion covered", "box area covered", "continuity"
+MOTION, BOX_AREA, CONTINUITY = "motion masked", "box area masked", "continuity"
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
-    """What was measured: an array over clips for each measure, NaN where a clip has no value.
+class Measures:
+    """Arrays over clips; NaN where a clip has no value, such as without a box.
 
     Attributes:
-        num_clips: Clips that were read.
-        unread: Messages about videos that could not be read.
+        num_clips: Number of clips.
+        unread: Error messages of the videos that could not be read.
         motions: By source of motion: mean motion `inside` and `outside` the boxes, pixels.
-        masks: By source of motion and strategy: each of `MOTION`, `BOX_AREA`, `CONTINUITY`.
+        masks: By source of motion and strategy: `MOTION`, `BOX_AREA` and `CONTINUITY`.
     """
 
     num_clips: int
@@ -65,21 +64,20 @@ def measure(
     motions: Sequence[str],
     num_clips: int | None = None,
     num_draws: int = 8,
-) -> Measured:
-    """Measures masks on clips of evenly spaced videos.
+) -> Measures:
+    """Computes the statistics of masks on clips of evenly spaced videos.
 
     Args:
         config: The run's config.
         source: The videos.
         strategies: Names for `variants.with_strategy`.
-        motions: Names for `variants.with_motion`. Each guides the masks that are measured with it,
-            and is the motion they are to cover.
+        motions: Names for `variants.with_motion`. Each guides the masks, which are then measured
+            against this motion.
         num_clips: How many videos; all by default.
-        num_draws: Masks drawn for each clip, of which the mean counts.
+        num_draws: Masks drawn for each clip, to be averaged.
 
     Returns:
-        The measures. A video that cannot be read with one of the sources of motion is left out
-        of all.
+        The measures, without videos that cannot be read with one of the sources of motion.
 
     Raises:
         ConfigError: No such strategy or source of motion.
@@ -90,61 +88,60 @@ def measure(
         config_lib.check_values(changed)
         if changed.data.motion in ("raft", "none"):
             raise ConfigError(
-                f"--motions={name}: motion by config.data.motion={changed.data.motion!r} is not "
-                "there to be measured; for optical flow, make it with mgm_jax.flow.precompute and "
-                "measure flow"
+                f"--motions={name}: config.data.motion={changed.data.motion!r} gives no motion to "
+                "measure; for optical flow, compute it with mgm_jax.flow.precompute and use flow"
             )
-    # What the masks are computed from, not how, depends on where the motion was read.
+    # Sources of motion with the same camera compensation share their compiled functions.
     compiled = {c.masking.camera_compensation: c for c in configs.values()}
     compiled = {mode: make_mask_fns(c, strategies) for mode, c in compiled.items()}
-    mask_fns = {name: compiled[c.masking.camera_compensation] for name, c in configs.items()}
     readers = {name: CentreClips(changed, source) for name, changed in configs.items()}
     keys = jax.random.split(jax.random.key(config.seed), num_draws)
-    about_motion = {name: collections.defaultdict(list) for name in motions}
-    about_masks = {(m, s): collections.defaultdict(list) for m in motions for s in strategies}
-    done, unread = 0, []
+    of_motion = {name: collections.defaultdict(list) for name in motions}
+    of_masks = {(m, s): collections.defaultdict(list) for m in motions for s in strategies}
+    unread, done = [], 0
     for video in spread(num_clips or len(source), len(source)):
         try:
-            clips = _read(readers, video)
+            clips = _read(configs, readers, video)
         except (VideoError, OSError) as error:
-            logging.warning("left out %s", error)
+            logging.warning("skipped %s", error)
             unread.append(str(error))
             continue
         done += 1
         for name, clip in clips.items():
-            lengths = statistics.magnitude(
-                guiding_motion(configs[name], clip), clip.batch["motion_valid"][0]
-            )
+            motion, valid = guiding_motion(configs[name], clip), clip.batch["motion_valid"][0]
+            lengths = statistics.magnitude(motion, valid)
             inside, sides = None, (np.nan, np.nan)
             if clip.boxes is not None:
                 inside = statistics.inside_boxes(clip.boxes, config.data.size)
                 sides = statistics.motion_inside_and_outside(lengths, inside)
             for side, value in zip(("inside", "outside"), sides, strict=True):
-                about_motion[name][side].append(value)
-            for strategy, mask_fn in mask_fns[name].items():
+                of_motion[name][side].append(value)
+            for strategy, mask_fn in compiled[configs[name].masking.camera_compensation].items():
                 masks = np.asarray(mask_fn(clip.batch, keys))[:, 0]
-                values = about_masks[name, strategy]
+                values = of_masks[name, strategy]
                 values[MOTION].append(statistics.motion_covered(lengths, masks).mean())
                 values[CONTINUITY].append(statistics.temporal_continuity(masks).mean())
-                area = statistics.box_area_covered(inside, masks) if inside is not None else np.nan
+                area = np.nan if inside is None else statistics.box_area_covered(inside, masks)
                 values[BOX_AREA].append(np.mean(area))
     if not done:
         raise VideoError(
             f"nothing can be measured: none of the {len(unread)} videos can be read, the first is "
             + unread[0]
         )
-    return Measured(done, unread, _arrays(about_motion), _arrays(about_masks))
+    return Measures(done, unread, _arrays(of_motion), _arrays(of_masks))
 
 
-def _read(readers: Mapping[str, CentreClips], video: int) -> dict[str, CentreClip]:
-    """The video's clip with each source of motion; those that share a reading are read once."""
-    read: dict[str, CentreClip] = {}
-    clips = {}
+def _read(
+    configs: Mapping[str, ConfigDict], readers: Mapping[str, CentreClips], video: int
+) -> dict[str, CentreClip]:
+    """The clip with each source of motion; read only once for equal data configs."""
+    clips: dict[str, CentreClip] = {}
+    by_data_config: dict[str, CentreClip] = {}
     for name, reader in readers.items():
-        how = reader.reader.motion
-        if how not in read:
-            read[how] = reader[video]
-        clips[name] = read[how]
+        data_config = str(configs[name].data)
+        if data_config not in by_data_config:
+            by_data_config[data_config] = reader[video]
+        clips[name] = by_data_config[data_config]
     return clips
 
 
@@ -155,49 +152,45 @@ def _arrays(tables: Mapping) -> dict:
     }
 
 
-def to_markdown(config: ConfigDict, measured: Measured) -> str:
-    """The tables of a measurement.
+def to_markdown(config: ConfigDict, measures: Measures) -> str:
+    """The tables as Markdown.
 
-    Args:
-        config: The run's config.
-        measured: The measurement.
-
-    Returns:
-        Markdown. Shares are means over clips with their standard errors, and beside them their
-        differences, clip by clip, from those of the first strategy, in percentage points.
+    Shares are means over clips ± their standard error, in percent. Beside each stands its
+    difference to that of the first strategy, averaged over clips, in percentage points.
     """
-    data = config.data
-    grid = (data.clip_frames, data.size, data.size)
-    tokens = "x".join(str(n // p) for n, p in zip(grid, config.model.tubelet, strict=True))
-    lines = [
-        f"{measured.num_clips} clips of {data.clip_frames} frames, stride {data.stride}, "
-        f"{data.size} pixels, {tokens} tokens, mask ratio {config.masking.ratio:g}"
-        + (f"; {len(measured.unread)} videos could not be read" if measured.unread else "")
-        + ".",
-    ]
-    if any("flow" in name for name in measured.motions) and describe_flow(config):
-        lines += ["", describe_flow(config)]
-    any_boxes = any(np.isfinite(sides["inside"]).any() for sides in measured.motions.values())
+    data, (t, h, w) = config.data, config.model.tubelet
+    facts = {
+        "clips": measures.num_clips,
+        "videos that could not be read": len(measures.unread),
+        "frames": data.clip_frames,
+        "stride": data.stride,
+        "size": data.size,
+        "token grid": f"{data.clip_frames // t}x{data.size // h}x{data.size // w}",
+        "mask ratio": f"{config.masking.ratio:g}",
+    }
+    if any("flow" in name for name in measures.motions):
+        facts |= _flow_settings(config)
+    lines = [*(f"- {name}: {value}" for name, value in facts.items()), ""]
+    any_boxes = any(np.isfinite(sides["inside"]).any() for sides in measures.motions.values())
     if any_boxes:
-        lines += ["", *_saliency_table(measured)]
-    lines += ["", *_mask_table(measured, any_boxes)]
-    return "\n".join(lines) + "\n"
+        lines += [*_saliency_table(measures), ""]
+    return "\n".join([*lines, *_mask_table(measures, any_boxes)]) + "\n"
 
 
-def describe_flow(config: ConfigDict) -> str:
-    """How the stored flow that a config names was made; empty where that is not known."""
+def _flow_settings(config: ConfigDict) -> dict[str, str]:
+    """How the stored flow was computed, as far as its files say."""
     folder = pathlib.Path(config.data.flow_path)
     found = [*folder.glob(flow_files.SETTINGS_FILE), *folder.glob(f"*/{flow_files.SETTINGS_FILE}")]
     made = {", ".join(f"{k} {v}" for k, v in json.loads(f.read_text()).items()) for f in found}
-    return f"`flow`: {' or '.join(sorted(made))}." if config.data.flow_path and made else ""
+    return {"flow": " or ".join(sorted(made))} if config.data.flow_path and made else {}
 
 
-def _saliency_table(measured: Measured) -> list[str]:
+def _saliency_table(measures: Measures) -> list[str]:
     lines = [
         "| motion | saliency score r | median of the clips' r | inside, px | outside, px | clips |",
         "|---|---|---|---|---|---|",
     ]
-    for name, sides in measured.motions.items():
+    for name, sides in measures.motions.items():
         inside, outside = sides["inside"], sides["outside"]
         both = np.isfinite(inside) & np.isfinite(outside)
         ratios = inside[both & (outside > 0)] / outside[both & (outside > 0)]
@@ -209,23 +202,21 @@ def _saliency_table(measured: Measured) -> list[str]:
     return lines
 
 
-def _mask_table(measured: Measured, any_boxes: bool) -> list[str]:
+def _mask_table(measures: Measures, any_boxes: bool) -> list[str]:
     shown = [MOTION, BOX_AREA] if any_boxes else [MOTION]
-    motions, strategies = (list(dict.fromkeys(part)) for part in zip(*measured.masks, strict=True))
-    # Differences clip by clip are known far better than the means that they are between.
-    other = strategies[0]
-    columns = [column for name in shown for column in (name, f"minus {other}'s")] + [CONTINUITY]
-    lines = [f"| motion | strategy | {' | '.join(columns)} |", "|---" * (2 + len(columns)) + "|"]
-    for name in motions:
-        for strategy in strategies:
-            values, others = measured.masks[name, strategy], measured.masks[name, other]
-            cells = []
-            for column in shown:
-                cells.append(f"{_percent(values[column])} %")
-                difference = values[column] - others[column]
-                cells.append("" if strategy == other else _percent(difference, "+"))
-            cells.append(f"{_percent(values[CONTINUITY])} %")
-            lines.append(f"| {name} | {strategy} | {' | '.join(cells)} |")
+    _, first = next(iter(measures.masks))
+    columns = [column for name in shown for column in (name, f"minus {first}'s")]
+    header = f"| motion | strategy | {' | '.join([*columns, CONTINUITY])} |"
+    lines = [header, "|---" * (3 + len(columns)) + "|"]
+    for (motion, strategy), values in measures.masks.items():
+        cells = []
+        for column in shown:
+            # Paired by clip, differences have a much smaller error than the means.
+            difference = values[column] - measures.masks[motion, first][column]
+            cells.append(f"{_percent(values[column])} %")
+            cells.append("" if strategy == first else _percent(difference, "+"))
+        cells.append(f"{_percent(values[CONTINUITY])} %")
+        lines.append(f"| {motion} | {strategy} | {' | '.join(cells)} |")
     return lines
 
 
@@ -236,39 +227,35 @@ def _percent(values: Float[np.ndarray, " clips"], sign: str = "") -> str:
 
 def _define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "Recipe.")
-    flags.DEFINE_string("data_source", None, "Instead of the config's: records, folder or csv.")
-    flags.DEFINE_string("data_path", None, "Instead of the config's.")
-    flags.DEFINE_string("data_root", None, "For csv: folder that its paths start from.")
-    flags.DEFINE_string("split", None, "Instead of the config's.")
+    flags.DEFINE_string("data_source", None, "records, folder or csv; else the config's.")
+    flags.DEFINE_string("data_path", None, "Videos to measure; else the config's.")
+    flags.DEFINE_string("data_root", None, "For csv: the folder that its paths start from.")
+    flags.DEFINE_string("split", None, "Split to measure; else the config's.")
     flags.DEFINE_string("boxes", None, "Zip or folder of J-HMDB's person boxes.")
     flags.DEFINE_list("strategies", ["all"], "Strategies; 'all', 'variants' stand for several.")
     flags.DEFINE_list("motions", ["codec", "median"], "Sources of motion.")
     flags.DEFINE_integer("num_clips", None, "Clips, evenly spaced over the videos; else all.")
     flags.DEFINE_integer("num_draws", 8, "Masks drawn for each clip.", lower_bound=1)
-    flags.DEFINE_integer("num_pictures", 4, "Clips to show.", lower_bound=0)
-    flags.DEFINE_string("out", None, "Folder for the table and the pictures.", required=True)
+    flags.DEFINE_integer("num_pictures", 4, "Clips to draw.", lower_bound=0)
+    flags.DEFINE_string("out", None, "Folder for the tables and the sheets.", required=True)
     flags.mark_flag_as_required("config")
 
 
 def main(_: Sequence[str]) -> None:
-    """Measures what the flags ask for; bad input ends with its message."""
+    """Computes and writes what the flags ask for."""
     values = flags.FLAGS
     distributed.use_compile_cache()
     config, out = values.config, pathlib.Path(values.out)
-    chosen = {
-        "source": values.data_source,
-        "path": values.data_path,
-        "root": values.data_root,
-        "split": values.split,
-    }
-    config.data.update({name: value for name, value in chosen.items() if value is not None})
+    data_flags = {"source": "data_source", "path": "data_path", "root": "data_root"}
+    given = {name: values[flag].value for name, flag in (data_flags | {"split": "split"}).items()}
+    config.data.update({name: value for name, value in given.items() if value is not None})
     try:
         strategies = variants.all_strategies(values.strategies)
         source = open_with_boxes(config.data, values.boxes)
-        measured = measure(
+        measures = measure(
             config, source, strategies, values.motions, values.num_clips, values.num_draws
         )
-        table = to_markdown(config, measured)
+        table = to_markdown(config, measures)
         out.mkdir(parents=True, exist_ok=True)
         (out / "measures.md").write_text(table)
         if values.num_pictures:

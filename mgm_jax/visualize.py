@@ -1,19 +1,23 @@
-"""Pictures of a run, or of what masking strategies make of videos.
+"""Pictures of a run, or of the masks that strategies make for any videos.
 
-    python -m mgm_jax.visualize --workdir=runs/demo
+    python -m mgm_jax.visualize --workdir=runs/mine
 
-shows frames, motion, mask and reconstruction of a few clips, by the run's last checkpoint. The
-run's own config says which data; `--data_source`, `--data_path` and `--split` choose others.
-Reconstructions of normalised pixels take the colours that the model does not predict (each
-tubelet's mean and variance) from visible tubelets; `--leaky` adds a row that takes them from the
-target, labelled so.
+writes a sheet (PNG) and an animation (WebP) for each of a few clips: frames, motion, mask, visible
+input and the reconstruction by the run's last checkpoint. Models trained with `norm_pix_loss` do
+not predict the mean and variance of a tubelet; they are interpolated from the visible tubelets.
+`--leaky` adds a row with those of the target itself.
+
+    python -m mgm_jax.visualize --workdir=runs/mine --attention=3,4,4
+
+shows the attention of one token to all others, for runs of any task (Figures 5 and 6):
+`--attention=TUBELET,ROW,COLUMN`, counted from 0, or `--attention=centre`.
 
     python -m mgm_jax.visualize --config=configs/ssv2_pretrain.py --strategies=all \
         --data_source=folder --data_path=DIR --out=pictures
 
-shows the masks of all strategies, or of some (`--strategies=mgm,mgm+window,random_tube`, see
-`variants`), on any videos; it needs no checkpoint. Boxes are drawn where they are known: those of
-prepared records, or with `--boxes=FILE` those published for J-HMDB (see `data.boxes`).
+shows the masks of all strategies, or of those named (`--strategies=mgm,mgm+window,random_tube`),
+without a checkpoint. Object boxes are drawn if the records hold them, or with `--boxes=FILE` from
+J-HMDB's annotations.
 """
 
 import sys
@@ -27,24 +31,28 @@ from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.io import AnyPath, make_path
 from mgm_jax.masking import variants
-from mgm_jax.pictures.gallery import Gallery, write_masks
+from mgm_jax.pictures.gallery import Gallery, write_attention, write_masks
 from mgm_jax.training import distributed
 from mgm_jax.training.runs import load_run, read_config
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe; by default that of the run.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run whose last checkpoint is shown.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe; the run's own by default.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the pictures; WORKDIR/pictures by default.")
 _NUM_CLIPS = flags.DEFINE_integer("num_clips", 4, "Clips to show, evenly spaced over the videos.")
-_LEAKY = flags.DEFINE_bool("leaky", False, "Add the row that uses the target's mean and variance.")
-_STRATEGIES = flags.DEFINE_list("strategies", [], "Show masks of these strategies, or of all.")
-_SOURCE = flags.DEFINE_string("data_source", None, "Instead of the run's: records, folder, csv.")
-_PATH = flags.DEFINE_string("data_path", None, "Instead of the run's.")
-_ROOT = flags.DEFINE_string("data_root", None, "For csv: folder that its paths start from.")
-_SPLIT = flags.DEFINE_string("split", None, "Instead of the run's.")
-_BOXES = flags.DEFINE_string("boxes", None, "Zip or folder of J-HMDB's person boxes, to be drawn.")
+_LEAKY = flags.DEFINE_bool("leaky", False, "Add a row with the target's mean and variance.")
+_ATTENTION = flags.DEFINE_list(
+    "attention", [], "Show the attention of this token: TUBELET,ROW,COLUMN or 'centre'."
+)
+_BLOCK = flags.DEFINE_integer("block", -1, "Block of the attention; negative: from the last.")
+_STRATEGIES = flags.DEFINE_list("strategies", [], "Show the masks of these strategies, or 'all'.")
+_SOURCE = flags.DEFINE_string("data_source", None, "records, folder or csv; else the config's.")
+_PATH = flags.DEFINE_string("data_path", None, "Videos to show; else the config's.")
+_ROOT = flags.DEFINE_string("data_root", None, "For csv: the folder that its paths start from.")
+_SPLIT = flags.DEFINE_string("split", None, "Split to show; else the config's.")
+_BOXES = flags.DEFINE_string("boxes", None, "Zip or folder of J-HMDB's person boxes.")
 
 
-def show_run(
+def show_reconstructions(
     config: ConfigDict,
     workdir: AnyPath,
     out: AnyPath,
@@ -52,17 +60,14 @@ def show_run(
     boxes: str | None = None,
     leaky: bool = False,
 ) -> list[AnyPath]:
-    """Writes pictures of what a run's last checkpoint makes of clips.
+    """Writes pictures of what a pretraining run's last checkpoint reconstructs.
 
     Args:
-        config: The run's config, its `data` and `num_pictures` perhaps changed.
+        config: The run's config, perhaps with other `data` and `num_pictures`.
         workdir: Folder of the run.
         out: Folder for the pictures.
-        boxes: J-HMDB's boxes, to be drawn.
-        leaky: Whether to add the row that uses the target's statistics.
-
-    Returns:
-        The files written.
+        boxes: Zip or folder of J-HMDB's person boxes.
+        leaky: Whether to add a row that is un-normalised with the target's statistics.
 
     Raises:
         CheckpointError: There is no checkpoint.
@@ -70,38 +75,62 @@ def show_run(
     """
     if config.task != "pretrain":
         raise ConfigError(
-            f"the run at {workdir} is one of config.task={config.task}; only pretraining "
-            "reconstructs what is hidden"
+            f"the run at {workdir} has config.task={config.task}, and only pretraining "
+            "reconstructs; for its attention add --attention=centre"
         )
     run = load_run(workdir, config=config)
     gallery = Gallery(config, run.model, open_with_boxes(config.data, boxes))
     return gallery.write(run.params, run.step, out, leaky=leaky)
 
 
-def show_strategies(
-    config: ConfigDict, strategies: Sequence[str], out: AnyPath, *, boxes: str | None = None
+def show_attention(
+    config: ConfigDict,
+    workdir: AnyPath,
+    out: AnyPath,
+    *,
+    query: tuple[int, int, int] | None = None,
+    block: int = -1,
+    boxes: str | None = None,
 ) -> list[AnyPath]:
-    """Writes pictures of the masks that strategies make for clips.
+    """Writes pictures of the attention of one token in a run's last checkpoint.
 
     Args:
-        config: Says which clips, token grid and mask ratio.
-        strategies: Names for `variants.all_strategies`.
+        config: The run's config, perhaps with other `data` and `num_pictures`.
+        workdir: Folder of the run.
         out: Folder for the pictures.
-        boxes: J-HMDB's boxes, to be drawn.
-
-    Returns:
-        The files written.
+        query: Tubelet, row and column of the token; the centre by default.
+        block: Which block; negative numbers count from the last.
+        boxes: Zip or folder of J-HMDB's person boxes.
 
     Raises:
-        ConfigError: No such strategy.
+        CheckpointError: There is no checkpoint.
+        ConfigError: There is no such token or block.
+        VideoError: None of the videos can be read.
     """
-    return write_masks(
-        config, open_with_boxes(config.data, boxes), variants.all_strategies(strategies), out
-    )
+    run = load_run(workdir, config=config)
+    source = open_with_boxes(config.data, boxes)
+    shown = {"step": run.step, "block": block, "query": query}
+    return write_attention(config, run.model, run.params, source, out, **shown)
+
+
+def parse_query(parts: Sequence[str]) -> tuple[int, int, int] | None:
+    """The token that `--attention` names; None for the centre.
+
+    Raises:
+        ConfigError: It is neither `centre` nor three numbers.
+    """
+    if list(parts) == ["centre"]:
+        return None
+    if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
+        raise ConfigError(
+            f"--attention={','.join(parts)}: give TUBELET,ROW,COLUMN, such as 3,4,4, or 'centre'"
+        )
+    tubelet, row, column = map(int, parts)
+    return tubelet, row, column
 
 
 def main(_: Sequence[str]) -> None:
-    """Writes the pictures that the flags ask for; bad input ends with its message."""
+    """Writes the pictures that the flags ask for."""
     distributed.use_compile_cache()
     try:
         if not _WORKDIR.value and not (_CONFIG.value and _OUT.value and _STRATEGIES.value):
@@ -109,18 +138,26 @@ def main(_: Sequence[str]) -> None:
         workdir = make_path(_WORKDIR.value or "")
         out = make_path(_OUT.value) if _OUT.value else workdir / "pictures"
         config = _CONFIG.value or read_config(workdir)
-        flags_of = {"source": _SOURCE, "path": _PATH, "root": _ROOT, "split": _SPLIT}
-        chosen = {name: flag.value for name, flag in flags_of.items()}
-        config.data.update({name: value for name, value in chosen.items() if value is not None})
+        data_flags = {"source": _SOURCE, "path": _PATH, "root": _ROOT, "split": _SPLIT}
+        given = {name: flag.value for name, flag in data_flags.items()}
+        config.data.update({name: value for name, value in given.items() if value is not None})
         config.num_pictures = _NUM_CLIPS.value
         config_lib.check_values(config)
+        boxes = _BOXES.value
         if _STRATEGIES.value:
-            files = show_strategies(config, _STRATEGIES.value, out, boxes=_BOXES.value)
+            strategies = variants.all_strategies(_STRATEGIES.value)
+            source = open_with_boxes(config.data, boxes)
+            written = write_masks(config, source, strategies, out)
+        elif _ATTENTION.value:
+            query = parse_query(_ATTENTION.value)
+            written = show_attention(
+                config, workdir, out, query=query, block=_BLOCK.value, boxes=boxes
+            )
         else:
-            files = show_run(config, workdir, out, boxes=_BOXES.value, leaky=_LEAKY.value)
+            written = show_reconstructions(config, workdir, out, boxes=boxes, leaky=_LEAKY.value)
     except MgmError as error:
         sys.exit(f"error: {error}")
-    for file in files:
+    for file in written:
         logging.info("wrote %s", file)
 
 

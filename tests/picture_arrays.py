@@ -1,38 +1,30 @@
 """A small clip for the tests of pictures."""
 
-import contextlib
-
 import numpy as np
-from jaxtyping import config
+
+from mgm_jax.pictures import sheets
 
 T, H, W = 8, 32, 48
 TUBELET = (2, 8, 8)
 GRID = (4, 4, 6)
+# Of the tiles of a sheet: 30 pixels for each token.
+TILE = (120, 180)
 
 
-def make_clip():
-    """The arguments of `pictures.reconstruction_sheet`."""
+def make_clip(**changes):
+    """A clip of noise; its first frame has no motion."""
     rng = np.random.default_rng(0)
+    arrays = {
+        "frames": rng.integers(0, 256, (T, H, W, 3), np.uint8),
+        "motion": rng.normal(0, 3, (T, 4, 6, 2)).astype(np.float32),
+        "motion_valid": np.arange(T) > 0,
+        "boxes": None,
+    }
+    return sheets.Clip(name="a clip", motion_scale=10.0, **{**arrays, **changes})
+
+
+def make_mask():
+    """The same block in the middle of all tubelets."""
     mask = np.zeros(GRID, bool)
     mask[:, 1:3, 1:5] = True
-    valid = np.ones(T, bool)
-    valid[0] = False
-    return {
-        "frames": rng.random((T, H, W, 3), np.float32),
-        "motion": rng.normal(0, 3, (T, 4, 6, 2)).astype(np.float32),
-        "motion_valid": valid,
-        "mask": mask,
-        "reconstruction": rng.random((T, H, W, 3), np.float32),
-        "clip_id": "a clip",
-        "strategy": "mgm",
-    }
-
-
-@contextlib.contextmanager
-def shape_checks_off():
-    """As in use, where no import hook stands before the functions' own checks."""
-    config.update("jaxtyping_disable", True)
-    try:
-        yield
-    finally:
-        config.update("jaxtyping_disable", False)
+    return mask

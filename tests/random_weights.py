@@ -1,16 +1,24 @@
 """Small models with random parameters, made without compiling anything."""
 
+import dataclasses
+
 import numpy as np
 
 from mgm_jax.convert.architecture import Architecture, parameter_shapes
 from mgm_jax.convert.weights import Weights
-from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.models.layers import TransformerConfig
 
-ENCODER, DECODER, TUBELET = TransformerSettings(24, 2, 3), TransformerSettings(16, 1, 2), (2, 8, 8)
+ENCODER, DECODER, TUBELET = TransformerConfig(24, 2, 3), TransformerConfig(16, 1, 2), (2, 8, 8)
 # VideoMAE has no such widths, so files that do not say their heads need them.
 HEADS = {"encoder": 3, "decoder": 2}
 AUTOENCODER = Architecture(ENCODER, TUBELET, DECODER)
 CLASSIFIER = Architecture(ENCODER, TUBELET, num_classes=5, final_norm=False)
+
+
+def timesformer(backbone: str) -> Architecture:
+    """The autoencoder with another backbone."""
+    encoder = dataclasses.replace(ENCODER, backbone=backbone)
+    return dataclasses.replace(AUTOENCODER, encoder=encoder)
 
 
 def random_params(architecture: Architecture, seed: int = 0) -> dict[str, np.ndarray]:

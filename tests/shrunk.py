@@ -5,25 +5,25 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-RECIPES = sorted(
-    file.stem
-    for file in (pathlib.Path(__file__).parent.parent / "configs").glob("*_*.py")
-    if not file.stem.startswith("__")
-)
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
+RECIPES = sorted(file.stem for file in CONFIGS.glob("[!_]*.py"))
 
 
-def recipe(name: str, data_path: pathlib.Path, **changes: object) -> ConfigDict:
-    """A recipe with small clips, a small model and few steps, on data of class folders.
+def get_config(name: str) -> ConfigDict:
+    """A recipe as it is, e.g. `small_finetune` or `small_finetune:dataset=weizmann`."""
+    name, _, arg = name.partition(":")
+    return importlib.import_module(f"configs.{name}").get_config(arg)
+
+
+def recipe(name: str, data_path: pathlib.Path | str, **changes: object) -> ConfigDict:
+    """A recipe with small clips, a small model and few steps, on a folder of class folders.
 
     Args:
-        name: A file of `configs/`.
+        name: As in `get_config`.
         data_path: Folder of videos.
         **changes: Values to set, with `__` for the dot of a group.
-
-    Returns:
-        The config.
     """
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = get_config(name)
     config.batch_size = 8
     config.num_steps = 2
     config.warmup_steps = 1

@@ -122,7 +122,7 @@ def test_best_and_last_checkpoints_are_kept(videos, tmp_path, monkeypatch):
 
 
 def test_a_probe_chooses_its_head_on_videos_put_aside(videos, pretrained, tmp_path):
-    config = shrunk.recipe("jhmdb_linear_probe", "", init_from=str(pretrained), **videos)
+    config = shrunk.recipe("small_linear_probe", "", init_from=str(pretrained), **videos)
     config.batch_size = 4
     config.mesh.update({"data": 4, "fsdp": 1, "tensor": 1})
     config.probe.held_out = 0.25

@@ -58,6 +58,6 @@ def test_every_flag_of_the_settings_exists(monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     flags = sorted(set(re.findall(r"--config\.[a-z_.]+[a-z_]", GUIDE)))
     recipes = set(re.findall(r"configs/[a-z0-9_]+\.py", GUIDE))
-    (finetune,) = (recipe for recipe in recipes if recipe.endswith("jhmdb_finetune.py"))
+    (finetune,) = (recipe for recipe in recipes if recipe.endswith("small_finetune.py"))
     config_lib.check_arguments(["main", f"--config={finetune}", *flags])
     assert all(pathlib.Path(recipe).is_file() for recipe in recipes)

@@ -16,19 +16,9 @@ _WHERE_FROM = (
     "of Kinetics-400: the csv files label,youtube_id,time_start,time_end,split, or lists "
     "VIDEO,LABEL with a label_map.txt"
 )
-_FILES = {
-    "train": ("train.csv", "kinetics_train.csv", "kinetics-400_train.csv", "train_list.csv"),
-    "validation": (
-        "val.csv",
-        "validate.csv",
-        "validation.csv",
-        "kinetics_val.csv",
-        "kinetics-400_val.csv",
-        "val_list.csv",
-    ),
-    "test": ("test.csv", "kinetics_test.csv", "kinetics-400_test.csv", "test_list.csv"),
-}
-_FOLDERS = {"train": ("train",), "validation": ("val", "validate", "validation"), "test": ("test",)}
+# Names of a split in file and folder names.
+_SPLITS = {"train": ("train",), "validation": ("val", "validate", "validation"), "test": ("test",)}
+_FILES = ("{}.csv", "kinetics_{}.csv", "kinetics-400_{}.csv", "{}_list.csv")
 
 
 def youtube_id(path: str) -> str:
@@ -51,7 +41,7 @@ def read_k400(videos: VideoFiles, options: DatasetOptions) -> Listing:
     finder = VideoFinder(videos, youtube_id)
     entries = []
     for split, video, class_name in rows:
-        file, others = finder.find(video, (*_FOLDERS[split], class_name))
+        file, others = finder.find(video, (*_SPLITS[split], class_name))
         label = label_of[class_name] if class_name else UNLABELLED
         entries.append(Entry(video, split, label, file, other_files=others))
     return Listing(
@@ -95,7 +85,7 @@ def read_minik200(videos: VideoFiles, options: DatasetOptions) -> Listing:
         for video in ids:
             class_name = class_of.get(video, "")
             # Its split may differ from that in Kinetics-400.
-            folders = (class_name, *_FOLDERS["train"], *_FOLDERS["validation"])
+            folders = (class_name, *_SPLITS["train"], *_SPLITS["validation"])
             file, others = finder.find(video, folders)
             label = label_of[class_name] if class_name else UNLABELLED
             entries.append(Entry(video, split, label, file, other_files=others))
@@ -112,13 +102,13 @@ def _read_lists(files: AnnotationFiles) -> tuple[list[tuple[str, str, str]], tup
     label_map = files.find("label_map.txt")
     named = tuple(label_map.read_text().splitlines()) if label_map else ()
     rows = []
-    for split, names in _FILES.items():
-        path = files.find(*names)
+    for split, names in _SPLITS.items():
+        path = files.find(*(file.format(name) for file in _FILES for name in names))
         if path is not None:
             rows += [(split, *row) for row in _read_list(path, named)]
     if not rows:
         raise ConfigError(
-            f"--annotations: there is none of {', '.join(sum(_FILES.values(), ()))} below "
+            "--annotations: there is no train.csv, val.csv, test.csv, train_list.csv, ... below "
             f"{files.folder}; get the annotation files {_WHERE_FROM}"
         )
     return rows, named or tuple(sorted({name for _, _, name in rows if name}))
@@ -128,11 +118,8 @@ def _read_list(path: pathlib.Path, named: tuple[str, ...]) -> list[tuple[str, st
     with path.open(newline="") as file:
         rows = [row for row in csv.reader(file) if row]
     if rows and "youtube_id" in rows[0]:
-        video, label = (
-            rows[0].index("youtube_id"),
-            rows[0].index("label") if "label" in rows[0] else None,
-        )
-        return [(row[video], "" if label is None else row[label]) for row in rows[1:]]
+        columns = [dict(zip(rows[0], row, strict=False)) for row in rows[1:]]
+        return [(row["youtube_id"], row.get("label", "")) for row in columns]
     listed = []
     for number, row in enumerate(rows, 1):
         if len(row) != 2 or not row[1].strip().isdecimal():
@@ -141,8 +128,7 @@ def _read_list(path: pathlib.Path, named: tuple[str, ...]) -> list[tuple[str, st
         if label >= len(named):
             raise ConfigError(
                 f"--annotations: {path}, line {number}: label {label} has no name in the "
-                f"{len(named)} lines of label_map.txt; put the complete label_map.txt below the "
-                "same folder"
+                f"{len(named)} lines of label_map.txt; get the complete label_map.txt"
             )
         listed.append((youtube_id(row[0]), named[label]))
     return listed

@@ -1,1 +1,5 @@
-"""Parameters in other programs' files: Hugging Face's and the original VideoMAE's."""
+"""Weights from and to other projects: VideoMAE's files, Hugging Face's folders, and runs.
+
+`init_from` starts a model from any of them, `weights` reads and writes them, and
+`python -m mgm_jax.convert` is the command.
+"""

@@ -1,4 +1,4 @@
-"""Converts models between this project's runs, Hugging Face's folders and the original's files.
+"""Converts a model between runs of this project, Hugging Face's folders and the original's files.
 
     python -m mgm_jax.convert --source=runs/ssv2 --out=exported --to=hugging_face
     python -m mgm_jax.convert --source=runs/ssv2 --out=ssv2.pth --to=original
@@ -6,9 +6,9 @@
         --config=configs/ssv2_pretrain.py
 
 The source is whatever `--config.init_from` takes: the folder of a run (its last checkpoint), a
-folder of Hugging Face's, or a file of tensors in either's names. A training run needs no conversion
-first: give it the source as `--config.init_from`. `--to=run` makes a run at step 0 with a recipe,
-to be evaluated, shown or trained on. Only .pth, .pt and .bin files need PyTorch.
+folder of Hugging Face's, or a file of tensors in either layout. Training needs no conversion first:
+give it the source as `--config.init_from`. `--to=run` makes a run at step 0 from a recipe, to be
+evaluated, visualized or trained further. Only .pth, .pt and .bin files need PyTorch.
 """
 
 import dataclasses
@@ -41,25 +41,25 @@ def write_run(
 
     Args:
         workdir: Folder of the run.
-        source: The model; see `weights.read`.
-        config: The run's recipe.
-        class_names: Of the recipe's data.
+        source: The other model; see `weights.read`.
+        config: Config of the run.
+        class_names: Classes of its data.
 
     Raises:
-        CheckpointError: The model is not the recipe's, wholly.
-        ConfigError: The recipe cannot work.
+        CheckpointError: The model's parameters are not exactly those of the config's model.
+        ConfigError: The config cannot work.
     """
     config_lib.check_values(config)
     task = tasks.make_task(config, tuple(class_names))
     params, report = init_from.initialise(jax.eval_shape(task.init_fn).params, source)
     if report.fresh or report.dropped:
         raise CheckpointError(f"{source} is not the whole model of the recipe:\n{report}")
-    # All but the parameters, so that compiling and drawing them is left out.
-    state = jax.jit(lambda: task.init_fn().replace(params=None))()
+    # Without the parameters, whose initialization would take long to compile and run.
+    state = jax.jit(lambda: dataclasses.replace(task.init_fn(), params=None))()
     workdir.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(workdir / "checkpoints")
     data = {"next_batch": 0, "skipped": 0, "seen": 0}
-    checkpoints.save(0, state.replace(params=params), data, config)
+    checkpoints.save(0, dataclasses.replace(state, params=params), data, config)
     checkpoints.close()
     runs.describe_run(workdir, config, class_names)
 
@@ -79,21 +79,21 @@ def convert(
 
     Args:
         source: The model; see `weights.read`.
-        out: Where to: a folder, or a file for "original"; nothing is overwritten.
+        out: Folder to write, or file for "original"; nothing is overwritten.
         to: The form.
-        config: The recipe of a run.
-        class_names: Instead of those that the source has.
-        frames: Frames of a clip, instead of what the source says.
-        size: Side of a clip in pixels, instead of what the source says.
-        heads: Heads by part where the source does not say them; see `weights.read`.
+        config: Config of the run for "run".
+        class_names: Replaces those of the source.
+        frames: Frames of a clip; replaces what the source says.
+        size: Side of a clip in pixels; replaces what the source says.
+        heads: Number of heads by part if the source does not say it; see `weights.read`.
 
     Raises:
         CheckpointError: The source cannot be read, or does not fit the form.
-        ConfigError: The arguments do not fit together, or there is something at `out`.
+        ConfigError: The arguments contradict each other, or `out` exists.
     """
     out = make_path(out)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise ConfigError(f"there is something at {out}; give another place, or remove it")
+        raise ConfigError(f"{out} exists; give another --out, or remove it")
     if (to == "run") != (config is not None):
         raise ConfigError("a recipe (--config) belongs to --to=run; give both or neither")
     weights = weights_lib.read(source, heads)
@@ -135,11 +135,11 @@ def _read_classes(file: str) -> list[str]:
     try:
         return json.loads(pathlib.Path(file).read_text())
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--classes={file} is no JSON list of names: {error}") from error
+        raise ConfigError(f"--classes={file} is not a JSON list of names: {error}") from error
 
 
 def main(argv: Sequence[str]) -> None:
-    """Converts; bad input ends with its message."""
+    """Converts a model; errors of the user end the program with a message."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     args = flags.FLAGS

@@ -1,4 +1,4 @@
-"""What a file of parameters says of its model."""
+"""The architecture of a model, read from the shapes of its parameters."""
 
 import dataclasses
 import functools
@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
+import flax.linen as nn
 import jax
 import numpy as np
 from flax import traverse_util
@@ -14,31 +15,33 @@ from jaxtyping import Float32
 
 from mgm_jax.errors import CheckpointError
 from mgm_jax.models import classifier, mae, vit
+from mgm_jax.models.layers import TransformerConfig
 
-# Parameters by their path in the tree, as "encoder/blocks/0/norm1/scale".
 FlatParams = dict[str, Float32[np.ndarray, "..."]]
+"""Parameters by their path in the tree, such as "encoder/blocks/0/norm1/scale"."""
+
+Part = Literal["encoder", "decoder"]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """Shape of an autoencoder, of a classifier, or of an encoder alone.
+    """Architecture of an autoencoder, of a classifier, or of an encoder alone.
 
     Attributes:
         encoder: Shape of the encoder.
         tubelet: Size of a tubelet in frames, pixels, pixels.
-        decoder: Shape of the decoder; None but for an autoencoder.
-        num_classes: Number of classes; None but for a classifier.
-        final_norm: Whether an encoder alone ends with its LayerNorm. That of an autoencoder does,
-            that of a classifier does not.
-        backbone: The encoder's, a name in `vit.BACKBONES`.
+        decoder: Shape of the decoder; None unless the model is an autoencoder.
+        num_classes: Number of classes; None unless the model is a classifier.
+        final_norm: For an encoder alone, whether it ends with a LayerNorm, as that of an
+            autoencoder does and that of a classifier does not.
     """
 
-    encoder: vit.TransformerSettings
+    encoder: TransformerConfig
     tubelet: tuple[int, int, int]
-    decoder: vit.TransformerSettings | None = None
+    decoder: TransformerConfig | None = None
     num_classes: int | None = None
     final_norm: bool = True
-    backbone: str = "vit"
 
     @property
     def kind(self) -> Literal["autoencoder", "classifier", "encoder"]:
@@ -50,8 +53,8 @@ class Architecture:
     def __str__(self) -> str:
         encoder, decoder = self.encoder, self.decoder
         text = f"{self.kind}, encoder {encoder.dim}/{encoder.depth}/{encoder.heads}"
-        if self.backbone != "vit":
-            text = f"{self.backbone} {text}"
+        if encoder.backbone != "vit":
+            text = f"{encoder.backbone} {text}"
         if decoder is not None:
             text += f", decoder {decoder.dim}/{decoder.depth}/{decoder.heads}"
         if self.num_classes is not None:
@@ -61,128 +64,93 @@ class Architecture:
 
 @functools.lru_cache(maxsize=16)
 def parameter_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    """Path and shape of every parameter.
+    """Returns the shape of every parameter by its path.
 
-    The number of frames and their size do not matter: VideoMAE's position tables are computed, not
-    stored. TimeSformer's are learned; they are here those of one step of one row of two tubelets.
-
-    Args:
-        architecture: Of the model.
-
-    Returns:
-        Shapes by path.
+    The length and size of clips do not matter to a ViT, whose position table is not a parameter.
+    TimeSformer's learned positions have here the shapes for clips of 1x1x2 tubelets.
     """
-    t, h, w = architecture.tubelet
-    clips = jax.ShapeDtypeStruct((1, t, h, 2 * w, 3), np.float32)
-    token = jax.ShapeDtypeStruct((1, 1), np.int32)
-    encoder, grid, tubelet = architecture.encoder, (1, 1, 2), architecture.tubelet
-    backbone = architecture.backbone
+    encoder, tubelet = architecture.encoder, architecture.tubelet
+    grid, (frames, height, width) = (1, 1, 2), tubelet
+    clips = jax.ShapeDtypeStruct((1, frames, height, 2 * width, 3), np.float32)
+    inputs: tuple[jax.ShapeDtypeStruct, ...] = (clips,)
+    model: nn.Module
     if architecture.decoder is not None:
-        settings = vit.AutoencoderSettings(encoder, architecture.decoder)
-        model = mae.MaskedAutoencoder(settings, grid, tubelet, backbone=backbone)
-        inputs = (clips, token, token)
+        model = mae.MaskedAutoencoder(encoder, architecture.decoder, grid, tubelet)
+        inputs += (jax.ShapeDtypeStruct((1, 1), np.int32),) * 2
     elif architecture.num_classes is not None:
-        model = classifier.Classifier(
-            encoder, grid, architecture.num_classes, tubelet, backbone=backbone
-        )
-        inputs = (clips,)
+        model = classifier.Classifier(encoder, grid, architecture.num_classes, tubelet)
     else:
-        model = vit.Encoder(
-            encoder, grid, tubelet, final_norm=architecture.final_norm, backbone=backbone
-        )
-        inputs = (clips,)
+        model = vit.Encoder(encoder, grid, tubelet, final_norm=architecture.final_norm)
     params = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
     if architecture.kind == "encoder":
         params = {"encoder": params}
     return {path: leaf.shape for path, leaf in traverse_util.flatten_dict(params, sep="/").items()}
 
 
-def from_parameters(
-    shapes: Mapping[str, tuple[int, ...]], tubelet: tuple[int, int, int]
-) -> Architecture:
-    """Reads the architecture off our own parameters.
-
-    Args:
-        shapes: Shapes by path, of blocks that are not stacked.
-        tubelet: Size of a tubelet.
-
-    Returns:
-        The architecture.
-    """
-    decoder = _transformer(shapes, "decoder") if "mask_token" in shapes else None
+def from_parameters(shapes: Shapes, tubelet: tuple[int, int, int]) -> Architecture:
+    """Reads the architecture from the shapes, by path, of unstacked parameters."""
     head = shapes.get("head/kernel")
     return Architecture(
         encoder=_transformer(shapes, "encoder"),
         tubelet=tubelet,
-        decoder=decoder,
+        decoder=_transformer(shapes, "decoder") if "mask_token" in shapes else None,
         num_classes=None if head is None else head[1],
         final_norm="encoder/norm/scale" in shapes,
-        backbone=_backbone(shapes),
     )
 
 
-def _backbone(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    if "encoder/positions/time" not in shapes:
-        return "vit"
-    divided = "encoder/blocks/0/temporal_fc/kernel" in shapes
-    return "timesformer_divided" if divided else "timesformer_joint"
-
-
-def _transformer(shapes: Mapping[str, tuple[int, ...]], part: str) -> vit.TransformerSettings:
+def _transformer(shapes: Shapes, part: Part) -> TransformerConfig:
     dim, hidden = shapes[f"{part}/blocks/0/mlp/fc1/kernel"]
     heads, _ = shapes[f"{part}/blocks/0/attention/q_bias"]
-    return vit.TransformerSettings(
-        dim, count_blocks(shapes, rf"{part}/blocks/(\d+)/"), heads, hidden / dim
-    )
+    backbone = "vit"
+    if f"{part}/positions/time" in shapes:
+        divided = f"{part}/blocks/0/temporal_fc/kernel" in shapes
+        backbone = "timesformer_divided" if divided else "timesformer_joint"
+    depth = count_blocks(shapes, rf"{part}/blocks/(\d+)/")
+    return TransformerConfig(dim, depth, heads, hidden / dim, backbone=backbone)
 
 
 def count_blocks(names: Mapping[str, object], pattern: str) -> int:
-    """The highest block number in the names, plus one."""
+    """Returns one plus the highest block number that the pattern finds in the names."""
     found = (re.match(pattern, name) for name in names)
     return 1 + max((int(match[1]) for match in found if match), default=-1)
 
 
-def heads_of(part: str, dim: int, given: Mapping[str, int], where: str) -> int:
-    """Number of heads where a file does not say it, as the original checkpoints do not.
+def heads_of(part: Part, dim: int, given: Mapping[str, int], where: str) -> int:
+    """Returns the number of heads where a file does not state it, as in original checkpoints.
 
-    *Decision*: that of VideoMAE's own model of this width.
+    *Decision*: it is that of VideoMAE's own model of the same width.
 
     Args:
-        part: "encoder" or "decoder".
+        part: Encoder or decoder.
         dim: Its width.
-        given: Heads by part, which win.
-        where: The file, for the message.
-
-    Returns:
-        The number of heads.
+        given: Heads by part, which take precedence.
+        where: Name of the file for the error.
 
     Raises:
-        CheckpointError: VideoMAE has no such width, and none is given.
+        CheckpointError: VideoMAE has no model of this width, and the number is not given.
     """
     if part in given:
         return given[part]
     for size in vit.SIZES.values():
-        settings = getattr(size, part)
-        if settings.dim == dim:
-            return settings.heads
+        if size[part].dim == dim:
+            return size[part].heads
     raise CheckpointError(
         f"{where} does not say how many heads its {part} has, and VideoMAE has no {part} of width "
         f"{dim}; give --{part}_heads"
     )
 
 
-def check_fit(
-    found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], where: str
-) -> None:
-    """Refuses tensors that are not exactly those expected.
+def check_fit(found: Shapes, expected: Shapes, where: str) -> None:
+    """Checks that tensors are exactly the expected ones, by name and shape.
 
     Args:
         found: Shapes by name.
         expected: Shapes by name.
-        where: What holds the tensors and what they should be, for the message.
+        where: What the tensors are and should be, for the error.
 
     Raises:
-        CheckpointError: Listing the missing, the unexpected and the misshapen tensors.
+        CheckpointError: Lists all missing, unexpected and misshapen tensors.
     """
     both = found.keys() & expected.keys()
     faults = {

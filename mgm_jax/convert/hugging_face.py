@@ -1,11 +1,10 @@
-"""Hugging Face's folders: a VideoMAE's config.json, and what its clips must look like.
+"""Metadata in folders of Hugging Face: config.json and preprocessor_config.json of a VideoMAE.
 
-What a folder cannot say: transformers gives `fc_norm` and the decoder's last LayerNorm eps 1e-5,
-whatever the config says, where VideoMAE was trained with 1e-6. To compute exactly what is computed
-here, set it after loading: `model.fc_norm.eps = 1e-6`, or `model.decoder.norm.eps = 1e-6`. The
-eps of all other LayerNorms is in the config that is written here. Clips are normalised by
-ImageNet's mean and deviation, which `preprocessor_config.json` says; transformers' default for
-VideoMAE is 0.5 and 0.5.
+What they cannot express: transformers gives `fc_norm` and the decoder's last LayerNorm an eps of
+1e-5 whatever the config says, while VideoMAE was trained with 1e-6. For exactly the numbers of this
+project, set it after loading: `model.fc_norm.eps = 1e-6`, or `model.decoder.norm.eps = 1e-6`. The
+eps of the other LayerNorms is in the config written here. Clips are normalized by ImageNet's mean
+and standard deviation, which preprocessor_config.json says; transformers' default is 0.5 and 0.5.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +14,10 @@ from absl import logging
 
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.errors import CheckpointError
-from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.models.layers import TransformerConfig
 from mgm_jax.preprocessing import rgb
 
-# `VideoMAEConfig`'s, for what a config.json leaves out.
+# Defaults of `VideoMAEConfig` for what a config.json leaves out.
 _DEFAULTS: dict[str, Any] = {
     "image_size": 224,
     "patch_size": 16,
@@ -37,12 +36,12 @@ _DEFAULTS: dict[str, Any] = {
     "norm_pix_loss": True,
 }
 
-# Written into config.json; it tells the folders that this project wrote from others.
+# Key in config.json that marks folders written by this project.
 _MARK = "exported_by"
 
 
 def is_config(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json is that of a VideoMAE."""
+    """Whether a config.json describes a VideoMAE."""
     return config.get("model_type") == "videomae"
 
 
@@ -51,21 +50,18 @@ def architecture_of(
 ) -> Architecture:
     """Reads the architecture from a config.json.
 
-    *Decision*: an encoder of width 384 with 16 heads is taken to have 6, or what `heads` says.
-    VideoMAE-S was trained with 6, and transformers' converter writes 16 for it. Files that this
-    project wrote mean what they say.
+    *Decision*: an encoder of width 384 with 16 heads is taken to have 6, or the number in `heads`:
+    VideoMAE-S was trained with 6, but transformers' converter writes 16 for it. Folders written by
+    this project are taken as they are.
 
     Args:
         config: Content of config.json.
-        names: Names of the tensors beside it, which tell the autoencoder from the classifier.
+        names: Names of the tensors, which tell an autoencoder from a classifier.
         heads: Heads by part ("encoder", "decoder"), for the case above.
-        where: The folder, for messages.
-
-    Returns:
-        The architecture.
+        where: Name of the folder for errors.
 
     Raises:
-        CheckpointError: The model computes something that ours does not.
+        CheckpointError: The model has a feature that ours has not.
     """
     values = _DEFAULTS | {name: config[name] for name in _DEFAULTS if name in config}
     if values["hidden_act"] != "gelu":
@@ -89,39 +85,39 @@ def architecture_of(
             where,
             encoder_heads,
         )
-    dim, decoder_dim = values["hidden_size"], values["decoder_hidden_size"]
     autoencoder = "mask_token" in names
     return Architecture(
-        encoder=TransformerSettings(
-            dim, values["num_hidden_layers"], encoder_heads, values["intermediate_size"] / dim
-        ),
+        encoder=_transformer(values | {"num_attention_heads": encoder_heads}),
         tubelet=(values["tubelet_size"], values["patch_size"], values["patch_size"]),
-        decoder=TransformerSettings(
-            decoder_dim,
-            values["decoder_num_hidden_layers"],
-            values["decoder_num_attention_heads"],
-            values["decoder_intermediate_size"] / decoder_dim,
-        )
-        if autoencoder
-        else None,
+        decoder=_transformer(values, "decoder_") if autoencoder else None,
         num_classes=len(class_names(config)) if "classifier.weight" in names else None,
         final_norm=autoencoder or not values["use_mean_pooling"],
     )
 
 
+def _transformer(values: Mapping[str, Any], prefix: str = "") -> TransformerConfig:
+    dim = values[f"{prefix}hidden_size"]
+    return TransformerConfig(
+        dim,
+        values[f"{prefix}num_hidden_layers"],
+        values[f"{prefix}num_attention_heads"],
+        values[f"{prefix}intermediate_size"] / dim,
+    )
+
+
 def clip_shape(config: Mapping[str, Any]) -> tuple[int, int]:
-    """Frames of a clip and their side in pixels."""
+    """Returns the frames of a clip and their side in pixels."""
     values = _DEFAULTS | dict(config)
     return values["num_frames"], values["image_size"]
 
 
-def predicts_normalised_pixels(config: Mapping[str, Any]) -> bool:
-    """Whether an autoencoder's target is normalised by each tubelet's own statistics."""
+def norm_pix_loss(config: Mapping[str, Any]) -> bool:
+    """Whether an autoencoder's target is normalized by the statistics of each tubelet."""
     return (_DEFAULTS | dict(config))["norm_pix_loss"]
 
 
 def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the classes; transformers leaves them out where there are two without names."""
+    """Returns the names of the classes; transformers omits those of two unnamed classes."""
     names = config.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}
     return tuple(names[key] for key in sorted(names, key=int))
 
@@ -131,19 +127,16 @@ def make_config(
     frames: int,
     size: int,
     classes: Sequence[str],
-    normalised_target: bool,
+    norm_pix_loss: bool,
 ) -> dict[str, Any]:
     """Makes the config.json of a model.
 
     Args:
-        architecture: Of an autoencoder or a classifier.
+        architecture: Architecture of an autoencoder or a classifier.
         frames: Frames of a clip.
         size: Side of a clip in pixels.
-        classes: Names of a classifier's classes.
-        normalised_target: Whether an autoencoder predicts normalised pixels.
-
-    Returns:
-        JSON types.
+        classes: Names of a classifier's classes; empty for an autoencoder.
+        norm_pix_loss: Whether an autoencoder predicts normalized pixels.
     """
     encoder, decoder = architecture.encoder, architecture.decoder
     config = {
@@ -172,7 +165,7 @@ def make_config(
             "decoder_num_hidden_layers": decoder.depth,
             "decoder_num_attention_heads": decoder.heads,
             "decoder_intermediate_size": int(decoder.dim * decoder.mlp_ratio),
-            "norm_pix_loss": normalised_target,
+            "norm_pix_loss": norm_pix_loss,
         }
     return config | {
         "id2label": {str(number): name for number, name in enumerate(classes)},
@@ -181,14 +174,7 @@ def make_config(
 
 
 def make_preprocessor_config(size: int) -> dict[str, Any]:
-    """Makes the preprocessor_config.json: short side to `size`, centre crop, ImageNet's statistics.
-
-    Args:
-        size: Side of a clip in pixels.
-
-    Returns:
-        JSON types.
-    """
+    """Makes the preprocessor_config.json: resize of the short side, centre crop, normalization."""
     return {
         "image_processor_type": "VideoMAEImageProcessor",
         "do_resize": True,

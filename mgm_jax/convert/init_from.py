@@ -1,7 +1,7 @@
-"""A model that starts from the parameters of another: what fits is taken, and all is accounted for.
+"""Initializes a model with the parameters of another one, and reports what became of each.
 
-A finetuned classifier takes the encoder of an autoencoder and leaves its decoder; a classifier of
-other classes takes all but the head.
+A classifier takes the encoder of a pretrained autoencoder without its decoder; a classifier for
+other classes takes everything but the head.
 """
 
 import dataclasses
@@ -16,9 +16,10 @@ from jaxtyping import Float
 from mgm_jax.convert import weights as weights_lib
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath
-from mgm_jax.models import stacking
+from mgm_jax.models import blocks
 
-# Parts that both models must have alike, except for the final LayerNorm, which finetuning drops.
+# Parts that must be equal if both models have them, except for the final LayerNorm, which
+# finetuning drops.
 _WHOLE = r"(encoder|decoder)/(?!norm/)"
 _HEAD = r"heads?/"
 
@@ -28,13 +29,12 @@ class Report:
     """What became of every parameter, by path.
 
     Attributes:
-        origin: What the parameters were read from.
-        loaded: Taken over.
-        dropped: Of the other model alone, or of a head for other classes.
-        fresh: Of this model alone, or of a head for other classes: left as they were.
-        misshapen: The head's, with both shapes; they are also among the dropped and the fresh.
-        resized: Learned positions made for other clips, with both shapes; they are also among the
-            loaded.
+        origin: Description of the other model.
+        loaded: Parameters that both models have.
+        dropped: Parameters of the other model alone, or of a head for other classes.
+        fresh: Parameters of this model alone, or of a head for other classes; they are unchanged.
+        misshapen: Parameters of a head for other classes, with both shapes.
+        resized: Loaded position embeddings of clips of another shape, with both shapes.
     """
 
     origin: str
@@ -57,23 +57,23 @@ class Report:
 
 
 def initialise(params: Mapping[str, Any], path: str | AnyPath) -> tuple[dict, Report]:
-    """Puts another model's parameters in the place of a model's own.
+    """Replaces a model's parameters by those of another model.
 
-    Blocks may be stacked in one and not in the other. Learned positions of other clips are taken
-    from the nearest place and time, as TimeSformer does.
+    Blocks may be stacked in one and not in the other. Learned positions for clips of another shape
+    are resampled by nearest neighbour in space and time, as in TimeSformer.
 
     Args:
         params: Parameter tree of arrays or of their shapes.
-        path: Folder of a run, folder of Hugging Face's, or a file of tensors; see
-            `convert.weights.read`. A file that does not say its number of heads has the model's.
+        path: The other model; see `weights.read`. If it does not say its number of heads, it is
+            taken to be that of this model.
 
     Returns:
-        The tree with float32 numpy arrays in place of the leaves that were loaded, the others as
-        they were; and the account.
+        The tree with float32 NumPy arrays where parameters were loaded and the given leaves
+        elsewhere, and the report.
 
     Raises:
-        CheckpointError: There is no model at the path, or its encoder (or decoder, where both have
-            one) is not this one; every tensor that does not fit is named with both shapes.
+        CheckpointError: There is no model at the path, or its encoder (or decoder, if both have
+            one) has other parameters, which are listed with both shapes.
     """
     own = traverse_util.flatten_dict(params, sep="/")
     heads = {
@@ -83,8 +83,8 @@ def initialise(params: Mapping[str, Any], path: str | AnyPath) -> tuple[dict, Re
     }
     weights = weights_lib.read(path, heads)
     other = weights.params
-    if any(map(stacking.is_stacked, own)):
-        tree = stacking.stack(traverse_util.unflatten_dict(other, sep="/"))
+    if any(map(blocks.is_stacked, own)):
+        tree = blocks.stack(traverse_util.unflatten_dict(other, sep="/"))
         other = traverse_util.flatten_dict(tree, sep="/")
     other, resized = _fit_positions(other, own)
     both = own.keys() & other.keys()
@@ -142,7 +142,7 @@ def _shapes(name: str, other: Mapping[str, Any], own: Mapping[str, Any]) -> str:
 
 
 def _summary(names: Sequence[str]) -> str:
-    """Counts the tensors of each part: `encoder/blocks (144), encoder/embed (2)`."""
+    """Counts the tensors of each part, as in "encoder/blocks (144), encoder/embed (2)"."""
     counts: dict[str, int] = {}
     for name in names:
         part = "/".join(name.split("/")[: 2 if name.startswith(("encoder/", "decoder/")) else 1])

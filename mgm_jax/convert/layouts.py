@@ -1,11 +1,11 @@
-"""Parameters as PyTorch names and lays them out: pure maps between trees and state dicts.
+"""Parameters in PyTorch's names and layouts: maps between our parameters and state dicts.
 
-Two layouts: "original", the VideoMAE repository's, whose finetuned models lack the prefix
-`encoder.`; and "hugging_face", transformers' `VideoMAEForPreTraining` and
-`VideoMAEForVideoClassification`. A linear layer's weight is [out, in] there, [in, out] here; theirs
-of attention is not divided into heads; the patch embedding is a 3-D convolution there and a matrix
-here. Both keep the order query, key, value, in one tensor or in three. Position tables are in
-neither.
+There are two layouts: "original", that of the VideoMAE repository, whose finetuned models lack the
+prefix `encoder.`; and "hugging_face", that of transformers' `VideoMAEForPreTraining` and
+`VideoMAEForVideoClassification`. The weight of a linear layer is [out, in] in PyTorch and [in, out]
+here, where those of attention are split into heads; the patch embedding is a 3-D convolution there
+and a matrix here. Queries, keys and values are in this order in one tensor or in three. Neither
+layout has position tables.
 """
 
 import re
@@ -19,19 +19,20 @@ from jaxtyping import Shaped
 from mgm_jax.convert.architecture import (
     Architecture,
     FlatParams,
+    Part,
     check_fit,
     count_blocks,
     heads_of,
     parameter_shapes,
 )
 from mgm_jax.errors import CheckpointError
-from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.models.layers import TransformerConfig
 
 Layout = Literal["hugging_face", "original"]
 State = Mapping[str, Shaped[np.ndarray, "..."]]
 
-# Of a block: ours, the original's, Hugging Face's.
-_BLOCK = (
+# Names in a block: ours, the original's, Hugging Face's.
+_BLOCK: tuple[tuple[str, str, str | tuple[str, ...]], ...] = (
     ("norm1/scale", "norm1.weight", "layernorm_before.weight"),
     ("norm1/bias", "norm1.bias", "layernorm_before.bias"),
     (
@@ -43,8 +44,8 @@ _BLOCK = (
             "attention.attention.value.weight",
         ),
     ),
-    # The names on the hub. transformers 5 calls them query.bias and value.bias, and renames these
-    # when it loads them; transformers 4 knows only these.
+    # As in the files on the hub. transformers 5 writes query.bias and value.bias and loads both;
+    # transformers 4 loads only these.
     ("attention/q_bias", "attn.q_bias", "attention.attention.q_bias"),
     ("attention/v_bias", "attn.v_bias", "attention.attention.v_bias"),
     ("attention/proj/kernel", "attn.proj.weight", "attention.output.dense.weight"),
@@ -59,7 +60,7 @@ _BLOCK = (
 
 _HF_EMBEDDING = "videomae.embeddings.patch_embeddings.projection"
 
-# Outside the blocks; "{encoder}" is "encoder." in the original's autoencoders, else nothing.
+# Names outside the blocks; "{encoder}" is "encoder." in the original's autoencoders, else empty.
 _OUTSIDE = (
     ("encoder/embed/kernel", "{encoder}patch_embed.proj.weight", f"{_HF_EMBEDDING}.weight"),
     ("encoder/embed/bias", "{encoder}patch_embed.proj.bias", f"{_HF_EMBEDDING}.bias"),
@@ -77,31 +78,30 @@ _OUTSIDE = (
     ("head/bias", "head.bias", "classifier.bias"),
 )
 
-_BLOCKS = {
+_BLOCKS: dict[Part, tuple[str, str]] = {
     "encoder": ("{encoder}blocks.", "videomae.encoder.layer."),
     "decoder": ("decoder.blocks.", "decoder.decoder_layers."),
 }
 
 
 def find_layout(state: State, where: str) -> tuple[Layout, State]:
-    """Tells the layout of a state dict by its names, and brings these to the tables' spelling.
+    """Recognizes the layout of a state dict by its names.
 
     Args:
         state: Tensors by name.
-        where: The file, for the message.
+        where: Name of the file for the error.
 
     Returns:
-        The layout, and the tensors, renamed where another spelling is common.
+        The layout, and the state dict with its variants of names replaced by those of the tables.
 
     Raises:
-        CheckpointError: It is neither.
+        CheckpointError: It has neither layout.
     """
     if any(name.startswith("embeddings.patch_embeddings.") for name in state):
-        # `VideoMAEModel`, the encoder alone.
+        # An encoder alone, `VideoMAEModel`.
         state = {f"videomae.{name}": value for name, value in state.items()}
     if any(name.startswith("videomae.") for name in state):
-        pairs = (("query.bias", "q_bias"), ("value.bias", "v_bias"))
-        for new, old in pairs:
+        for new, old in (("query.bias", "q_bias"), ("value.bias", "v_bias")):
             state = {
                 name.replace(f"attention.attention.{new}", f"attention.attention.{old}"): value
                 for name, value in state.items()
@@ -119,30 +119,27 @@ def find_layout(state: State, where: str) -> tuple[Layout, State]:
 def infer_architecture(
     state: State, layout: Layout, heads: Mapping[str, int], where: str
 ) -> Architecture:
-    """Reads the architecture off a state dict; only the number of heads is not in it.
+    """Reads the architecture from a state dict, which has all of it but the number of heads.
 
     Args:
-        state: Tensors by name, as `find_layout` gives them.
-        layout: Theirs.
+        state: Tensors by name, as returned by `find_layout`.
+        layout: Their layout.
         heads: Heads by part ("encoder", "decoder"), instead of those of VideoMAE's own sizes.
-        where: The file, for messages.
-
-    Returns:
-        The architecture; what does not fit it shows when the tensors are converted.
+        where: Name of the file for errors.
 
     Raises:
-        CheckpointError: The tensors that tell it are missing, or the heads are unknown.
+        CheckpointError: Tensors that are needed are missing, or the number of heads is unknown.
     """
     column = 1 if layout == "hugging_face" else 0
     prefix = "encoder." if any(name.startswith("encoder.") for name in state) else ""
 
-    def transformer(part: str) -> TransformerSettings:
+    def transformer(part: Part) -> TransformerConfig:
         blocks = _BLOCKS[part][column].format(encoder=prefix)
         first = blocks + "0." + ("intermediate.dense.weight", "mlp.fc1.weight")[1 - column]
         if first not in state or state[first].ndim != 2:
             raise CheckpointError(f"{where} has no matrix {first}, so its {part} is incomplete")
         hidden, dim = state[first].shape
-        return TransformerSettings(
+        return TransformerConfig(
             dim,
             count_blocks(state, re.escape(blocks) + r"(\d+)\."),
             heads_of(part, dim, heads, where),
@@ -166,19 +163,16 @@ def infer_architecture(
 
 
 def from_state(state: State, architecture: Architecture, layout: Layout, where: str) -> FlatParams:
-    """Turns a state dict into parameters.
+    """Converts a state dict to parameters in float32.
 
     Args:
-        state: Tensors by name, as `find_layout` gives them, in any float type.
-        architecture: What it must be.
-        layout: Theirs.
-        where: The file, for messages.
-
-    Returns:
-        The parameters in float32.
+        state: Tensors by name, as returned by `find_layout`, in any float type.
+        architecture: Architecture that they must have.
+        layout: Their layout.
+        where: Name of the file for errors.
 
     Raises:
-        CheckpointError: Tensors are missing, unexpected, misshapen, or no floats.
+        CheckpointError: Tensors are missing, unexpected, misshapen, or not floats.
     """
     shapes, names = parameter_shapes(architecture), _names(architecture, layout)
     expected = {
@@ -192,7 +186,7 @@ def from_state(state: State, architecture: Architecture, layout: Layout, where: 
         f"{where} is not the state dict of: {architecture}",
     )
     for name, value in state.items():
-        # Not numpy's own `issubdtype`, which does not know bfloat16.
+        # numpy's own `issubdtype` does not know bfloat16.
         if not jnp.issubdtype(value.dtype, jnp.floating):
             raise CheckpointError(f"{where}: {name} is {value.dtype}, no floating-point tensor")
 
@@ -210,19 +204,19 @@ def from_state(state: State, architecture: Architecture, layout: Layout, where: 
 def to_state(
     params: Mapping[str, np.ndarray], architecture: Architecture, layout: Layout, where: str
 ) -> dict[str, np.ndarray]:
-    """Turns parameters into a state dict; the inverse of `from_state`.
+    """Converts parameters to a state dict; the inverse of `from_state`.
 
     Args:
         params: Parameters by path.
-        architecture: What they are of.
-        layout: The one wanted.
-        where: What holds the parameters, for messages.
+        architecture: Their architecture.
+        layout: Layout of the state dict.
+        where: Name of the model for errors.
 
     Returns:
-        Tensors by name, float32 and contiguous.
+        Contiguous float32 tensors by name.
 
     Raises:
-        CheckpointError: The model has no counterpart in PyTorch's files.
+        CheckpointError: The model has no counterpart in this layout.
     """
     if architecture.kind == "encoder":
         raise CheckpointError(
@@ -230,10 +224,10 @@ def to_state(
             f"{', '.join(sorted({name.split('/')[0] for name in params}))}); only these have a "
             "counterpart in VideoMAE's files"
         )
-    if architecture.backbone != "vit":
+    if architecture.encoder.backbone != "vit":
         raise CheckpointError(
-            f"{where} is a {architecture.backbone}; only the ViT has a counterpart in VideoMAE's "
-            "files"
+            f"{where} is a {architecture.encoder.backbone}; only the ViT has a counterpart in "
+            "VideoMAE's files"
         )
     shapes, names = parameter_shapes(architecture), _names(architecture, layout)
     found = {name: value.shape for name, value in params.items()}
@@ -253,22 +247,27 @@ def to_state(
 
 
 def _names(architecture: Architecture, layout: Layout) -> dict[str, tuple[str, ...]]:
-    """Path of each parameter to the names of the tensors that make it, stacked."""
+    """Maps the path of each parameter to the names of the tensors that it concatenates."""
     column = 1 if layout == "hugging_face" else 0
     prefix = "encoder." if architecture.kind == "autoencoder" else ""
-    names = {ours: (theirs[column].format(encoder=prefix),) for ours, *theirs in _OUTSIDE}
+    names: dict[str, tuple[str, ...]] = {
+        ours: (theirs[column].format(encoder=prefix),) for ours, *theirs in _OUTSIDE
+    }
+    parts = {"encoder": architecture.encoder, "decoder": architecture.decoder}
     for part, prefixes in _BLOCKS.items():
-        settings = getattr(architecture, part)
-        for i in range(settings.depth if settings else 0):
+        config = parts[part]
+        for i in range(config.depth if config else 0):
+            block = f"{prefixes[column].format(encoder=prefix)}{i}."
             for ours, *theirs in _BLOCK:
-                block = f"{prefixes[column].format(encoder=prefix)}{i}."
-                tensors = (theirs[column],) if isinstance(theirs[column], str) else theirs[column]
+                tensors = theirs[column]
+                if isinstance(tensors, str):
+                    tensors = (tensors,)
                 names[f"{part}/blocks/{i}/{ours}"] = tuple(block + tensor for tensor in tensors)
     return names
 
 
 def _inputs(ours: str, shape: tuple[int, ...]) -> int:
-    """Inputs of a linear layer: the output projection of attention reads [heads, head_dim]."""
+    """Counts the inputs of a linear layer; attention's output projection has two axes of them."""
     return shape[0] * shape[1] if ours.endswith("attention/proj/kernel") else shape[0]
 
 

@@ -1,5 +1,6 @@
-"""State dicts in files: safetensors, or PyTorch's own where PyTorch is installed."""
+"""Files of tensors: safetensors, or PyTorch's own if PyTorch is installed."""
 
+import argparse
 import json
 import pickle
 from collections.abc import Mapping
@@ -14,18 +15,16 @@ from jaxtyping import Shaped
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath, in_bucket, replacing
 
-# What the original's checkpoints call the state dict; "module" are DeepSpeed's.
+# Keys of the state dict in the original's checkpoints; "module" is DeepSpeed's.
 _STATE_KEYS = ("model", "module")
 
 
 def read(path: AnyPath) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """Reads a state dict, all parts of it where an index (`*.index.json`) names several files.
+    """Reads a state dict: tensors by name.
 
     Args:
-        path: A .safetensors, .pth, .pt or .bin file, or an index of such files beside it.
-
-    Returns:
-        Tensors by name.
+        path: A .safetensors, .pth, .pt or .bin file, or an index (`*.index.json`) that names
+            several such files beside it.
 
     Raises:
         CheckpointError: It cannot be read, or PyTorch is needed and not installed.
@@ -44,11 +43,11 @@ def read(path: AnyPath) -> dict[str, Shaped[np.ndarray, "..."]]:
 
 
 def write(path: AnyPath, state: Mapping[str, np.ndarray]) -> None:
-    """Writes a state dict, whole or not at all.
+    """Writes a state dict (tensors by name) atomically.
 
     Args:
-        path: A .safetensors file for transformers, or a .pth, .pt or .bin file as the original
-            VideoMAE loads them: {"model": state dict}.
+        path: A .safetensors file for transformers, or a .pth, .pt or .bin file of the form that the
+            original VideoMAE loads: {"model": state dict}.
         state: Tensors by name.
 
     Raises:
@@ -56,7 +55,7 @@ def write(path: AnyPath, state: Mapping[str, np.ndarray]) -> None:
     """
     if path.suffix == ".safetensors":
         with replacing(path) as file:
-            # transformers asks for the framework.
+            # transformers requires the framework's name.
             file.write(safetensors.numpy.save(dict(state), {"format": "pt"}))
         return
     torch = _torch(path)
@@ -79,8 +78,8 @@ def _torch(path: AnyPath) -> ModuleType:
 def _read_torch(path: AnyPath) -> dict[str, np.ndarray]:
     torch = _torch(path)
     try:
-        # The original's checkpoints hold their run's arguments beside the tensors.
-        with torch.serialization.safe_globals([_namespace()]), path.open("rb") as file:
+        # The original's checkpoints contain the arguments of their run, too.
+        with torch.serialization.safe_globals([argparse.Namespace]), path.open("rb") as file:
             state: Any = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
         raise CheckpointError(f"{path} is not a file that PyTorch can load: {error}") from error
@@ -100,9 +99,3 @@ def _read_torch(path: AnyPath) -> dict[str, np.ndarray]:
         name: (value.float() if value.dtype == torch.bfloat16 else value).numpy()
         for name, value in state.items()
     }
-
-
-def _namespace() -> type:
-    import argparse
-
-    return argparse.Namespace

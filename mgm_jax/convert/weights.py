@@ -1,4 +1,4 @@
-"""A model's parameters, read from whatever holds them, and written to what others read."""
+"""Reads the parameters of a model in any of the supported forms, and writes them in VideoMAE's."""
 
 import dataclasses
 import json
@@ -13,10 +13,10 @@ from mgm_jax.convert import hugging_face, layouts, tensors
 from mgm_jax.convert.architecture import Architecture, FlatParams
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath, absolute, make_path
-from mgm_jax.models import stacking
+from mgm_jax.models import blocks
 from mgm_jax.training import runs
 
-# Hugging Face's names for a folder's tensors, best first.
+# Files of tensors in a folder of Hugging Face, in order of preference.
 _TENSOR_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -28,17 +28,17 @@ _TENSOR_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Parameters and what their file says of the model.
+    """Parameters and what is known about their model.
 
     Attributes:
-        params: By path, of blocks that are not stacked. VideoMAE's position tables are not among
-            them, so they fit any clip size.
-        architecture: Of the model.
-        origin: What they were read from, for messages.
-        frames: Frames of a clip; None where the file does not say.
-        size: Side of a clip in pixels; None where the file does not say.
-        class_names: Of a classifier; empty where the file does not say.
-        normalised_target: Whether an autoencoder predicts normalised pixels.
+        params: Parameters by path, of unstacked blocks. They fit clips of any shape, as VideoMAE's
+            position table is not one of them.
+        architecture: Architecture of the model.
+        origin: Where they were read from, for messages.
+        frames: Frames of a clip; None if unknown.
+        size: Side of a clip in pixels; None if unknown.
+        class_names: Classes of a classifier; empty if unknown.
+        norm_pix_loss: Whether an autoencoder predicts normalized pixels.
     """
 
     params: FlatParams
@@ -47,21 +47,19 @@ class Weights:
     frames: int | None = None
     size: int | None = None
     class_names: tuple[str, ...] = ()
-    normalised_target: bool = True
+    norm_pix_loss: bool = True
 
 
 def read(path: str | AnyPath, heads: Mapping[str, int] | None = None) -> Weights:
-    """Reads a model.
+    """Reads a model, with parameters in float32.
 
     Args:
-        path: Folder of a run, folder of Hugging Face's, or a file of tensors (.safetensors, .pth,
-            .pt, .bin) in Hugging Face's names or the original VideoMAE's.
-        heads: Heads by part ("encoder", "decoder") where the file does not say them, as the
-            original's do not; else VideoMAE's for the width. Runs and Hugging Face's config.json
-            say them, but see `hugging_face.architecture_of` about VideoMAE-S.
-
-    Returns:
-        The model's parameters in float32.
+        path: Folder of a run (its last checkpoint), a folder of Hugging Face's, or a file of
+            tensors (.safetensors, .pth, .pt, .bin) in the layout of Hugging Face or of the original
+            VideoMAE.
+        heads: Number of heads by part ("encoder", "decoder") if the file does not say it, as those
+            of the original do not; by default that of VideoMAE's model of the same width. Hugging
+            Face's config.json says it, except for VideoMAE-S (`hugging_face.architecture_of`).
 
     Raises:
         CheckpointError: There is no model, or it is not a VideoMAE; tensors that do not fit are
@@ -87,33 +85,12 @@ def read(path: str | AnyPath, heads: Mapping[str, int] | None = None) -> Weights
     )
 
 
-def load_encoder(
-    path: str | AnyPath, heads: Mapping[str, int] | None = None
-) -> tuple[dict[str, Any], str]:
-    """Reads the encoder of a model.
-
-    Args:
-        path: See `read`.
-        heads: See `read`.
-
-    Returns:
-        Parameters of `vit.Encoder`, without the final LayerNorm where the model has none; and a
-        description of the model.
-
-    Raises:
-        CheckpointError: See `read`.
-    """
-    weights = read(path, heads)
-    tree = traverse_util.unflatten_dict(weights.params, sep="/")
-    return tree["encoder"], f"{weights.origin}: {weights.architecture}"
-
-
 def write_original(path: AnyPath, weights: Weights) -> None:
-    """Writes a state dict in the original VideoMAE's names.
+    """Writes an autoencoder or a classifier in the original VideoMAE's layout.
 
     Args:
-        path: A .pth, .pt or .bin file, for which PyTorch is needed, or .safetensors.
-        weights: Of an autoencoder or a classifier.
+        path: A .pth, .pt or .bin file, for which PyTorch is needed, or a .safetensors file.
+        weights: The model.
 
     Raises:
         CheckpointError: The model has no counterpart, or PyTorch is needed and not installed.
@@ -125,11 +102,11 @@ def write_original(path: AnyPath, weights: Weights) -> None:
 
 
 def write_hugging_face(folder: AnyPath, weights: Weights) -> None:
-    """Writes a folder that `from_pretrained` of transformers loads.
+    """Writes an autoencoder or a classifier as a folder for transformers' `from_pretrained`.
 
     Args:
-        folder: Where config.json, preprocessor_config.json and model.safetensors go.
-        weights: Of an autoencoder or a classifier.
+        folder: Folder for config.json, preprocessor_config.json and model.safetensors.
+        weights: The model.
 
     Raises:
         CheckpointError: The model has no counterpart, or the size of its clips is unknown.
@@ -143,18 +120,15 @@ def write_hugging_face(folder: AnyPath, weights: Weights) -> None:
         weights.architecture,
         weights.frames,
         weights.size,
-        weights.class_names or _numbered(weights.architecture),
-        weights.normalised_target,
+        weights.class_names
+        or tuple(f"LABEL_{i}" for i in range(weights.architecture.num_classes or 0)),
+        weights.norm_pix_loss,
     )
     folder.mkdir(parents=True, exist_ok=True)
     tensors.write(folder / "model.safetensors", state)
     preprocessor = hugging_face.make_preprocessor_config(weights.size)
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2))
     (folder / "config.json").write_text(json.dumps(config, indent=2))
-
-
-def _numbered(architecture: Architecture) -> tuple[str, ...]:
-    return tuple(f"LABEL_{number}" for number in range(architecture.num_classes or 0))
 
 
 def _read_tensors(file: AnyPath, config_file: AnyPath | None, heads: Mapping[str, int]) -> Weights:
@@ -170,7 +144,7 @@ def _read_tensors(file: AnyPath, config_file: AnyPath | None, heads: Mapping[str
             frames,
             size,
             hugging_face.class_names(config) if architecture.num_classes else (),
-            hugging_face.predicts_normalised_pixels(config),
+            hugging_face.norm_pix_loss(config),
         )
     architecture = layouts.infer_architecture(state, layout, heads, str(file))
     params = layouts.from_state(state, architecture, layout, str(file))
@@ -186,7 +160,7 @@ def _read_config(file: AnyPath) -> dict[str, Any]:
 
 def _read_run(workdir: AnyPath) -> Weights:
     run = runs.load_run(workdir)
-    tree = stacking.unstack(jax.device_get(run.params))
+    tree = blocks.unstack(jax.device_get(run.params))
     params = traverse_util.flatten_dict(tree, sep="/")
     shapes = {path: value.shape for path, value in params.items()}
     architecture = architecture_lib.from_parameters(shapes, tuple(run.config.model.tubelet))

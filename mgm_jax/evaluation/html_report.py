@@ -1,118 +1,151 @@
-"""One page about a finished run: accuracy, curves, confusions, examples, config.
+"""The page about a finished run: accuracy, curves, confusions, examples, config.
 
-    python -m mgm_jax.report --workdir=runs/mine
-
-writes `report.html` into the run's folder, from the files that its evaluation left there. The
-example frames come from the videos that the run's config names; where they are gone, the page says
-so.
+`report.html` holds its pictures and needs no other file. Training writes it at its end;
+`--config.mode=eval` writes it again.
 """
 
+import base64
 import html
+import io
 import json
-import sys
-from collections.abc import Mapping, Sequence
+import string
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 from ml_collections import ConfigDict
+from PIL import Image
 
 from mgm_jax import config as config_lib
 from mgm_jax.data.video_records import VideoSource
-from mgm_jax.errors import ConfigError, MgmError
+from mgm_jax.errors import VideoError
 from mgm_jax.evaluation.predictions import Predictions, most_confused
-from mgm_jax.evaluation.results import read_results
-from mgm_jax.evaluation.videos import make_eval_source
-from mgm_jax.io import AnyPath, absolute, make_path, replacing
-from mgm_jax.pictures import html_page
-from mgm_jax.pictures.confusion import confusion_picture
-from mgm_jax.pictures.example_strips import choose_examples, example_strips
-from mgm_jax.pictures.line_chart import Points, line_chart
-from mgm_jax.training import distributed
-from mgm_jax.training.runs import read_config
+from mgm_jax.io import AnyPath, absolute, replacing
+from mgm_jax.pictures import charts, figures
+from mgm_jax.pictures.examples import choose_examples, frame_strip
 
 REPORT_FILE = "report.html"
 
-# Charts of metrics.jsonl: title, metrics by the name of their curve, whether they are shares.
-_CHARTS = (
-    ("Loss", {"train": "loss"}, False),
-    ("Learning rate", {"learning rate": "learning_rate"}, False),
-    (
-        "Top-1 accuracy",
-        {"train": "train_top1", "eval": "eval/top1", "held out": "eval/held_out_top1"},
-        True,
-    ),
-)
+_ACCURACY = "Top-1 accuracy"
+# Metrics of metrics.jsonl by the name of their curve, by the title of their chart.
+_CHARTS = {
+    "Loss": {"train": "loss"},
+    "Learning rate": {"learning rate": "learning_rate"},
+    _ACCURACY: {"train": "train_top1", "eval": "eval/top1", "held out": "eval/held_out_top1"},
+}
 
-_MAIN_VALUES = (
-    "task",
-    "model.size",
-    "init_from",
-    "data.source",
-    "data.path",
-    "data.clip_frames",
-    "data.size",
-    "batch_size",
-    "epochs",
-    "num_steps",
-    "optimizer.base_lr",
-    "optimizer.layer_decay",
-)
-"""What a reader wants of the config before the rest."""
+_PAGE = string.Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>$title</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; color: #2d2d30;
+  max-width: 1120px; margin: 2rem auto; padding: 0 1.5rem; }
+h2 { margin: 2.2rem 0 .6rem }
+.faint, figcaption { color: #737378 }
+.numbers { display: flex; flex-wrap: wrap; gap: 2.5rem; margin: 1.4rem 0 }
+.numbers b { display: block; font-size: 1.9rem; line-height: 1.2 }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+th, td { text-align: left; padding: .15rem .9rem .15rem 0; overflow-wrap: anywhere }
+th { border-bottom: 1px solid #cdcdd2 }
+img { max-width: 100%; height: auto }
+figure { margin: 0 0 1rem }
+meter { width: 14rem }
+</style>
+</head>
+<body>
+<h1>$title</h1>
+<p class="faint">$description</p>
+<div class="numbers">$numbers</div>
+$not_counted
+<h2>Curves</h2>
+$curves
+<p class="faint">Train accuracy is of augmented clips, eval accuracy of one view per video.</p>
+<h2>Most confused classes</h2>
+$most_confused
+<h2>Confusion matrix</h2>
+$confusion
+<h2>Correct, evenly spaced over the videos</h2>
+$correct
+<h2>Wrong, the most confident</h2>
+$wrong
+<h2>Accuracy per class</h2>
+$per_class
+<h2>Config</h2>
+$config
+</body>
+</html>
+""")
 
 
 def write_report(
     workdir: AnyPath,
     predictions: Predictions,
-    source: VideoSource | None,
+    source: VideoSource,
     config: ConfigDict,
     *,
     step: int,
     settings: Mapping[str, Any],
     num_examples: int = 6,
 ) -> AnyPath:
-    """Writes the page; it appears whole or not at all.
+    """Writes the page into the folder of a run and returns its path.
 
     Args:
         workdir: Folder of the run; the curves are those of its `metrics.jsonl`.
-        predictions: Of the videos.
-        source: The videos of the predictions, for frames of some; None where they are gone.
+        predictions: Of one head.
+        source: The videos of the predictions.
         config: The run's config.
-        step: Step of the model.
-        settings: What describes the evaluation.
-        num_examples: Videos to show of those that are right, and of those that are wrong.
-
-    Returns:
-        The page.
+        step: Training step of the model.
+        settings: Describes the evaluation, such as its number of views.
+        num_examples: How many correctly and how many wrongly classified videos to show.
     """
     numbers, counts = predictions.summary(), predictions.confusion()
     names = predictions.class_names
-    title = f"Evaluation of {absolute(workdir).name}"
-    sections = {
-        "Curves": _curves(read_metrics(workdir / "metrics.jsonl")),
-        "Most confused": _most_confused(counts, names),
-        "Confusion": html_page.picture(confusion_picture(counts, names), "confusion matrix"),
-        "Examples": _examples(predictions, source, num_examples),
-        "Accuracy per class": _per_class(numbers["per_class"]),
-        "Config": _config(dict(config_lib.flatten(config_lib.to_json(config)))),
-    }
-    parts = [_head(title, numbers, step, settings)]
-    parts += [f"<h2>{name}</h2>\n{content}" for name, content in sections.items()]
+    correct, wrong = _choose_examples(predictions, num_examples)
+    described = [f"step {step}", *(f"{n.replace('_', ' ')} {v}" for n, v in settings.items())]
+    values = sorted(config_lib.flatten(config_lib.to_json(config)))
+    page = _PAGE.substitute(
+        title=html.escape(f"Evaluation of {absolute(workdir).name}"),
+        description=html.escape(", ".join(described)),
+        numbers=_numbers(numbers),
+        not_counted=_table(
+            ["video", "not counted because"],
+            [[name, "it could not be read"] for name in numbers["unread"]]
+            + [[name, "its class is unknown"] for name in numbers["unlabelled"]],
+        ),
+        curves=_curves(read_metrics(workdir / "metrics.jsonl")),
+        most_confused=_table(
+            ["true class", "predicted class", "videos", "of the true class"],
+            [
+                [names[one.true], names[one.predicted], one.count, _percent(one.share)]
+                for one in most_confused(counts)
+            ],
+        ),
+        confusion=_image(figures.render(charts.confusion(counts, names)), "confusion matrix"),
+        correct=_examples(predictions, source, correct),
+        wrong=_examples(predictions, source, wrong),
+        per_class=_table(
+            ["class", "top-1", "correct", "videos", ""],
+            [
+                [one["name"], _percent(one["accuracy"]), one["num_right"], one["num_videos"]]
+                for one in numbers["per_class"]
+            ],
+            bars=[one["accuracy"] or 0 for one in numbers["per_class"]],
+        ),
+        config=_table(["name", "value"], [[name, json.dumps(value)] for name, value in values]),
+    )
     path = workdir / REPORT_FILE
     with replacing(path) as file:
-        file.write(html_page.page(title, parts).encode())
+        file.write(page.encode())
     return path
 
 
 def read_metrics(file: AnyPath) -> dict[str, list[tuple[float, float]]]:
-    """Reads `metrics.jsonl`.
+    """Reads the (step, value) points of each metric of a `metrics.jsonl`; none if it is missing.
 
-    Args:
-        file: Its path; a line that a kill cut short is passed over.
-
-    Returns:
-        (step, value) of each metric by name; nothing where there is no file.
+    Lines that are incomplete because the run was killed are skipped.
     """
     metrics: dict[str, list[tuple[float, float]]] = {}
     for line in file.read_text().splitlines() if file.exists() else []:
@@ -126,151 +159,72 @@ def read_metrics(file: AnyPath) -> dict[str, list[tuple[float, float]]]:
     return metrics
 
 
-def report_run(workdir: AnyPath) -> AnyPath:
-    """Writes the page of a run from the files that its evaluation left.
-
-    Args:
-        workdir: Folder of the run.
-
-    Returns:
-        The page.
-
-    Raises:
-        CheckpointError: There is no run, or no evaluation of it.
-    """
-    config = read_config(workdir)
-    predictions, step, settings = read_results(workdir)
-    try:
-        source = make_eval_source(config, predictions.class_names)
-        if tuple(map(source.describe, range(len(source)))) != predictions.names:
-            raise ConfigError("config.eval names other videos than those that were evaluated")
-    except ConfigError as error:
-        logging.warning("no example frames: %s", error)
-        source = None
-    return write_report(workdir, predictions, source, config, step=step, settings=settings)
-
-
-def _head(title: str, numbers: Mapping[str, Any], step: int, settings: Mapping[str, Any]) -> str:
-    described = [f"{name.replace('_', ' ')} {value}" for name, value in settings.items()]
+def _numbers(numbers: Mapping[str, Any]) -> str:
     shown = {"top-1": "top1", "top-5": "top5", "mean per class": "mean_per_class"}
     cells = [(_percent(numbers[key]), name) for name, key in shown.items() if key in numbers]
     cells.append((str(numbers["num_counted"]), f"of {numbers['num_videos']} videos counted"))
-    large = "".join(f"<div><b>{number}</b>{name}</div>" for number, name in cells)
-    parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        html_page.faint(", ".join([f"step {step}", *described])),
-        f'<div class="numbers">{large}</div>',
-    ]
-    for key, text in (("unread", "could not be read"), ("unlabelled", "without a class")):
-        if numbers[key]:
-            listing = html_page.table(["video"], [[name] for name in numbers[key]])
-            parts.append(html_page.folded(f"{len(numbers[key])} {text}", listing))
-    return "\n".join(parts)
+    return "".join(f"<div><b>{number}</b>{name}</div>" for number, name in cells)
 
 
-def _curves(metrics: Mapping[str, Points]) -> str:
-    charts = []
-    for title, names, percent in _CHARTS:
-        series = {name: metrics[key] for name, key in names.items() if key in metrics}
-        if series:
-            charts.append(line_chart(title, series, percent=percent))
-    if not charts:
-        return html_page.faint("The run's folder has no metrics.jsonl.")
-    note = html_page.faint(
-        "Accuracy while training: train on clips as augmented, eval on one view."
-    )
-    return f'<div class="charts">{"".join(charts)}</div>{note}'
+def _curves(metrics: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    drawn = {
+        title: {name: metrics[key] for name, key in curves.items() if key in metrics}
+        for title, curves in _CHARTS.items()
+    }
+    drawn = {title: curves for title, curves in drawn.items() if curves}
+    if not drawn:
+        return "<p>There is no metrics.jsonl in the run's folder.</p>"
+    return _image(figures.render(charts.curves(drawn, percent=[_ACCURACY])), "curves")
 
 
-def _most_confused(counts: Int[np.ndarray, "classes classes"], names: Sequence[str]) -> str:
-    rows = [
-        [names[one.true], names[one.predicted], one.count, _percent(one.share)]
-        for one in most_confused(counts)
-    ]
-    if not rows:
-        return html_page.faint("None.")
-    return html_page.table(["true class", "taken for", "videos", "of the class"], rows)
-
-
-def _examples(predictions: Predictions, source: VideoSource | None, count: int) -> str:
-    if source is None:
-        return html_page.faint("The videos are not where the config says.")
-    known, best = predictions.counted, predictions.predicted_classes
-    right = known & (predictions.ranks() == 0)
+def _choose_examples(predictions: Predictions, count: int) -> tuple[list[int], list[int]]:
+    correct = predictions.counted & (predictions.ranks() == 0)
     confidence = predictions.probabilities.max(axis=-1)
-    chosen = choose_examples(right, known & ~right, confidence, best, count)
-    titles = ("Right, evenly spaced over the videos", "Wrong, the most confident")
+    predicted = predictions.predicted_classes
+    return choose_examples(correct, predictions.counted & ~correct, confidence, predicted, count)
+
+
+def _examples(predictions: Predictions, source: VideoSource, videos: Iterable[int]) -> str:
     parts = []
-    for title, indices in zip(titles, chosen, strict=True):
-        parts.append(f"<h3>{title}</h3>")
-        if not indices:
-            parts.append(html_page.faint("None."))
-        for index, strip in zip(indices, example_strips(source, indices), strict=True):
-            parts.append(_example(predictions, index, int(best[index]), strip))
-    return "\n".join(parts)
+    for video in videos:
+        probabilities = predictions.probabilities[video]
+        predicted, true = int(probabilities.argmax()), int(predictions.labels[video])
+        classes = [f"true class {predictions.class_names[true]} {_percent(probabilities[true])}"]
+        if predicted != true:
+            name = predictions.class_names[predicted]
+            classes.append(f"predicted {name} {_percent(probabilities[predicted])}")
+        text = html.escape(", ".join(classes)), html.escape(predictions.names[video])
+        try:
+            shown = _image(frame_strip(source, video), predictions.names[video])
+        except (VideoError, OSError) as error:
+            shown = html.escape(str(error))
+        caption = "<br>".join(text)
+        parts.append(f"<figure>{shown}<figcaption>{caption}</figcaption></figure>")
+    return "\n".join(parts) or "<p>None.</p>"
 
 
-def _example(
-    predictions: Predictions,
-    index: int,
-    best: int,
-    strip: UInt8[np.ndarray, "height width 3"] | str,
+def _table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], bars: Sequence[float] = ()
 ) -> str:
-    label = int(predictions.labels[index])
-    true, predicted = (
-        f"<b>{html.escape(predictions.class_names[number])}</b>, "
-        + _percent(float(predictions.probabilities[index, number]))
-        for number in (label, best)
-    )
-    caption = true if best == label else f"{true}; taken for {predicted}"
-    video = predictions.names[index]
-    shown = html_page.faint(strip) if isinstance(strip, str) else html_page.picture(strip, video)
-    text = f"{caption}<br>{html.escape(video)}"
-    return f"<figure>{shown}<figcaption>{text}</figcaption></figure>"
+    """A table of plain text, with a bar of 0 to 1 at the end of each row; empty without rows."""
+    if not rows:
+        return ""
+    heads = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    lines = [f"<tr>{heads}</tr>"]
+    for number, row in enumerate(rows):
+        cells = "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row)
+        bar = f'<td><meter value="{bars[number]:.4f}"></meter></td>' if bars else ""
+        lines.append(f"<tr>{cells}{bar}</tr>")
+    return "<table>\n" + "\n".join(lines) + "\n</table>"
 
 
-def _per_class(classes: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        [
-            number,
-            one["name"],
-            html_page.bar(one["accuracy"] or 0),
-            _percent(one["accuracy"]),
-            f"{one['num_right']} of {one['num_videos']}",
-        ]
-        for number, one in enumerate(classes)
-    ]
-    return html_page.table(["", "class", "", "top-1", "videos"], rows)
+def _image(picture: UInt8[np.ndarray, "height width 3"], description: str) -> str:
+    """A picture held in the page itself, as PNG."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG", optimize=True)
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<img alt="{html.escape(description)}" src="data:image/png;base64,{data}">'
 
 
-def _config(values: Mapping[str, Any]) -> str:
-    columns = ["name", "value"]
-    # The number of steps wins over the epochs.
-    hidden = "" if values.get("num_steps") is None else "epochs"
-    main = [
-        [name, values[name]]
-        for name in _MAIN_VALUES
-        if name != hidden and values.get(name) not in (None, "")
-    ]
-    every = [[name, json.dumps(value)] for name, value in sorted(values.items())]
-    listing = html_page.folded(f"all {len(every)} values", html_page.table(columns, every))
-    return html_page.table(columns, main) + listing
-
-
-def _percent(share: float | None) -> str:
+def _percent(share: float | np.floating | None) -> str:
     return "none" if share is None else f"{100 * share:.1f} %"
-
-
-def main(_: Sequence[str]) -> None:
-    """Writes the page of the run that the flag names; bad input ends with its message."""
-    try:
-        logging.info("wrote %s", report_run(make_path(flags.FLAGS.workdir)))
-    except MgmError as error:
-        sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    # Only in the program itself: other commands have a flag of this name.
-    flags.DEFINE_string("workdir", None, "Folder of the evaluated run.", required=True)
-    distributed.log_to_stderr()
-    app.run(main)

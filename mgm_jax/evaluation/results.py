@@ -12,8 +12,7 @@ from mgm_jax.data.video_records import UNLABELLED
 from mgm_jax.errors import CheckpointError
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.io import AnyPath, read_arrays, replacing, write_arrays
-from mgm_jax.pictures import picture_files
-from mgm_jax.pictures.confusion import confusion_picture
+from mgm_jax.pictures import charts, figures, image_files
 
 NUMBERS_FILE = "evaluation.json"
 TABLE_FILE = "predictions.csv"
@@ -61,9 +60,8 @@ def write_results(
             "class_names": np.array(predictions.class_names, str),
         },
     )
-    picture_files.save_png(
-        files[3], confusion_picture(predictions.confusion(), predictions.class_names)
-    )
+    chart = charts.confusion(predictions.confusion(), predictions.class_names)
+    image_files.save_png(files[3], figures.render(chart))
     # Written last: if the numbers are there, so is the rest.
     numbers = {"step": step, **settings, **predictions.summary()}
     _write_text(files[0], json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")

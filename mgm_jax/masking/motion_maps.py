@@ -1,35 +1,25 @@
-"""Motion maps on the device: camera compensation, magnitude, and where the motion is.
+"""Motion maps on the device: camera compensation, magnitude, and where the motion is largest.
 
-A motion map holds one displacement (dx, dy) per 8x8 motion cell and frame, in output pixels. What
-a mask needs of it is its magnitude per tubelet, and the cell (`peak_cells`) or the window
-(`busiest_windows`) with the most of it.
+A motion map holds one displacement (dx, dy), in output pixels, per frame and 8x8-pixel motion cell.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-# Window sums are taken in whole numbers of 1/64 pixel: exact in any order of summation.
-_STEPS_PER_PIXEL = 64
+# Windows are summed in integers, in 1/64 pixel, so that the order of summation does not matter.
+_LEVELS_PER_PIXEL = 64
 
 
-def magnitude_per_step(
+def magnitude_per_tubelet(
     motion: Float[Array, "b T mh mw 2"],
     motion_valid: Bool[Array, "b T"],
     tubelet_frames: int = 2,
 ) -> Float[Array, "b t mh mw"]:
-    """Motion magnitude of each tubelet.
+    """Length of the displacements of each tubelet, in pixels.
 
-    Decision: the frames of a tubelet are pooled by their largest magnitude, and a frame without
-    valid motion contributes zero, whatever it holds.
-
-    Args:
-        motion: Displacements (dx, dy) in output pixels.
-        motion_valid: Whether a frame's motion is known.
-        tubelet_frames: Frames in a tubelet.
-
-    Returns:
-        Length of the displacement in pixels, never negative, for t = T / tubelet_frames steps.
+    Decision: a tubelet has the largest magnitude of its frames. A frame without valid motion
+    counts as zero.
 
     Raises:
         ValueError: The frames do not divide into tubelets.
@@ -42,8 +32,8 @@ def magnitude_per_step(
         )
     length = jnp.sqrt(jnp.sum(jnp.square(motion), axis=-1))
     length = jnp.where(motion_valid[:, :, None, None], length, 0)
-    steps = frames // tubelet_frames
-    return length.reshape(batch, steps, tubelet_frames, rows, columns).max(axis=2)
+    tubelets = frames // tubelet_frames
+    return length.reshape(batch, tubelets, tubelet_frames, rows, columns).max(axis=2)
 
 
 def compensate_camera(
@@ -51,18 +41,10 @@ def compensate_camera(
     motion_valid: Bool[Array, "b T"],
     mode: str = "none",
 ) -> Float[Array, "b T mh mw 2"]:
-    """Subtracts each frame's camera motion, which the paper leaves as its limitation (section 5).
+    """Subtracts each frame's camera motion, which the paper names as a limitation (section 5).
 
     Decision: "none" by default, as in the paper. "median" subtracts the frame's median dx and
-    median dy, a pan or tilt that most cells share.
-
-    Args:
-        motion: Displacements (dx, dy) in output pixels.
-        motion_valid: Whether a frame's motion is known; other frames are returned as they are.
-        mode: "none" or "median".
-
-    Returns:
-        Displacements relative to the camera, in output pixels.
+    median dy: a pan or tilt that most cells share. Frames without valid motion stay as they are.
 
     Raises:
         ValueError: The mode is unknown.
@@ -78,21 +60,14 @@ def compensate_camera(
 def peak_cells(
     magnitude: Float[Array, "t mh mw"], priority: UInt32[Array, "mh mw"]
 ) -> Int[Array, "t 2"]:
-    """The motion cell with the largest magnitude in each step: top-1 of Eq. 6 and 7.
+    """(row, column) of the motion cell with the largest magnitude per tubelet (Eq. 6 and 7, top-1).
 
-    Nearest upsampling does not move the largest value, so the map is searched as it is.
+    The nearest upsampling of the equations does not move the maximum, so it is left out.
 
-    Decision: among equal cells the one of highest priority wins. Ties are the rule, not the
-    exception (a 16x16 block fills four cells, a pan fills the frame), and taking the first of them
-    would pull every mask to the top left. One random priority for the whole clip keeps the peak of
-    an unchanging field in its place.
-
-    Args:
-        magnitude: Motion magnitude of one clip.
-        priority: Random number of each cell, for ties.
-
-    Returns:
-        (row, column) of the winning motion cell.
+    Decision: ties go to the cell of highest priority, a random number per cell. Ties are common (a
+    16x16 block fills four cells, a pan the whole frame), and taking the first cell would pull masks
+    to the top left. The priority is the same for the whole clip, so a constant field has a constant
+    peak.
     """
     return _argmax(magnitude, priority)
 
@@ -102,21 +77,16 @@ def busiest_windows(
     priority: UInt32[Array, "mh mw"],
     size: Int[Array, "t 2"],
 ) -> Int[Array, "t 2"]:
-    """The place of the window that holds the most motion in each step, by integral image.
-
-    Magnitudes count in 1/64 pixel.
+    """(row, column) of the first cell of the window with the most motion per tubelet.
 
     Args:
-        magnitude: Motion magnitude of one clip.
-        priority: Random number of each cell, for ties between windows that start there.
-        size: (height, width) of each step's window in motion cells, from 1 to the whole map.
-
-    Returns:
-        (row, column) of the window's first cell.
+        magnitude: Motion magnitude in pixels.
+        priority: Random number per cell; breaks ties between windows that start there.
+        size: (height, width) of each tubelet's window in motion cells, at most the whole map.
     """
     _, rows, columns = magnitude.shape
     largest = min(2**24, (2**31 - 1) // (rows * columns))
-    counts = jnp.minimum(jnp.round(magnitude * _STEPS_PER_PIXEL), largest).astype(jnp.int32)
+    counts = jnp.minimum(jnp.round(magnitude * _LEVELS_PER_PIXEL), largest).astype(jnp.int32)
 
     def window_sums(counts: Int[Array, "mh mw"], window: Int[Array, "2"]) -> Int[Array, "mh mw"]:
         integral = jnp.pad(counts.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
@@ -131,10 +101,9 @@ def busiest_windows(
 
 
 def _argmax(values: Array, priority: UInt32[Array, "mh mw"]) -> Int[Array, "t 2"]:
-    """Row and column of each step's largest value; the highest priority breaks ties."""
     columns = values.shape[-1]
     largest = values.max(axis=(1, 2), keepdims=True)
-    # `| 1` because a tied cell must beat the zero of the others.
+    # `| 1`, because a tied cell of priority 0 must beat the cells that are not tied.
     candidates = jnp.where(values == largest, priority | 1, 0)
     winner = jnp.argmax(candidates.reshape(len(values), -1), axis=1)
     return jnp.stack([winner // columns, winner % columns], axis=-1).astype(jnp.int32)

@@ -1,9 +1,8 @@
-"""Measures by which to judge a mask and the motion that guides it.
+"""Statistics that judge a mask, and the motion that guides it, on one clip; in numpy.
 
-All are of one clip of `[T, size, size]` pixels, pure, and in numpy. Motion comes as its magnitude
-per frame and 8x8 motion cell, boxes as `mgm_jax.data.boxes` has them in the clip's pixels, masks
-on the token grid with True = masked. Where a measure has no value, it is NaN. A random mask of
-ratio γ has γ as its expected share of everything.
+Clips are `[T, size, size]` pixels. Motion is given as its magnitude per frame and 8x8-pixel motion
+cell, boxes in pixels as in `mgm_jax.data.boxes`, masks on the token grid with True = masked. An
+undefined statistic is NaN. A random mask of ratio γ covers γ of everything on average.
 """
 
 import numpy as np
@@ -13,29 +12,13 @@ from jaxtyping import Bool, Float, Shaped
 def magnitude(
     motion: Float[np.ndarray, "T mh mw 2"], motion_valid: Bool[np.ndarray, " T"]
 ) -> Float[np.ndarray, "T mh mw"]:
-    """Length of the motion vectors, in pixels.
-
-    Args:
-        motion: Displacements (dx, dy), pixels.
-        motion_valid: Frames whose motion is known.
-
-    Returns:
-        The lengths; NaN in frames whose motion is not known.
-    """
+    """Length of the displacements in pixels; NaN in frames without valid motion."""
     lengths = np.linalg.norm(motion.astype(np.float64), axis=-1)
     return np.where(motion_valid[:, None, None], lengths, np.nan)
 
 
 def inside_boxes(boxes: Float[np.ndarray, "T k 4"], size: int) -> Bool[np.ndarray, "T size size"]:
-    """The pixels whose centre lies in at least one box.
-
-    Args:
-        boxes: x1, y1, x2, y2 in pixels; NaN where one is absent.
-        size: Side of the clip, pixels.
-
-    Returns:
-        True inside.
-    """
+    """Marks the pixels whose centre lies in at least one box (x1, y1, x2, y2; NaN if absent)."""
     centres = np.arange(size) + 0.5
     left, top, right, bottom = np.moveaxis(boxes, -1, 0)[..., None]
     columns = (left <= centres) & (centres < right)
@@ -48,15 +31,8 @@ def motion_inside_and_outside(
 ) -> tuple[float, float]:
     """Mean motion inside and outside the boxes: r_bbox and r_non_bbox of the paper's section 1.
 
-    Means are over the area of the frames that have both motion and a box; a motion cell that an
-    edge cuts counts on both sides, by its area.
-
-    Args:
-        lengths: Motion magnitude, as `magnitude` gives it.
-        inside: Pixels in boxes, as `inside_boxes` gives them.
-
-    Returns:
-        (inside, outside) in pixels; NaN for a side without area.
+    The means are over the area of all frames that have both motion and a box. A motion cell that a
+    box cuts counts on both sides, weighted by area. A side without area is NaN.
     """
     known = inside.any(axis=(1, 2)) & np.isfinite(lengths).all(axis=(1, 2))
     share = (_pooled(inside, lengths.shape) * (lengths.size / inside.size))[known]
@@ -71,16 +47,12 @@ def saliency_score(
 ) -> float:
     """Saliency score of a dataset: r_bbox / r_non_bbox (section 1: 1.47 on SSv2, 1.28 on K400).
 
-    The paper does not say how it averages over videos. Decision: the ratio of the two means over
-    the clips, not the mean of the clips' ratios, which clips with next to no motion outside would
-    rule.
+    Above 1, what is inside the boxes moves more than the rest. Clips with NaN on either side are
+    left out.
 
-    Args:
-        inside: Mean motion inside the boxes of each clip.
-        outside: The same outside them. A clip with NaN on either side does not count.
-
-    Returns:
-        The ratio; above 1, what the boxes hold moves more than the rest.
+    Decision: the paper does not say how it averages over videos. Here it is the ratio of the means
+    over the clips. The mean of the clips' ratios would be dominated by clips with hardly any motion
+    outside the boxes.
     """
     both = np.isfinite(inside) & np.isfinite(outside)
     return _ratio(inside[both].sum(), outside[both].sum())
@@ -89,49 +61,29 @@ def saliency_score(
 def motion_covered(
     lengths: Float[np.ndarray, "T mh mw"], masks: Bool[np.ndarray, "draws t h w"]
 ) -> Float[np.ndarray, " draws"]:
-    """Share of the clip's motion that a mask hides: sum of lengths under the mask over their sum.
+    """Fraction of the clip's motion under each mask; NaN without motion.
 
-    Measure of this project, for "our mask covers the motion" (sections 1 and 3).
-
-    Args:
-        lengths: Motion magnitude, as `magnitude` gives it; frames with NaN do not count.
-        masks: True = masked; their grid divides the frames and the motion cells.
-
-    Returns:
-        0 to 1 for each mask; NaN without motion.
+    Our own statistic for the paper's "our mask covers the motion" (sections 1 and 3). Frames with
+    NaN do not count; the grid of the masks must divide the frames and the motion cells.
     """
-    return _share_hidden(np.nan_to_num(lengths), masks)
+    return _fraction_masked(np.nan_to_num(lengths), masks)
 
 
 def box_area_covered(
     inside: Bool[np.ndarray, "T H W"], masks: Bool[np.ndarray, "draws t h w"]
 ) -> Float[np.ndarray, " draws"]:
-    """Share of the area inside boxes that a mask hides, over all frames.
+    """Fraction of the area inside boxes, over all frames, under each mask; NaN without a box.
 
-    Measure of this project, for "masks the most salient regions" (section 1).
-
-    Args:
-        inside: Pixels in boxes, as `inside_boxes` gives them.
-        masks: True = masked; their grid divides the clip.
-
-    Returns:
-        0 to 1 for each mask; NaN without a box.
+    Our own statistic for the paper's "masks the most salient regions" (section 1).
     """
-    return _share_hidden(inside, masks)
+    return _fraction_masked(inside, masks)
 
 
 def temporal_continuity(masks: Bool[np.ndarray, "draws t h w"]) -> Float[np.ndarray, " draws"]:
-    """How much of a mask stays in place from one step to the next.
+    """Mean intersection over union of the masks of consecutive tubelets; 1 for a static mask.
 
-    The mean over consecutive steps of the intersection of their masks over their union. Independent
-    random cells of ratio γ have γ / (2 - γ): 0.6 at 0.75. Measure of this project, for "temporally
-    continuous" masks (section 3, Figure 2).
-
-    Args:
-        masks: True = masked, with at least one such token in each pair of steps.
-
-    Returns:
-        0 to 1 for each mask; 1 for one that does not move.
+    Independent random tokens of ratio γ have γ / (2 - γ), or 0.6 at 0.75. Our own statistic for the
+    paper's "temporally continuous" masks (section 3, Figure 2).
     """
     before, after = masks[..., :-1, :, :], masks[..., 1:, :, :]
     union = (before | after).sum(axis=(-2, -1))
@@ -139,7 +91,7 @@ def temporal_continuity(masks: Bool[np.ndarray, "draws t h w"]) -> Float[np.ndar
 
 
 def mean_and_error(values: Float[np.ndarray, " clips"]) -> tuple[float, float, int]:
-    """Mean over clips, its standard error, and how many clips have a value (NaN has none)."""
+    """Mean over clips, its standard error, and the number of clips with a value (not NaN)."""
     values = values[np.isfinite(values)]
     if len(values) < 2:
         return (float(values.mean()) if len(values) else np.nan), np.nan, len(values)
@@ -156,13 +108,13 @@ def _pooled(
     return blocks.sum(axis=(1, 3, 5), dtype=np.float64)
 
 
-def _share_hidden(
+def _fraction_masked(
     values: Shaped[np.ndarray, "T H W"], masks: Bool[np.ndarray, "draws t h w"]
 ) -> Float[np.ndarray, " draws"]:
     per_token = _pooled(values, masks.shape[-3:])
     whole = per_token.sum()
-    hidden = (per_token * masks).sum(axis=(-3, -2, -1))
-    return hidden / whole if whole > 0 else np.full_like(hidden, np.nan)
+    masked = (per_token * masks).sum(axis=(-3, -2, -1))
+    return masked / whole if whole > 0 else np.full_like(masked, np.nan)
 
 
 def _ratio(part: float | np.number, whole: float | np.number) -> float:

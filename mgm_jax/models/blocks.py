@@ -1,83 +1,65 @@
-"""A stack of transformer blocks: unrolled or scanned, its activations kept or computed again."""
+"""A transformer's stack of blocks, and its parameters: an array per block, or stacked arrays.
+
+An unrolled stack has parameters `blocks/0/...`, `blocks/1/...`; a scanned one has
+`blocks/stacked/...`, each array with a first axis of length depth.
+"""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, PyTree
 
-from mgm_jax.errors import ConfigError
-from mgm_jax.models import layers, timesformer
+from mgm_jax.models.attention import Attention
+from mgm_jax.models.layers import DropPath, LayerNorm, Mlp, TransformerConfig
+from mgm_jax.models.timesformer import DividedBlock
 
 STACKED = "stacked"
-"""Name of the scanned block, whose parameters have one more axis, the first, of the depth."""
+"""Name of the block of a scanned stack."""
 
-# Logical names of the tokens' axes, mapped to a mesh by `nn.logical_axis_rules`. Without the rules
-# nothing happens. With them, tokens stay split by clips inside a scan, where XLA would rather split
-# their channels as the parameters of FSDP are, and exchange them in every block.
+# Logical names of the tokens' axes, which `nn.logical_axis_rules` maps to a mesh; without rules
+# they do nothing. With FSDP they keep the tokens of a scan split by clips: XLA would split their
+# channels, as the parameters are, and exchange them in every block.
 _TOKEN_AXES = ("batch", None, None)
 
-# What a block keeps for the backward pass.
 _REMAT_POLICIES: dict[str, Callable[..., bool] | None] = {
     "full": None,
-    # Keeps what linear layers compute; attention, norms and activations are computed again.
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 
 
-def remat_policy(remat: bool | str) -> str:
-    """Checks the name of a policy.
+class Block(nn.Module):
+    """A pre-LayerNorm transformer block with joint attention; all activations have one dtype."""
 
-    Args:
-        remat: "none" keeps all activations; "full" keeps none but the blocks' inputs; "dots" keeps
-            the outputs of linear layers. False and True are "none" and "full".
+    config: TransformerConfig
 
-    Returns:
-        "none", "full" or "dots".
-
-    Raises:
-        ConfigError: No such policy.
-    """
-    if isinstance(remat, bool):
-        return "full" if remat else "none"
-    if remat not in ("none", *_REMAT_POLICIES):
-        names = ", ".join(map(repr, ("none", *_REMAT_POLICIES)))
-        raise ConfigError(f"config.model.remat={remat!r} is not one of {names}")
-    return remat
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b n d"],
+        drop_path: DropPath,
+        visible_ids: Int[Array, "b n"] | None = None,
+    ) -> Float[Array, "b n d"]:
+        """Applies attention, then the MLP. Positions (`visible_ids`) make no difference."""
+        y = LayerNorm(dtype=self.config.dtype, name="norm1")(x)
+        x = x + drop_path(0, Attention(self.config, name="attention")(y))
+        y = LayerNorm(dtype=self.config.dtype, name="norm2")(x)
+        return x + drop_path(1, Mlp(self.config, name="mlp")(y))
 
 
 class Blocks(nn.Module):
-    """A stack of blocks, whose drop path grows linearly from 0 to the last block's rate.
-
-    Scanned or not, and whatever is kept, the results are the same up to rounding, drop path
-    included; only the parameters' first values differ, and their layout: see `stacking`.
+    """A stack of blocks; `remat` and `scan` change its results by rounding only.
 
     Attributes:
-        depth: Number of blocks.
-        heads: Number of heads.
-        mlp_ratio: Hidden width of the MLP over token width.
-        drop_path: Drop-path rate of the last block, below 1.
-        dtype: Compute dtype.
-        attention: See `layers.dot_product_attention`.
-        remat: What is computed again in the backward pass instead of kept; see `remat_policy`.
-            "full" is the least memory, for about a third more time.
-        scan: Whether the blocks are one block in a loop: the program compiles in the time of one.
-        divided_grid: Token grid (t, h, w) of divided attention; None for joint attention.
+        config: Configuration of the transformer.
+        grid: Token grid (t, h, w); only divided attention needs it.
     """
 
-    depth: int
-    heads: int
-    mlp_ratio: float = 4.0
-    drop_path: float = 0.0
-    dtype: DTypeLike = jnp.float32
-    attention: str = "xla"
-    remat: str = "none"
-    scan: bool = False
-    divided_grid: tuple[int, int, int] | None = None
+    config: TransformerConfig
+    grid: tuple[int, int, int] = (1, 1, 1)
 
     @nn.compact
     def __call__(
@@ -86,51 +68,92 @@ class Blocks(nn.Module):
         train: bool = False,
         visible_ids: Int[Array, "b n"] | None = None,
     ) -> Float[Array, "b n d"]:
-        """Applies the blocks in turn.
+        """Applies the blocks in turn, without a final LayerNorm.
 
         Args:
             x: Tokens.
-            train: Whether paths are dropped; they need the random stream "dropout".
-            visible_ids: Their flat positions, for divided attention; None for all in order.
-
-        Returns:
-            The tokens, without a final LayerNorm.
+            train: Whether to apply drop path, which needs the random stream "dropout".
+            visible_ids: Flat positions of the tokens; None if they are all of a clip in order.
         """
-        drop_paths = None
-        if train and self.drop_path:
-            drop_paths = layers.DropPath(
-                jnp.linspace(0.0, self.drop_path, self.depth),
-                jax.random.split(self.make_rng("dropout"), self.depth),
-            )
-        make_block, context = self._make_block(), ()
-        if self.divided_grid is not None:
-            context = (visible_ids,)
-        if self.scan:
+        depth, drop_paths = self.config.depth, DropPath()
+        if train and self.config.drop_path:
+            rates = jnp.linspace(0.0, self.config.drop_path, depth)
+            drop_paths = DropPath(rates, jax.random.split(self.make_rng("dropout"), depth))
+        make_block = self._make_block()
+        if self.config.scan:
             scanned = nn.scan(
-                lambda block, x, drop_path, context: (
-                    block(nn.with_logical_constraint(x, _TOKEN_AXES), drop_path, *context),
+                lambda block, x, drop_path, visible_ids: (
+                    block(nn.with_logical_constraint(x, _TOKEN_AXES), drop_path, visible_ids),
                     None,
                 ),
                 variable_axes={"params": 0, "intermediates": 0},
                 split_rngs={"params": True},
                 in_axes=(0, nn.broadcast),
-                length=self.depth,
+                length=depth,
             )
-            return scanned(make_block(name=STACKED), x, drop_paths, context)[0]
-        for i in range(self.depth):
+            return scanned(make_block(name=STACKED), x, drop_paths, visible_ids)[0]
+        for i in range(depth):
             drop_path = jax.tree.map(lambda leaf, i=i: leaf[i], drop_paths)
-            x = make_block(name=str(i))(x, drop_path, *context)
+            x = make_block(name=str(i))(x, drop_path, visible_ids)
         return x
 
     def _make_block(self) -> Callable[..., Any]:
-        block_class = layers.Block if self.divided_grid is None else timesformer.DividedBlock
-        policy = remat_policy(self.remat)
-        if policy != "none":
-            # A loop keeps the compiler from finding the two computations to be one.
-            block_class = nn.remat(
-                block_class, policy=_REMAT_POLICIES[policy], prevent_cse=not self.scan
+        divided = self.config.backbone == "timesformer_divided"
+        block: Any = DividedBlock if divided else Block
+        if self.config.remat != "none":
+            # In a loop, the compiler cannot merge the two computations by CSE anyway.
+            policy = _REMAT_POLICIES[self.config.remat]
+            block = nn.remat(block, policy=policy, prevent_cse=not self.config.scan)
+        return functools.partial(block, self.config, **({"grid": self.grid} if divided else {}))
+
+
+def stack(tree: PyTree) -> PyTree:
+    """Stacks the arrays of all blocks, so that they fit a scanned model.
+
+    Args:
+        tree: Parameters, or anything that contains trees like them, such as an optimizer's state.
+            Arrays that are stacked already stay as they are.
+    """
+
+    def stack_blocks(blocks: Mapping[str, Any]) -> Mapping[str, Any]:
+        if STACKED in blocks:
+            return blocks
+        in_order = [blocks[str(i)] for i in range(len(blocks))]
+        return {
+            STACKED: jax.tree.map(
+                lambda *leaves: leaves[0].__array_namespace__().stack(leaves), *in_order
             )
-        options = (self.heads, self.mlp_ratio, self.dtype, self.attention)
-        if self.divided_grid is not None:
-            options += (self.divided_grid,)
-        return functools.partial(block_class, *options)
+        }
+
+    return _map_blocks(stack_blocks, tree)
+
+
+def unstack(tree: PyTree) -> PyTree:
+    """Splits stacked arrays, so that they fit an unrolled model; the inverse of `stack`."""
+
+    def split_blocks(blocks: Mapping[str, Any]) -> Mapping[str, Any]:
+        if STACKED not in blocks:
+            return blocks
+        stacked = blocks[STACKED]
+        depth = len(jax.tree.leaves(stacked)[0])
+        return {str(i): jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(depth)}
+
+    return _map_blocks(split_blocks, tree)
+
+
+def is_stacked(path: str) -> bool:
+    """Whether the parameter at a path such as `encoder/blocks/stacked/norm1/scale` is stacked."""
+    return f"blocks/{STACKED}/" in path
+
+
+def _map_blocks(change: Callable[[Mapping[str, Any]], Mapping[str, Any]], tree: PyTree) -> PyTree:
+    """Changes every branch named "blocks" of a tree."""
+
+    def holds_blocks(node: Any) -> bool:
+        return isinstance(node, Mapping) and isinstance(node.get("blocks"), Mapping)
+
+    return jax.tree.map(
+        lambda node: {**node, "blocks": change(node["blocks"])} if holds_blocks(node) else node,
+        tree,
+        is_leaf=holds_blocks,
+    )

@@ -2,146 +2,86 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
 
 from mgm_jax.errors import ConfigError
-from mgm_jax.models import blocks, layers, timesformer
-from mgm_jax.models import patches as tubelets
+from mgm_jax.models import patches as patches_lib
+from mgm_jax.models.blocks import Blocks
+from mgm_jax.models.layers import Dense, LayerNorm, TransformerConfig, sincos_position_table
+from mgm_jax.models.timesformer import Positions
 
-
-@dataclasses.dataclass(frozen=True)
-class TransformerSettings:
-    """Shape of one transformer.
-
-    Attributes:
-        dim: Width of a token.
-        depth: Number of blocks.
-        heads: Number of attention heads.
-        mlp_ratio: Hidden width of the MLP over token width.
-    """
-
-    dim: int
-    depth: int
-    heads: int
-    mlp_ratio: float = 4.0
-
-    def __post_init__(self) -> None:
-        if self.dim % self.heads:
-            raise ConfigError(
-                f"a width of {self.dim} does not divide into {self.heads} heads; choose dim as a "
-                "multiple of heads"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class AutoencoderSettings:
-    """Shape of a masked autoencoder.
-
-    Attributes:
-        encoder: Shape of the encoder.
-        decoder: Shape of the decoder.
-    """
-
-    encoder: TransformerSettings
-    decoder: TransformerSettings
-
-
-# VideoMAE's sizes. Ti is the project's (decision): ViT-Ti with a decoder half as wide, of the
-# smallest depth, for trials.
-SIZES: dict[str, AutoencoderSettings] = {
-    "Ti": AutoencoderSettings(TransformerSettings(192, 12, 3), TransformerSettings(96, 4, 3)),
-    "S": AutoencoderSettings(TransformerSettings(384, 12, 6), TransformerSettings(192, 4, 3)),
-    "B": AutoencoderSettings(TransformerSettings(768, 12, 12), TransformerSettings(384, 4, 6)),
-    "L": AutoencoderSettings(TransformerSettings(1024, 24, 16), TransformerSettings(512, 12, 8)),
-    "H": AutoencoderSettings(TransformerSettings(1280, 32, 16), TransformerSettings(640, 12, 8)),
+# VideoMAE's sizes. *Decision*: Ti, for trials, is ViT-Ti with a decoder half as wide and as deep as
+# that of S.
+SIZES: dict[str, dict[str, TransformerConfig]] = {
+    "Ti": {"encoder": TransformerConfig(192, 12, 3), "decoder": TransformerConfig(96, 4, 3)},
+    "S": {"encoder": TransformerConfig(384, 12, 6), "decoder": TransformerConfig(192, 4, 3)},
+    "B": {"encoder": TransformerConfig(768, 12, 12), "decoder": TransformerConfig(384, 4, 6)},
+    "L": {"encoder": TransformerConfig(1024, 24, 16), "decoder": TransformerConfig(512, 12, 8)},
+    "H": {"encoder": TransformerConfig(1280, 32, 16), "decoder": TransformerConfig(640, 12, 8)},
 }
 
-BACKBONES = ("vit", "timesformer_divided", "timesformer_joint")
+_SHAPE = ("dim", "depth", "heads", "mlp_ratio")
 
 
-def known_backbone(name: str) -> str:
-    """Checks the name of a backbone.
-
-    Raises:
-        ConfigError: It is not in `BACKBONES`.
-    """
-    if name not in BACKBONES:
-        raise ConfigError(f"config.model.backbone={name!r} is not one of {', '.join(BACKBONES)}")
-    return name
-
-
-def autoencoder_settings(
-    size: str, overrides: Mapping[str, Mapping[str, Any]] | None = None
-) -> AutoencoderSettings:
-    """Looks up a size and changes what is asked for.
+def transformer_config(model: ConfigDict, part: Literal["encoder", "decoder"]) -> TransformerConfig:
+    """Returns the configuration of a run's encoder or decoder.
 
     Args:
-        size: A name in `SIZES`.
-        overrides: Fields to replace, such as {"encoder": {"depth": 2}, "decoder": {"dim": 64}};
-            None leaves a field as it is.
-
-    Returns:
-        The settings.
+        model: `config.model` of the run: a size, the fields of the shape to replace (under
+            `encoder` and `decoder`; None keeps the size's), and options. Runs of early versions
+            have no `scan` and `backbone`.
+        part: Which of the two.
 
     Raises:
-        ConfigError: No such size, part or field.
+        ConfigError: A size, field or option is unknown.
     """
-    if size not in SIZES:
-        raise ConfigError(f"no model size named {size!r}; choose one of {', '.join(SIZES)}")
-    parts = dataclasses.asdict(SIZES[size])
-    for part, fields in (overrides or {}).items():
-        known = parts.get(part)
-        if known is None:
-            raise ConfigError(f"no part {part!r} to override; choose from {', '.join(parts)}")
-        for name, value in fields.items():
-            if name not in known:
-                raise ConfigError(
-                    f"no field {name!r} to override in the {part}; choose from {', '.join(known)}"
-                )
-            if value is not None:
-                known[name] = value
-    return AutoencoderSettings(
-        TransformerSettings(**parts["encoder"]), TransformerSettings(**parts["decoder"])
+    if model.size not in SIZES:
+        raise ConfigError(f"config.model.size={model.size!r} is not one of {', '.join(SIZES)}")
+    shape = {name: value for name, value in model[part].items() if value is not None}
+    for name in shape.keys() - set(_SHAPE):
+        raise ConfigError(f"config.model.{part}.{name} is not one of {', '.join(_SHAPE)}")
+    return dataclasses.replace(
+        SIZES[model.size][part],
+        **shape,
+        drop_path=model.drop_path,
+        dtype=model.dtype,
+        attention=model.attention,
+        remat=model.remat,
+        scan=model.get("scan", False),
+        backbone=model.get("backbone", "vit") if part == "encoder" else "vit",
     )
+
+
+def token_shape(config: ConfigDict) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Returns the token grid (t, h, w) of a run's clips, and its tubelet in frames, pixels, pixels.
+
+    Raises:
+        ValueError: The clips do not divide into tubelets.
+    """
+    size, tubelet = config.data.size, tuple(config.model.tubelet)
+    return patches_lib.token_grid(config.data.clip_frames, size, size, tubelet), tubelet
 
 
 class Encoder(nn.Module):
     """Vision transformer over tubelets, without class token.
 
-    Its backbone is one of `BACKBONES` (Table 4a): "vit" is VideoMAE's, with joint attention and
-    fixed positions; "timesformer_divided" and "timesformer_joint" have TimeSformer's positions, and
-    its divided or joint attention.
-
     Attributes:
-        settings: Shape of the transformer.
+        config: Configuration of the transformer.
         grid: Token grid (t, h, w).
         tubelet: Size of a tubelet in frames, pixels, pixels.
-        drop_path: Drop-path rate of the last block.
-        dtype: Compute dtype; parameters are float32.
-        attention: See `layers.dot_product_attention`.
-        remat: See `blocks.Blocks`.
-        final_norm: Whether the last step is a LayerNorm, as in pretraining. A finetuned classifier
-            leaves it out and normalises after pooling.
-        scan: See `blocks.Blocks`.
-        backbone: A name in `BACKBONES`.
+        final_norm: Whether the last layer is a LayerNorm, as in pretraining. A finetuned classifier
+            normalizes after pooling instead.
     """
 
-    settings: TransformerSettings
+    config: TransformerConfig
     grid: tuple[int, int, int]
     tubelet: tuple[int, int, int] = (2, 16, 16)
-    drop_path: float = 0.0
-    dtype: DTypeLike = jnp.float32
-    attention: str = "xla"
-    remat: str = "none"
     final_norm: bool = True
-    scan: bool = False
-    backbone: str = "vit"
 
     @nn.compact
     def __call__(
@@ -150,53 +90,40 @@ class Encoder(nn.Module):
         visible_ids: Int[Array, "b n_visible"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b n d"]:
-        """Encodes the visible tokens.
+        """Encodes the visible tokens, in the order of their ids.
 
-        Masked tubelets are left out before the embedding, so they can have no influence and cost
-        nothing.
+        The other tubelets are dropped before the embedding, so they have no influence and no cost.
 
         Args:
-            clips: Clips, normalised as the recipe says.
+            clips: Clips, normalized as the recipe says.
             visible_ids: Flat positions of the tokens to encode; None encodes all.
-            train: Whether paths are dropped; they need the random stream "dropout".
-
-        Returns:
-            The encoded tokens, after the final LayerNorm if there is one, in the order of the ids.
+            train: Whether to apply drop path, which needs the random stream "dropout".
 
         Raises:
-            ValueError: The clips are not of the size that the encoder was made for.
+            ValueError: The clips do not have the token grid of the encoder.
         """
-        grid = tubelets.token_grid(*clips.shape[1:4], self.tubelet)
+        _, frames, height, width, _ = clips.shape
+        grid = patches_lib.token_grid(frames, height, width, self.tubelet)
         if grid != self.grid:
             raise ValueError(
-                f"clips of {clips.shape[1:4]} frames and pixels have the token grid {grid}, but "
-                f"the encoder was made for {self.grid}; give clips of its size or make it anew"
+                f"clips of {frames} frames of {height}x{width} pixels have the token grid {grid}, "
+                f"but the encoder was made for {self.grid}; make it for clips of this size"
             )
-        patches = tubelets.patchify(clips, self.tubelet)
+        patches = patches_lib.patchify(clips, self.tubelet)
         positions = self._positions()
         if visible_ids is not None:
-            patches = tubelets.gather_tokens(patches, visible_ids)
+            patches = patches_lib.gather_tokens(patches, visible_ids)
             positions = positions[visible_ids]
-        tokens = layers.Dense(self.settings.dim, dtype=self.dtype, name="embed")(patches)
-        tokens = blocks.Blocks(
-            self.settings.depth,
-            self.settings.heads,
-            self.settings.mlp_ratio,
-            self.drop_path,
-            self.dtype,
-            self.attention,
-            self.remat,
-            self.scan,
-            divided_grid=self.grid if self.backbone == "timesformer_divided" else None,
-            name="blocks",
-        )(tokens + positions, train, visible_ids)
+        tokens = Dense(self.config.dim, dtype=self.config.dtype, name="embed")(patches)
+        blocks = Blocks(self.config, self.grid, name="blocks")
+        tokens = blocks(tokens + positions, train, visible_ids)
         if not self.final_norm:
             return tokens
-        return layers.LayerNorm(dtype=self.dtype, name="norm")(tokens)
+        return LayerNorm(dtype=self.config.dtype, name="norm")(tokens)
 
     def _positions(self) -> Float[Array, "n d"]:
-        if known_backbone(self.backbone) == "vit":
-            table = layers.sincos_position_table(math.prod(self.grid), self.settings.dim)
-        else:
-            table = timesformer.Positions(self.grid, self.settings.dim, name="positions")()
-        return jnp.asarray(table, self.dtype)
+        if self.config.backbone == "vit":
+            table = sincos_position_table(math.prod(self.grid), self.config.dim)
+            return jnp.asarray(table, self.config.dtype)
+        learned = Positions(self.grid, self.config.dim, name="positions")()
+        return learned.astype(self.config.dtype)

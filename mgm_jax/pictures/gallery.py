@@ -1,4 +1,4 @@
-"""A few clips as pictures: masked by every strategy, reconstructed by a model as it learns."""
+"""Pictures of a few clips of a dataset: strategies' masks, reconstructions, attention."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
@@ -18,24 +18,27 @@ from mgm_jax.errors import VideoError
 from mgm_jax.io import AnyPath
 from mgm_jax.masking import motion_maps, variants
 from mgm_jax.models import patches
-from mgm_jax.pictures import picture_files, reconstruction
-from mgm_jax.pictures import sheets as pictures
+from mgm_jax.pictures import attention_maps, image_files, motion_colours, sheets
+from mgm_jax.pictures.reconstruction import to_frames
+from mgm_jax.pictures.sheets import Clip, ClipPictures
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import pretrain_step
 
+_FPS = 8
+_STATISTICS = {
+    "visible": "reconstruction\nun-normalised with the visible patches' statistics",
+    "target": "reconstruction\nun-normalised with the target's statistics",
+    "none": "reconstruction\npixels as predicted",
+}
+
 
 def read_clips(config: ConfigDict, source: VideoSource) -> list[CentreClip]:
-    """Reads clips evenly spaced over the videos, cropped at the centre.
+    """Reads `config.num_pictures` clips, cropped at the centre, of evenly spaced videos.
 
-    Args:
-        config: The run's config; `num_pictures` clips are read.
-        source: The videos.
-
-    Returns:
-        The clips of those videos that can be read.
+    Videos that cannot be read are left out.
 
     Raises:
-        VideoError: None of the chosen videos can be read.
+        VideoError: None of the videos can be read.
     """
     reader = CentreClips(config, source)
     clips, unread = [], []
@@ -53,7 +56,7 @@ def read_clips(config: ConfigDict, source: VideoSource) -> list[CentreClip]:
 def make_mask_fns(
     config: ConfigDict, strategies: Sequence[str]
 ) -> dict[str, Callable[[Mapping[str, Any], Any], Any]]:
-    """The masks of several strategies as the run's config would have them.
+    """The masks of several strategies, otherwise as in pretraining with the config.
 
     Args:
         config: The run's config.
@@ -70,102 +73,103 @@ def make_mask_fns(
 
     def mask_fn(name: str) -> Callable[[Mapping[str, Any], Any], Any]:
         prepare_fn = pretrain_step.make_prepare_fn(variants.with_strategy(config, name), grid)
-        # The clip itself is not asked for, so XLA leaves it out.
+        # XLA removes the computation of the clips, which are not used.
         return jax.jit(jax.vmap(lambda batch, key: prepare_fn(batch, key)[1], in_axes=(None, 0)))
 
     return {name: mask_fn(name) for name in strategies}
 
 
-def mask_clips(
-    config: ConfigDict, source: VideoSource, strategies: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """Masks of several strategies on the same clips, at the config's ratio (Figure 4).
-
-    Args:
-        config: The run's config.
-        source: The videos.
-        strategies: Names for `variants.with_strategy`.
-
-    Yields:
-        The arguments of `pictures.mask_sheet`, by name.
-
-    Raises:
-        ConfigError: No such strategy.
-        VideoError: None of the chosen videos can be read.
-    """
-    mask_fns = make_mask_fns(config, strategies)
-    to_rgb = jax.jit(functools.partial(rgb.batch_to_rgb, size=config.data.size))
-    keys = jax.random.key(config.seed)[None]
-    for clip in read_clips(config, source):
-        masks = {name: mask_fn(clip.batch, keys) for name, mask_fn in mask_fns.items()}
-        yield {
-            "frames": np.asarray(to_rgb(clip.batch))[0],
-            **_motion_and_boxes(config, clip),
-            # Long names may go on in the next line.
-            "masks": {
-                name.replace("+", " +"): np.asarray(mask)[0, 0] for name, mask in masks.items()
-            },
-        }
-
-
 def guiding_motion(config: ConfigDict, clip: CentreClip) -> Float[np.ndarray, "T mh mw 2"]:
-    """The motion that guides a clip's masks: what the host read, less the camera's."""
+    """The motion that guides a clip's masks, after camera compensation where there is any."""
+    if "masking" not in config:
+        return clip.batch["motion"][0]
     vectors, valid = (jnp.asarray(clip.batch[name]) for name in ("motion", "motion_valid"))
-    return np.asarray(
-        motion_maps.compensate_camera(vectors, valid, config.masking.camera_compensation)
-    )[0]
-
-
-def _motion_and_boxes(config: ConfigDict, clip: CentreClip) -> dict[str, Any]:
-    """What all pictures of a clip begin with."""
-    return {
-        "clip_id": clip.name,
-        "motion": guiding_motion(config, clip),
-        "motion_valid": clip.batch["motion_valid"][0],
-        "boxes": clip.boxes,
-    }
+    mode = config.masking.camera_compensation
+    return np.asarray(motion_maps.compensate_camera(vectors, valid, mode))[0]
 
 
 def write_masks(
     config: ConfigDict, source: VideoSource, strategies: Sequence[str], folder: AnyPath
 ) -> list[AnyPath]:
-    """Writes a sheet (PNG) and an animation (GIF) of `mask_clips` for each clip.
+    """Writes a sheet and an animation of several strategies' masks on a few clips (Figure 4).
 
     Args:
-        config: The run's config; `num_pictures` clips are shown.
+        config: The run's config; `num_pictures` clips are shown, with its mask ratio.
         source: The videos.
         strategies: Names for `variants.with_strategy`.
-        folder: Where the pictures go.
-
-    Returns:
-        The files.
+        folder: Where the files go.
 
     Raises:
         ConfigError: No such strategy.
-        VideoError: None of the chosen videos can be read.
+        VideoError: None of the videos can be read.
     """
-    files = []
-    for number, clip in enumerate(mask_clips(config, source, strategies)):
-        files += save_pictures(
+    mask_fns = make_mask_fns(config, strategies)
+    to_rgb = jax.jit(functools.partial(rgb.batch_to_rgb, size=config.data.size))
+    keys = jax.random.key(config.seed)[None]
+    written = []
+    for number, clip in enumerate(read_clips(config, source)):
+        masks = {name: np.asarray(fn(clip.batch, keys))[0, 0] for name, fn in mask_fns.items()}
+        written += _write_pictures(
             folder / f"masks_clip{number}",
-            pictures.mask_sheet(**clip),
-            pictures.mask_animation(**clip),
+            ClipPictures(
+                _to_draw(config, clip, to_rgb(clip.batch)[0]),
+                functools.partial(sheets.mask_rows, masks=masks),
+                len(next(iter(masks.values()))),
+                f"masking strategies, mask ratio {config.masking.ratio:g}",
+            ),
         )
-    return files
+    return written
 
 
-def save_pictures(
-    stem: AnyPath, sheet: UInt8[np.ndarray, "h w 3"], animation: UInt8[np.ndarray, "T y x 3"]
+def write_attention(
+    config: ConfigDict,
+    model: nn.Module,
+    params: Any,
+    source: VideoSource,
+    folder: AnyPath,
+    *,
+    step: int,
+    block: int,
+    query: tuple[int, int, int] | None,
 ) -> list[AnyPath]:
-    """Writes a sheet as PNG and an animation as GIF, 8 frames a second, and names the files."""
-    files = [stem.with_suffix(".png"), stem.with_suffix(".gif")]
-    picture_files.save_png(files[0], sheet)
-    picture_files.save_animation(files[1], animation, fps=8)
-    return files
+    """Writes a sheet and an animation of the attention of one token in a few clips.
+
+    Args:
+        config: The run's config; `num_pictures` clips are shown.
+        model: An autoencoder, a classifier or a linear probe.
+        params: Its parameters.
+        source: The videos.
+        folder: Where the files go.
+        step: Training step of the parameters, for the title.
+        block: Which block; negative numbers count from the last.
+        query: Tubelet, row and column of the token; None for the centre.
+
+    Raises:
+        ConfigError: No such block or token.
+        VideoError: None of the videos can be read.
+    """
+    query = attention_maps.check_query(query, model.grid)
+    attention_fn = jax.jit(attention_maps.make_attention_fn(model, query, block))
+    to_rgb = jax.jit(functools.partial(rgb.batch_to_rgb, size=config.data.size))
+    name = "the last block" if block == -1 else f"block {block}"
+    written = []
+    for number, clip in enumerate(read_clips(config, source)):
+        frames = to_rgb(clip.batch)
+        attention = np.asarray(attention_fn(params, rgb.normalise(frames)))[0]
+        written += _write_pictures(
+            folder / f"attention_step{step:07d}_clip{number}",
+            ClipPictures(
+                _to_draw(config, clip, frames[0]),
+                functools.partial(sheets.attention_rows, attention=attention, query=query),
+                len(attention),
+                f"attention of {name}, step {step:,}",
+            ),
+        )
+    return written
 
 
 class Gallery:
-    """A few clips, always the same, to be reconstructed by a model as it learns."""
+    """A few clips, always the same ones, that a model reconstructs as it learns."""
 
     def __init__(self, config: ConfigDict, model: nn.Module, source: VideoSource):
         """Reads the clips.
@@ -176,7 +180,7 @@ class Gallery:
             source: The videos.
 
         Raises:
-            VideoError: None of the chosen videos can be read.
+            VideoError: None of the videos can be read.
         """
         self._config = config
         self._reconstruct_fn = jax.jit(pretrain_step.make_reconstruct_fn(config, model))
@@ -186,67 +190,65 @@ class Gallery:
             for name in self._clips[0].batch
         }
 
-    def clips(self, params: Any, step: int, *, leaky: bool = False) -> Iterator[dict[str, Any]]:
-        """Reconstructs the clips.
-
-        Args:
-            params: The model's parameters.
-            step: The training step they are of.
-            leaky: Whether to add the reconstruction that uses the target's statistics; a model that
-                predicts pixels needs none.
-
-        Yields:
-            The arguments of `pictures.reconstruction_sheet`, by name.
-        """
-        key = jax.random.key(self._config.seed)
-        made = jax.device_get(self._reconstruct_fn(params, self._batch, key))
-        tubelet = tuple(self._config.model.tubelet)
-        for i, shown in enumerate(self._clips):
-            clip = (made["predictions"][i], made["masked_ids"][i], made["clips"][i], tubelet)
-            if not self._config.norm_pix_loss:
-                views = {
-                    "reconstruction": reconstruction.paste_pixels(*clip),
-                    "reconstruction_note": pictures.PREDICTED_PIXELS,
-                }
-            else:
-                views = {"reconstruction": reconstruction.denormalise(*clip)}
-                if leaky:
-                    views["leaky_reconstruction"] = reconstruction.denormalise(
-                        *clip, statistics="target"
-                    )
-            yield {
-                "frames": made["clips"][i],
-                **_motion_and_boxes(self._config, shown),
-                "mask": made["mask"][i],
-                "strategy": self._config.masking.strategy,
-                "step": step,
-                **views,
-            }
-
     def sheets(self, params: Any, step: int) -> Iterator[tuple[str, UInt8[np.ndarray, "h w 3"]]]:
-        """Yields a name and a sheet for each clip."""
-        for number, clip in enumerate(self.clips(params, step)):
-            yield f"reconstruction/{number}", pictures.reconstruction_sheet(**clip)
+        """Yields a name and a sheet for each clip, for TensorBoard."""
+        for number, pictures in enumerate(self._reconstruct(params, step)):
+            yield f"reconstruction/{number}", pictures.sheet()
 
     def write(
         self, params: Any, step: int, folder: AnyPath, *, leaky: bool = False
     ) -> list[AnyPath]:
-        """Writes a sheet (PNG) and an animation (GIF) for each clip.
+        """Writes a sheet and an animation for each clip.
 
         Args:
-            params: The model's parameters.
-            step: The training step they are of.
-            folder: Where the pictures go.
-            leaky: Whether to add the row that uses the target's statistics.
-
-        Returns:
-            The files.
+            params: Parameters of the model.
+            step: Their training step.
+            folder: Where the files go.
+            leaky: Whether to add a row that is un-normalised with the target's statistics.
         """
-        files = []
-        for number, clip in enumerate(self.clips(params, step, leaky=leaky)):
-            files += save_pictures(
-                folder / f"step{step:07d}_clip{number}",
-                pictures.reconstruction_sheet(**clip),
-                pictures.reconstruction_animation(**clip),
+        written = []
+        for number, pictures in enumerate(self._reconstruct(params, step, leaky=leaky)):
+            written += _write_pictures(folder / f"step{step:07d}_clip{number}", pictures)
+        return written
+
+    def _reconstruct(
+        self, params: Any, step: int, *, leaky: bool = False
+    ) -> Iterator[ClipPictures]:
+        key = jax.random.key(self._config.seed)
+        made = jax.device_get(self._reconstruct_fn(params, self._batch, key))
+        tubelet = tuple(self._config.model.tubelet)
+        statistics = ["none"]
+        if self._config.norm_pix_loss:
+            statistics = ["visible", "target"] if leaky else ["visible"]
+        masking = self._config.masking
+        for i, shown in enumerate(self._clips):
+            output = (made["predictions"][i], made["masked_ids"][i], made["clips"][i], tubelet)
+            reconstructions = {
+                _STATISTICS[name]: _to_uint8(to_frames(*output, name)) for name in statistics
+            }
+            mask = made["mask"][i]
+            make_rows = functools.partial(
+                sheets.reconstruction_rows, mask=mask, reconstructions=reconstructions
             )
-        return files
+            subtitle = f"{masking.strategy}, mask ratio {mask.mean():.3g}, step {step:,}"
+            clip = _to_draw(self._config, shown, made["clips"][i])
+            yield ClipPictures(clip, make_rows, len(mask), subtitle)
+
+
+def _to_draw(
+    config: ConfigDict, clip: CentreClip, frames: Float[np.ndarray | Array, "T H W 3"]
+) -> Clip:
+    motion, valid = guiding_motion(config, clip), clip.batch["motion_valid"][0]
+    scale = motion_colours.motion_scale(motion, valid)
+    return Clip(clip.name, _to_uint8(frames), motion, valid, clip.boxes, scale)
+
+
+def _to_uint8(frames: Float[np.ndarray | Array, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    return np.round(np.clip(np.asarray(frames), 0, 1) * 255).astype(np.uint8)
+
+
+def _write_pictures(stem: AnyPath, pictures: ClipPictures) -> list[AnyPath]:
+    written = [stem.with_suffix(".png"), stem.with_suffix(".webp")]
+    image_files.save_png(written[0], pictures.sheet())
+    image_files.save_animation(written[1], pictures.animation(), _FPS)
+    return written

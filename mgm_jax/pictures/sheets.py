@@ -1,226 +1,171 @@
-"""Pictures of one clip: what moved, what was hidden, what the model made of it."""
+"""Sheets and animations of a clip: frames, motion, masks, reconstructions, attention.
 
-from collections.abc import Mapping
+A sheet has a column for each tubelet and shows its first frame; an animation shows all frames. Both
+have the same rows, which the functions make from either kind of clip, one tile for each frame.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from mgm_jax.pictures import mask_overlays
-from mgm_jax.pictures.clip_rows import PictureClip, to_uint8
-from mgm_jax.pictures.layout import Row, panels, resize, sheet, tile_size
+from mgm_jax.pictures import figures, motion_colours, overlays
+from mgm_jax.pictures.figures import Legend, Row
 
-VISIBLE_STATISTICS = "mean, variance of visible tubelets"
-PREDICTED_PIXELS = "pixels as predicted"
+_TILE_WIDTH = 180
+_BOX_ON_WHITE = (70, 70, 74)
+# A few tokens can have far more attention than all others, which would then be black.
+_BRIGHTEST_QUANTILE = 0.995
 
 
-def reconstruction_sheet(
-    frames: Float[np.ndarray, "T H W 3"] | UInt8[np.ndarray, "T H W 3"],
-    motion: Float[np.ndarray, "T mh mw 2"],
-    motion_valid: Bool[np.ndarray, " T"],
-    mask: Bool[np.ndarray, "t h w"],
-    reconstruction: Float[np.ndarray, "T H W 3"],
-    *,
-    clip_id: str,
-    strategy: str,
-    step: int | None = None,
-    reconstruction_note: str = VISIBLE_STATISTICS,
-    leaky_reconstruction: Float[np.ndarray, "T H W 3"] | None = None,
-    boxes: Float[np.ndarray, "T k 4"] | None = None,
-) -> UInt8[np.ndarray, "height width 3"]:
-    """One clip as a table: frames, motion, mask, visible input, reconstruction.
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """A clip to draw.
 
-    Columns are the steps of the token grid; each shows the first frame of its tubelets and, per
-    cell, the longest of their motion vectors, as the mask saw it.
-
-    Args:
-        frames: RGB, float in [0, 1] or uint8.
+    Attributes:
+        name: Text for the title.
+        frames: RGB.
         motion: Displacements (dx, dy), pixels of the frames.
-        motion_valid: Frames that have a motion map.
-        mask: True = masked.
-        reconstruction: RGB in [0, 1], as `reconstruction.denormalise` gives it by default; its
-            visible tubelets are replaced by the input.
-        clip_id: First line of the sheet.
-        strategy: Name of the masking strategy, for the second line.
-        step: Training step of the model, for the second line.
-        reconstruction_note: Beside the reconstruction: where its colours come from.
-        leaky_reconstruction: The same from `denormalise(statistics="target")`, drawn in a row that
-            says so.
-        boxes: (x1, y1, x2, y2) of k things in each frame, pixels of the frames; one with NaN is
-            not drawn.
-
-    Returns:
-        RGB on white, 1000 to 1800 pixels wide for common clips.
-
-    Raises:
-        ValueError: If the arrays do not belong together; the message names the one that is off.
+        motion_valid: Frames that have motion.
+        boxes: (x1, y1, x2, y2) of k objects, pixels of the frames; one with NaN is not drawn.
+        motion_scale: Length of motion in full colour, pixels.
     """
-    clip = PictureClip.of(frames, motion, motion_valid, boxes, {"mask": mask})
-    made = _reconstructions(clip, reconstruction, leaky_reconstruction)
-    size = tile_size(clip.frames.shape[1:3], mask.shape[1:], len(mask))
-    made = {name: pictures[clip.first_frames(len(mask))] for name, pictures in made.items()}
-    rows = _reconstruction_rows(clip.per_step(len(mask)), mask, made, size, reconstruction_note)
-    return sheet(rows, clip.column_labels(len(mask)), clip_id, _summary(strategy, mask, step))
+
+    name: str
+    frames: UInt8[np.ndarray, "n H W 3"]
+    motion: Float[np.ndarray, "n mh mw 2"]
+    motion_valid: Bool[np.ndarray, " n"]
+    boxes: Float[np.ndarray, "n k 4"] | None
+    motion_scale: float
+
+    def per_tubelet(self, tubelets: int) -> "Clip":
+        """The first frame of each tubelet, with the longest motion vector of each cell."""
+        stride = len(self.frames) // tubelets
+        motion = np.where(self.motion_valid[:, None, None, None], self.motion, 0)
+        motion = motion.reshape(tubelets, stride, *motion.shape[1:])
+        longest = np.linalg.norm(motion, axis=-1).argmax(axis=1)[:, None, :, :, None]
+        return dataclasses.replace(
+            self,
+            frames=self.frames[::stride],
+            motion=np.take_along_axis(motion, longest, axis=1)[:, 0],
+            motion_valid=self.motion_valid.reshape(tubelets, stride).any(axis=1),
+            boxes=None if self.boxes is None else self.boxes[::stride],
+        )
 
 
-def reconstruction_animation(
-    frames: Float[np.ndarray, "T H W 3"] | UInt8[np.ndarray, "T H W 3"],
-    motion: Float[np.ndarray, "T mh mw 2"],
-    motion_valid: Bool[np.ndarray, " T"],
+@dataclasses.dataclass(frozen=True)
+class ClipPictures:
+    """The sheet and the animation of a clip.
+
+    Attributes:
+        clip: All frames of it.
+        make_rows: One of the functions below, its other arguments given.
+        tubelets: Number of columns of the sheet.
+        subtitle: Second line of the title.
+    """
+
+    clip: Clip
+    make_rows: Callable[[Clip], list[Row]]
+    tubelets: int
+    subtitle: str
+
+    def sheet(self) -> UInt8[np.ndarray, "height width 3"]:
+        """Draws the sheet."""
+        length = len(self.clip.frames)
+        labels = [f"frame {frame}" for frame in range(0, length, length // self.tubelets)]
+        rows = self.make_rows(self.clip.per_tubelet(self.tubelets))
+        return figures.sheet(rows, labels, f"{self.clip.name}\n{self.subtitle}")
+
+    def animation(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+        """Draws the frames of the animation."""
+        title = f"{self.clip.name}\n{self.subtitle}"
+        return figures.animation(self.make_rows(self.clip), title)
+
+
+def mask_rows(clip: Clip, masks: Mapping[str, Bool[np.ndarray, "t h w"]]) -> list[Row]:
+    """Frames, motion, and a row for each mask (True = masked) with its name (Figure 4)."""
+    size = _tile_size(clip, next(iter(masks.values())).shape)
+    frames = overlays.resize(clip.frames, size)
+    rows = []
+    for name, mask in masks.items():
+        tiles = _with_boxes(clip, overlays.mask_overlay(frames, mask))
+        # Names may be long; lines break at spaces.
+        rows.append(Row(f"{name.replace('+', ' +')}\n{mask.mean():.1%} masked", tiles))
+    return [*_clip_rows(clip, size), *rows]
+
+
+def reconstruction_rows(
+    clip: Clip,
     mask: Bool[np.ndarray, "t h w"],
-    reconstruction: Float[np.ndarray, "T H W 3"],
-    *,
-    clip_id: str,
-    strategy: str,
-    step: int | None = None,
-    reconstruction_note: str = VISIBLE_STATISTICS,
-    leaky_reconstruction: Float[np.ndarray, "T H W 3"] | None = None,
-    boxes: Float[np.ndarray, "T k 4"] | None = None,
-) -> UInt8[np.ndarray, "T height width 3"]:
-    """The rows of `reconstruction_sheet` side by side, over all frames.
-
-    Args:
-        frames: As for `reconstruction_sheet`, and so are all others.
-        motion: Shown frame by frame.
-        motion_valid: Frames that have a motion map.
-        mask: True = masked.
-        reconstruction: RGB in [0, 1].
-        clip_id: First line.
-        strategy: Name of the masking strategy.
-        step: Training step of the model.
-        reconstruction_note: Beside the reconstruction: where its colours come from.
-        leaky_reconstruction: Drawn in a panel that says so.
-        boxes: (x1, y1, x2, y2), pixels of the frames.
-
-    Returns:
-        RGB on white, one picture per frame; for `picture_files.save_animation`.
-
-    Raises:
-        ValueError: If the arrays do not belong together; the message names the one that is off.
-    """
-    clip = PictureClip.of(frames, motion, motion_valid, boxes, {"mask": mask})
-    made = _reconstructions(clip, reconstruction, leaky_reconstruction)
-    size = tile_size(clip.frames.shape[1:3], mask.shape[1:], columns=5)
-    rows = _reconstruction_rows(clip, mask, made, size, reconstruction_note)
-    return panels(rows, clip_id, _summary(strategy, mask, step))
-
-
-def mask_sheet(
-    frames: Float[np.ndarray, "T H W 3"] | UInt8[np.ndarray, "T H W 3"],
-    motion: Float[np.ndarray, "T mh mw 2"],
-    motion_valid: Bool[np.ndarray, " T"],
-    masks: Mapping[str, Bool[np.ndarray, "t h w"]],
-    *,
-    clip_id: str,
-    boxes: Float[np.ndarray, "T k 4"] | None = None,
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Masking strategies on one clip (Figure 4): frames, motion, then a row per strategy.
-
-    Args:
-        frames: RGB, float in [0, 1] or uint8.
-        motion: Displacements (dx, dy), pixels of the frames.
-        motion_valid: Frames that have a motion map.
-        masks: Masks by the strategy's name, from top to bottom, on one grid; True = masked.
-        clip_id: First line of the sheet.
-        boxes: (x1, y1, x2, y2) of k things in each frame, pixels of the frames, drawn over
-            frames, motion and masks; one with NaN is not drawn.
-
-    Returns:
-        RGB on white.
-
-    Raises:
-        ValueError: If the arrays do not belong together; the message names the one that is off.
-    """
-    clip = PictureClip.of(frames, motion, motion_valid, boxes, masks)
-    grid = next(iter(masks.values())).shape
-    size = tile_size(clip.frames.shape[1:3], grid[1:], grid[0])
-    rows = _mask_rows(clip.per_step(grid[0]), masks, size)
-    return sheet(rows, clip.column_labels(grid[0]), clip_id, "masking strategies")
-
-
-def mask_animation(
-    frames: Float[np.ndarray, "T H W 3"] | UInt8[np.ndarray, "T H W 3"],
-    motion: Float[np.ndarray, "T mh mw 2"],
-    motion_valid: Bool[np.ndarray, " T"],
-    masks: Mapping[str, Bool[np.ndarray, "t h w"]],
-    *,
-    clip_id: str,
-    boxes: Float[np.ndarray, "T k 4"] | None = None,
-) -> UInt8[np.ndarray, "T height width 3"]:
-    """The rows of `mask_sheet` as panels, over all frames.
-
-    Args:
-        frames: As for `mask_sheet`, and so are all others.
-        motion: Shown frame by frame.
-        motion_valid: Frames that have a motion map.
-        masks: Masks by the strategy's name; True = masked.
-        clip_id: First line.
-        boxes: (x1, y1, x2, y2), pixels of the frames.
-
-    Returns:
-        RGB on white, one picture per frame; for `picture_files.save_animation`.
-
-    Raises:
-        ValueError: If the arrays do not belong together; the message names the one that is off.
-    """
-    clip = PictureClip.of(frames, motion, motion_valid, boxes, masks)
-    grid = next(iter(masks.values())).shape
-    size = tile_size(clip.frames.shape[1:3], grid[1:], columns=5)
-    return panels(_mask_rows(clip, masks, size), clip_id, "masking strategies")
-
-
-def _reconstruction_rows(
-    clip: PictureClip,
-    mask: np.ndarray,
-    made: Mapping[str, np.ndarray],
-    size: tuple[int, int],
-    note: str,
+    reconstructions: Mapping[str, UInt8[np.ndarray, "T H W 3"]],
 ) -> list[Row]:
-    frames = resize(clip.frames, size)
-    overlay = clip.with_boxes(mask_overlays.mask_overlay(frames, mask))
-    details = {
-        "reconstruction": note,
-        "leaky reconstruction": "uses the target's mean and variance",
-    }
+    """Frames, motion, mask, visible input, and a row for each reconstruction with its label.
+
+    Args:
+        clip: What to draw.
+        mask: True = masked.
+        reconstructions: RGB of all frames of the clip; visible tubelets show the input instead.
+    """
+    size = _tile_size(clip, mask.shape)
+    frames = overlays.resize(clip.frames, size)
+    rows = [Row("visible input", overlays.visible_input(frames, mask))]
+    for label, pictures in reconstructions.items():
+        pictures = overlays.resize(pictures[:: len(pictures) // len(frames)], size)
+        rows.append(Row(label, overlays.paste_visible(pictures, frames, mask)))
+    return [*mask_rows(clip, {"mask": mask}), *rows]
+
+
+def attention_rows(
+    clip: Clip, attention: Float[np.ndarray, "t h w"], query: tuple[int, int, int]
+) -> list[Row]:
+    """Frames, motion, and the attention of one token, which is outlined (Figures 5 and 6).
+
+    Args:
+        clip: What to draw.
+        attention: Weights of all tokens.
+        query: Tubelet, row and column of the token that attends.
+    """
+    size = _tile_size(clip, attention.shape)
+    brightest = float(np.quantile(attention, _BRIGHTEST_QUANTILE))
+    tiles = overlays.attention_overlay(overlays.resize(clip.frames, size), attention, brightest)
+    tubelet, row, column = query
+    height, width = np.divide(size, attention.shape[1:])
+    outlines = np.full((len(tiles), 1, 4), np.nan)
+    stride = len(tiles) // len(attention)
+    outlines[tubelet * stride : (tubelet + 1) * stride] = (
+        *(column * width, row * height),
+        *((column + 1) * width, (row + 1) * height),
+    )
+    tiles = overlays.draw_boxes(tiles, outlines, overlays.QUERY)
+    bar = overlays.attention_colours(np.linspace(1, 0, 100)[:, None].repeat(25, axis=1))
+    legend = Legend(bar, f"0 to {brightest * attention.size:.2g}\ntimes uniform")
+    label = f"attention\nof token {tubelet},{row},{column}\n(outlined)"
+    return [*_clip_rows(clip, size), Row(label, tiles, legend)]
+
+
+def _clip_rows(clip: Clip, size: tuple[int, int]) -> list[Row]:
+    motion = motion_colours.motion_pictures(clip.motion, clip.motion_valid, size, clip.motion_scale)
+    legend = motion_colours.motion_legend(clip.motion_scale)
     return [
-        *clip.rows(size),
-        Row("mask", overlay, f"{mask.mean():.1%} hidden"),
-        Row("visible input", mask_overlays.visible_input(frames, mask)),
-        *(
-            Row(
-                name,
-                mask_overlays.paste_visible(resize(pictures, size), frames, mask),
-                details[name],
-            )
-            for name, pictures in made.items()
-        ),
+        Row("frames", _with_boxes(clip, overlays.resize(clip.frames, size))),
+        Row("motion", _with_boxes(clip, motion, _BOX_ON_WHITE), legend),
     ]
 
 
-def _mask_rows(
-    clip: PictureClip, masks: Mapping[str, np.ndarray], size: tuple[int, int]
-) -> list[Row]:
-    frames = resize(clip.frames, size)
-    rows = [
-        Row(name, clip.with_boxes(mask_overlays.mask_overlay(frames, mask)), f"{mask.mean():.1%}")
-        for name, mask in masks.items()
-    ]
-    return clip.rows(size) + rows
+def _with_boxes(
+    clip: Clip, tiles: UInt8[np.ndarray, "n h w 3"], colour: tuple[int, int, int] = overlays.BOX
+) -> UInt8[np.ndarray, "n h w 3"]:
+    if clip.boxes is None:
+        return tiles
+    vertical, horizontal = np.divide(tiles.shape[1:3], clip.frames.shape[1:3])
+    scale = np.array([horizontal, vertical, horizontal, vertical])
+    return overlays.draw_boxes(tiles, clip.boxes * scale, colour)
 
 
-def _reconstructions(
-    clip: PictureClip, reconstruction: np.ndarray, leaky_reconstruction: np.ndarray | None
-) -> dict[str, np.ndarray]:
-    made = {"reconstruction": reconstruction}
-    if leaky_reconstruction is not None:
-        made["leaky reconstruction"] = leaky_reconstruction
-    for name, pictures in made.items():
-        if pictures.shape != clip.frames.shape:
-            raise ValueError(
-                f"{name} has shape {pictures.shape}, expected the frames' {clip.frames.shape}"
-            )
-    return {name: to_uint8(name, pictures) for name, pictures in made.items()}
-
-
-def _summary(strategy: str, mask: np.ndarray, step: int | None) -> str:
-    parts = [strategy, f"mask ratio {mask.mean():.3g}"]
-    return " · ".join(parts if step is None else [*parts, f"step {step:,}"])
+def _tile_size(clip: Clip, grid: tuple[int, int, int]) -> tuple[int, int]:
+    """(height, width) in pixels, a whole number of them for each token."""
+    height, width = clip.frames.shape[1:3]
+    cell_width = max(_TILE_WIDTH // grid[2], 1)
+    cell_height = max(round(cell_width * (height / grid[1]) / (width / grid[2])), 1)
+    return (cell_height * grid[1], cell_width * grid[2])

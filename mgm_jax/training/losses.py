@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int
 
-from mgm_jax.models import patches as tubelets
+from mgm_jax.models import patches as patches_lib
 
 
 def patch_statistics(
@@ -48,11 +48,11 @@ def normalised_pixel_target(
         normalise: False leaves the pixels as they are.
 
     Returns:
-        The target of each token, flattened as `tubelets.patchify` does, in the order of the ids.
+        The target of each token, flattened as `patches.patchify` does, in the order of the ids.
     """
-    patches = tubelets.patchify(clips, tubelet)
+    patches = patches_lib.patchify(clips, tubelet)
     if masked_ids is not None:
-        patches = tubelets.gather_tokens(patches, masked_ids)
+        patches = patches_lib.gather_tokens(patches, masked_ids)
     patches = patches.astype(jnp.float32)
     if not normalise:
         return patches

@@ -34,15 +34,7 @@ def make_prepare_fn(
     Raises:
         CheckpointError: RAFT is the motion source and its weights are not there or do not fit.
     """
-    draw_masks = strategies.make_mask_fn(
-        config.masking.strategy,
-        grid,
-        config.masking.ratio,
-        jitter=config.masking.jitter,
-        velocity=config.masking.velocity,
-        guidance=config.masking.guidance,
-        guide_first_tubelet=config.masking.guide_first_tubelet,
-    )
+    draw_masks = strategies.make_mask_fn(config.masking, grid)
     tubelet_frames = config.model.tubelet[0]
     flow_params = None
     if config.data.motion == "raft":
@@ -57,7 +49,7 @@ def make_prepare_fn(
         else:
             vectors, valid = raft.flow_motion(flow_params, clips)
         guiding = motion_maps.compensate_camera(vectors, valid, config.masking.camera_compensation)
-        magnitude = motion_maps.magnitude_per_step(guiding, valid, tubelet_frames)
+        magnitude = motion_maps.magnitude_per_tubelet(guiding, valid, tubelet_frames)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
         return clips, draw_masks(keys, magnitude)
 

@@ -12,7 +12,7 @@ from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mgm_jax.errors import ConfigError
-from mgm_jax.models.stacking import is_stacked
+from mgm_jax.models.blocks import is_stacked
 
 AXES = ("data", "fsdp", "tensor")
 

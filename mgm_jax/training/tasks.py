@@ -43,24 +43,11 @@ class Task:
 
 def make_model(config: ConfigDict, num_classes: int) -> nn.Module:
     """Builds the model of `config.task`; an autoencoder has no use for the number of classes."""
-    clip = (config.data.clip_frames, config.data.size)
     if config.task == "pretrain":
-        return mae.make_autoencoder(config.model, *clip)
+        return mae.make_autoencoder(config)
     if config.task == "finetune":
-        return classifier.make_classifier(
-            config.model,
-            *clip,
-            num_classes,
-            dropout=config.model.head_dropout,
-            init_scale=config.model.head_init_scale,
-        )
-    return classifier.make_linear_probe(
-        config.model,
-        *clip,
-        num_classes,
-        num_heads=len(config.probe.learning_rate_factors),
-        batch_norm=config.probe.batch_norm,
-    )
+        return classifier.make_classifier(config, num_classes)
+    return classifier.make_linear_probe(config, num_classes)
 
 
 def init_variables(config: ConfigDict, model: nn.Module, key: Key[Array, ""]) -> Mapping[str, Any]:
@@ -144,7 +131,7 @@ def _learning_rate_multipliers(
     if config.task == "finetune":
         shapes = jax.eval_shape(init_fn, jax.random.key(0))["params"]
         decay = config.optimizer.layer_decay
-        return optim.layer_decay_multipliers(shapes, decay, model.settings.depth)
+        return optim.layer_decay_multipliers(shapes, decay, model.encoder_config.depth)
     if config.task == "linear_probe":
         factors = np.asarray(config.probe.learning_rate_factors, np.float32)
         return {"heads": {"kernel": factors[:, None, None], "bias": factors[:, None]}}

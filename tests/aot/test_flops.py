@@ -4,6 +4,7 @@ import pytest
 
 from mgm_jax.aot.flops import count_flops
 from mgm_jax.models import vit
+from mgm_jax.models.layers import TransformerConfig
 
 
 def test_products_loops_and_convolutions_are_counted():
@@ -40,7 +41,7 @@ def test_a_loop_of_unknown_length_is_refused():
 
 
 def test_a_vision_transformer_has_the_flops_of_the_formula():
-    encoder = vit.Encoder(vit.TransformerSettings(64, 3, 4), (2, 4, 4), (2, 8, 8))
+    encoder = vit.Encoder(TransformerConfig(64, 3, 4), (2, 4, 4), (2, 8, 8))
     clips = jax.ShapeDtypeStruct((2, 4, 32, 32, 3), jnp.float32)
     variables = jax.eval_shape(encoder.init, jax.random.key(0), clips)
     tokens, width = 32, 64

@@ -7,14 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
-from random_weights import AUTOENCODER, CLASSIFIER, TUBELET, assert_equal, random_weights
+from random_weights import (
+    AUTOENCODER,
+    CLASSIFIER,
+    TUBELET,
+    assert_equal,
+    random_weights,
+    timesformer,
+)
 
 from mgm_jax.convert import weights
 from mgm_jax.convert.architecture import Architecture, parameter_shapes
 from mgm_jax.convert.init_from import initialise
 from mgm_jax.errors import CheckpointError
-from mgm_jax.models import classifier, stacking, vit
-from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.models import blocks, classifier
+from mgm_jax.models.layers import TransformerConfig
 
 
 @pytest.fixture(scope="module")
@@ -109,19 +116,19 @@ def test_a_model_for_other_frames_and_another_size_starts_from_the_same_tensors(
 
 
 def test_stacked_blocks_are_taken_from_others(folders):
-    params, report = initialise(stacking.stack(fresh(AUTOENCODER)), folders / "pretrained")
+    params, report = initialise(blocks.stack(fresh(AUTOENCODER)), folders / "pretrained")
     assert (report.dropped, report.fresh) == ((), ())
-    assert_equal(flatten(stacking.unstack(params)), random_weights(AUTOENCODER).params)
+    assert_equal(flatten(blocks.unstack(params)), random_weights(AUTOENCODER).params)
 
 
 def test_stacked_blocks_of_another_depth_are_refused(folders):
-    deeper = dataclasses.replace(AUTOENCODER, encoder=TransformerSettings(24, 3, 3))
+    deeper = dataclasses.replace(AUTOENCODER, encoder=TransformerConfig(24, 3, 3))
     with pytest.raises(CheckpointError, match=r"scale: \(2, 24\) there, \(3, 24\) in the model"):
-        initialise(stacking.stack(fresh(deeper)), folders / "pretrained")
+        initialise(blocks.stack(fresh(deeper)), folders / "pretrained")
 
 
 def test_learned_positions_are_taken_from_the_nearest_of_another_grid(monkeypatch):
-    architecture = dataclasses.replace(AUTOENCODER, backbone="timesformer_joint")
+    architecture = timesformer("timesformer_joint")
     other = random_weights(architecture)
     r = np.random.default_rng(0)
     space, time = (r.random(shape).astype(np.float32) for shape in ((2, 4, 24), (2, 24)))
@@ -152,19 +159,19 @@ ENCODER = CLASSIFIER.encoder
     ("encoder", "message"),
     [
         (
-            vit.TransformerSettings(ENCODER.dim, 3, ENCODER.heads),
+            TransformerConfig(ENCODER.dim, 3, ENCODER.heads),
             r"encoder/blocks/2/norm1/scale: absent there, \(24,\) in the model",
         ),
         (
-            vit.TransformerSettings(ENCODER.dim, 1, ENCODER.heads),
+            TransformerConfig(ENCODER.dim, 1, ENCODER.heads),
             r"encoder/blocks/1/norm1/scale: \(24,\) there, absent in the model",
         ),
         (
-            vit.TransformerSettings(48, 2, 3),
+            TransformerConfig(48, 2, 3),
             r"encoder/embed/kernel: \(384, 24\) there, \(384, 48\) in the model",
         ),
         (
-            vit.TransformerSettings(ENCODER.dim, 2, 6),
+            TransformerConfig(ENCODER.dim, 2, 6),
             r"attention/q_bias: \(3, 8\) there, \(6, 4\) in the model",
         ),
     ],
@@ -178,6 +185,6 @@ def test_another_encoder_is_refused_with_every_tensor_that_does_not_fit(folders,
 
 
 def test_another_decoder_is_refused_where_both_have_one(folders):
-    other = Architecture(ENCODER, TUBELET, TransformerSettings(16, 2, 2))
+    other = Architecture(ENCODER, TUBELET, TransformerConfig(16, 2, 2))
     with pytest.raises(CheckpointError, match=r"decoder/blocks/1/mlp/fc1/bias: absent there"):
         initialise(fresh(other), folders / "pretrained")

@@ -15,12 +15,12 @@ from mgm_jax.convert.__main__ import convert
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.convert.weights import Weights
 from mgm_jax.errors import CheckpointError, ConfigError
-from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.models.layers import TransformerConfig
 from mgm_jax.training import runs
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
-ENCODER, DECODER = TransformerSettings(32, 1, 2), TransformerSettings(16, 1, 2)
+ENCODER, DECODER = TransformerConfig(32, 1, 2), TransformerConfig(16, 1, 2)
 SHAPES = {"model__encoder": {"dim": 32, "depth": 1, "heads": 2}}
 PRETRAINING = SHAPES | {"model__decoder": {"dim": 16, "depth": 1, "heads": 2}}
 AUTOENCODER = Architecture(ENCODER, (2, 8, 8), DECODER)
@@ -74,7 +74,7 @@ def test_the_command_converts_there_and_back(tmp_path):
     back = weights.read(tmp_path / "back")
     assert_equal(back.params, random_params(CLASSIFIER))
     assert back.class_names == ("LABEL_0", "LABEL_1", "LABEL_2")
-    with pytest.raises(ConfigError, match=r"there is something at .*model\.safetensors"):
+    with pytest.raises(ConfigError, match=r"model\.safetensors exists"):
         convert(source, file, "original")
 
 

@@ -19,14 +19,15 @@ from random_weights import (
     assert_equal,
     random_params,
     random_weights,
+    timesformer,
 )
 from shrunk import recipe
 
 from mgm_jax.convert import layouts, tensors, weights
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.errors import CheckpointError
-from mgm_jax.models import classifier, mae, stacking, vit
-from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.models import blocks, classifier, mae
+from mgm_jax.models.layers import BACKBONES, TransformerConfig
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import runs
 from mgm_jax.training.checkpoints import Checkpoints
@@ -73,18 +74,18 @@ def test_a_runs_parameters_are_read_without_its_optimizer(tmp_path, architecture
     assert read.architecture == architecture
     assert (read.frames, read.size) == (config.data.clip_frames, config.data.size)
     assert read.class_names == classes
-    assert read.normalised_target == (task == "finetune")  # The demo predicts plain pixels.
+    assert read.norm_pix_loss == (task == "finetune")  # The demo predicts plain pixels.
     assert read.origin.endswith("step 7")
 
 
-@pytest.mark.parametrize("backbone", vit.BACKBONES)
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_run_of_stacked_blocks_is_read_as_any_other(tmp_path, backbone):
-    architecture = dataclasses.replace(AUTOENCODER, backbone=backbone)
+    architecture = timesformer(backbone)
     params = random_params(architecture)
     tables = {"space": np.ones((4, 4, 24), np.float32), "time": np.ones((4, 24), np.float32)}
     if backbone != "vit":
         params |= {f"encoder/positions/{name}": table for name, table in tables.items()}
-    stacked = stacking.stack(traverse_util.unflatten_dict(params, sep="/"))
+    stacked = blocks.stack(traverse_util.unflatten_dict(params, sep="/"))
     changes = {"model__backbone": backbone, "model__scan": True}
     write_run(tmp_path, traverse_util.flatten_dict(stacked, sep="/"), **changes)
     found = weights.read(tmp_path)
@@ -100,13 +101,13 @@ def test_a_run_of_stacked_blocks_is_read_as_any_other(tmp_path, backbone):
 
 @BOTH
 def test_a_hugging_face_folder_comes_back_bit_exact(tmp_path, architecture):
-    written = dataclasses.replace(random_weights(architecture), normalised_target=False)
+    written = dataclasses.replace(random_weights(architecture), norm_pix_loss=False)
     weights.write_hugging_face(tmp_path / "model", written)
     read = weights.read(tmp_path / "model")
     assert_equal(read.params, written.params)
     assert read.architecture == architecture
     assert (read.frames, read.size, read.class_names) == (4, 16, written.class_names)
-    assert read.normalised_target is (architecture is CLASSIFIER)
+    assert read.norm_pix_loss is (architecture is CLASSIFIER)
 
 
 def eps_of_training(model, torch):
@@ -133,8 +134,7 @@ def our_logits(params, clips):
     if "mask_token" not in params:
         model = classifier.Classifier(CLASSIFIER.encoder, (2, 2, 2), 5, TUBELET)
         return jax.jit(model.apply)(variables_of(params), clips)
-    settings = vit.AutoencoderSettings(AUTOENCODER.encoder, AUTOENCODER.decoder)
-    model = mae.MaskedAutoencoder(settings, (2, 2, 2), TUBELET)
+    model = mae.MaskedAutoencoder(AUTOENCODER.encoder, AUTOENCODER.decoder, (2, 2, 2), TUBELET)
     visible, masked = jnp.array([[0, 3, 6]] * 2), jnp.array([[1, 2, 4, 5, 7]] * 2)
     return jax.jit(model.apply)(variables_of(params), clips, visible, masked)
 
@@ -238,17 +238,7 @@ def test_pytorch_files_without_torch_name_the_cure(tmp_path, monkeypatch):
         weights.read(tmp_path / "model.pth")
 
 
-def test_the_encoder_alone(tmp_path):
-    written, file = random_weights(AUTOENCODER), tmp_path / "model.safetensors"
-    weights.write_original(file, written)
-    encoder, description = weights.load_encoder(file, HEADS)
-    found = traverse_util.flatten_dict({"encoder": encoder}, sep="/")
-    expected = {k: v for k, v in written.params.items() if k.startswith("encoder/")}
-    assert_equal(found, expected)
-    assert description == f"{file}, in the original layout: {AUTOENCODER}"
-
-
-SMALL = Architecture(TransformerSettings(384, 1, 16), (2, 16, 16), num_classes=2, final_norm=False)
+SMALL = Architecture(TransformerConfig(384, 1, 16), (2, 16, 16), num_classes=2, final_norm=False)
 
 
 @pytest.mark.parametrize(

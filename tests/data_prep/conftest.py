@@ -2,11 +2,18 @@
 
 import os
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import encoded
 import pytest
 
+from data_prep.conversion import Settings
+from data_prep.entries import DatasetOptions
+from data_prep.prepare import prepare
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+LOW_DELAY = Settings("low_delay", 72)
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +35,41 @@ def annotations() -> pathlib.Path:
 def one_video() -> bytes:
     """A short H.264 video with B-frames, 144x176, 20 frames, as a download may be."""
     return encoded.encode(encoded.moving_square(20), options=encoded.B_FRAMES)
+
+
+@pytest.fixture
+def videos(tmp_path: pathlib.Path, one_video: bytes) -> pathlib.Path:
+    """Seven videos: two classes, one without class, one unreadable, and one WebM file."""
+    folder = tmp_path / "videos"
+    for name in ("b/1.mp4", "b/2.mp4", "a/3.mp4", "a/4.mp4", "5.mp4"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(one_video)
+    (folder / "a/broken.mp4").write_bytes(one_video[:2000])
+    (folder / "a/6.webm").write_bytes(
+        encoded.encode(encoded.moving_square(9), "libvpx-vp9", "webm", options={"cpu-used": "8"})
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., dict[str, Any] | None]:
+    """`prepare` of class folders, or of another dataset."""
+
+    def run(
+        videos: pathlib.Path,
+        out: pathlib.Path,
+        dataset: str = "folder",
+        annotations: pathlib.Path | None = None,
+        settings: Settings = LOW_DELAY,
+        **more: Any,
+    ) -> dict[str, Any] | None:
+        options = DatasetOptions(None if annotations is None else str(annotations))
+        return prepare(dataset, str(videos), out, options=options, settings=settings, **more)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[pathlib.Path], dict[str, bytes]]:
+    """The bytes of all files of a dataset."""
+    return lambda out: {path.name: path.read_bytes() for path in out.iterdir()}

@@ -7,8 +7,7 @@ import pytest
 
 from data_prep.checks import check_record
 from data_prep.conversion import Settings, convert, make_settings
-from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry
-from data_prep.key_frames import KeyFrame
+from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, KeyFrame
 from mgm_jax.data.video.reader import Video
 from mgm_jax.errors import ConfigError
 
@@ -30,16 +29,14 @@ def record(conversion):
 
 
 @pytest.mark.parametrize("profile", ["low_delay", "stride_aligned:4", "stride_aligned:2"])
-def test_pictures_stay_and_motion_is_as_the_profile_promises(tmp_path, one_video, profile):
+def test_frames_are_kept_and_motion_matches_the_profile(tmp_path, one_video, profile):
     one = put(tmp_path, one_video)
     conversion = convert(str(tmp_path), one, Settings(profile, 256))
     assert conversion.problem is None
     assert (conversion.facts["num_frames"], conversion.facts["fps"]) == (20, 25.0)
     assert (conversion.facts["height"], conversion.facts["width"]) == (144, 176)
-    assert (conversion.facts["profile"], "libx264" in conversion.facts["encoder"]) == (
-        profile,
-        True,
-    )
+    assert conversion.facts["profile"] == profile
+    assert "libx264" in conversion.facts["encoder"]
     checked = check_record(record(conversion))
     assert checked.faults == ()
     with Video(one_video, "x") as video:
@@ -47,14 +44,6 @@ def test_pictures_stay_and_motion_is_as_the_profile_promises(tmp_path, one_video
     difference = checked.clip.luma.astype(int) - before.luma
     assert np.abs(difference).mean() < 3
     np.testing.assert_allclose(checked.clip.yuv_to_rgb, before.yuv_to_rgb)
-
-
-def test_equal_files_give_equal_bytes(tmp_path, one_video):
-    one = put(tmp_path, one_video)
-    for settings in (LOW_DELAY, Settings("stride_aligned:4", 72)):
-        first = convert(str(tmp_path), one, settings)
-        assert convert(str(tmp_path), one, settings) == first
-    assert first.facts["height"] == 72
 
 
 @pytest.mark.parametrize(
@@ -100,7 +89,7 @@ def cut(data, share):
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
-def test_lost_frames_are_told_and_too_many_leave_it_out(tmp_path, codec):
+def test_a_damaged_video_is_kept_if_enough_of_it_can_be_read(tmp_path, codec):
     data = encoded.encode(encoded.moving_square(40), codec, gop=10)
     kept = convert(str(tmp_path), put(tmp_path, cut(data, 0.8)), LOW_DELAY)
     assert kept.problem.kind == LOST_FRAMES
@@ -109,27 +98,26 @@ def test_lost_frames_are_told_and_too_many_leave_it_out(tmp_path, codec):
     assert check_record(record(kept)).faults == ()
     gone = convert(str(tmp_path), put(tmp_path, cut(data, 0.1)), LOW_DELAY)
     assert (gone.problem.kind, gone.video, gone.facts) == (UNREADABLE, b"", {})
-    assert "a.mp4: too little of it can be read" in gone.problem.reason
+    assert "a.mp4" in gone.problem.reason
+    copied = convert(str(tmp_path), put(tmp_path, cut(data, 0.5)), Settings("copy", 0))
+    assert copied.problem is not None
 
 
 @pytest.mark.parametrize("settings", [LOW_DELAY, Settings("copy", 0)])
 @pytest.mark.parametrize("data", [b"", b"no video", None], ids=["empty", "text", "cut"])
-def test_unreadable_files_are_told(tmp_path, one_video, settings, data):
+def test_unreadable_files_are_named(tmp_path, one_video, settings, data):
     data = one_video[: len(one_video) // 3] if data is None else data
     conversion = convert(str(tmp_path), put(tmp_path, data), settings)
     assert (conversion.problem.kind, conversion.video) == (UNREADABLE, b"")
-    assert conversion.problem.reason.startswith("a.mp4: ") or "a.mp4" in conversion.problem.reason
+    assert "a.mp4" in conversion.problem.reason
 
 
-def test_copies_are_the_files(real_videos, tmp_path):
+def test_copies_are_the_files(real_videos):
     name = "mixed/20bn_talk/smth-smth-1.webm"
     conversion = convert(str(real_videos), entry(name), Settings("copy", 0))
     assert conversion.video == (real_videos / name).read_bytes()
     assert (conversion.facts["profile"], conversion.facts["encoder"]) == ("", "")
     assert check_record(record(conversion)).faults == ()
-    data = encoded.encode(encoded.moving_square(40), gop=10)
-    broken = convert(str(tmp_path), put(tmp_path, cut(data, 0.5)), Settings("copy", 0))
-    assert broken.problem is not None
 
 
 @pytest.mark.parametrize("profile", ["low_delay", "stride_aligned:4"])
@@ -150,14 +138,14 @@ def test_clips_around_key_frames(tmp_path, profile):
     late = entry("film.mp4", key_frame=KeyFrame(902.0, (), (), ()))
     gone = convert(str(tmp_path), late, LOW_DELAY)
     assert gone.problem.kind == UNREADABLE
-    assert "no frame around second 902; get the whole film" in gone.problem.reason
+    assert "second 902" in gone.problem.reason
 
 
 def test_settings_from_the_command_line():
     assert make_settings("low_delay", 4, 256) == Settings("low_delay", 256)
     assert make_settings("stride_aligned", 2, 0) == Settings("stride_aligned:2", 0)
     assert make_settings("copy", 4, 256) == Settings("copy", 0)
-    with pytest.raises(ConfigError, match=r"no encoding profile 'hevc'.* or copy"):
+    with pytest.raises(ConfigError, match=r"'hevc'.* or copy"):
         make_settings("hevc", 4, 256)
     with pytest.raises(ConfigError, match="stride_aligned:1"):
         make_settings("stride_aligned", 1, 256)

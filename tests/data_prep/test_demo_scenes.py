@@ -68,7 +68,7 @@ def mean_gradient(clip):
     return np.mean([flow_gradient(clip, t) for t in middle], axis=0)
 
 
-def test_a_clip_is_what_it_says():
+def test_every_clip_has_the_shapes_and_boxes_of_its_class():
     assert len(set(CLASS_NAMES)) == len(CLASS_NAMES) >= 12
     for index in range(2 * len(CLASS_NAMES)):
         clip = render_clip(3, "train", index)
@@ -93,13 +93,6 @@ def test_a_clip_depends_on_its_arguments_only(seed, split, index):
     assert digest(render_clip(seed, split, index)) == clip
     assert digest(render_clip(seed + 1, split, index)) != clip
     assert digest(render_clip(seed, split + "2", index)) != clip
-
-
-def test_no_clip_is_in_two_splits():
-    digests = {
-        digest(render_clip(0, split, i)) for split in ("train", "validation") for i in range(20)
-    }
-    assert len(digests) == 40
 
 
 def test_the_colours_tell_nothing_about_the_class():
@@ -127,23 +120,6 @@ def test_the_box_moves_where_the_class_says(name):
         assert (steps >= -1).all()
         # In the picture too, where the camera moves along.
         assert (travel + len(clip.frames) * clip.pan) @ HEADINGS[name] > 0
-
-
-@pytest.mark.parametrize("name", HEADINGS)
-def test_the_pixels_move_with_the_box(name):
-    for clip in clips_of(name):
-        early, late = len(clip.frames) // 2 - 4, len(clip.frames) // 2 + 4
-        y, x, *_ = inside(clip.boxes[early, 0])
-        moved = clip.boxes[late, 0] - clip.boxes[early, 0]
-        dx, dy = np.rint((moved[:2] + moved[2:]) / 2).astype(int)
-
-        def difference(dy, dx, clip=clip, early=early, late=late, y=y, x=x):
-            shifted = clip.frames[late, y + dy, x + dx].astype(int)
-            return np.abs(shifted - clip.frames[early, y, x]).mean()
-
-        near = (-1, 0, 1)
-        along = min(difference(dy + i, dx + j) for i in near for j in near)
-        assert along < 0.6 * difference(0, 0)
 
 
 @pytest.mark.parametrize(
@@ -179,14 +155,11 @@ def test_what_passes_behind_is_hidden_and_what_passes_in_front_is_not():
     in_front = [least_seen(clip) for clip in clips_of("passing something in front of something", 9)]
     assert np.median(behind) < 0.5
     assert min(in_front) > 0.8
-
-
-def test_what_is_wholly_hidden_has_no_box():
     clips = clips_of("passing something behind something", 20)
-    hidden = [clip.boxes for clip in clips if np.isnan(clip.boxes).any()]
+    hidden = [clip.boxes[:, 0] for clip in clips if np.isnan(clip.boxes).any()]
     assert hidden
     for boxes in hidden:
-        gone = np.isnan(boxes[:, 0])
+        gone = np.isnan(boxes)
         assert (gone.all(-1) == gone.any(-1)).all()
         assert not gone[[0, -1]].any()
 

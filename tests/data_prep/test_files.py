@@ -14,9 +14,9 @@ def test_links_are_followed_once(tmp_path):
     assert VideoFiles(tmp_path / "videos").paths == ("linked/b.webm", "real/a.mp4")
 
 
-def test_folders_without_videos_are_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"--videos: there is no folder .*nowhere"):
+def test_folders_without_videos_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"--videos: .*nowhere"):
         VideoFiles(tmp_path / "nowhere")
     (tmp_path / "a.txt").touch()
-    with pytest.raises(ConfigError, match="there is no video below"):
+    with pytest.raises(ConfigError, match="--videos: there is no video"):
         VideoFiles(tmp_path)

@@ -47,22 +47,22 @@ def test_a_good_dataset(video, tmp_path):
     assert faults == []
     assert [checked.video_id for checked in sample] == ["0", "4"]
     assert "train: 5 records" in text
-    assert "5 low_delay; 20 to 20 frames" in text
+    assert "5 low_delay; 20 to 20 frames, median 20" in text
     assert f"   0 clap{' ' * 37}      3 {'#' * 30}" in text
     assert f"   1 wave{' ' * 37}      2 {'#' * 20}" in text
     assert "no record of 1 classes: jump" in text
-    assert "of 2 decoded: 95.0 % of the frames have motion vectors" in text
+    assert "of 2 decoded: 95.0% of the frames have motion vectors" in text
     assert "4 I, 36 P-frames" in text
 
 
-def test_what_is_wrong_is_said(video, tmp_path):
+def test_faults_are_named(video, tmp_path):
     rows = [record(video, "a", 0, num_frames=19), record(video[:500], "b", 1)]
     directory = write(tmp_path / "set", rows, test=[record(video, "c", -1, profile="")])
     report = {"splits": {"train": {"records": 2}, "test": {"records": 2}, "more": {"records": 0}}}
     (directory / "report.json").write_text(json.dumps(report))
     text, faults, _ = verify(directory, 9)
     assert "(no class)" in text
-    assert "1 as published" in text
+    assert "1 copied" in text
     wrong, damaged, lacking = faults
     assert wrong == "train: a: num_frames is 20, the record says 19"
     assert damaged.startswith("train: b: b: it cannot be opened")
@@ -79,7 +79,7 @@ def test_damaged_shards_are_named(video, tmp_path):
     assert any("cannot be read" in fault for fault in faults)
 
 
-def test_equal_ids_are_found(video, tmp_path, monkeypatch):
+def test_repeated_ids_are_found(video, tmp_path):
     directory = write(tmp_path / "set", [record(video, "a", 0)], test=[record(video, "b", 0)])
     (shard,) = directory.glob("*test.array_record*")
     (train,) = directory.glob("*train.array_record*")
@@ -118,5 +118,5 @@ def test_the_command_line(video, tmp_path):
 
 
 def test_other_folders_are_named(tmp_path):
-    with pytest.raises(ConfigError, match="no prepared dataset: it has no dataset_info"):
+    with pytest.raises(ConfigError, match="not a prepared dataset"):
         verify(tmp_path, 1)

@@ -21,7 +21,7 @@ def draw_motion(seed, shape=(2, 4, 6, 5, 2)):
 def test_magnitude_is_the_longest_valid_vector_of_the_tubelet(seed):
     vectors = draw_motion(seed)
     valid = np.random.default_rng(seed).random((2, 4)) < 0.6
-    magnitude = motion_maps.magnitude_per_step(jnp.array(vectors), jnp.array(valid))
+    magnitude = motion_maps.magnitude_per_tubelet(jnp.array(vectors), jnp.array(valid))
     length = np.hypot(vectors[..., 0], vectors[..., 1]) * valid[:, :, None, None]
     expected = np.maximum(length[:, ::2], length[:, 1::2])
     np.testing.assert_allclose(magnitude, expected, rtol=1e-5)
@@ -32,15 +32,15 @@ def test_what_an_invalid_frame_holds_does_not_matter():
     vectors[0, 1] = np.nan
     valid = np.ones((2, 4), bool)
     valid[0, 1] = False
-    magnitude = motion_maps.magnitude_per_step(jnp.array(vectors), jnp.array(valid))
+    magnitude = motion_maps.magnitude_per_tubelet(jnp.array(vectors), jnp.array(valid))
     np.testing.assert_allclose(magnitude[0, 0], np.hypot(*vectors[0, 0].transpose(2, 0, 1)), 1e-5)
 
 
 def test_frames_that_make_no_tubelets_are_refused():
     vectors, valid = jnp.zeros((1, 4, 6, 5, 2)), jnp.ones((1, 4), bool)
-    assert motion_maps.magnitude_per_step(vectors, valid, 4).shape == (1, 1, 6, 5)
-    with pytest.raises(ValueError, match="4 frames of motion do not divide into tubelets of 3"):
-        motion_maps.magnitude_per_step(vectors, valid, 3)
+    assert motion_maps.magnitude_per_tubelet(vectors, valid, 4).shape == (1, 1, 6, 5)
+    with pytest.raises(ValueError, match="tubelets of 3 frames"):
+        motion_maps.magnitude_per_tubelet(vectors, valid, 3)
 
 
 def compensate(vectors, mode, valid=None):
@@ -49,10 +49,6 @@ def compensate(vectors, mode, valid=None):
         jnp.array(vectors), jnp.array(valid), mode=mode
     )
     return np.array(compensated)
-
-
-def test_no_compensation_changes_nothing():
-    np.testing.assert_array_equal(compensate(draw_motion(0), "none"), draw_motion(0))
 
 
 def test_median_removes_a_pan_and_leaves_the_foreground():
@@ -72,7 +68,7 @@ def test_frames_without_motion_are_left_alone():
 
 
 def test_an_unknown_compensation_is_refused():
-    with pytest.raises(ValueError, match="'homography'; choose one of none, median"):
+    with pytest.raises(ValueError, match="none, median"):
         motion_maps.compensate_camera(
             jnp.zeros((1, 2, 6, 5, 2)), jnp.ones((1, 2), bool), "homography"
         )
@@ -90,9 +86,9 @@ def draw_magnitude(seed, levels):
 def test_peak_is_a_largest_cell_of_highest_priority(seed, levels):
     magnitude, priority = draw_magnitude(seed, levels)
     peaks = np.array(jax.jit(motion_maps.peak_cells)(magnitude, priority))
-    for step, (row, column) in zip(magnitude, peaks, strict=True):
-        assert step[row, column] == step.max()
-        assert priority[row, column] | 1 == (priority[step == step.max()] | 1).max()
+    for tubelet, (row, column) in zip(magnitude, peaks, strict=True):
+        assert tubelet[row, column] == tubelet.max()
+        assert priority[row, column] | 1 == (priority[tubelet == tubelet.max()] | 1).max()
 
 
 @given(seeds, st.sampled_from((1, 2, 50)))
@@ -101,8 +97,8 @@ def test_busiest_window_holds_the_most(seed, levels):
     magnitude, priority = draw_magnitude(seed, levels)
     size = np.random.default_rng(seed).integers(1, (7, 6), (4, 2)).astype(np.int32)
     places = np.array(jax.jit(motion_maps.busiest_windows)(magnitude, priority, size))
-    for step, (top, left), (height, width) in zip(magnitude, places, size, strict=True):
-        windows = np.lib.stride_tricks.sliding_window_view(step, (height, width))
+    for tubelet, (top, left), (height, width) in zip(magnitude, places, size, strict=True):
+        windows = np.lib.stride_tricks.sliding_window_view(tubelet, (height, width))
         sums = windows.sum(axis=(2, 3))
         assert sums[top, left] == sums.max()
 

@@ -16,7 +16,7 @@ from flax import traverse_util
 from mgm_jax.convert import layouts
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.models import classifier, mae, vit
-from mgm_jax.models.vit import TransformerSettings
+from mgm_jax.models.layers import TransformerConfig
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import losses
 
@@ -30,22 +30,22 @@ CLASSES = 7
 # Name: encoder, decoder, tubelet, frames, size.
 SHAPES = {
     "like_small": (
-        TransformerSettings(48, 2, 6),
-        TransformerSettings(24, 1, 3),
+        TransformerConfig(48, 2, 6),
+        TransformerConfig(24, 1, 3),
         (2, 16, 16),
         8,
         64,
     ),
     "like_base": (
-        TransformerSettings(96, 1, 12),
-        TransformerSettings(48, 2, 6),
+        TransformerConfig(96, 1, 12),
+        TransformerConfig(48, 2, 6),
         (2, 16, 16),
         4,
         64,
     ),
     "odd": (
-        TransformerSettings(40, 2, 5, 3.0),
-        TransformerSettings(56, 1, 7, 3.0),
+        TransformerConfig(40, 2, 5, 3.0),
+        TransformerConfig(56, 1, 7, 3.0),
         (3, 8, 8),
         9,
         24,
@@ -174,9 +174,7 @@ def test_pretraining(name, normalised):
     )
     architecture = Architecture(encoder, tubelet, decoder)
     params = to_ours(theirs.named_parameters(), architecture)
-    model = mae.MaskedAutoencoder(
-        vit.AutoencoderSettings(encoder, decoder), token_grid(shape), tubelet
-    )
+    model = mae.MaskedAutoencoder(encoder, decoder, token_grid(shape), tubelet)
     clips, mask = random_clips(shape), random_mask(shape)
     loss, tokens, predictions, gradient = pretraining(
         model, params, clips, ids(~mask), ids(mask), tubelet, normalised
@@ -227,14 +225,15 @@ def test_classification(name):
 
 
 def test_the_true_small_size_on_few_tokens():
-    settings, tubelet = vit.SIZES["S"], (2, 16, 16)
-    shape = (settings.encoder, settings.decoder, tubelet, 4, 32)
+    encoder, decoder = vit.SIZES["S"].values()
+    tubelet = (2, 16, 16)
+    shape = (encoder, decoder, tubelet, 4, 32)
     theirs = hugging_face("VideoMAEForPreTraining", shape, use_mean_pooling=False)
-    architecture = Architecture(settings.encoder, tubelet, settings.decoder)
+    architecture = Architecture(encoder, tubelet, decoder)
     params = to_ours(theirs.named_parameters(), architecture)
     clips, mask = random_clips(shape, 1), random_mask(shape, 1)
     with torch.no_grad():
         expected = theirs(to_torch(clips), bool_masked_pos=torch.tensor(mask)).logits
-    model = mae.MaskedAutoencoder(settings, token_grid(shape), tubelet)
+    model = mae.MaskedAutoencoder(encoder, decoder, token_grid(shape), tubelet)
     inputs = (rgb.normalise(clips), ids(~mask), ids(mask))
     assert_close(jax.jit(model.apply)({"params": params}, *inputs), expected, 1e-4)

@@ -1,5 +1,6 @@
 """Attention maps against weights computed by hand from a block's input."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,13 +9,14 @@ import numpy as np
 import pytest
 
 from mgm_jax.errors import ConfigError
-from mgm_jax.models import classifier, mae, stacking, vit
+from mgm_jax.models import blocks, classifier, mae
+from mgm_jax.models.layers import TransformerConfig
 from mgm_jax.pictures import attention_maps
 
 GRID, TUBELET, DIM = (2, 2, 3), (2, 4, 4), 16
 QUERY = (1, 0, 2)
 QUERY_ID = 8
-ENCODER = vit.TransformerSettings(DIM, 2, 2)
+ENCODER = TransformerConfig(DIM, 2, 2)
 
 
 @functools.cache
@@ -24,7 +26,8 @@ def some_clips():
 
 @functools.cache
 def random_classifier(backbone):
-    model = classifier.Classifier(ENCODER, GRID, 5, TUBELET, backbone=backbone)
+    encoder = dataclasses.replace(ENCODER, backbone=backbone)
+    model = classifier.Classifier(encoder, GRID, 5, TUBELET)
     r = np.random.default_rng(1)
     shapes = jax.eval_shape(model.init, jax.random.key(0), some_clips())["params"]
     return model, jax.tree.map(
@@ -33,7 +36,7 @@ def random_classifier(backbone):
 
 
 def maps(model, params, block):
-    return jax.jit(attention_maps.make_attention_fn(model, QUERY_ID, block))(params, some_clips())
+    return jax.jit(attention_maps.make_attention_fn(model, QUERY, block))(params, some_clips())
 
 
 def weights_by_hand(params, tokens, query):
@@ -90,35 +93,35 @@ def test_divided_attention_is_over_space_of_what_was_attended_over_time():
 @pytest.mark.parametrize("backbone", ["vit", "timesformer_divided"])
 def test_scanned_and_rematerialised_blocks_have_the_same_maps(backbone):
     model, params = random_classifier(backbone)
-    scanned = model.clone(scan=True, remat="full")
+    config = dataclasses.replace(model.encoder_config, scan=True, remat="full")
+    scanned = model.clone(encoder_config=config)
     np.testing.assert_allclose(
-        maps(scanned, stacking.stack(params), 0), maps(model, params, 0), rtol=1e-4, atol=1e-6
+        maps(scanned, blocks.stack(params), 0), maps(model, params, 0), rtol=1e-4, atol=1e-6
     )
 
 
 def test_autoencoders_and_probes_have_maps_too():
     _, params = random_classifier("vit")
     encoder = {**params["encoder"], "norm": {"scale": jnp.ones(DIM), "bias": jnp.zeros(DIM)}}
-    settings = vit.AutoencoderSettings(ENCODER, vit.TransformerSettings(8, 1, 2))
     expected = maps(*random_classifier("vit"), -1)
     for model in (
-        mae.MaskedAutoencoder(settings, GRID, TUBELET),
+        mae.MaskedAutoencoder(ENCODER, TransformerConfig(8, 1, 2), GRID, TUBELET),
         classifier.LinearProbe(ENCODER, GRID, 5, tubelet=TUBELET),
     ):
         found = maps(model, {"encoder": encoder, "mask_token": jnp.zeros(8)}, -1)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_query_is_the_papers_by_default():
-    assert attention_maps.token_id(None, (8, 14, 14)) == 4 * 196 + 7 * 14 + 7
-    assert attention_maps.token_id(QUERY, GRID) == QUERY_ID
+def test_the_query_is_the_centre_by_default():
+    assert attention_maps.check_query(None, (8, 14, 14)) == (4, 7, 7)
+    assert attention_maps.check_query(QUERY, GRID) == QUERY
 
 
 def test_tokens_and_blocks_that_are_not_there_are_refused():
-    with pytest.raises(ConfigError, match=r"--query=0,2,0: the clip has 2 steps of 2 rows and 3"):
-        attention_maps.token_id((0, 2, 0), GRID)
-    with pytest.raises(ConfigError, match=r"--block=2: the encoder has 2 blocks; .* -2 to 1"):
-        attention_maps.make_attention_fn(random_classifier("vit")[0], QUERY_ID, 2)
+    with pytest.raises(ConfigError, match=r"--attention=0,2,0: .* 2 rows and 3 columns"):
+        attention_maps.check_query((0, 2, 0), GRID)
+    with pytest.raises(ConfigError, match=r"--block=2: .* -2 to 1"):
+        attention_maps.make_attention_fn(random_classifier("vit")[0], QUERY, 2)
 
 
 def test_what_maps_need_is_no_part_of_the_model():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from configs import common
+from mgm_jax import base_config
 from mgm_jax.errors import CheckpointError
 from mgm_jax.training import sharding
 from mgm_jax.training.checkpoints import Checkpoints, refuse_other_config
@@ -33,7 +33,7 @@ def checkpoints(tmp_path):
 
 
 def save(checkpoints, step, state=STATE, score=None):
-    checkpoints.save(step, state, DATA, common.pretrain(), score)
+    checkpoints.save(step, state, DATA, base_config.pretrain(), score)
     checkpoints._manager.wait_until_finished()
 
 
@@ -87,7 +87,7 @@ def test_another_shape_is_refused_with_the_step_and_the_folder(checkpoints):
 
 def test_a_changed_config_is_refused_unless_allowed(checkpoints):
     save(checkpoints, 5)
-    config = common.pretrain()
+    config = base_config.pretrain()
     refuse_other_config(checkpoints, config)
     config.data.stride = 3
     with pytest.raises(CheckpointError, match=r"data\.stride: 4 -> 3"):

@@ -42,7 +42,7 @@ def finetuning():
 
 @pytest.fixture(scope="module")
 def probing():
-    return make("jhmdb_linear_probe", probe__learning_rate_factors=(0.1, 10.0))
+    return make("small_linear_probe", probe__learning_rate_factors=(0.1, 10.0))
 
 
 def assert_same(left, right):
@@ -98,7 +98,7 @@ def test_a_probe_leaves_the_encoder_alone_and_counts_statistics(probing, batch):
 
 def test_each_head_of_a_probe_learns_as_if_alone(probing, batch):
     _, state, step_fn = probing
-    _, alone, step_alone = make("jhmdb_linear_probe", probe__learning_rate_factors=(10.0,))
+    _, alone, step_alone = make("small_linear_probe", probe__learning_rate_factors=(10.0,))
     params = {"encoder": state.params["encoder"]}
     heads = jax.tree.map(lambda leaf: leaf[1:], state.params["heads"])
     alone = alone.replace(params={**params, "heads": heads})

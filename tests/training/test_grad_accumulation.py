@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mgm_jax.models import classifier, vit
+from mgm_jax.models import classifier
+from mgm_jax.models.layers import TransformerConfig
 from mgm_jax.training import grad_accumulation, losses, sharding
 
-MODEL = classifier.Classifier(
-    vit.TransformerSettings(16, 1, 2), (2, 2, 2), 5, (2, 4, 4), dtype=jnp.float32
-)
+MODEL = classifier.Classifier(TransformerConfig(16, 1, 2), (2, 2, 2), 5, (2, 4, 4))
 CLIPS = 16
 
 

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec
 
-from configs import common
-from mgm_jax import io
+from mgm_jax import base_config, io
 from mgm_jax.errors import CheckpointError
 from mgm_jax.training import digests, sharding
 from mgm_jax.training.checkpoints import Checkpoints
@@ -106,7 +105,7 @@ def test_in_a_bucket_torn_saves_and_damage_are_found_and_the_checkpoint_before_i
     folder = io.make_path(f"{bucket}/checkpoints")
     checkpoints = Checkpoints(folder, keep=3)
     for step in (2, 5, 7):
-        checkpoints.save(step, STATE | {"step": jnp.int32(step)}, DATA, common.pretrain(), 0.5)
+        checkpoints.save(step, STATE | {"step": jnp.int32(step)}, DATA, base_config.pretrain(), 0.5)
     checkpoints.close()
     flip_a_bit(folder / "7" / "state" / "manifest.ocdbt")
     checkpoints = Checkpoints(folder, keep=3)

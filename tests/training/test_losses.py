@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgm_jax.models import patches as tubelets
+from mgm_jax.models import patches as patches_lib
 from mgm_jax.training import losses
 
 TUBELET = (2, 4, 4)
@@ -50,7 +50,7 @@ def test_target_of_all_tokens_has_no_mean_and_unit_unbiased_variance():
 def test_raw_pixels_where_normalising_is_off():
     clips = jnp.asarray(random_clips())
     target = losses.normalised_pixel_target(clips, TUBELET, normalise=False)
-    np.testing.assert_array_equal(target, tubelets.patchify(clips, TUBELET))
+    np.testing.assert_array_equal(target, patches_lib.patchify(clips, TUBELET))
 
 
 def test_a_flat_tubelet_has_target_zero():
@@ -68,7 +68,7 @@ def test_statistics_of_bfloat16_clips_are_float32():
 
 def test_statistics_turn_a_target_back_into_pixels():
     clips = jnp.asarray(random_clips())
-    patches = tubelets.patchify(clips, TUBELET)
+    patches = patches_lib.patchify(clips, TUBELET)
     mean, scale = losses.patch_statistics(patches)
     target = losses.normalised_pixel_target(clips, TUBELET).reshape(2, 8, 32, 3)
     np.testing.assert_allclose((mean + scale * target).reshape(patches.shape), patches, atol=1e-6)

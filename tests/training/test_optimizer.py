@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from mgm_jax.models import classifier, mae, vit
+from mgm_jax.models import classifier, mae
+from mgm_jax.models.layers import TransformerConfig
 from mgm_jax.training import optimizer as optim
 
 
@@ -70,8 +71,8 @@ def names(tree):
 
 
 def tiny_parameters():
-    part = vit.TransformerSettings(dim=8, depth=1, heads=2)
-    model = mae.MaskedAutoencoder(vit.AutoencoderSettings(part, part), (2, 2, 2), (2, 4, 4))
+    part = TransformerConfig(dim=8, depth=1, heads=2)
+    model = mae.MaskedAutoencoder(part, part, (2, 2, 2), (2, 4, 4))
     ids = jnp.arange(8)[None]
     clips = jnp.zeros((1, 4, 8, 8, 3))
     return jax.eval_shape(model.init, jax.random.key(0), clips, ids[:, :2], ids[:, 2:])["params"]
@@ -132,8 +133,8 @@ def test_adamw_takes_the_steps_of_the_formula():
 
 
 def test_layer_decay_of_every_parameter_of_a_classifier():
-    settings = vit.TransformerSettings(dim=8, depth=3, heads=2)
-    model = classifier.Classifier(settings, (2, 2, 2), 5, (2, 4, 4))
+    config = TransformerConfig(dim=8, depth=3, heads=2)
+    model = classifier.Classifier(config, (2, 2, 2), 5, (2, 4, 4))
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)))["params"]
     multipliers = names(optim.layer_decay_multipliers(params, 0.5, 3))
     assert multipliers.keys() == names(params).keys()

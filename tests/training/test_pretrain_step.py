@@ -150,7 +150,7 @@ def test_raft_on_the_device_gives_the_masks_their_motion(video_folder, tmp_path)
     prepare_fn = jax.jit(pretrain_step.make_prepare_fn(config, (2, 8, 8)))
     clips, mask = prepare_fn(batch, jax.random.key(0))
     vectors, valid = raft.flow_motion(convert.load_weights(weights), clips)
-    magnitude = motion_maps.magnitude_per_step(vectors, valid, 2)
+    magnitude = motion_maps.magnitude_per_tubelet(vectors, valid, 2)
     row, column = np.unravel_index(magnitude[0, 1].argmax(), (8, 8))
     assert mask.sum() == 2 * 48
     assert mask[0, 1, row, column]

@@ -195,7 +195,7 @@ def test_scanned_blocks_of_fsdp_exchange_parameters_and_not_tokens(video_folder)
 
 
 def test_a_probe_steps_and_predicts_on_a_mesh_as_on_one_device(batch, video_folder):
-    _, task = make_task("jhmdb_linear_probe", video_folder)
+    _, task = make_task("small_linear_probe", video_folder)
     batch = batch | {"label": np.arange(8, dtype=np.int32) % 2}
     made = []
     for devices, sizes in ((1, (1, 1, 1)), (8, (2, 2, 2))):
@@ -219,7 +219,7 @@ def test_a_probe_steps_and_predicts_on_a_mesh_as_on_one_device(batch, video_fold
     [
         ("demo_pretrain", {"data": 2, "fsdp": 2, "tensor": 2}),
         ("demo_finetune", {"data": 1, "fsdp": 4, "tensor": 2}),
-        ("jhmdb_linear_probe", {"data": 1, "fsdp": 8, "tensor": 1}),
+        ("small_linear_probe", {"data": 1, "fsdp": 8, "tensor": 1}),
     ],
 )
 def test_a_checkpoint_restores_onto_other_meshes(name, sizes, video_folder, tmp_path):

@@ -12,7 +12,7 @@ def test_videos_without_classes_cannot_be_classified(video_folder):
 
 
 def test_a_probe_without_an_encoder_is_refused(video_folder):
-    config = shrunk.recipe("jhmdb_linear_probe", video_folder)
+    config = shrunk.recipe("small_linear_probe", video_folder)
     with pytest.raises(ConfigError, match=r"--config\.init_from=WORKDIR"):
         tasks.make_task(config, ("a", "b"))
 

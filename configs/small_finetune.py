@@ -1,0 +1,53 @@
+"""Finetuning of the small ViT of configs/small_pretrain.py: minutes on two CPU cores.
+
+    python -m mgm_jax.main --config=configs/small_finetune.py \
+        --config.init_from=runs/jhmdb_pretrain --config.data.path=runs/jhmdb \
+        --workdir=runs/jhmdb_finetune
+
+Without `config.init_from` it trains from scratch. Arguments: `dataset` (jhmdb or weizmann),
+`backbone`. Data: as in configs/small_pretrain.py.
+"""
+
+from ml_collections import ConfigDict
+
+from mgm_jax import base_config
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the recipe."""
+    args = base_config.parse_arg(arg, dataset=("jhmdb", "weizmann"), backbone="vit")
+    config = base_config.finetune()
+    config.batch_size = 16
+    config.num_steps = 1500
+    config.warmup_steps = 150
+
+    config.data.flip = True
+    config.data.area = (0.3, 1.0)
+    config.data.repeated_augmentation = 1
+
+    config.augment.rand_augment_layers = 0
+    config.augment.erasing = 0.0
+    config.augment.mixup = 0.0
+    config.augment.cutmix = 1.0
+    config.augment.mix_probability = 0.5
+    config.augment.mix_group_size = 2
+
+    base_config.small_vit(config, size=96, tubelet=(4, 16, 16))
+    config.model.backbone = args.backbone
+    config.model.drop_path = 0.1
+
+    config.optimizer.base_lr = 2.4e-2
+    config.optimizer.min_lr = 1e-4
+
+    config.checkpoint_every = 500
+    config.eval.split = "test"
+    config.eval.every = 250
+    config.eval.subset = 0
+    config.eval.temporal_views = 3
+    config.eval.spatial_views = 1  # People are in the middle.
+    if args.dataset == "weizmann":
+        config.augment.mix_group_size = 16
+        config.eval.every = 500
+        config.eval.temporal_views = 2
+        config.eval.spatial_views = 3
+    return config

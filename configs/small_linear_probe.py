@@ -1,0 +1,43 @@
+"""Linear probe of the features of configs/small_pretrain.py: minutes on two CPU cores.
+
+    python -m mgm_jax.main --config=configs/small_linear_probe.py \
+        --config.init_from=runs/jhmdb_pretrain --config.data.path=runs/jhmdb \
+        --workdir=runs/jhmdb_linear_probe
+
+Four learning rates train in one pass; the best on a tenth of the training clips is kept.
+Arguments: `dataset` (jhmdb or weizmann), `backbone`. Data: as in configs/small_pretrain.py.
+"""
+
+from ml_collections import ConfigDict
+
+from mgm_jax import base_config
+
+# Temporal and spatial views.
+VIEWS = {"jhmdb": (3, 1), "weizmann": (2, 3)}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the recipe."""
+    args = base_config.parse_arg(arg, dataset=tuple(VIEWS), backbone="vit")
+    config = base_config.linear_probe()
+    config.batch_size = 32
+    config.num_steps = 400
+
+    config.data.flip = True
+    config.data.area = (0.3, 1.0)
+    config.data.repeated_augmentation = 1
+
+    base_config.small_vit(config, size=96, tubelet=(4, 16, 16))
+    config.model.backbone = args.backbone
+
+    config.probe.learning_rate_factors = (1.0, 3.0, 10.0, 30.0)
+    config.probe.batch_norm = True
+
+    config.optimizer.base_lr = 1e-2
+
+    config.checkpoint_every = 200
+    config.eval.split = "test"
+    config.eval.every = 200
+    config.eval.subset = 0
+    config.eval.temporal_views, config.eval.spatial_views = VIEWS[args.dataset]
+    return config

@@ -1,0 +1,255 @@
+"""The configs that recipes start from: the paper's Tables 5 and 6, and the arguments of a recipe.
+
+A recipe (`configs/*.py`) starts from `pretrain`, `finetune` or `linear_probe` and changes what its
+data needs. Every value can also be set on the command line: `--config.optimizer.base_lr=3e-4`.
+"""
+
+import difflib
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from mgm_jax.errors import ConfigError
+
+Default = bool | int | float | str | tuple[str, ...]
+
+
+def parse_arg(arg: str | None, **defaults: Default) -> ConfigDict:
+    """Parses the argument of a recipe, `--config=FILE:mask=smm,epochs=200`.
+
+    Args:
+        arg: What follows the colon.
+        **defaults: The recipe's arguments with their default values, whose types they keep. A tuple
+            lists the choices of a string, the default first. Of a boolean the name alone is enough.
+
+    Raises:
+        ConfigError: An argument that the recipe does not have, or a value that does not fit.
+    """
+    parsed = {n: d[0] if isinstance(d, tuple) else d for n, d in defaults.items()}
+    for pair in filter(None, (arg or "").split(",")):
+        name, separator, value = pair.partition("=")
+        if name not in defaults:
+            near = difflib.get_close_matches(name, defaults, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(
+                f"the recipe has no argument {name!r}, only {', '.join(defaults)}{hint}"
+            )
+        parsed[name] = _parse_value(name, value if separator else "true", defaults[name])
+    return ConfigDict(parsed)
+
+
+def _parse_value(name: str, value: str, default: Default) -> bool | int | float | str:
+    expected = type(default).__name__
+    try:
+        if isinstance(default, bool):
+            expected = "true or false"
+            return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
+        if isinstance(default, tuple):
+            expected = f"one of {', '.join(default)}"
+            return default[default.index(value)]
+        return type(default)(value)
+    except (KeyError, ValueError):
+        raise ConfigError(f"the recipe's argument {name}={value} must be {expected}") from None
+
+
+def pretrain() -> ConfigDict:
+    """Pretraining with motion-guided masking (Table 5)."""
+    config = _base("pretrain")
+    config.batch_size = 512
+    config.epochs = 800.0
+    config.warmup_epochs = 40.0
+
+    config.data.crop = "multi_scale"
+    config.data.motion = "auto"
+
+    config.masking = ConfigDict()
+    # mgm, mgm_sparse, smm, smm_sparse, random_block, random_tube or random.
+    config.masking.strategy = "mgm"
+    config.masking.ratio = 0.75  # Fraction of masked tokens.
+    config.masking.jitter = 0.5  # mgm, smm: largest change of a box side per tubelet, in tokens.
+    config.masking.velocity = 1.0  # smm, smm_sparse: largest move per tubelet and axis, in tokens.
+    # Beyond the paper, for mgm. "window" places the box where it covers the most motion.
+    config.masking.guidance = "peak"
+    config.masking.guide_first_tubelet = False  # The first box also follows the motion.
+    config.masking.camera_compensation = "none"  # "median" subtracts the median displacement.
+
+    config.model.decoder = _transformer()
+
+    # Targets are the pixels of each tubelet normalised by its own mean and variance.
+    config.norm_pix_loss = True
+
+    config.pictures_every = 5000  # Reconstructions in TensorBoard; 0 for none.
+    config.num_pictures = 4
+    return config
+
+
+def finetune() -> ConfigDict:
+    """Finetuning (Table 6); what the paper does not state is VideoMAE's."""
+    config = _classification("finetune")
+    config.batch_size = 128
+    config.epochs = 100.0
+
+    config.augment = ConfigDict()
+    config.augment.rand_augment_layers = 4  # Operations per clip; 0 for none.
+    config.augment.rand_augment_magnitude = 7.0
+    config.augment.rand_augment_std = 0.5
+    config.augment.rand_augment_probability = 0.5
+    config.augment.erasing = 0.25  # Probability.
+    config.augment.mixup = 0.8  # Parameter of the Beta distribution; 0 for none.
+    config.augment.cutmix = 1.0  # Likewise.
+    config.augment.mix_probability = 1.0
+    config.augment.cutmix_share = 0.5  # Probability of cutmix instead of mixup.
+    # Number of clips that are mixed with the same draw; VideoMAE mixes per GPU (8 videos twice).
+    config.augment.mix_group_size = 16
+    config.augment.label_smoothing = 0.1
+
+    config.model.drop_path = 0.2
+    config.model.head_dropout = 0.0
+    config.model.head_init_scale = 0.001
+
+    config.optimizer.base_lr = 5e-4
+    config.optimizer.min_lr = 1e-6
+    config.optimizer.layer_decay = 0.75
+    return config
+
+
+def linear_probe() -> ConfigDict:
+    """A linear classifier on frozen features.
+
+    The paper gives no recipe; the values are those of M³Video's code. Several learning rates train
+    in one pass with one head each, and the best on a held-out part of the training set is kept.
+    """
+    config = _classification("linear_probe")
+    config.batch_size = 128
+    config.epochs = 30.0
+
+    config.probe = ConfigDict()
+    config.probe.learning_rate_factors = (1.0,)  # One head per factor of base_lr.
+    config.probe.batch_norm = False  # MAE's BatchNorm before the heads.
+    config.probe.held_out = 0.1  # Fraction of the training videos, to choose among several heads.
+
+    config.optimizer.base_lr = 1e-3
+    config.optimizer.min_lr = 0.0
+    return config
+
+
+def small_vit(config: ConfigDict, *, size: int, tubelet: tuple[int, int, int]) -> None:
+    """Sets a small ViT on clips of `size` pixels, which trains in minutes on two CPU cores."""
+    config.data.stride = 2
+    config.data.size = size
+    config.data.host_crop_size = 128
+    config.data.num_workers = 1
+
+    config.model.size = "Ti"
+    config.model.encoder.update(dim=128, depth=4, heads=4)
+    config.model.tubelet = tubelet
+    config.model.dtype = "float32"
+    if "decoder" in config.model:
+        config.model.decoder.depth = 2
+
+
+def _base(task: str) -> ConfigDict:
+    config = ConfigDict()
+    config.task = task
+    config.mode = "train"  # "eval" evaluates the run's checkpoint.
+    config.seed = 0
+
+    config.batch_size = 0  # Videos per step over all devices and hosts.
+    config.grad_accum_steps = 1  # Parts in which a step's batch is computed, to save memory.
+    config.epochs = 0.0
+    config.warmup_epochs = 0.0
+    config.num_steps = placeholder(int)  # Overrides epochs.
+    config.warmup_steps = placeholder(int)  # Overrides warmup_epochs.
+    config.stop_at_step = placeholder(int)  # Stops early; the schedule is that of the whole run.
+    # Weights to start from: the folder of a run, or a file or folder that mgm_jax.convert reads.
+    config.init_from = ""
+
+    config.data = ConfigDict()
+    # "records" of data_prep, a "folder" of class folders of videos, or a "csv" that lists videos.
+    config.data.source = "records"
+    config.data.path = ""
+    config.data.root = ""  # csv: folder that its paths are relative to; by default the csv's own.
+    config.data.split = "train"
+    config.data.clip_frames = 16
+    config.data.stride = 4
+    config.data.sampling = "dense"  # "segments": one frame from each of equal parts (TSN).
+    config.data.size = 224  # Side of the model's input, pixels.
+    config.data.host_crop_size = 256  # Side of the luma crop that is sent to the device, pixels.
+    config.data.crop = ""  # "multi_scale", "random_resized" or "centre".
+    config.data.scales = (1.0, 0.875, 0.75, 0.66)  # multi_scale: fractions of the short side.
+    config.data.area = (0.08, 1.0)  # random_resized: fraction of the frame.
+    config.data.flip = False
+    config.data.repeated_augmentation = 1  # Clips per video and step, with different crops.
+    # "codec", "estimate" (block matching), "auto" (codec if possible, else estimate), "none", or
+    # optical flow: "flow" from precomputed files, "raft" on the device between sampled frames.
+    config.data.motion = "none"
+    config.data.flow_path = ""  # flow: folder made by mgm_jax.flow.precompute.
+    config.data.flow_weights = ""  # raft: file made by mgm_jax.flow.convert.
+    config.data.num_workers = 8  # Worker processes per host; 0 reads in threads.
+    config.data.max_bad_fraction = 0.05  # More unreadable clips than this stop the run.
+    config.data.read_timeout = 600.0  # Seconds to wait for a batch before the run stops.
+
+    config.model = ConfigDict()
+    config.model.size = "B"  # Ti, S, B, L or H.
+    config.model.backbone = "vit"  # "timesformer_divided", "timesformer_joint".
+    config.model.tubelet = (2, 16, 16)  # Frames, pixels, pixels.
+    config.model.dtype = "bfloat16"  # Of the computation; parameters are float32.
+    config.model.drop_path = 0.0
+    # "cudnn" (NVIDIA GPUs, bfloat16), "chunked" (CPUs: less memory and time for many tokens).
+    config.model.attention = "xla"
+    # Activations that the backward pass recomputes to save memory: "none", "full", or "dots" (all
+    # but the outputs of linear layers).
+    config.model.remat = "none"
+    config.model.scan = False  # Loops over the blocks, which compiles faster.
+    config.model.encoder = _transformer()
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"
+    # Learning rates are for 256 videos per step and scale linearly with the batch size.
+    config.optimizer.base_lr = 1.5e-4
+    config.optimizer.min_lr = 1e-5
+    config.optimizer.warmup_lr = 0.0  # At the start of the warm-up.
+    config.optimizer.b1 = 0.9
+    config.optimizer.b2 = 0.95
+    config.optimizer.eps = 1e-8
+    config.optimizer.weight_decay = 0.05
+    config.optimizer.layer_decay = 1.0  # Ratio of the learning rates of successive layers.
+    config.optimizer.clip_norm = placeholder(float)
+
+    config.mesh = ConfigDict()
+    config.mesh.data = -1  # -1: all devices that the other axes leave.
+    config.mesh.fsdp = 1
+    config.mesh.tensor = 1
+
+    config.log_every = 50
+    config.checkpoint_every = 1000
+    config.checkpoints_kept = 2
+    config.profile_steps = (0, 0)  # First and last step to trace; (0, 0) for none.
+    config.allow_config_change = False  # Resume although values differ from the checkpoint's.
+    return config
+
+
+def _classification(task: str) -> ConfigDict:
+    config = _base(task)
+    config.data.crop = "random_resized"
+    config.data.repeated_augmentation = 2
+    config.optimizer.b2 = 0.999
+
+    config.eval = ConfigDict()
+    config.eval.source = placeholder(str)  # These three override those of the training data.
+    config.eval.path = placeholder(str)
+    config.eval.root = placeholder(str)
+    config.eval.split = "validation"
+    config.eval.temporal_views = 5
+    config.eval.spatial_views = 3
+    config.eval.batch_size = 16  # Temporal views of videos per step.
+    # During training one view of some videos is evaluated; at the end, all views of all videos.
+    config.eval.every = 1000
+    config.eval.subset = 1000
+    config.eval.checkpoint = "last"  # mode=eval: or "best", by the accuracy on the subset.
+    return config
+
+
+def _transformer() -> ConfigDict:
+    """Shape of a transformer; None takes it from `model.size`."""
+    return ConfigDict({name: placeholder(int) for name in ("dim", "depth", "heads")})

@@ -1,0 +1,49 @@
+import json
+import shutil
+
+import pytest
+
+from data_prep import output
+from data_prep.conversion import Settings
+from mgm_jax.errors import ConfigError
+
+REQUEST = {"name": "toy", "seed": 3}
+
+
+def test_a_complete_dataset_is_not_made_again(videos, tmp_path, run, contents):
+    run(videos, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    shutil.rmtree(videos / "a")
+    assert run(videos, tmp_path / "out") is None
+    assert contents(tmp_path / "out") == before
+    with pytest.raises(ConfigError, match=r"another dataset .*72.*not .*64"):
+        run(videos, tmp_path / "out", settings=Settings("low_delay", 64))
+
+
+def test_other_folders_are_refused(tmp_path):
+    assert not output.is_complete(tmp_path / "absent", REQUEST)
+    assert not output.is_complete(tmp_path, REQUEST)
+    (tmp_path / "thesis.tex").touch()
+    (tmp_path / "metadata.json").write_text(json.dumps({"seed": 3}))
+    with pytest.raises(ConfigError, match="something else"):
+        output.is_complete(tmp_path, REQUEST)
+    with pytest.raises(ConfigError, match="is a file"):
+        output.is_complete(tmp_path / "thesis.tex", REQUEST)
+    (tmp_path / "metadata.json").write_text(json.dumps({"request": {"name": "toy", "seed": 4}}))
+    with pytest.raises(ConfigError, match=r"\(seed is 4, not 3\)"):
+        output.is_complete(tmp_path, REQUEST)
+
+
+def test_a_folder_is_built_by_one_process_and_for_one_request(tmp_path):
+    out = tmp_path / "out"
+    with output.building(out, REQUEST) as work:
+        (work / "dataset" / "a.new-17").touch()
+        with pytest.raises(ConfigError, match=r"process \d+ on "), output.building(out, REQUEST):
+            pass
+    with output.building(out, REQUEST):
+        assert not list((work / "dataset").iterdir())
+    with (
+        pytest.raises(ConfigError, match=r"seed is 3, not 4.*"),
+        output.building(out, {"name": "toy", "seed": 4}),
+    ):
+        pass

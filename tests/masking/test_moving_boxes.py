@@ -1,0 +1,156 @@
+"""Box geometry: sizes that sum to the count, walks that stay inside, tokens nearest first."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mgm_jax.masking import moving_boxes
+
+PAPER = ((8, 14, 14), 1176)
+LAYOUTS = (PAPER, ((4, 5, 9), 4 * 30), ((3, 16, 3), 3 * 29))
+layouts = st.sampled_from(LAYOUTS)
+seeds = st.integers(0, 2**31 - 1)
+
+
+def boxes_and_mask(key, twice_centre, size, grid, count):
+    size = moving_boxes.fit_sizes(size, grid, count)
+    boxes = moving_boxes.centred_boxes(twice_centre, size, grid)
+    return boxes, moving_boxes.mask_boxes(key, boxes, grid, count)
+
+
+@functools.cache
+def jitted(grid, count):
+    return jax.jit(functools.partial(boxes_and_mask, grid=grid, count=count))
+
+
+def draw_boxes(grid, count, seed):
+    """A clip of boxes of the size Eq. 7 gives them, here and there or all in one place."""
+    rng, unit = np.random.default_rng(seed), moving_boxes.units_per_cell(grid)
+    side = np.sqrt(count / grid[0]) + rng.uniform(-1, 1, (grid[0], 2)) * rng.choice([0, 0.7])
+    centre = rng.uniform(0, 1, (grid[0], 2))
+    centre = np.where(rng.random() < 0.3, np.round(centre), centre)
+    centre = np.where(rng.random() < 0.3, centre[:1], centre) * grid[1:]
+    key = jax.random.key(seed)
+    boxes, mask = jitted(grid, count)(
+        key, np.int32(np.round(2 * centre * unit)), np.int32(np.round(side * unit))
+    )
+    return np.array(boxes.top_left) / unit, np.array(boxes.size) / unit, np.array(mask)
+
+
+@given(layouts, seeds)
+@settings(max_examples=60, deadline=None)
+def test_boxes_have_the_area_of_the_count_and_lie_inside(layout, seed):
+    grid, count = layout
+    top_left, size, mask = draw_boxes(grid, count, seed)
+    unit = moving_boxes.units_per_cell(grid)
+    assert mask.sum() == count
+    assert (size >= 1).all()
+    assert (top_left >= 0).all()
+    assert (top_left + size <= grid[1:]).all()
+    area = size.prod(axis=1).sum()
+    # One unit more on every side would already be too much.
+    assert count - (size.sum() + grid[0] / unit) * max(grid[1:]) / unit <= area <= count
+
+
+@given(layouts, seeds)
+@settings(max_examples=60, deadline=None)
+def test_masks_are_their_boxes_up_to_half_a_cell(layout, seed):
+    """Tokens entirely inside their tubelet's box are masked; masked tokens overlap their box."""
+    grid, count = layout
+    top_left, size, mask = draw_boxes(grid, count, seed)
+    inside, overlapping = True, True
+    for axis, shape in ((0, (1, -1, 1)), (1, (1, 1, -1))):
+        first = np.arange(grid[1 + axis]).reshape(shape)
+        low = top_left[:, axis, None, None]
+        high = low + size[:, axis, None, None]
+        inside = inside & (low <= first) & (first + 1 <= high)
+        overlapping = overlapping & (low < first + 1) & (first < high)
+    assert mask[inside].all()
+    assert not mask[~overlapping].any()
+
+
+@given(layouts, seeds)
+@settings(max_examples=60, deadline=None)
+def test_no_visible_token_is_nearer_to_its_box_than_a_masked_one(layout, seed):
+    grid, count = layout
+    top_left, size, mask = draw_boxes(grid, count, seed)
+    centre = top_left + size / 2
+    rows = np.abs(np.arange(grid[1]) + 0.5 - centre[:, :1]) / (size[:, :1] / 2)
+    columns = np.abs(np.arange(grid[2]) + 0.5 - centre[:, 1:]) / (size[:, 1:] / 2)
+    distance = np.maximum(rows[:, :, None], columns[:, None, :])
+    assert distance[mask].max() <= distance[~mask].min() + 1 / 2048
+
+
+@pytest.mark.parametrize("grid", [(8, 14, 14), (2, 3, 3), (1, 4, 4)])
+@pytest.mark.parametrize("shared", [True, False])
+def test_jitter_sums_to_zero(grid, shared):
+    jitter, unit = 0.5, moving_boxes.units_per_cell(grid)
+    bits = jax.random.bits(jax.random.key(0), (100, grid[0] - 1, 1 if shared else 2))
+    sizes = jax.vmap(lambda bits: moving_boxes.jittered_sizes(bits, grid, 0.75, jitter))
+    size = np.array(jax.jit(sizes)(bits)) / unit
+    np.testing.assert_allclose(size[:, 0], np.sqrt(0.75 * grid[1] * grid[2]), atol=1 / unit)
+    np.testing.assert_array_equal(size[:, -1], size[:, 0])
+    # The mean that is removed can be as large as the jitter itself.
+    changes = np.abs(np.diff(size, axis=1))
+    assert (changes <= 2 * jitter + 1 / unit).all()
+    if grid[0] > 2:
+        assert changes.max() > jitter
+        assert shared == (size[..., 0] == size[..., 1]).all()
+
+
+def test_incomplete_lines_favour_no_tubelet_and_no_side():
+    grid, count = PAPER
+    unit = moving_boxes.units_per_cell(grid)
+    centre, side = np.full((2, 8, 2), 14 * unit, np.int32)
+    draw = functools.partial(boxes_and_mask, grid=grid, count=count)
+    draw = jax.jit(jax.vmap(draw, in_axes=(0, None, None)))
+    _, masks = draw(jax.random.split(jax.random.key(0), 2000), centre, side)
+    average = np.mean(masks, axis=0)
+    np.testing.assert_allclose(average.mean(axis=(1, 2)), count / average.size, atol=0.01)
+    for flipped in (average[:, ::-1], average[:, :, ::-1], average.swapaxes(1, 2)):
+        np.testing.assert_allclose(average, flipped, atol=0.08)
+
+
+@functools.cache
+def jitted_walk(grid, velocity):
+    def walk(key, size):
+        start_bits, walk_bits = moving_boxes.random_bits(key, (2,), (grid[0] - 1, 2))
+        start = moving_boxes.random_start(start_bits, size[0], grid)
+        return moving_boxes.walking_boxes(walk_bits, start, size, grid, velocity)
+
+    return jax.jit(jax.vmap(walk, in_axes=(0, None)))
+
+
+@pytest.mark.parametrize(("velocity", "side"), [(0.25, 12.0), (3.0, 4.0), (5.0, 13.0)])
+def test_a_walk_moves_by_its_velocity_at_most_and_stays_inside(velocity, side):
+    grid, _ = PAPER
+    unit = moving_boxes.units_per_cell(grid)
+    keys = jax.random.split(jax.random.key(0), 500)
+    boxes = jitted_walk(grid, velocity)(keys, np.full((8, 2), round(side * unit), np.int32))
+    top_left = np.array(boxes.top_left) / unit
+    assert (top_left >= 0).all()
+    assert (top_left + side <= 14).all()
+    moves = np.abs(np.diff(top_left, axis=1))
+    assert moves.max() <= velocity
+    assert moves.max() > 0.9 * min(velocity, 14 - side)
+    # Uniform at the start, and the mirror keeps it so: the border does not hold the box.
+    np.testing.assert_allclose(top_left.mean(axis=0), (14 - side) / 2, rtol=0.15)
+    near_border = (top_left < 0.1 * (14 - side)).mean(axis=0)
+    np.testing.assert_allclose(near_border, 0.1, atol=0.05)
+
+
+@pytest.mark.parametrize("grid", [(8, 14, 14), (8, 1, 196), (1, 2, 2), (16, 64, 64), (300, 4, 4)])
+def test_units_are_as_fine_as_int32_allows(grid):
+    unit = moving_boxes.units_per_cell(grid)
+    side = max(grid[1:])
+    assert max(grid[0], side) * side**2 * unit**2 < 2**31
+    assert unit >= 16
+
+
+def test_a_grid_too_large_for_int32_is_refused():
+    with pytest.raises(ValueError, match="larger patches or smaller clips"):
+        moving_boxes.units_per_cell((8, 256, 256))

@@ -1,0 +1,113 @@
+"""Attention against JAX's own; in chunks against the formula: values, gradients, meshes, memory."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from mgm_jax.models.attention import (
+    CHUNK_SIZE,
+    attention_weights,
+    chunked_attention,
+    dot_product_attention,
+)
+from mgm_jax.training import sharding
+
+
+def random_arrays(dtype, n, m, clips=4, heads=2, head_dim=8):
+    """Queries, keys, values and the gradient of the output."""
+    r = np.random.default_rng(0)
+    shapes = [(clips, count, heads, head_dim) for count in (n, m, m, n)]
+    return tuple(jnp.asarray(r.standard_normal(shape), dtype) for shape in shapes)
+
+
+def random_mask(n, m):
+    mask = np.random.default_rng(1).random((4, 1, n, m)) < 0.4
+    return jnp.asarray(mask | (np.arange(m) == 0))
+
+
+def value_and_gradients(attention):
+    def compute(query, key, value, gradient):
+        out, pull_back = jax.vjp(attention, query, key, value)
+        return out, *pull_back(gradient)
+
+    return jax.jit(compute)
+
+
+def assert_close(ours, theirs, tolerance, message=""):
+    for one, two in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert one.dtype == two.dtype
+        one, two = (np.asarray(x.astype(jnp.float32)) for x in (one, two))
+        scale = np.abs(two).max()
+        np.testing.assert_allclose(one, two, atol=tolerance * scale, rtol=0, err_msg=message)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_values_and_gradients_are_those_of_jax(dtype, masked):
+    arrays = random_arrays(dtype, 7, 7)
+    mask = random_mask(7, 7) if masked else None
+    ours, theirs = (
+        value_and_gradients(lambda *qkv, f=function: f(*qkv, mask=mask))(*arrays)
+        for function in (dot_product_attention, jax.nn.dot_product_attention)
+    )
+    assert_close(ours, theirs, 1e-5 if dtype == jnp.float32 else 0.01)
+    weights = attention_weights(*arrays[:2], mask)
+    assert weights.dtype == jnp.float32
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+
+
+def test_flash_attention_does_not_fall_back_silently():
+    if jax.default_backend() == "gpu":
+        pytest.skip("cuDNN is there")
+    with pytest.raises(Exception, match=r"(?i)cudnn|cuda|implementation|platform"):
+        dot_product_attention(*random_arrays(jnp.bfloat16, 7, 7)[:3], "cudnn")
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "masked", "dtype"),
+    [
+        (10, 10, False, jnp.float32),
+        (13, 13, True, jnp.float32),
+        (13, 13, True, jnp.bfloat16),
+        (3, 17, True, jnp.float32),
+    ],
+    ids=["whole chunks", "a rest, masked", "in bfloat16", "one chunk, other keys"],
+)
+def test_chunks_give_the_values_and_gradients_of_the_formula(n, m, masked, dtype):
+    arrays = random_arrays(dtype, n, m)
+    if dtype == jnp.float32:
+        # Scores up to hundreds: their exponentials overflow unless the largest is taken off first.
+        arrays = (arrays[0] * 40, *arrays[1:])
+    mask = random_mask(n, m) if masked else None
+    ours = value_and_gradients(lambda *qkv: chunked_attention(*qkv, mask, 5))(*arrays)
+    theirs = value_and_gradients(lambda *qkv: dot_product_attention(*qkv, mask=mask))(*arrays)
+    assert_close(ours, theirs, 3e-5 if dtype == jnp.float32 else 0.02)
+
+
+def test_every_mesh_gives_what_one_device_does_without_moving_the_tokens():
+    arrays = random_arrays(jnp.float32, 21, 21, clips=8, heads=4)
+    compute = value_and_gradients(lambda *qkv: chunked_attention(*qkv, chunk_size=8))
+    expected = compute(*arrays)
+    for sizes in ((8, 1, 1), (1, 8, 1), (2, 1, 4)):
+        mesh = sharding.make_mesh(dict(zip(sharding.AXES, sizes, strict=True)))
+        rows = sharding.batch_sharding(mesh).spec[0]
+        place = NamedSharding(mesh, PartitionSpec(rows, None, "tensor", None))
+        compiled = jax.jit(compute, in_shardings=place).lower(*arrays).compile()
+        for operation in ("all-gather", "all-to-all", "all-reduce", "collective-permute"):
+            assert operation not in compiled.as_text(), (sizes, operation)
+        assert_close(compiled(*jax.device_put(arrays, place)), expected, 1e-5, str(sizes))
+
+
+def test_the_weights_of_all_queries_are_never_there_at_once():
+    count = 8 * CHUNK_SIZE
+    arrays = random_arrays(jnp.float32, count, count, clips=1)
+    memory = {}
+    for name in ("xla", "chunked"):
+        compute = value_and_gradients(lambda *qkv, name=name: dot_product_attention(*qkv, name))
+        compiled = compute.lower(*arrays).compile()
+        memory[name] = compiled.memory_analysis().temp_size_in_bytes
+    all_weights = 4 * 2 * count**2
+    assert memory["xla"] >= all_weights
+    assert memory["chunked"] < all_weights / 2
