@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from absl import app, flags, logging
 
+from mgm_jax.data.records import UNLABELLED, VideoRecord
 from mgm_jax.data.sources import FolderSource
-from mgm_jax.data.video_records import UNLABELLED, VideoRecord
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.predictions import Predictions

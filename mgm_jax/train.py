@@ -14,10 +14,10 @@ from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
 from mgm_jax.convert import init_from
-from mgm_jax.data.clips import make_clip_loader
+from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.loader import ClipBatches
+from mgm_jax.data.records import VideoSource
 from mgm_jax.data.sources import make_source
-from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import NonFiniteLossError
 from mgm_jax.evaluation.full_evaluation import write_evaluation
 from mgm_jax.evaluation.periodic import AccuracyReporter, PictureReporter
@@ -81,17 +81,14 @@ def train(
 
     step_fn = jit_step(task, mesh, state_shardings)
     batch_sharding = sharding.batch_sharding(mesh)
-    batches = ClipBatches(
-        make_clip_loader(config.data, source),
+    batches = ClipBatches.from_config(
+        config.data,
+        LoadClip.from_config(config.data, source),
         global_batch=config.batch_size,
         num_batches=counts.stop_step,
         seed=config.seed,
         state=data_state,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        num_workers=config.data.num_workers,
-        max_bad_fraction=config.data.max_bad_fraction,
-        read_timeout=config.data.read_timeout,
+        process=(jax.process_index(), jax.process_count()),
     )
     first_step = batches.next_batch + 1
     writer = metrics_lib.Writer(folder, from_step=batches.next_batch)
