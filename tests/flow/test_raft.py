@@ -26,9 +26,7 @@ def params():
 def run_all():
     """Compiled once for the whole file."""
     return jax.jit(
-        lambda params, image1, image2: raft.RaftSmall().apply(
-            {"params": params}, image1, image2, all_iterates=True
-        )
+        lambda params, image1, image2: raft.RaftSmall().apply({"params": params}, image1, image2)
     )
 
 
@@ -135,7 +133,7 @@ def test_the_number_of_updates_changes_the_flow_and_not_the_weights():
         lambda leaf: leaf.shape, shapes[1]
     )
     flows = jax.eval_shape(
-        lambda variables, image: raft.RaftSmall(5).apply(variables, image, image, True),
+        lambda variables, image: raft.RaftSmall(5).apply(variables, image, image),
         shapes[0],
         image,
     )
