@@ -33,7 +33,7 @@ def test_a_folder_is_done_in_shares_and_gone_on_with(tmp_path, square_video):
     failures = [
         failure
         for shard in (0, 1)
-        for failure in precompute.make_sidecars(
+        for failure in precompute.write_flow_of_videos(
             source, tmp_path / "flow", flow, shard=shard, num_shards=2
         )
     ]
@@ -47,7 +47,7 @@ def test_a_folder_is_done_in_shares_and_gone_on_with(tmp_path, square_video):
     np.testing.assert_allclose(motion[1, ..., 0], 1)
     np.testing.assert_array_equal(valid, [False, True])
     made[1].unlink()
-    precompute.make_sidecars(source, tmp_path / "flow", flow)
+    precompute.write_flow_of_videos(source, tmp_path / "flow", flow)
     assert len(calls) == 4
     assert made[1].exists()
 
