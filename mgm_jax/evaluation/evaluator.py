@@ -41,7 +41,7 @@ class Evaluator:
             temporal_views: Clips per video along time.
             spatial_views: Crops per clip along the frame's long side.
         """
-        self._config, self._mesh = config, mesh
+        self._config = config
         self._views = {"temporal_views": temporal_views, "copies": spatial_views}
         # config.eval.batch_size, rounded up to what the devices divide evenly.
         unit = math.lcm(mesh.shape["data"] * mesh.shape["fsdp"], jax.process_count())
