@@ -79,9 +79,6 @@ def test_stored_flow_is_measured(demo_set, tmp_path):
     assert (inside > 2).all()
     assert (inside <= 2.5).all()
     assert (measured.motions["flow"]["outside"] < 0.6).all()
-    assert "- flow" not in measure.to_markdown(config, measured)
-    flow_files.check_settings(tmp_path / "part", {"method": "dis", "preset": "medium"})
-    assert "- flow: method dis, preset medium\n" in measure.to_markdown(config, measured)
 
 
 def test_videos_without_boxes_are_measured_without_them(video_folder):
