@@ -28,7 +28,7 @@ from ml_collections import ConfigDict, config_flags
 from mgm_jax import config as config_lib
 from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
-from mgm_jax.data.video_records import VideoSource
+from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import ConfigError, MgmError, VideoError
 from mgm_jax.masking import statistics, variants
 from mgm_jax.pictures.gallery import guiding_motion, make_mask_fns, mask_pictures, write_pictures

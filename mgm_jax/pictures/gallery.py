@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
-from mgm_jax.data.video_records import VideoSource
+from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import VideoError
 from mgm_jax.io import AnyPath
 from mgm_jax.masking import motion_maps, variants
