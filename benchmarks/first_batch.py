@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from configs import k400_pretrain
-from mgm_jax.data.clips import make_clip_loader
+from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.loader import ClipBatches
-from mgm_jax.data.record_source import RecordSource
+from mgm_jax.data.records import RecordSource
 
 
 def main(_: Sequence[str]) -> None:
@@ -25,7 +25,7 @@ def main(_: Sequence[str]) -> None:
     config = k400_pretrain.get_config().data
     start, cpu_start = time.perf_counter(), time.process_time()
     batches = ClipBatches(
-        make_clip_loader(config, RecordSource(values.path, values.split)),
+        LoadClip.from_config(config, RecordSource(values.path, values.split)),
         global_batch=values.batch,
         num_batches=1,
         seed=0,

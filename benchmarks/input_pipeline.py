@@ -23,11 +23,10 @@ from absl import app, flags
 from benchmarks import clip_decoders
 from benchmarks.timing import cpu_timed, interleaved_medians, print_table
 from configs import k400_pretrain
-from mgm_jax.data.clips import make_clip_loader
-from mgm_jax.data.record_source import RecordSource
+from mgm_jax.data.clips import LoadClip
+from mgm_jax.data.records import RecordSource, VideoSource
 from mgm_jax.data.sources import VIDEO_SUFFIXES, FolderSource
-from mgm_jax.data.video_records import VideoSource
-from mgm_jax.data.worker_process import keep_freed_memory
+from mgm_jax.data.workers import keep_freed_memory
 from mgm_jax.errors import ConfigError, MgmError, VideoError
 
 DOWNLOADED, LOW_DELAY, STRIDE_ALIGNED = "as downloaded", "low_delay", "stride_aligned"
@@ -85,7 +84,7 @@ def make_readers(
     def make_ours(motion: str) -> Callable[[], dict[str, np.ndarray]]:
         config = k400_pretrain.get_config().data
         config.motion = motion
-        loader = make_clip_loader(config, source)
+        loader = LoadClip.from_config(config, source)
         return lambda: loader.random_map((0, index), np.random.default_rng(seed))
 
     ours = make_ours("auto")

@@ -51,10 +51,10 @@ class Setting:
 
 def random_batch(config: ConfigDict, clips: int) -> dict[str, np.ndarray]:
     """A batch of a config's shapes, with random pixels and motion."""
-    from mgm_jax.data.clip_reader import make_reader
+    from mgm_jax.data.clip_reader import ReadSpec, blank_clips
 
     rng = np.random.default_rng(0)
-    batch = make_reader(config.data).blank(clips)
+    batch = blank_clips(ReadSpec.from_config(config.data), clips)
     for name in ("luma", "chroma"):
         batch[name] = rng.integers(0, 256, batch[name].shape, np.uint8)
     batch["motion"] = rng.normal(0, 2, batch["motion"].shape).astype(np.float32)

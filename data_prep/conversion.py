@@ -10,7 +10,7 @@ from typing import Any
 from data_prep import transcode
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, Problem
 from data_prep.frames import Downscaler, SegmentFrames, VideoFrames
-from mgm_jax.data.video.clip_builder import FrameLayout
+from mgm_jax.data.video.planes import FrameLayout
 from mgm_jax.errors import ConfigError, VideoError
 
 COPY = "copy"

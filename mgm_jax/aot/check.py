@@ -19,7 +19,7 @@ from mgm_jax.aot import hlo, roofline, traffic
 from mgm_jax.aot.chips import Chip, parse_topology
 from mgm_jax.aot.collectives import Collective, find_collectives
 from mgm_jax.aot.flops import count_flops
-from mgm_jax.data.clip_reader import make_reader
+from mgm_jax.data.clip_reader import ReadSpec, blank_clips
 from mgm_jax.data.loader import HOST_FIELDS
 from mgm_jax.errors import ConfigError, DoesNotFitError
 from mgm_jax.training import sharding
@@ -186,7 +186,7 @@ def topology_devices(topology: str) -> list[jax.Device]:
 def abstract_batch(config: ConfigDict, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes, dtypes and shardings of a batch, by field, as the data pipeline makes it."""
     copies = config.data.repeated_augmentation
-    clips = make_reader(config.data).blank(copies)
+    clips = blank_clips(ReadSpec.from_config(config.data), copies)
     clips |= {"valid": np.zeros(copies, bool), "index": np.zeros(copies, np.uint32)}
     return {
         name: jax.ShapeDtypeStruct(

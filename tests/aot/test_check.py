@@ -11,7 +11,7 @@ import shrunk
 
 from mgm_jax.aot import check, chips, roofline
 from mgm_jax.aot.collectives import Collective
-from mgm_jax.data.clips import make_clip_loader
+from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.sources import make_source
 from mgm_jax.errors import ConfigError
@@ -31,7 +31,7 @@ def test_the_abstract_batch_is_that_of_the_data_pipeline(video_folder, recipe):
     config = shrunk.recipe(recipe, video_folder)
     source = make_source("folder", str(video_folder), "train", "")
     batches = ClipBatches(
-        make_clip_loader(config.data, source), global_batch=8, num_batches=1, seed=0
+        LoadClip.from_config(config.data, source), global_batch=8, num_batches=1, seed=0
     )
     mesh = sharding.make_mesh(config.mesh.to_dict())
     real = sharding.global_batch(sharding.batch_sharding(mesh), next(batches))

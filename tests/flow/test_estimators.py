@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgm_jax import io
+from mgm_jax.data.clip_builder import DecodedClip
 from mgm_jax.data.crops import MOTION_CELL
-from mgm_jax.data.video.clip_builder import DecodedClip
-from mgm_jax.data.video.reader import Video, decode_frames_and_motion
+from mgm_jax.data.decoding import Video, decode_frames_and_motion
 from mgm_jax.errors import ConfigError, VideoError
 from mgm_jax.flow import convert, estimators, raft
 from tests.flow import make_reference
