@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import UInt8
 
+from mgm_jax.data.decoding import Video
 from mgm_jax.data.records import VideoSource
-from mgm_jax.data.video.reader import Video
 
 _GAP = 2
 
