@@ -1,1 +1,1 @@
-"""One script per claim about cost; docs/ holds their output."""
+"""Commands that measure speed and memory and print tables, as in docs/performance.md."""

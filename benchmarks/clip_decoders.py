@@ -1,4 +1,8 @@
-"""Other ways of reading the frames of a training clip, to compare with."""
+"""Other ways of reading the frames of a training clip, to compare with.
+
+Every function prepares what is not part of the measurement and returns a function that reads the
+clip with one decoding thread.
+"""
 
 import contextlib
 import dataclasses
@@ -9,22 +13,18 @@ from types import ModuleType
 
 import av
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 
-from mgm_jax.data.video.decoder import FrameDecoder
-from mgm_jax.data.video.packet_index import index_packets
-
-NOT_INSTALLED = "not measured (package not installed)"
 _SIZE = 224
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipToRead:
-    """What a training clip is made of.
+    """Frames and crop of a training clip.
 
     Attributes:
         path: The video file.
-        frames: Numbers of its frames, ascending; the last may repeat.
+        frames: Frame numbers, ascending; the last may repeat.
         box: The crop: top, left, height, width, in pixels of the file.
     """
 
@@ -40,71 +40,43 @@ class ClipToRead:
 
 
 def make_libavcodec_loop(clip: ClipToRead) -> Callable[[], int]:
-    """A bare PyAV loop: open, seek, decode up to the last frame, look at none.
-
-    Args:
-        clip: Of a file whose time stamps tell the frames apart.
-
-    Returns:
-        Reads it, and returns how many frames were decoded.
-    """
-    with _open(clip.path) as container:
-        index = index_packets(container, container.streams.video[0], clip.path.name)
-    times = sorted(index.number_of_time)
+    """A bare PyAV loop: open, seek, decode up to the last frame; returns the number decoded."""
+    _, times = _packets(clip.path)
     first, last = times[clip.frames.min()], times[clip.frames.max()]
 
     def read() -> int:
         with _open(clip.path) as container:
-            stream = container.streams.video[0]
-            container.seek(first, stream=stream)
-            return _count_until(last, container.decode(stream))
+            container.seek(first, stream=container.streams.video[0])
+            return _count_until(last, container.decode(video=0))
 
     return read
 
 
-def make_decoding_alone(clip: ClipToRead) -> Callable[[], int]:
-    """Nothing but the decoder's work: the file is open, its packets are in memory.
-
-    Args:
-        clip: Of a file whose time stamps tell the frames apart.
-
-    Returns:
-        Decodes from the key frame to the last frame wanted, and returns how many frames it decoded.
-    """
-    container = _open(clip.path)
-    stream = container.streams.video[0]
-    index = index_packets(container, stream, clip.path.name)
-    packets = index.packets[index.start_for(int(clip.frames.min())) :]
-    last = sorted(index.number_of_time)[clip.frames.max()]
-    decoder = stream.codec_context
+def make_libavcodec_decoder(clip: ClipToRead) -> Callable[[], int]:
+    """Only the decoder, fed with packets in memory, from the I-frame to the last frame."""
+    packets, times = _packets(clip.path)
+    first, last = times[clip.frames.min()], times[clip.frames.max()]
+    start = max(
+        number
+        for number, packet in enumerate(packets)
+        if packet.is_keyframe and packet.pts is not None and packet.pts <= first
+    )
+    decoder = _open(clip.path).streams.video[0].codec_context
     decoder.open()
 
     def read() -> int:
         decoder.flush_buffers()
-        decoded = (frame for packet in (*packets, None) for frame in decoder.decode(packet))
-        return _count_until(last, decoded)
+        fed = (*packets[start:], None)
+        return _count_until(last, (frame for packet in fed for frame in decoder.decode(packet)))
 
     return read
 
 
-def make_needed_decoding(clip: ClipToRead, stride: int) -> Callable[[], int]:
-    """The decoder's work for the frames that a training clip needs of an open file, with vectors.
-
-    Args:
-        clip: Of a file whose time stamps tell the frames apart.
-        stride: Of its frames.
-
-    Returns:
-        Decodes what `Video.read` does, and returns how many frames it decoded.
-    """
-    decoder = FrameDecoder(clip.path, clip.path.name)
-    wanted = sorted(set(clip.frames.tolist()))
-    start, lenders = decoder.start_for(wanted[0]), decoder.lenders(wanted, stride)
-
-    def read() -> int:
-        return sum(1 for _ in decoder.frames(start, wanted, lenders, True))
-
-    return read
+def _packets(path: pathlib.Path) -> tuple[list[av.Packet], list[int]]:
+    """The packets in decoding order, and the frames' times in order of presentation."""
+    with _open(path) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    return packets, sorted(packet.pts for packet in packets if packet.pts is not None)
 
 
 def _open(path: pathlib.Path) -> av.container.InputContainer:
@@ -115,19 +87,17 @@ def _open(path: pathlib.Path) -> av.container.InputContainer:
 
 
 def _count_until(time: int, frames: Iterable[av.VideoFrame]) -> int:
-    return next(count for count, frame in enumerate(frames, 1) if frame.pts >= time)
+    return next(
+        count
+        for count, frame in enumerate(frames, 1)
+        if frame.pts is not None and frame.pts >= time
+    )
 
 
-def make_decord(clip: ClipToRead) -> Callable[[], UInt8[np.ndarray, "t h w 3"]] | None:
-    """VideoMAE's way: decord's RGB frames, each cropped and scaled by PIL.
+def make_decord(clip: ClipToRead) -> Callable[[], object] | None:
+    """VideoMAE's way: decord's RGB frames, cropped and resized by Pillow, without normalisation.
 
-    Its conversion to floating point and its normalisation are left out.
-
-    Args:
-        clip: The clip.
-
-    Returns:
-        Reads it; None if decord is not installed.
+    None if decord is not installed.
     """
     if (decord := _import("decord")) is None:
         return None
@@ -135,31 +105,22 @@ def make_decord(clip: ClipToRead) -> Callable[[], UInt8[np.ndarray, "t h w 3"]] 
 
     top, left, bottom, right = clip.corners
 
-    def read() -> UInt8[np.ndarray, "t h w 3"]:
+    def read() -> list[np.ndarray]:
         reader = decord.VideoReader(str(clip.path), num_threads=1)
         reader.seek(0)
-        return np.stack(
-            [
-                np.asarray(
-                    Image.fromarray(frame)
-                    .crop((left, top, right, bottom))
-                    .resize((_SIZE, _SIZE), Image.Resampling.BILINEAR)
-                )
-                for frame in reader.get_batch(clip.frames.tolist()).asnumpy()
-            ]
-        )
+        frames = reader.get_batch(clip.frames.tolist()).asnumpy()
+        crops = (Image.fromarray(frame).crop((left, top, right, bottom)) for frame in frames)
+        return [
+            np.asarray(crop.resize((_SIZE, _SIZE), Image.Resampling.BILINEAR)) for crop in crops
+        ]
 
     return read
 
 
-def make_torchcodec(clip: ClipToRead) -> Callable[[], UInt8[np.ndarray, "t h w 3"]] | None:
-    """RGB frames of torchcodec, cropped and scaled together by torch, on one thread.
+def make_torchcodec(clip: ClipToRead) -> Callable[[], object] | None:
+    """RGB frames of torchcodec, cropped and resized by PyTorch on one thread.
 
-    Args:
-        clip: The clip.
-
-    Returns:
-        Reads it; None if torchcodec is not installed, or finds no FFmpeg of the system.
+    None if torchcodec is not installed, or finds no FFmpeg libraries.
     """
     if (decoders := _import("torchcodec.decoders")) is None:
         return None
@@ -168,13 +129,12 @@ def make_torchcodec(clip: ClipToRead) -> Callable[[], UInt8[np.ndarray, "t h w 3
     torch.set_num_threads(1)
     top, left, bottom, right = clip.corners
 
-    def read() -> UInt8[np.ndarray, "t h w 3"]:
+    def read() -> torch.Tensor:
         decoder = decoders.VideoDecoder(str(clip.path), num_ffmpeg_threads=1)
         frames = decoder.get_frames_at(clip.frames.tolist()).data[..., top:bottom, left:right]
-        scaled = torch.nn.functional.interpolate(
+        return torch.nn.functional.interpolate(
             frames, (_SIZE, _SIZE), mode="bilinear", antialias=True
         )
-        return scaled.permute(0, 2, 3, 1).numpy()
 
     return read
 

@@ -1,244 +1,175 @@
-"""Training clips per second of one core, beside libavcodec alone and other readers.
+"""CPU time to read a training clip, beside bare libavcodec, decord and torchcodec.
 
     python -m benchmarks.input_pipeline --videos=FILE_OR_FOLDER [--videos=...]
 
-prepares the videos as `data_prep` does, under both profiles, reads random training clips of all
-versions in turns, and prints Markdown; docs/input_pipeline.md keeps it.
+Prepares the videos with `data_prep.prepare` under both profiles. All readers read the same random
+clips of `configs/k400_pretrain.py` from the same file, with one decoding thread, in turns. Times
+are CPU milliseconds per clip, means over videos of medians over rounds. `mgm_jax` gives planes and
+motion ready for the device; decord and torchcodec give resized RGB without motion.
 """
 
+import collections
+import itertools
 import pathlib
 import statistics
+import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from absl import app, flags
 
-from benchmarks import first_batch
-from benchmarks.clip_decoders import NOT_INSTALLED
-from benchmarks.input_measurements import (
-    ALONE,
-    CLIP_FRAMES,
-    DECORD,
-    DOWNLOADED,
-    LOOP,
-    LOW_DELAY,
-    NEEDED,
-    OURS,
-    QUALITY_FRAMES,
-    SHORT_SIDE,
-    SIZE,
-    STRIDE,
-    STRIDE_ALIGNED,
-    TORCHCODEC,
-    VERSIONS,
-    WINDOW,
-    Times,
-    VideoCosts,
-    find_videos,
-    measure,
-)
-from benchmarks.timing import markdown_table, when_and_where
-from mgm_jax.data.worker_process import keep_freed_memory
-from mgm_jax.errors import MgmError
+from benchmarks import clip_decoders
+from benchmarks.timing import cpu_timed, interleaved_medians, print_table
+from configs import k400_pretrain
+from mgm_jax.data.clips import LoadClip
+from mgm_jax.data.records import RecordSource, VideoSource
+from mgm_jax.data.sources import VIDEO_SUFFIXES, FolderSource
+from mgm_jax.data.workers import keep_freed_memory
+from mgm_jax.errors import ConfigError, MgmError, VideoError
 
-# The project's goals.
-OF_LIBAVCODEC, OVER_DECORD, OVER_TORCHCODEC, ALIGNED_OVER_DECORD, ALIGNED_OVER_LOW_DELAY = (
-    *(0.85, 2.5, 1.3, 6.0, 2.0),
-)
-MOST_SECONDS = 3.0
+DOWNLOADED, LOW_DELAY, STRIDE_ALIGNED = "as downloaded", "low_delay", "stride_aligned"
+OURS, WITHOUT_MOTION = "mgm_jax", "mgm_jax, without motion"
+LOOP, DECODER = "libavcodec, with opening", "libavcodec, decoding only"
+DECORD, TORCHCODEC = "decord", "torchcodec"
 
-HOW_TO_READ = f"""\
-*How to read it.* A training clip is {CLIP_FRAMES} frames at stride {STRIDE} from a random start,
-with a random crop to {SIZE} pixels. Times are CPU time per clip with one decoding thread, all
-threads of the process counted: the work of one core; the process keeps the memory that it frees, as
-the workers of training do. Every way of reading reads the same frames and the same crops of the
-same file, its clips one after the other as a worker does, and the ways take turns; a number is the
-mean over clips of the median over rounds.
-
-- *{OURS}*: the path that training takes (`LoadClip`), from the file, or from a record of a
-  prepared dataset, to planes (window {WINDOW}) and motion ready to be sent to the device, which
-  converts to RGB, scales, flips and normalises. *{NEEDED}*: the
-  decoder's part of it, the file being open.
-- *{LOOP}*: a bare PyAV loop that opens the file, seeks, decodes up to the
-  last frame, and looks at none. *{ALONE}*: the file is open and its packets
-  are in memory.
-- *{DECORD}*: as VideoMAE reads: RGB frames of full size, cropped and scaled to {SIZE} by PIL.
-  *{TORCHCODEC}*: RGB frames of full size, cropped and scaled by torch. Neither has motion; both
-  stop at 8 bits, before normalisation. decord brings its own FFmpeg, torchcodec takes the
-  system's.
-- *First batch*: in a fresh process, from building `ClipBatches` to the first batch. The CPU time is
-  that of the process and of one worker together, the time on the wall depends on what else the
-  machine does."""
+Times = Mapping[tuple[str, str], float]
+"""Seconds per clip by (version of the file, reader)."""
 
 
-def mean_times(costs: Sequence[VideoCosts]) -> Times:
-    """Seconds per clip, the mean over the videos."""
-    names = [name for name in costs[0].times if all(name in cost.times for cost in costs)]
-    return {name: statistics.fmean(cost.times[name] for cost in costs) for name in names}
+def find_videos(named: Sequence[str], most: int) -> list[pathlib.Path]:
+    """The named video files, and `most` of each named folder, evenly spread over the sorted paths.
 
-
-def make_report(
-    costs: Sequence[VideoCosts], starts: Sequence[first_batch.Start], command: str
-) -> str:
-    """The measurements as Markdown.
-
-    Args:
-        costs: Of `measure`.
-        starts: Of the readers.
-        command: What was run.
-
-    Returns:
-        Goals, tables, and how to read them.
+    Raises:
+        ConfigError: There is none.
     """
-    return "\n\n".join(
-        [
-            f"    {command}",
-            when_and_where(),
-            HOW_TO_READ,
-            "### Goals",
-            goals_table(costs, starts),
-            "### CPU milliseconds per clip",
-            times_table(costs),
-            f"### Size and quality (short side {SHORT_SIDE}, first {QUALITY_FRAMES} frames)",
-            quality_table(costs),
-        ]
-    )
+    found: list[pathlib.Path] = []
+    for name in named:
+        root = pathlib.Path(name)
+        below = [root] if root.is_file() else sorted(root.rglob("*"))
+        videos = [path.absolute() for path in below if path.suffix.lower() in VIDEO_SUFFIXES]
+        if not videos:
+            raise ConfigError(f"--videos={name}: no video; name a video file or a folder of them")
+        count = min(most, len(videos))
+        found += [videos[number * len(videos) // count] for number in range(count)]
+    return found
 
 
-def goals_table(costs: Sequence[VideoCosts], starts: Sequence[first_batch.Start]) -> str:
-    """Each goal, what came out over all videos, the range over the videos, and the verdict."""
+def make_sources(paths: Sequence[pathlib.Path], folder: pathlib.Path) -> dict[str, VideoSource]:
+    """Prepares the videos; returns the source of each version, in any order of the videos."""
+    links = folder / "videos"
+    links.mkdir()
+    for number, path in enumerate(paths):
+        (links / f"{number}{path.suffix}").symlink_to(path)
+    sources: dict[str, VideoSource] = {DOWNLOADED: FolderSource(str(links))}
+    for profile in (LOW_DELAY, STRIDE_ALIGNED):
+        out = str(folder / profile)
+        command = [sys.executable, "-m", "data_prep.prepare", "--dataset=folder", f"--out={out}"]
+        command += [f"--videos={links}", f"--profile={profile}", "--workers=0"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        sources[profile] = RecordSource(out, "train")
+    return sources
+
+
+def make_readers(
+    version: str, source: VideoSource, index: int, seed: int, folder: pathlib.Path
+) -> dict[str, Callable[[], object]]:
+    """Functions that read one random clip of a video, by reader; only those installed.
+
+    Raises:
+        VideoError: The video cannot be read.
+    """
+
+    def make_ours(motion: str) -> Callable[[], dict[str, np.ndarray]]:
+        config = k400_pretrain.get_config().data
+        config.motion = motion
+        loader = LoadClip.from_config(config, source)
+        return lambda: loader.random_map((0, index), np.random.default_rng(seed))
+
+    ours = make_ours("auto")
+    drawn = ours()
+    if not drawn["valid"].all():
+        raise VideoError(drawn["error"][0].tobytes().rstrip(b"\0").decode())
+    video = source[index].video
+    path = folder / f"{version}_{index}.mp4"
+    if isinstance(video, bytes):
+        path.write_bytes(video)
+    else:
+        path = pathlib.Path(video)
+    clip = clip_decoders.ClipToRead(path, drawn["frames"][0], drawn["source_box"][0])
+    readers: dict[str, Callable[[], object] | None] = {
+        OURS: ours,
+        WITHOUT_MOTION: make_ours("none"),
+        DECORD: clip_decoders.make_decord(clip),
+        TORCHCODEC: clip_decoders.make_torchcodec(clip),
+    }
+    if version == LOW_DELAY:  # Whose timestamps are those of the frames.
+        readers[LOOP] = clip_decoders.make_libavcodec_loop(clip)
+        readers[DECODER] = clip_decoders.make_libavcodec_decoder(clip)
+    return {name: read for name, read in readers.items() if read is not None}
+
+
+def measure(
+    sources: Mapping[str, VideoSource], clips: int, rounds: int, folder: pathlib.Path
+) -> list[Times]:
+    """Times all readers on all versions of each video; `folder` gets the prepared files."""
+    found = []
+    numbers = {
+        version: {pathlib.Path(source[index].video_id).stem: index for index in range(len(source))}
+        for version, source in sources.items()
+    }
+    for name in numbers[DOWNLOADED]:
+        functions = {}
+        for (version, source), seed in itertools.product(sources.items(), range(clips)):
+            readers = make_readers(version, source, numbers[version][name], seed, folder)
+            for reader, read in readers.items():
+                functions[version, reader, seed] = cpu_timed(read)
+        # One reader reads all its clips before the next one does, as a worker would.
+        medians = interleaved_medians(dict(sorted(functions.items())), rounds)
+        times: collections.Counter[tuple[str, str]] = collections.Counter()
+        for (version, reader, _), seconds in medians.items():
+            times[version, reader] += seconds / clips
+        found.append(dict(times))
+    return found
+
+
+def make_rows(videos: Sequence[Times]) -> list[tuple[str, ...]]:
+    """Per version and reader: milliseconds, and how many times as fast mgm_jax reads."""
     rows = []
-
-    def compare(what: str, goal: float, other: tuple[str, str], ours: tuple[str, str]) -> None:
-        times = mean_times(costs)
-        if other not in times:
-            rows.append((what, f"≥ {goal:g}", NOT_INSTALLED, "", ""))
-            return
-        ratio = times[other] / times[ours]
-        each = [cost.times[other] / cost.times[ours] for cost in costs]
-        verdict = "met" if ratio >= goal else "missed"
-        span = f"{min(each):.2f} to {max(each):.2f}"
-        rows.append((what, f"≥ {goal:g}", f"{ratio:.2f}", span, verdict))
-
-    low_delay, aligned = (OURS, LOW_DELAY), (OURS, STRIDE_ALIGNED)
-    for name in (LOOP, ALONE):
-        what = f"clips/s of ours over {name}, {LOW_DELAY}"
-        compare(what, OF_LIBAVCODEC, (name, LOW_DELAY), low_delay)
-    for name, goal in ((DECORD, OVER_DECORD), (TORCHCODEC, OVER_TORCHCODEC)):
-        for version in (LOW_DELAY, STRIDE_ALIGNED, DOWNLOADED):
-            what = f"ours over {name}, same file, {version}"
-            compare(what, goal, (name, version), (OURS, version))
-    what = f"ours on {STRIDE_ALIGNED} over {DECORD} on the file {DOWNLOADED}"
-    compare(what, ALIGNED_OVER_DECORD, (DECORD, DOWNLOADED), aligned)
-    what = f"{OURS}, on {STRIDE_ALIGNED} over {LOW_DELAY}"
-    compare(what, ALIGNED_OVER_LOW_DELAY, low_delay, aligned)
-    for where, field in (("all frames", "low_delay_bytes"), ("shown", "low_delay_bytes_shown")):
-        each = [cost.encodings[STRIDE_ALIGNED].num_bytes / getattr(cost, field) for cost in costs]
-        ratio = statistics.geometric_mean(each)
-        what = f"bytes of {STRIDE_ALIGNED} over {LOW_DELAY} at equal PSNR ({where})"
-        verdict = "met" if ratio <= 1 else "missed"
-        rows.append((what, "≤ 1", f"{ratio:.2f}", f"{min(each):.2f} to {max(each):.2f}", verdict))
-    for what, each in (
-        ("CPU seconds", [start.cpu for start in starts]),
-        ("seconds on the wall", [start.wall for start in starts]),
-    ):
-        median = statistics.median(each)
-        verdict = "met" if median < MOST_SECONDS else "missed"
-        span = f"{min(each):.2f} to {max(each):.2f}"
-        rows.append((f"first batch, {what}", f"< {MOST_SECONDS:g}", f"{median:.2f}", span, verdict))
-    return markdown_table(("", "goal", "came out", "single videos or starts", ""), rows)
-
-
-def times_table(costs: Sequence[VideoCosts]) -> str:
-    """Milliseconds of each way of reading each version, per video and on average."""
-    ways = [(name, LOW_DELAY) for name in (LOOP, ALONE)]
-    ways += [
-        (name, version)
-        for version in VERSIONS
-        for name in (OURS, NEEDED, DECORD, TORCHCODEC)
-        if version != DOWNLOADED or name != NEEDED
-    ]
-    header = ("", *(f"{number}" for number in range(1, len(costs) + 1)), "mean")
-    mean = mean_times(costs)
-    rows = [
-        (
-            f"{version}: {name}",
-            *(
-                [f"{1e3 * cost.times[name, version]:.1f}" for cost in costs]
-                + [f"{1e3 * mean[name, version]:.1f}"]
-                if (name, version) in mean
-                else [NOT_INSTALLED] + [""] * len(costs)
-            ),
-        )
-        for name, version in ways
-    ]
-    names = "\n".join(
-        f"{number}. {cost.name} ({cost.facts})" for number, cost in enumerate(costs, 1)
-    )
-    return f"{names}\n\n{markdown_table(header, rows)}"
-
-
-def quality_table(costs: Sequence[VideoCosts]) -> str:
-    """Bytes, PSNR and SSIM of each profile, per video."""
-    rows = []
-    for number, cost in enumerate(costs, 1):
-        rows.append((f"{number} {DOWNLOADED}", f"{cost.downloaded_bytes / 1e3:.0f}", *[""] * 4))
-        for profile, made in cost.encodings.items():
-            qualities = (made.every, made.shown)
-            rows.append(
-                (
-                    f"{number} {profile}",
-                    f"{made.num_bytes / 1e3:.0f}",
-                    *(f"{quality.psnr:.2f}" for quality in qualities),
-                    *(f"{quality.ssim:.4f}" for quality in qualities),
-                )
+    for version, reader in videos[0]:
+        seconds, ours = ([times[version, which] for times in videos] for which in (reader, OURS))
+        ratios = [other / own for other, own in zip(seconds, ours, strict=True)]
+        rows.append(
+            (
+                f"{version}: {reader}",
+                f"{1e3 * statistics.fmean(seconds):.1f}",
+                f"{statistics.fmean(seconds) / statistics.fmean(ours):.2f}",
+                f"{min(ratios):.2f} to {max(ratios):.2f}",
             )
-    shown = f"every {STRIDE}th frame"
-    header = ("", "kB", "PSNR, dB", f"PSNR, {shown}", "SSIM", f"SSIM, {shown}")
-    return markdown_table(header, rows)
+        )
+    return rows
 
 
-def _define_flags() -> None:
-    flags.DEFINE_multi_string("videos", None, "Video or folder; several may be.", required=True)
-    flags.DEFINE_integer("max_videos", 10, "Videos of each folder.", lower_bound=1)
-    flags.DEFINE_integer("clips", 3, "Random clips of each video.", lower_bound=1)
-    flags.DEFINE_integer("rounds", 7, "How often each is read each way.", lower_bound=1)
-    flags.DEFINE_integer("starts", 3, "How often the first batch is waited for.", lower_bound=1)
-    flags.DEFINE_integer("workers", 2, "Worker processes of the first batch.", lower_bound=0)
-
-
-def main(argv: Sequence[str]) -> None:
-    """Measures what the flags name and prints the report."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
+def main(_: Sequence[str]) -> None:
+    """Measures and prints the table."""
     values = flags.FLAGS
-    keep_freed_memory()
+    keep_freed_memory()  # As the workers of training do.
     try:
-        paths = find_videos(values.videos, values.max_videos)
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
-            costs = measure(
-                paths,
-                folder,
-                values.clips,
-                values.rounds,
-                lambda line: print(line, file=sys.stderr),
-            )
-            dataset = str(folder / LOW_DELAY)
-            starts = [
-                first_batch.measure_start(dataset, "train", len(paths), values.workers)
-                for _ in range(values.starts)
-            ]
+            sources = make_sources(find_videos(values.videos, values.max_videos), folder)
+            times = measure(sources, values.clips, values.rounds, folder)
     except MgmError as error:
         sys.exit(f"error: {error}")
-    command = (
-        f"python -m benchmarks.input_pipeline {' '.join(['--videos=PATH'] * len(values.videos))} "
-        f"--max_videos={values.max_videos} --clips={values.clips} --rounds={values.rounds}"
+    print_table(
+        ("", "ms per clip", "mgm_jax is x times as fast", "single videos"), make_rows(times)
     )
-    print(make_report(costs, starts, command))
 
 
 if __name__ == "__main__":
-    _define_flags()
+    flags.DEFINE_multi_string("videos", None, "Video or folder; may be repeated.", required=True)
+    flags.DEFINE_integer("max_videos", 10, "Videos of each folder.", lower_bound=1)
+    flags.DEFINE_integer("clips", 3, "Random clips of each video.", lower_bound=1)
+    flags.DEFINE_integer("rounds", 7, "Times each clip is read each way.", lower_bound=1)
     app.run(main)

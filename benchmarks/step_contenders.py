@@ -1,5 +1,6 @@
 """Training steps that are timed side by side, each in a process of its own."""
 
+import dataclasses
 import functools
 import math
 import multiprocessing
@@ -9,28 +10,110 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from ml_collections import ConfigDict
+
 from benchmarks.timing import interleaved_medians
 
-OURS, EAGER, COMPILED, MATMUL = "mgm_jax", "PyTorch eager", "PyTorch compiled", "matmul"
-
-Setting = tuple[str, float, int, str]
-"""Model size, mask ratio, clips of a batch, dtype."""
-
-# The backward pass takes twice the matrix products of the forward pass.
-_FORWARD_AND_BACKWARD = 3
-_MATMUL_SIDE = {"cpu": 4096, "gpu": 8192}
+OURS, MASKS, EAGER, COMPILED, MATMUL = (
+    *("mgm_jax", "mgm_jax, masks alone", "PyTorch eager", "PyTorch compiled", "matmul"),
+)
+# JAX and PyTorch are imported in the processes that need them only.
 
 
-def make_ours(size: str, mask_ratio: float, clips: int, dtype: str) -> Callable[[], None]:
-    """Makes a function that runs a training step of configs/ssv2_pretrain.py and waits for it."""
-    from benchmarks.mask_cost import step_function
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What all contenders run.
 
-    return step_function(_recipe(size, mask_ratio, dtype), clips)[1]
+    Attributes:
+        size: Of the model, a name in `vit.SIZES`.
+        mask_ratio: Fraction of masked tokens.
+        clips: Clips of a batch, of 16 frames of 224x224.
+        dtype: Of activations and matrix products.
+    """
+
+    size: str
+    mask_ratio: float
+    clips: int
+    dtype: str
+
+    def recipe(self) -> ConfigDict:
+        """`configs/ssv2_pretrain.py` with these values and the attention that suits the device."""
+        import jax
+
+        from configs import ssv2_pretrain
+
+        config = ssv2_pretrain.get_config()
+        config.model.size, config.model.dtype = self.size, self.dtype
+        config.model.attention = "chunked" if jax.default_backend() == "cpu" else "xla"
+        config.masking.ratio = self.mask_ratio
+        return config
 
 
-def make_hugging_face(
-    size: str, mask_ratio: float, clips: int, dtype: str, compiled: bool
-) -> Callable[[], None]:
+def random_batch(config: ConfigDict, clips: int) -> dict[str, np.ndarray]:
+    """A batch of a config's shapes, with random pixels and motion."""
+    from mgm_jax.data.clip_reader import ReadSpec, blank_clips
+
+    rng = np.random.default_rng(0)
+    batch = blank_clips(ReadSpec.from_config(config.data), clips)
+    for name in ("luma", "chroma"):
+        batch[name] = rng.integers(0, 256, batch[name].shape, np.uint8)
+    batch["motion"] = rng.normal(0, 2, batch["motion"].shape).astype(np.float32)
+    batch["motion_valid"][:] = True
+    batch["yuv_to_rgb"] += np.eye(3, 4, dtype=np.float32) / 255
+    return batch | {
+        "label": np.zeros(clips, np.int32),
+        "valid": np.ones(clips, bool),
+        "index": np.arange(clips, dtype=np.uint32),
+    }
+
+
+def make_model(config: ConfigDict) -> Any:
+    """The autoencoder of a config."""
+    from mgm_jax.models import mae
+
+    return mae.make_autoencoder(config)
+
+
+def make_ours(setting: Setting) -> Callable[[], None]:
+    """Makes a function that runs a training step of mgm_jax and waits for it."""
+    import jax
+
+    from mgm_jax.data.loader import HOST_FIELDS
+    from mgm_jax.training import tasks
+
+    config = setting.recipe()
+    task = tasks.make_task(config, (), total_steps=100)
+    state = jax.jit(task.init_fn)()
+    step_fn = jax.jit(task.step_fn, donate_argnums=0)
+    batch = random_batch(config, setting.clips)
+    batch = jax.device_put({name: batch[name] for name in batch.keys() - set(HOST_FIELDS)})
+
+    def step() -> None:
+        nonlocal state
+        state, metrics = step_fn(state, batch)
+        jax.block_until_ready((state, metrics))
+
+    return step
+
+
+def make_masks(setting: Setting) -> Callable[[], None]:
+    """Makes a function that draws the motion-guided masks of a batch and waits for them."""
+    import jax
+
+    from mgm_jax.data.crops import MOTION_CELL
+    from mgm_jax.masking import strategies
+
+    config = setting.recipe()
+    grid = make_model(config).grid
+    draw = jax.jit(strategies.make_mask_fn("mgm", grid, setting.mask_ratio))
+    keys = jax.random.split(jax.random.key(0), setting.clips)
+    cells = config.data.size // MOTION_CELL
+    magnitude = jax.random.uniform(keys[0], (setting.clips, grid[0], cells, cells))
+    return lambda: jax.block_until_ready(draw(keys, magnitude))
+
+
+def make_hugging_face(setting: Setting, compiled: bool) -> Callable[[], None]:
     """Makes a function that runs a training step of VideoMAEForPreTraining and waits for it."""
     import torch
     import transformers
@@ -39,7 +122,7 @@ def make_hugging_face(
     from mgm_jax.models.vit import SIZES
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    encoder, decoder = SIZES[size]["encoder"], SIZES[size]["decoder"]
+    encoder, decoder = SIZES[setting.size]["encoder"], SIZES[setting.size]["decoder"]
     config = transformers.VideoMAEConfig(
         hidden_size=encoder.dim,
         num_hidden_layers=encoder.depth,
@@ -53,62 +136,64 @@ def make_hugging_face(
     model = transformers.VideoMAEForPreTraining(config).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
     forward = torch.compile(model) if compiled else model
-    pixels = torch.randn(clips, config.num_frames, 3, config.image_size, config.image_size)
-    num_masked = strategies.num_masked((8, 14, 14), mask_ratio)
-    ranks = torch.rand(clips, 8 * 14 * 14).argsort(dim=1)
-    mask = (ranks < num_masked).to(device)
-    pixels = pixels.to(device)
+    side = config.image_size
+    pixels = torch.randn(setting.clips, config.num_frames, 3, side, side).to(device)
+    grid = (config.num_frames // config.tubelet_size, *[side // config.patch_size] * 2)
+    ranks = torch.rand(setting.clips, math.prod(grid)).argsort(dim=1)
+    mask = (ranks < strategies.num_masked(grid, setting.mask_ratio)).to(device)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+        with torch.autocast(device, torch.bfloat16, enabled=setting.dtype == "bfloat16"):
             loss = forward(pixels, bool_masked_pos=mask).loss
         loss.backward()
         optimizer.step()
-        if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"the loss is {loss.item()}")
+        loss.item()
 
     return step
 
 
 def make_matmul(dtype: str) -> tuple[Callable[[], None], float]:
-    """Makes a function that runs one large matrix product in jax; also gives its operations."""
+    """Makes a function that runs one large matrix product in JAX; also gives its FLOPs."""
     import jax
 
-    side = _MATMUL_SIDE["cpu" if jax.default_backend() == "cpu" else "gpu"]
+    side = 4096 if jax.default_backend() == "cpu" else 8192
     keys = jax.random.split(jax.random.key(0))
     left, right = (jax.random.normal(key, (side, side), dtype) for key in keys)
     multiply = jax.jit(lambda a, b: a @ b)
     return lambda: jax.block_until_ready(multiply(left, right)), 2.0 * side**3
 
 
-def our_attention() -> str:
-    """Which of `attention.dot_product_attention`'s implementations mgm_jax's step is timed with."""
+@functools.cache
+def step_flops(setting: Setting) -> float:
+    """FLOPs of the matrix products of a training step: three times those of the forward pass."""
     import jax
 
-    return "chunked" if jax.default_backend() == "cpu" else "xla"
+    from mgm_jax.aot.flops import count_flops
+    from mgm_jax.masking import strategies
 
-
-def _recipe(size: str, mask_ratio: float, dtype: str) -> Any:
-    from configs import ssv2_pretrain
-
-    config = ssv2_pretrain.get_config()
-    config.model.size, config.model.dtype = size, dtype
-    config.model.attention = our_attention()
-    config.masking.ratio = mask_ratio
-    return config
+    config = setting.recipe()
+    data, model = config.data, make_model(config)
+    num_masked = strategies.num_masked(model.grid, setting.mask_ratio)
+    counts = (math.prod(model.grid) - num_masked, num_masked)
+    inputs = [jax.ShapeDtypeStruct((1, data.clip_frames, data.size, data.size, 3), "float32")]
+    inputs += [jax.ShapeDtypeStruct((1, count), "int32") for count in counts]
+    params = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    return 3 * setting.clips * count_flops(model.apply, params, *inputs)[0]
 
 
 def _make(name: str, setting: Setting) -> Callable[[], None]:
     if name == MATMUL:
-        return make_matmul(setting[-1])[0]
+        return make_matmul(setting.dtype)[0]
     if name == OURS:
-        return make_ours(*setting)
-    return make_hugging_face(*setting, compiled=name == COMPILED)
+        return make_ours(setting)
+    if name == MASKS:
+        return make_masks(setting)
+    return make_hugging_face(setting, compiled=name == COMPILED)
 
 
 def _peak_bytes(name: str) -> int:
-    """Most memory so far: of the accelerator, or of this process where there is none."""
+    """Largest memory so far, of the accelerator, or of this process on a CPU."""
     if name in (EAGER, COMPILED):
         import torch
 
@@ -123,7 +208,7 @@ def _peak_bytes(name: str) -> int:
 
 
 def _serve(pipe: multiprocessing.connection.Connection, name: str, setting: Setting) -> None:
-    """In a process of its own: runs a step whenever asked, and answers how it went."""
+    """Runs in the contender's process: a step for each True received, until a False."""
     try:
         step = _make(name, setting)
         step()  # Compiles.
@@ -138,17 +223,17 @@ def _serve(pipe: multiprocessing.connection.Connection, name: str, setting: Sett
 
 
 class Contender:
-    """A step in a process of its own, so that memory is its own and no library disturbs another.
+    """A step in a process of its own, for memory of its own.
 
     Attributes:
-        peak_bytes: Most memory of any step so far.
+        peak_bytes: Largest memory of any step so far.
     """
 
     def __init__(self, name: str, setting: Setting):
-        """Starts it and waits until it has run a step.
+        """Starts the process and waits until it has compiled the step.
 
         Raises:
-            RuntimeError: It could not; with the reason.
+            RuntimeError: The step cannot run.
         """
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
@@ -160,12 +245,12 @@ class Contender:
             problem = self._pipe.recv()
         except EOFError:
             self._process.join()
-            problem = f"its process ended with code {self._process.exitcode}"
+            problem = f"its process ended with exit code {self._process.exitcode}"
         if problem is not None:
             raise RuntimeError(f"{name}: {problem}")
 
     def __call__(self) -> float:
-        """Runs a step; returns seconds."""
+        """Runs a step; returns wall-clock seconds."""
         self._pipe.send(True)
         seconds, self.peak_bytes = self._pipe.recv()
         return seconds
@@ -177,15 +262,7 @@ class Contender:
 
 
 def measure(names: Sequence[str], setting: Setting, rounds: int) -> dict[str, tuple[float, int]]:
-    """Times steps side by side.
-
-    Args:
-        names: Of `OURS`, `EAGER`, `COMPILED`, `MATMUL`.
-        setting: What to train on.
-        rounds: Of measurements.
-
-    Returns:
-        Seconds per step and most bytes, by name.
+    """Median seconds per step and peak bytes of each contender, run in turns.
 
     Raises:
         RuntimeError: One of them cannot run.
@@ -199,24 +276,3 @@ def measure(names: Sequence[str], setting: Setting, rounds: int) -> dict[str, tu
         for contender in contenders.values():
             contender.close()
     return {name: (seconds[name], contenders[name].peak_bytes) for name in names}
-
-
-@functools.cache
-def step_flops(size: str, mask_ratio: float) -> float:
-    """Operations of a training step's matrix products, per clip."""
-    import jax
-
-    from mgm_jax.aot.flops import count_flops
-    from mgm_jax.masking import strategies
-    from mgm_jax.models import mae
-
-    config = _recipe(size, mask_ratio, "float32")
-    data = config.data
-    model = mae.make_autoencoder(config)
-    num_masked = strategies.num_masked(model.grid, mask_ratio)
-    num_visible = math.prod(model.grid) - num_masked
-    clips = jax.ShapeDtypeStruct((1, data.clip_frames, data.size, data.size, 3), "float32")
-    ids = (jax.ShapeDtypeStruct((1, count), "int32") for count in (num_visible, num_masked))
-    inputs = (clips, *ids)
-    params = jax.eval_shape(model.init, jax.random.key(0), *inputs)
-    return _FORWARD_AND_BACKWARD * count_flops(model.apply, params, *inputs)[0]

@@ -1,63 +1,50 @@
-"""Timing several things side by side, and tables of the result."""
+"""Timing several functions side by side, and tables of the results."""
 
 import datetime
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
+
+_Name = TypeVar("_Name", bound=Hashable)
 
 
-def timed(
-    function: Callable[[], Any], clock: Callable[[], float] = time.process_time
-) -> Callable[[], float]:
-    """Makes a function that runs another and returns the seconds it took.
-
-    Args:
-        function: One that works on an accelerator waits for it.
-        clock: CPU time of all threads of this process, or another clock in seconds.
-    """
+def cpu_timed(function: Callable[[], object]) -> Callable[[], float]:
+    """Wraps a function to return the CPU seconds that all threads of this process spend in it."""
 
     def run() -> float:
-        start = clock()
+        start = time.process_time()
         function()
-        return clock() - start
+        return time.process_time() - start
 
     return run
 
 
 def interleaved_medians(
-    functions: Mapping[str, Callable[[], float]], rounds: int
-) -> dict[str, float]:
-    """Measures things in turns, so that whatever else the machine does hits all of them alike.
+    functions: Mapping[_Name, Callable[[], float]], rounds: int
+) -> dict[_Name, float]:
+    """Runs functions in turns, so that other load on the machine affects all of them alike.
 
     Args:
-        functions: By name; each returns the seconds it took, as those of `timed` do.
-        rounds: How often; one more, which is not counted, comes first.
+        functions: By name; each returns the seconds that it took.
+        rounds: Counted rounds; one more, for warming up, comes first.
 
     Returns:
         Median seconds by name.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    seconds: dict[_Name, list[float]] = {name: [] for name in functions}
     for _ in range(1 + rounds):
         for name, function in functions.items():
             seconds[name].append(function())
     return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are numbers."""
-    rule = ["---"] + ["--:"] * (len(header) - 1)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
-
-
-def when_and_where(device: str | None = None) -> str:
-    """The date and the machine in plain words.
-
-    Args:
-        device: Kind of the accelerator, if one took part.
-    """
-    processor = f"{os.cpu_count()} CPU cores, {platform.machine().replace('_', '-')}"
-    machine = f"{processor}, {device}" if device else processor
-    return f"{datetime.date.today().isoformat()}, on {machine}."
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], device: str = "") -> None:
+    """Prints the date, the machine and a Markdown table, text on the left, numbers on the right."""
+    machine = f"{os.cpu_count()} CPU cores ({platform.machine()})"
+    print(f"{datetime.date.today()}, {machine}{device and ', '}{device}\n")
+    rule = ["---", *["--:"] * (len(header) - 1)]
+    for cells in (header, rule, *rows):
+        print(f"| {' | '.join(cells)} |")

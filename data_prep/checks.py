@@ -9,8 +9,8 @@ from typing import Any
 import av
 
 from data_prep import transcode
-from mgm_jax.data.video.packet_index import index_packets
-from mgm_jax.data.video.reader import DecodedClip, Video
+from mgm_jax.data.decoding import DecodedClip, Video
+from mgm_jax.data.video.packets import index_packets
 from mgm_jax.errors import VideoError
 
 _FRAME_TYPES = {1: "I", 2: "P", 3: "B"}

@@ -10,7 +10,7 @@ from typing import Any
 from data_prep import transcode
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, Problem
 from data_prep.frames import Downscaler, SegmentFrames, VideoFrames
-from mgm_jax.data.video.clip_builder import FrameLayout
+from mgm_jax.data.video.planes import FrameLayout
 from mgm_jax.errors import ConfigError, VideoError
 
 COPY = "copy"
@@ -76,9 +76,7 @@ class Conversion:
 
     Attributes:
         video: The encoded file; empty if the video is unreadable.
-        facts: Fields of the record: `fps`, `num_frames`, `height`, `width`, `profile`, `encoder`;
-            and `key_frame` if the entry has one.
-        problem: What went wrong, if anything.
+        facts: Further fields of the record, from `fps` to `encoder`, and `key_frame` if it has one.
     """
 
     video: bytes

@@ -10,9 +10,8 @@ import numpy as np
 from av.stream import Disposition
 
 from data_prep.transcode import Colours
-from mgm_jax.data.video.clip_builder import FrameLayout
-from mgm_jax.data.video.packet_index import index_packets
-from mgm_jax.data.video.planes import PlaneReader, is_full_range
+from mgm_jax.data.video.packets import index_packets
+from mgm_jax.data.video.planes import FrameLayout, PlaneReader, is_full_range
 from mgm_jax.errors import VideoError
 
 
@@ -198,7 +197,7 @@ class Downscaler:
         self.size = height // 2 * 2, width // 2 * 2
         if 0 in self.size:
             raise VideoError(f"{name}: its frames are {width}x{height} pixels; leave it out")
-        self._reader = PlaneReader(layout.orientation, *layout.size, scaled, (0, 0, *self.size))
+        self._reader = PlaneReader(layout, scaled, (0, 0, *self.size))
         self.colours = Colours()
         if first.format.name.startswith("yuv"):
             self.colours = Colours(

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# From nothing to pictures: makes the environment and the demo data, pretrains a small ViT with
-# motion-guided masking, stops it half way, goes on from its checkpoint, and draws what it learnt.
-# Environment, data and compiled programs are kept for the next run. Further arguments go to
-# training, for instance --config.masking.strategy=random_tube.
+# A complete example: creates the environment and the demo data, pretrains a small ViT with
+# motion-guided masking, stops half way, resumes from the checkpoint, and draws reconstructions.
+# Environment, data and compiled programs are kept for the next run. Arguments go to training, for
+# instance --config.masking.strategy=random_tube.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 
@@ -17,7 +17,7 @@ pretrain() {
     --config.data.path="$data" --config.num_steps="$steps" "$@"
 }
 pretrain --config.stop_at_step=$((steps / 2)) "$@"
-echo "stopped half way; going on from the checkpoint"
+echo "stopped half way; resuming from the checkpoint"
 pretrain "$@"
 python -m mgm_jax.visualize --workdir="$workdir" --split=validation --leaky
 

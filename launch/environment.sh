@@ -1,6 +1,8 @@
-# Sourced by the other scripts: makes or reuses .venv and puts its python on the PATH.
-# PYTHON names the interpreter (3.11 or newer); EXTRA_REQUIREMENTS further files, space separated;
-# MGM_ENVIRONMENT another folder than .venv, and REQUIREMENTS other files than requirements.txt.
+# Sourced by the other scripts: creates or reuses .venv and puts it on the PATH. Variables:
+#   PYTHON              interpreter, 3.11 or newer
+#   MGM_ENVIRONMENT     folder of the environment (.venv)
+#   REQUIREMENTS        files to install (requirements.txt)
+#   EXTRA_REQUIREMENTS  further files, separated by spaces
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$repository" || exit 1
@@ -25,7 +27,7 @@ install_requirements() {
     stamp=$environment/.installed-$(basename "$file")
     cmp -s "$file" "$stamp" && continue
     echo "installing $file into $environment"
-    # Python compiles what is imported; compiling all that is installed takes longer (see below).
+    # Compiling all installed files takes longer than compiling those that are imported.
     "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
       -r "$file" || return 1
     cp "$file" "$stamp"
@@ -34,18 +36,18 @@ install_requirements() {
 
 if [ ! -x "$environment/bin/python" ]; then
   python=$(find_python) || exit 1
-  # Debian's python has venv without ensurepip; its own pip can fill the environment in.
+  # Debian's python may have venv without ensurepip; then use the system's pip.
   "$python" -m venv "$environment" >/dev/null 2>&1 ||
     { "$python" -m venv --clear --without-pip "$environment" &&
       "$python" -m pip --python "$environment/bin/python" install --quiet pip; } || exit 1
 fi
-# shellcheck disable=SC2086  # a list on purpose
+# shellcheck disable=SC2086  # lists of files
 install_requirements ${REQUIREMENTS:-requirements.txt} ${EXTRA_REQUIREMENTS:-} || exit 1
 export PATH="$environment/bin:$PATH"
-# Told not to keep what it compiles, as in many containers, each process would compile it anew.
+# Containers often set this, and every process would compile all imported files again.
 unset PYTHONDONTWRITEBYTECODE
-# XLA on a CPU allocates the memory of every step anew, gigabytes that the system clears each time:
-# take huge pages, and without an accelerator keep what is freed, in one heap (docs/train_step.md).
+# On a CPU, XLA allocates gigabytes anew in every step, which the kernel clears each time: use huge
+# pages and, without an accelerator, keep freed memory in one heap (docs/performance.md).
 allocation=glibc.malloc.hugetlb=1
 if ! { command -v nvidia-smi || compgen -G '/dev/accel*' || compgen -G '/dev/vfio/*'; } >/dev/null; then
   allocation=$allocation:glibc.malloc.mmap_max=0:glibc.malloc.arena_max=1

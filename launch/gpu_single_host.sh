@@ -1,17 +1,15 @@
 #!/usr/bin/env bash
-# Trains on the NVIDIA GPUs of this machine: installs JAX for CUDA 13 beside the requirements, checks
-# that JAX sees the GPUs, runs mgm_jax.main, and runs it again after a preemption (exit code 75) or
-# a crash.
+# Trains on the NVIDIA GPUs of this machine: installs JAX for CUDA 13, checks that JAX sees the GPUs,
+# runs mgm_jax.main, and runs it again after a preemption (exit code 75) or a crash.
 #
 #   launch/gpu_single_host.sh [options] [--] --config=FILE --workdir=DIR [--config.NAME=VALUE ...]
 #
-#   --gpus=N          use the first N GPUs; all of them by default
-#   --max_crashes=N   deaths by a signal, such as out of memory, to go on from (3)
-#   --dry_run         print every command instead of running it
+#   --gpus=N          use the first N GPUs (all)
+#   --max_crashes=N   resume at most N times after a death by a signal, such as out of memory (3)
+#   --dry_run         print the commands instead of running them
 #
-# What follows the options goes to mgm_jax.main. SIGTERM, SIGINT and SIGUSR1 to this script are
-# passed on as SIGTERM: training saves, and the script ends with its exit code. docs/launching.md
-# explains the exit codes.
+# Other arguments go to mgm_jax.main. On SIGTERM, SIGINT or SIGUSR1 to this script, training saves a
+# checkpoint and the script ends with its exit code. docs/launching.md explains the exit codes.
 set -euo pipefail
 
 gpus='' max_crashes=3 dry_run=''
@@ -40,13 +38,13 @@ run() {
 count_gpus() {
   local names
   command -v nvidia-smi >/dev/null ||
-    fail "nvidia-smi is not there, so there is no NVIDIA driver; install one for CUDA 13, or train" \
-      "on the CPU with python -m mgm_jax.main"
+    fail "no nvidia-smi, so there is no NVIDIA driver; install one for CUDA 13, or train on the" \
+      "CPU with python -m mgm_jax.main"
   names=$(nvidia-smi --query-gpu=name --format=csv,noheader) || fail "nvidia-smi failed: $names"
   grep -c . <<<"$names" || fail "nvidia-smi sees no GPU"
 }
 
-# Runs a command as a child and sets code to its exit status; a signal to stop goes to the child.
+# Runs a command as a child, passes signals on to it, and sets code to its exit status.
 child='' stopping='' signalled=''
 on_signal() {
   stopping=yes signalled=yes
@@ -59,11 +57,11 @@ supervise() {
   fi
   "$@" &
   child=$!
-  # A signal just before the child began has not reached it.
+  # For a signal that came before the child started.
   [ -z "$stopping" ] || kill -TERM "$child" 2>/dev/null || true
   signalled='' code=0
   wait "$child" || code=$?
-  while [ "$signalled" ]; do # The trap ended the wait, not the child.
+  while [ "$signalled" ]; do # A signal ended the wait; the child still runs.
     signalled='' again=0
     wait "$child" || again=$?
     [ "$again" = 127 ] || code=$again
@@ -72,8 +70,8 @@ supervise() {
 }
 
 [ $# -gt 0 ] || fail "no --config and --workdir for mgm_jax.main; see $0 --help"
-[[ $max_crashes =~ ^[0-9]+$ ]] || fail "--max_crashes=$max_crashes is no number"
-[[ $gpus =~ ^([1-9][0-9]*)?$ ]] || fail "--gpus=$gpus is no positive number"
+[[ $max_crashes =~ ^[0-9]+$ ]] || fail "--max_crashes=$max_crashes is not a number"
+[[ $gpus =~ ^([1-9][0-9]*)?$ ]] || fail "--gpus=$gpus is not a positive number"
 
 if [ "$dry_run" ]; then
   gpus=${gpus:-8}
@@ -86,10 +84,10 @@ else
   # shellcheck source=environment.sh
   source "$(dirname "$0")/environment.sh"
 fi
-# The constraints keep the version of requirements.txt.
+# -c keeps the version of requirements.txt.
 run python -m pip install --quiet --disable-pip-version-check -c requirements.txt "jax[cuda13]"
 
-# Whoever gave this machine's job some of its GPUs has said so already.
+# A scheduler may have restricted the GPUs already.
 CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-$(seq -s, 0 $((gpus - 1)))}
 CUDA_VISIBLE_DEVICES=$(cut -d, -f"1-$gpus" <<<"$CUDA_VISIBLE_DEVICES")
 export CUDA_VISIBLE_DEVICES
@@ -97,7 +95,7 @@ export JAX_PLATFORMS=cuda
 [ -z "$dry_run" ] ||
   echo "export CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES JAX_PLATFORMS=$JAX_PLATFORMS"
 run python -c "import jax, sys; sys.exit(jax.local_device_count() != $gpus)" ||
-  fail "JAX does not see $gpus GPUs; what it says is above. It needs a driver for CUDA 13" \
+  fail "JAX does not see $gpus GPUs; its message is above. It needs a driver for CUDA 13" \
     "(nvidia-smi, top right), and no other CUDA libraries on LD_LIBRARY_PATH"
 
 trap on_signal TERM INT USR1
@@ -107,10 +105,10 @@ while :; do
   if [ "$stopping" ] || [ "$code" = 0 ]; then
     exit "$code"
   elif [ "$code" = 75 ]; then
-    echo "preempted; going on from the checkpoint"
+    echo "preempted; resuming from the checkpoint"
   elif [ "$code" -gt 128 ] && [ "$crashes" -lt "$max_crashes" ]; then
     crashes=$((crashes + 1))
-    echo "ended with exit code $code; going on from the checkpoint ($crashes of $max_crashes)"
+    echo "ended with exit code $code; resuming from the checkpoint ($crashes of $max_crashes)"
   else
     exit "$code"
   fi

@@ -9,21 +9,21 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=slurm-%x-%j.out
-# Trains on the nodes of a SLURM job, one process per node. From the repository's folder, which all
-# nodes must see:
+# Trains on the nodes of a SLURM job, one process per node. Submit it in the repository's folder, on
+# a file system that all nodes share:
 #
 #   sbatch [options of sbatch] launch/slurm.sh [options] [--] --config=FILE --workdir=DIR [...]
 #
-#   --jax=EXTRA       what to install of JAX: cuda13 (default), or cpu for nothing more
-#   --max_crashes=N   deaths by a signal of any process to go on from, in this allocation (3)
-#   --dry_run         print every command instead of running it; needs no SLURM
+#   --jax=EXTRA       extra of jax to install: cuda13 (default), or cpu for none
+#   --max_crashes=N   resume at most N times in this allocation after a death by a signal (3)
+#   --dry_run         print the commands instead of running them; needs no SLURM
 #
-# What follows the options goes to mgm_jax.main. The lines above are defaults, which options of
-# sbatch replace: sbatch --nodes=4 --time=2-0 launch/slurm.sh ...
+# Other arguments go to mgm_jax.main. Options of sbatch override the #SBATCH lines above:
+# sbatch --nodes=4 --time=2-0 launch/slurm.sh ...
 #
-# 180 s before the time limit SLURM sends SIGUSR1 to the processes: they save and end with exit code
-# 75, and this script puts the job back into the queue. Where SLURM preempts or loses a node, it
-# requeues the job itself. docs/launching.md explains the exit codes.
+# 180 s before the time limit SLURM sends SIGUSR1: the processes save a checkpoint and end with exit
+# code 75, and this script requeues the job. If SLURM preempts the job or loses a node, SLURM
+# requeues it itself. docs/launching.md explains the exit codes.
 set -euo pipefail
 
 jax=cuda13 max_crashes=3 dry_run=''
@@ -50,9 +50,9 @@ run() {
 }
 
 [ $# -gt 0 ] || fail "no --config and --workdir for mgm_jax.main; see $0 --help"
-[[ $max_crashes =~ ^[0-9]+$ ]] || fail "--max_crashes=$max_crashes is no number"
+[[ $max_crashes =~ ^[0-9]+$ ]] || fail "--max_crashes=$max_crashes is not a number"
 
-# SLURM runs a copy of this script from its own folder.
+# SLURM runs a copy of this script, in another folder.
 launch=${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}/launch
 [ -f "$launch/environment.sh" ] ||
   fail "no launch/environment.sh in $PWD; submit the job from the repository's folder"
@@ -64,11 +64,11 @@ else
   # shellcheck source=environment.sh
   source "$launch/environment.sh"
 fi
-# The constraints keep the version of requirements.txt.
+# -c keeps the version of requirements.txt.
 [ "$jax" = cpu ] ||
   run python -m pip install --quiet --disable-pip-version-check -c requirements.txt "jax[$jax]"
 
-# One process has all of its node's processors, for the data workers; srun alone would give it one.
+# All cores of the node, for the data workers; by default srun gives a process one.
 cpus=$((${SLURM_CPUS_ON_NODE:-1} / ${SLURM_NTASKS_PER_NODE:-1}))
 crashes=0
 while :; do
@@ -76,12 +76,12 @@ while :; do
   run srun --kill-on-bad-exit=1 --cpus-per-task="$cpus" --cpu-bind=none \
     python -m mgm_jax.main "$@" || code=$?
   if [ "$code" = 75 ]; then
-    echo "preempted; back into the queue"
+    echo "preempted; requeueing the job"
     run scontrol requeue "$SLURM_JOB_ID"
     exit 0
   elif [ "$code" -gt 128 ] && [ "$crashes" -lt "$max_crashes" ]; then
     crashes=$((crashes + 1))
-    echo "ended with exit code $code; going on from the checkpoint ($crashes of $max_crashes)"
+    echo "ended with exit code $code; resuming from the checkpoint ($crashes of $max_crashes)"
   else
     exit "$code"
   fi

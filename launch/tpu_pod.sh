@@ -1,35 +1,36 @@
 #!/usr/bin/env bash
-# Trains on a Cloud TPU VM slice of any size, by gcloud: one process per worker (host).
+# Trains on a Cloud TPU VM slice of any size with gcloud: one process per worker (host).
 #
 #   launch/tpu_pod.sh COMMAND --name=NAME --zone=ZONE [options] [-- arguments of mgm_jax.main]
 #
 #   run       create or reuse the slice, install, train on all workers and show worker 0's log;
-#             after a preemption go on from the checkpoint, on a new slice where that one is gone
-#   create    create the slice, unless it is there
+#             after a preemption resume from the checkpoint, on a new slice if necessary
+#   create    create the slice unless it exists
 #   install   copy this working tree to all workers, with its environment
 #   log       show worker 0's log until training ends
-#   status    print the slice's state, and whether worker 0 trains
-#   stop      let training save and end
+#   status    print the slice's state, and whether worker 0 is training
+#   stop      make training save a checkpoint and end
 #   delete    delete the slice
 #
-#   --project=PROJECT         gcloud's own by default
-#   --type=TYPE               accelerator type, as v5litepod-256 or v4-64; needed to create
-#   --version=VERSION         TPU software version, as v2-alpha-tpuv5-lite; needed to create
-#   --create_flag=FLAG        further flag of `gcloud compute tpus tpu-vm create`, such as --spot
-#   --setup=COMMAND           run on every worker before training, for instance to mount a bucket
-#   --max_crashes=N           deaths by a signal of any worker to go on from (3)
-#   --retry_seconds=N         wait before trying again to create or reach the slice (60)
-#   --dry_run                 print every command instead of running it
+#   --project=PROJECT     default: that of gcloud
+#   --type=TYPE           accelerator type, such as v5litepod-256 or v4-64; needed to create
+#   --version=VERSION     TPU software version, such as v2-alpha-tpuv5-lite; needed to create
+#   --create_flag=FLAG    further flag of `gcloud compute tpus tpu-vm create`, such as --spot
+#   --setup=COMMAND       run on every worker before training, for instance to copy the data there
+#   --max_crashes=N       resume at most N times after a worker died of a signal (3)
+#   --retry_seconds=N     seconds between attempts to create or reach the slice (60)
+#   --dry_run             print the commands instead of running them
 #
 # For example:
 #
 #   launch/tpu_pod.sh run --name=mgm --zone=us-west4-a --type=v5litepod-256 \
-#       --version=v2-alpha-tpuv5-lite --create_flag=--spot -- \
-#       --config=configs/k400_pretrain.py --config.data.path=gs://B/k400 --workdir=gs://B/run
+#       --version=v2-alpha-tpuv5-lite --create_flag=--spot \
+#       --setup='mkdir -p /tmp/k400 && gcloud storage rsync -r gs://B/k400 /tmp/k400' -- \
+#       --config=configs/k400_pretrain.py --config.data.path=/tmp/k400 --workdir=gs://B/run
 #
-# Training does not hang on this script: end it with Ctrl-C and `run` it again to come back. The
-# slice costs until `delete`. Data and --workdir must be the same for all workers: docs/launching.md
-# says where they may be, and explains the exit codes.
+# Training continues if this script is interrupted (Ctrl-C); `run` connects to it again. The slice
+# costs money until `delete`. docs/launching.md says where data and --workdir can be, and explains
+# the exit codes.
 set -euo pipefail
 
 fail() { echo "error: $*" >&2 && exit 1; }
@@ -42,17 +43,17 @@ run() {
   fi
 }
 
-remote=mgm_jax_code # On the workers, below the home folder.
+remote=mgm_jax_code # In the home folder of each worker.
 here=$(cd "$(dirname "$0")/.." && pwd)
 state_folder=$here/runs/pod
-# gcloud's own exit code does not tell a broken connection from the command's, so this line does.
+# The last line of the log. gcloud's exit code may be that of a broken connection instead.
 ended='mgm_jax.main ended with exit code'
 
 # ---- on a worker -------------------------------------------------------------------------------
 
 training() {
   [ -e "$state_folder/pid" ] &&
-    grep -qs mgm_jax.main "/proc/$(cat "$state_folder/pid")/cmdline" # The number may be used anew.
+    grep -qs mgm_jax.main "/proc/$(cat "$state_folder/pid")/cmdline" # The process id may be reused.
 }
 
 install_here() {
@@ -64,7 +65,7 @@ install_here() {
   EXTRA_REQUIREMENTS=requirements-gcs.txt
   # shellcheck source=environment.sh
   source "$here/launch/environment.sh"
-  # The constraints keep the version of requirements.txt.
+  # -c keeps the version of requirements.txt.
   python -m pip install --quiet --disable-pip-version-check -c requirements.txt "jax[tpu]"
 }
 
@@ -88,9 +89,9 @@ supervise_here() {
   wait $! || code=$?
 }
 
-# Shows the log until training ends, and then says its exit code.
+# Shows the log until training ends, then prints its exit code.
 follow_here() {
-  local code=137 tries # A worker that was switched off has left no exit code.
+  local code=137 tries # If the worker was switched off.
   if training; then
     tail -n 20 --pid="$(cat "$state_folder/pid")" -f "$state_folder/log"
   else
@@ -129,7 +130,7 @@ if [ "${1:-}" = on_worker ]; then
   exit
 fi
 
-# ---- on the machine that commands them ---------------------------------------------------------
+# ---- on the machine that controls them ---------------------------------------------------------
 
 command=${1:---help}
 name='' zone='' project='' type='' version='' setup='' max_crashes=3 retry_seconds=60 dry_run=''
@@ -167,7 +168,7 @@ on_worker_script() { # action and its arguments, quoted for the worker's shell
   printf '%q ' bash "$remote/launch/tpu_pod.sh" on_worker "$@"
 }
 
-# The slice's state, as READY or PREEMPTED; ABSENT where there is none.
+# The slice's state, such as READY or PREEMPTED; ABSENT if there is none.
 slice_state() {
   local answer
   if answer=$(gcloud compute tpus tpu-vm describe "$name" "${place[@]}" --format='value(state)' \
@@ -182,14 +183,14 @@ slice_state() {
 }
 
 create_slice() {
-  [ "$type" ] && [ "$version" ] || fail "--type and --version say what to create; see $0 --help"
+  [ "$type" ] && [ "$version" ] || fail "--type and --version are needed to create a slice; see $0 --help"
   tpu create "$name" "${place[@]}" --accelerator-type="$type" --version="$version" \
     "${create_flags[@]}"
 }
 
 delete_slice() { tpu delete "$name" "${place[@]}" --quiet; }
 
-# Ends when the slice is ready, however long that takes.
+# Waits until the slice is ready, and creates it if necessary.
 ensure_slice() {
   if [ "$dry_run" ]; then
     tpu describe "$name" "${place[@]}" --format='value(state)'
@@ -199,13 +200,13 @@ ensure_slice() {
   while :; do
     case $(slice_state) in
       READY) return ;;
-      ABSENT) create_slice || echo "no such slice to be had now; trying again" >&2 ;;
+      ABSENT) create_slice || echo "the slice cannot be created now; trying again" >&2 ;;
       PREEMPTED | TERMINATED | STOPPED | FAILED)
-        echo "the slice is lost; making a new one" >&2
+        echo "the slice is lost; creating a new one" >&2
         delete_slice || true
         continue
         ;;
-      *) ;; # CREATING, REPAIRING, DELETING and the like pass.
+      *) ;; # CREATING, REPAIRING, DELETING: wait.
     esac
     [ "$(slice_state)" = READY ] || sleep "$retry_seconds"
   done
@@ -220,7 +221,7 @@ install_on_workers() {
   on_workers all "mkdir -p $remote && tar -xzf $archive -C $remote && $(on_worker_script install)"
 }
 
-trains() {
+is_training() {
   [ -z "$dry_run" ] && [ "$(slice_state)" = READY ] &&
     [ "$(on_workers 0 "$(on_worker_script status)" 2>/dev/null)" = training ]
 }
@@ -230,7 +231,7 @@ start() {
     on_workers all "$(on_worker_script start "$@")"
 }
 
-# Sets code to what training ended with, or to "lost" when the slice is.
+# Sets code to the exit code of training, or to "lost" if the slice is lost.
 follow() {
   local line state
   while :; do
@@ -243,7 +244,7 @@ follow() {
     [ -z "$code$dry_run" ] || return 0
     state=$(slice_state)
     case $state in
-      READY | UNKNOWN) echo "the connection broke; coming back to it" >&2 ;;
+      READY | UNKNOWN) echo "the connection broke; reconnecting" >&2 ;;
       *) code=lost && return ;;
     esac
     sleep "$retry_seconds"
@@ -253,7 +254,7 @@ follow() {
 train() {
   local crashes=0
   while :; do
-    if ! trains; then
+    if ! is_training; then
       ensure_slice
       if ! start "$@"; then
         [ "$(slice_state)" != READY ] || fail "the workers could not be prepared; see above"
@@ -264,33 +265,33 @@ train() {
     if [ "$dry_run" ] || [ "$code" = 0 ]; then
       exit 0
     elif [ "$code" = 75 ]; then
-      echo "preempted; going on from the checkpoint"
+      echo "preempted; resuming from the checkpoint"
     elif [ "$code" = lost ]; then
-      echo "the slice is lost; going on from the checkpoint on another"
+      echo "the slice is lost; resuming from the checkpoint on a new one"
       continue
     elif [ "$code" -gt 128 ] && [ "$crashes" -lt "$max_crashes" ]; then
       crashes=$((crashes + 1))
-      echo "going on from the checkpoint ($crashes of $max_crashes)"
+      echo "crashed; resuming from the checkpoint ($crashes of $max_crashes)"
     else
       exit "$code"
     fi
-    # Other workers may not have ended yet.
+    # Some workers may still be running.
     [ "$(slice_state)" != READY ] || on_workers all "$(on_worker_script stop)" || true
   done
 }
 
 case $command in
   --help | -h | help) exec sed -n '/^#!/d; /^#/!q; s/^# \{0,1\}//p' "$0" ;;
-  run | create | install | log | status | stop | delete) ;; # Below, once the options are checked.
+  run | create | install | log | status | stop | delete) ;; # Run below.
   *) fail "unknown command $command; see $0 --help" ;;
 esac
-[ "$name" ] && [ "$zone" ] || fail "--name and --zone say which slice; see $0 --help"
+[ "$name" ] && [ "$zone" ] || fail "--name and --zone of the slice are needed; see $0 --help"
 [ "$dry_run" ] || command -v gcloud >/dev/null ||
-  fail "gcloud is not there; install the Google Cloud CLI"
+  fail "gcloud is not installed; install the Google Cloud CLI"
 
 case $command in
   run)
-    [ $# -gt 0 ] || fail "no --config and --workdir for mgm_jax.main; see $0 --help"
+    [ $# -gt 0 ] || fail "no --config and --workdir for mgm_jax.main after --; see $0 --help"
     train "$@"
     ;;
   create) ensure_slice ;;

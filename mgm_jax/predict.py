@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from absl import app, flags, logging
 
+from mgm_jax.data.records import UNLABELLED, VideoRecord
 from mgm_jax.data.sources import FolderSource
-from mgm_jax.data.video_records import UNLABELLED, VideoRecord
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.predictions import Predictions
@@ -174,9 +174,11 @@ def main(argv: Sequence[str]) -> None:
             head=chosen_head(run, make_path(args.checkpoint)),
         ):
             rows += table_rows(predictions)
-            failed += [predictions.names[index] for index in np.flatnonzero(~predictions.read)]
-            for index in np.flatnonzero(predictions.read):
-                print(predictions.names[index])
+            for index, file in enumerate(predictions.names):
+                if not predictions.read[index]:
+                    failed.append(file)
+                    continue
+                print(file)
                 for name, probability in most_probable(predictions, index):
                     print(f"  {100 * probability:5.1f} %  {name}", flush=True)
         if args.out:

@@ -1,4 +1,4 @@
-"""What every test shares: eight virtual CPU devices, shapes checked at run time, real videos."""
+"""Set-up of all tests: eight virtual CPU devices, run-time checks of annotations, videos."""
 
 import os
 import pathlib
@@ -17,7 +17,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
-# Many tests compile the same small programs; the processes of one run share them.
+# Compiled programs are shared between tests, processes and runs.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / "runs" / "test_compiled"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
@@ -30,13 +30,13 @@ import pytest
 import rendered
 from absl import flags
 
-# Grain's worker processes read absl flags, which `absl.app.run` would have parsed.
+# Grain's workers read absl flags, which `absl.app.run` would parse.
 flags.FLAGS.mark_as_parsed()
 
 
 @pytest.fixture(scope="session")
 def real_videos() -> pathlib.Path:
-    """Folder of real clips (`jhmdb/`, `weizmann/`, `mixed/`), named by MGM_TEST_VIDEOS."""
+    """Folder of real videos (`jhmdb/`, `weizmann/`, `mixed/`); MGM_TEST_VIDEOS names it."""
     default = REPOSITORY.parent / "shared" / "data" / "videos"
     folder = pathlib.Path(os.environ.get("MGM_TEST_VIDEOS", default))
     if not folder.is_dir():
@@ -49,12 +49,12 @@ def real_videos() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def video_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """Twelve small H.264 videos in two class folders; not to be changed."""
+    """Twelve small H.264 videos in two class folders; read-only."""
     return rendered.write_folder(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.fixture(scope="session")
 def bucket() -> Iterator[str]:
-    """Address of an emulated bucket; each test has folders of its own in it."""
+    """URL of an emulated bucket that all tests share; each uses its own folder."""
     with emulated_bucket.running() as address:
         yield address

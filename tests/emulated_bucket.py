@@ -1,7 +1,7 @@
-"""A bucket of Google Cloud Storage on this machine: an emulator for gcsfs, Orbax and TensorStore.
+"""An emulated Google Cloud Storage bucket for gcsfs, Orbax and TensorStore.
 
-What they need and the emulator lacks is added here, as Cloud Storage's JSON API has it:
-objects.moveTo, the generation of what is read, and reading or writing under a condition on it.
+Adds what they need of the JSON API and the emulator lacks: objects.moveTo, the generation of an
+object in responses, and the conditions ifGenerationMatch and ifGenerationNotMatch.
 """
 
 import contextlib
@@ -17,11 +17,7 @@ BUCKET = "bucket"
 
 @contextlib.contextmanager
 def running() -> Iterator[str]:
-    """Runs the emulator, which this process and those that it starts take for the real thing.
-
-    Yields:
-        The bucket's address.
-    """
+    """Runs the emulator for this process and its children; yields the bucket's URL."""
     emulator = pytest.importorskip("gcp_storage_emulator.server")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -31,7 +27,7 @@ def running() -> Iterator[str]:
         "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}",
         "TENSORSTORE_GCS_HTTP_URL": f"http://127.0.0.1:{port}",
         "GOOGLE_AUTH_TOKEN_FOR_TESTING": "none",
-        # Asks what kind a bucket is by gRPC, which the emulator does not speak.
+        # Without gRPC, which the emulator lacks.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
     }
     with emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket=BUCKET):
@@ -56,13 +52,13 @@ def _complete(emulator) -> None:
 
 
 def _by_generation(handler):
-    """A handler that minds generations; that of an object that is not there is 0."""
+    """Adds conditions on generations to a handler; a missing object has generation 0."""
 
     def handle(request, response, storage) -> None:
         name = request.query.get("name", [(request.params or {}).get("object_id")])[0]
         objects = storage.objects.get((request.params or {}).get("bucket_name"), {})
         generation = objects.get(name, {}).get("generation", "0")
-        # A session of an upload has been asked at its beginning.
+        # The condition of an upload session is checked when it starts.
         asked = {} if "upload_id" in request.query else request.query
         if asked.get("ifGenerationMatch", [generation])[0] != generation:
             response.status = http.HTTPStatus.PRECONDITION_FAILED

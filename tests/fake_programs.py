@@ -1,4 +1,4 @@
-"""Programs that launch scripts call, replaced by ones that record their calls."""
+"""Runs launch scripts with fake programs that record their calls."""
 
 import os
 import pathlib
@@ -11,8 +11,8 @@ LAUNCH = pathlib.Path(__file__).resolve().parent.parent / "launch"
 
 RECORD = 'printf "%s\\n" "$(basename "$0") $*" >> "$CALLS"\n'
 
-# Ends as the first line of $ENDINGS says, and takes that line out: an exit code; more than 128 for
-# the signal; "wait" until a SIGTERM, then 75; "lost" takes the TPU slice away after a moment.
+# A fake python. Training ends as the first line of $ENDINGS says and removes that line: an exit
+# code (above 128: a signal), "wait" (for SIGTERM, then 75) or "lost" (the TPU slice is preempted).
 PYTHON = (
     "#!/bin/bash\n"
     + RECORD
@@ -36,15 +36,15 @@ esac
 
 
 class Machine:
-    """A machine on whose PATH are fakes alone, beside the system's own programs.
+    """A machine with fake programs and those of the system on its PATH.
 
     Attributes:
         folder: Its files.
-        environment: Environment of its processes.
+        environment: Environment variables of its processes.
     """
 
     def __init__(self, folder: pathlib.Path):
-        """Makes the machine, with an environment in which everything is installed."""
+        """Creates an environment in which everything is installed."""
         self.folder = folder
         self._calls = folder / "calls"
         bin_folder, venv = folder / "bin", folder / "venv"
@@ -64,15 +64,15 @@ class Machine:
         }
 
     def add(self, name: str, body: str = "") -> None:
-        """Puts a recording program on the PATH."""
+        """Adds a program that records its calls and then runs `body`."""
         self._write(self.folder / "bin" / name, "#!/bin/bash\n" + RECORD + body)
 
     def training_ends(self, *endings: int | str) -> None:
-        """Says how each run of mgm_jax.main ends."""
+        """Sets how each run of mgm_jax.main ends."""
         (self.folder / "endings").write_text("".join(f"{ending}\n" for ending in endings))
 
     def start(self, script: str, *arguments: str) -> subprocess.Popen:
-        """Starts a launch script, as the leader of a process group of its own."""
+        """Starts a launch script in a process group of its own."""
         return subprocess.Popen(
             ["bash", LAUNCH / script, *arguments],
             env=self.environment,
@@ -83,7 +83,7 @@ class Machine:
         )
 
     def launch(self, script: str, *arguments: str) -> tuple[int, str]:
-        """Runs a launch script: its exit code and what it says."""
+        """Runs a launch script; returns its exit code and output."""
         process = self.start(script, *arguments)
         said, _ = process.communicate(timeout=180)
         return process.returncode, said
@@ -91,7 +91,7 @@ class Machine:
     def launch_and_signal(
         self, script: str, *arguments: str, number: int = signal.SIGTERM
     ) -> tuple[int, str]:
-        """Runs a launch script and sends it a signal once training waits."""
+        """Runs a launch script and sends it a signal when training waits."""
         process = self.start(script, *arguments)
         self.wait_for("waiting")
         os.kill(process.pid, number)
@@ -99,14 +99,14 @@ class Machine:
         return process.returncode, said
 
     def wait_for(self, call: str) -> None:
-        """Waits until something has been called."""
+        """Waits until a call with this prefix is recorded."""
         deadline = time.monotonic() + 30
         while not self.calls(call):
             assert time.monotonic() < deadline, f"no {call} among {self.calls()}"
             time.sleep(0.02)
 
     def calls(self, prefix: str = "") -> list[str]:
-        """The recorded calls that begin with something."""
+        """The recorded calls with this prefix."""
         return [line for line in self._calls.read_text().splitlines() if line.startswith(prefix)]
 
     @staticmethod

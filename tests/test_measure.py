@@ -11,7 +11,7 @@ import shrunk
 from data_prep import demo
 from mgm_jax import measure
 from mgm_jax.data.motion import flow_files
-from mgm_jax.data.record_source import RecordSource
+from mgm_jax.data.records import RecordSource
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import ConfigError, VideoError
 
@@ -70,7 +70,7 @@ def test_stored_flow_is_measured(demo_set, tmp_path):
         for frame, box in enumerate(record.boxes):
             left, top, right, bottom = np.nan_to_num(box[0] / 8).astype(int)
             motion[frame, top : bottom + 1, left : right + 1] = (3, 4)
-        flow_files.write_sidecar(flow_files.sidecar_path(tmp_path, record.video_id), motion)
+        flow_files.write_flow(flow_files.flow_path(tmp_path, record.video_id), motion)
     config = recipe(demo_set, data__flow_path=str(tmp_path))
     measured = measure.measure(config, source, ["mgm"], ["flow", "codec"], num_clips=3)
     assert measured.num_clips == 3

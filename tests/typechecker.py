@@ -1,4 +1,4 @@
-"""The checker that holds annotations to the values at run time; ints may stand for floats."""
+"""Checks annotations at run time; an int is accepted as a float."""
 
 from beartype import BeartypeConf, beartype
 

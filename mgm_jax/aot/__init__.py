@@ -1,4 +1,4 @@
 """A training step compiled ahead of time: chips, HLO, collectives, memory traffic, roofline.
 
-Imports training and what is below it.
+May import training and what is below it; imports no command.
 """

@@ -1,6 +1,7 @@
-"""What a compiled program sends between chips: how much, by which kind of operation, along what."""
+"""Communication between chips in a compiled program: kinds, mesh axes and bytes."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator, Mapping
 
@@ -13,7 +14,7 @@ KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective
 
 _CHANNEL = re.compile(r"\bchannel_id=(\d+)")
 
-# How often a chip sends the whole array, for groups of n chips in a ring.
+# Fraction of the array that a chip sends, in a ring of n chips.
 _SENT = {
     "all-reduce": lambda n: 2 * (n - 1) / n,
     "all-gather": lambda n: (n - 1) / n,
@@ -25,15 +26,14 @@ _SENT = {
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One operation of the program.
+    """A collective operation.
 
     Attributes:
         kind: One of `KINDS`.
-        axes: Mesh axes along which its groups lie.
+        axes: Mesh axes that it runs along.
         group_size: Chips of a group.
-        num_bytes: Size of the array as a chip sees it: the sum of an all-reduce, the whole of what
-            an all-gather makes or a reduce-scatter takes, what an all-to-all or a permutation
-            moves.
+        num_bytes: Bytes of the array on a chip; the full array for all-gather (its result) and
+            reduce-scatter (its operand).
         times: How often it runs in a step.
     """
 
@@ -45,23 +45,20 @@ class Collective:
 
     @property
     def sent(self) -> float:
-        """Bytes that a chip sends in a step, by a ring algorithm."""
+        """Bytes that a chip sends in a step, with a ring algorithm."""
         return self.times * self.num_bytes * _SENT[self.kind](self.group_size)
 
 
 def find_collectives(program: Program, mesh_shape: Mapping[str, int]) -> list[Collective]:
-    """All collective operations of a program between more than one chip.
+    """The collectives of a program between more than one chip, in the order of the program.
 
-    Operations that start and end apart count once, and so do those that TPU programs run beside
-    other work: they stand in several fusions, always with the same channel. An all-reduce of which
-    every chip keeps a part, as TPU programs contain them in a fusion, is a reduce-scatter.
+    An asynchronous operation, which starts and ends separately, counts once. So does one that a TPU
+    program repeats with the same channel in several fusions, to overlap it with other work. An
+    all-reduce in a fusion of which each chip keeps a part counts as a reduce-scatter.
 
     Args:
         program: Compiled for the devices of a mesh.
         mesh_shape: Size of each axis, as `jax.sharding.Mesh.shape`.
-
-    Returns:
-        In the order of the program.
     """
     found, channels = [], set()
     for computation, instruction, times, fused in program.executed():
@@ -73,7 +70,7 @@ def find_collectives(program: Program, mesh_shape: Mapping[str, int]) -> list[Co
             if channel[1] in channels:
                 continue
             channels.add(channel[1])
-        groups = parse_groups(instruction.text, int(np.prod(list(mesh_shape.values()))))
+        groups = parse_groups(instruction.text, math.prod(mesh_shape.values()))
         size = groups.shape[1]
         if size == 1 or not len(groups):
             continue
@@ -88,11 +85,7 @@ def find_collectives(program: Program, mesh_shape: Mapping[str, int]) -> list[Co
 def summarise(
     collectives: list[Collective],
 ) -> Iterator[tuple[str, tuple[str, ...], int, int, float]]:
-    """Adds up by kind and axes.
-
-    Yields:
-        (kind, axes, runs in a step, bytes of the arrays, bytes that a chip sends).
-    """
+    """Sums by kind and axes: (kind, axes, runs in a step, bytes of arrays, bytes a chip sends)."""
     for kind in KINDS:
         of_kind = [collective for collective in collectives if collective.kind == kind]
         for axes in sorted({collective.axes for collective in of_kind}):
@@ -107,23 +100,21 @@ def summarise(
 
 
 def parse_groups(text: str, num_devices: int) -> Int[np.ndarray, "groups size"]:
-    """Reads which devices work together.
+    """Reads the device groups of an instruction, as positions in the program's device order.
+
+    XLA writes them as a list `{{0,1},{2,3}}`, a reshaped iota `[2,2]<=[2,2]T(1,0)`, mesh axes
+    `mesh['a'=2,'b'=2] {'a'}`, or source-target pairs.
 
     Args:
-        text: Attributes of an instruction, with its groups in one of XLA's forms: a list, as
-            `{{0,1},{2,3}}`; a reshaped sequence, as `[2,2]<=[2,2]T(1,0)`; axes of a mesh, as
-            `mesh['a'=2,'b'=2] {'a'}`; or pairs of source and target.
+        text: Attributes of the instruction.
         num_devices: Devices of the program.
-
-    Returns:
-        Positions of the devices in the program's order.
     """
     pairs = re.search(r"source_target_pairs=\{(.*?\})?\}", text)
     if pairs:
         return np.array(_lists(pairs[1] or ""), int).reshape(-1, 2)
     listed = re.search(r"replica_groups=\{(.*?\})?\}", text)
     if listed:
-        return np.array(_lists(listed[1] or "") or [range(num_devices)], int)
+        return np.array(_lists(listed[1] or "") or [list(range(num_devices))], int)
     iota = re.search(r"replica_groups=\[([\d,]+)\]<=(\[[\d,]+\](?:T\([\d,]+\))?)", text)
     if iota:
         return _sequence(iota[2]).reshape(_numbers(iota[1]))
@@ -134,19 +125,21 @@ def parse_groups(text: str, num_devices: int) -> Int[np.ndarray, "groups size"]:
         raise ValueError(f"no groups of devices in {text[:300]}")
     sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", mesh[1])}
     ids = _sequence(mesh[2]) if mesh[2] else np.arange(num_devices)
-    shape, inside = [], []
-    within = {
+    # A name alone is the whole axis; 'a':(n)m is its part of size m after n.
+    parts = {
         name: (int(before or 1), int(size or sizes[name]))
         for name, before, size in re.findall(r"'(\w+)'(?::\((\d+)\)(\d+))?", mesh[3])
     }
+    shape: list[int] = []
+    inside = []
     for name, size in sizes.items():
-        before, own = within.get(name, (size, 1))
-        if name in within:
+        before, part = parts.get(name, (size, 1))
+        if name in parts:
             inside.append(len(shape) + 1)
-        shape += [before, own, size // (before * own)]
-    return np.moveaxis(
-        ids.reshape(shape), inside, range(len(shape) - len(inside), len(shape))
-    ).reshape(-1, int(np.prod([shape[axis] for axis in inside])))
+        shape += [before, part, size // (before * part)]
+    group_size = math.prod(shape[axis] for axis in inside)
+    last = range(len(shape) - len(inside), len(shape))
+    return np.moveaxis(ids.reshape(shape), inside, last).reshape(-1, group_size)
 
 
 def _numbers(text: str) -> list[int]:
@@ -158,7 +151,7 @@ def _lists(text: str) -> list[list[int]]:
 
 
 def _sequence(text: str) -> Int[np.ndarray, " n"]:
-    """`[4,2]T(1,0)`: 0, 1, … in this shape, transposed, flat."""
+    """`[4,2]T(1,0)`: 0, 1, … in this shape, transposed, flattened."""
     shape, _, order = text.partition("T")
     sizes = _numbers(shape.strip("[]"))
     ids = np.arange(np.prod(sizes)).reshape(sizes)

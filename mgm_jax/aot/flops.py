@@ -1,4 +1,4 @@
-"""Counts the multiplications and additions of a function's matrix products and convolutions."""
+"""FLOPs of a function's matrix products and convolutions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,28 +6,26 @@ from typing import Any
 import jax
 import numpy as np
 
-# A TPU multiplies float32 at the precision HIGHEST as six products of bfloat16 parts, HIGH as
-# three (`jax.lax.Precision`).
+# A TPU computes a float32 product as this many bfloat16 products (`jax.lax.Precision`).
 _PASSES = {jax.lax.Precision.HIGHEST: 6, jax.lax.Precision.HIGH: 3}
 
 
 def count_flops(function: Callable[..., Any], *arguments: Any) -> tuple[float, float]:
-    """Counts from the traced function, before any compiler: all devices together.
+    """Counts the FLOPs of the traced function, all devices together.
 
-    A product of m×k and k×n counts 2·m·k·n. What is not a product counts nothing: it runs on other
-    units, and the roofline has it in the bytes. Loops count as often as they run, and what
-    rematerialisation computes again counts again.
+    A product of m×k and k×n is 2·m·k·n FLOPs; other operations count zero. Loops count as often as
+    they run, and rematerialisation counts again.
 
     Args:
         function: As `jax.jit` takes it.
         *arguments: Arrays or `jax.ShapeDtypeStruct`s.
 
     Returns:
-        FLOPs as written, and as a TPU's matrix units run them, where a product of float32 at the
-        highest precision takes several.
+        FLOPs as written, and as a TPU's matrix units run them: a float32 product of a higher
+        precision takes several passes.
 
     Raises:
-        ValueError: There are products in a loop whose length is not known.
+        ValueError: There are products in a loop of unknown length.
     """
     return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
 

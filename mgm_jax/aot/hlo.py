@@ -1,4 +1,4 @@
-"""Reads the text of a compiled program: its instructions, their sizes, how often they run."""
+"""Parses the HLO text of a compiled program: instructions, array sizes, trip counts."""
 
 import dataclasses
 import functools
@@ -23,11 +23,11 @@ _BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
 
 @dataclasses.dataclass(frozen=True)
 class Array:
-    """One array of an instruction's result.
+    """An array of an instruction's result.
 
     Attributes:
-        num_bytes: Its size, with the padding to whole tiles that its layout asks for.
-        memory_space: 0 is the main memory; others are on the chip.
+        num_bytes: Size, padded to whole tiles of its layout.
+        memory_space: 0 is main memory (HBM); others are on-chip.
     """
 
     num_bytes: int
@@ -36,17 +36,17 @@ class Array:
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One instruction.
+    """An HLO instruction.
 
     Attributes:
-        name: Its name, without the percent sign.
-        opcode: Such as "fusion".
-        arrays: Of its result, in order.
+        name: Without the percent sign.
+        opcode: For example "fusion".
+        arrays: Its result.
         operands: Names of its operands.
-        text: The line after the operands: its attributes.
-        called: Computations that it calls, but for a loop's condition.
-        literal: What stands in the parentheses.
-        is_root: Whether its result is the computation's.
+        text: Its attributes: the line after the operands.
+        called: Computations that it calls, except a loop's condition.
+        literal: The text in the parentheses.
+        is_root: Whether its result is that of its computation.
     """
 
     name: str
@@ -61,12 +61,7 @@ class Instruction:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A program.
-
-    Attributes:
-        computations: Instructions of each computation by name.
-        entry: Name of the computation that runs.
-    """
+    """Instructions of each computation by name, and the name of the entry computation."""
 
     computations: Mapping[str, tuple[Instruction, ...]]
     entry: str
@@ -81,7 +76,7 @@ class Program:
 
     @functools.cached_property
     def unknown_loops(self) -> tuple[str, ...]:
-        """Loops of which it is not known how often they run; they are counted once."""
+        """Names of loops of unknown trip count; they are counted once."""
         return tuple(
             instruction.name
             for body in self.computations.values()
@@ -90,7 +85,7 @@ class Program:
         )
 
     def trip_count(self, loop: Instruction) -> int | None:
-        """How often a loop runs: as the compiler says, or by the bound of its counter from 0."""
+        """The compiler's trip count of a loop, or the bound of its counter; None if unknown."""
         known = re.search(r'known_trip_count"?:?=?\{"?n"?[:=]"?(\d+)', loop.text)
         if known:
             return int(known[1])
@@ -104,11 +99,7 @@ class Program:
         return None
 
     def executed(self) -> Iterator[tuple[str, Instruction, int, bool]]:
-        """All instructions that run.
-
-        Yields:
-            (computation, instruction, how often it runs, whether it is inside a fusion).
-        """
+        """Instructions that run: (computation, instruction, times, whether inside a fusion)."""
         yield from self._executed(self.entry, 1, False)
 
     def _executed(
@@ -119,7 +110,7 @@ class Program:
             inner = times
             if instruction.opcode == "while":
                 inner *= self.trip_count(instruction) or 1
-            # A reduction's function runs per element and says nothing of memory or network.
+            # Others, such as a reduction's function, run per element.
             if instruction.opcode in ("while", "call", "conditional", "fusion", "async-start"):
                 for called in instruction.called:
                     yield from self._executed(
@@ -128,7 +119,7 @@ class Program:
 
 
 def parse(text: str) -> Program:
-    """Reads the text that `jax.stages.Compiled.as_text` gives."""
+    """Parses the text of `jax.stages.Compiled.as_text`."""
     computations: dict[str, list[Instruction]] = {}
     entry, current = "", []
     for line in text.splitlines():
@@ -167,7 +158,7 @@ def _parse_instruction(name: str, line: str, is_root: bool) -> Instruction:
 
 
 def _closing(text: str, start: int) -> int:
-    """The place after the parenthesis that closes the one at `start`."""
+    """Position after the parenthesis that closes the one at `start`."""
     depth = 0
     for place in range(start, len(text)):
         depth += {"(": 1, ")": -1}.get(text[place], 0)
@@ -184,7 +175,7 @@ def _parse_array(kind: str, shape: str, layout: str) -> Array:
         minor_first = [int(axis) for axis in order.split(",")]
         for axis, unit in zip(minor_first, reversed(tile[1].split(",")), strict=False):
             sizes[axis] = math.ceil(sizes[axis] / int(unit)) * int(unit)
-    # Kinds not in the table are floats of a byte, as f8e4m3fn.
+    # Types not in the table are one-byte floats such as f8e4m3fn.
     num_bytes = math.prod(sizes) * _BYTES.get(kind, 1)
     space = re.search(r"S\((\d+)\)", layout)
     return Array(math.ceil(num_bytes), int(space[1]) if space else 0)

@@ -1,4 +1,4 @@
-"""How long a step takes at the published peaks of a chip."""
+"""Roofline estimate of a step's time at the published peaks of a chip."""
 
 import dataclasses
 import itertools
@@ -12,12 +12,12 @@ from mgm_jax.aot.collectives import Collective
 
 @dataclasses.dataclass(frozen=True)
 class StepTime:
-    """Seconds that a step takes at least, by what limits it.
+    """Seconds of a step, each at its peak rate.
 
     Attributes:
-        compute: FLOPs of a chip over its peak.
-        memory: Bytes to and from its memory over its bandwidth.
-        network: Bytes that it sends to other chips over the bandwidth of the links in use.
+        compute: FLOPs of a chip over its peak rate.
+        memory: Bytes to and from its memory over the memory bandwidth.
+        network: Bytes that it sends over the bandwidth of the links in use.
     """
 
     compute: float
@@ -26,17 +26,17 @@ class StepTime:
 
     @property
     def best(self) -> float:
-        """The longest of the three: all overlap, each at its peak."""
+        """If all three overlap: the longest."""
         return max(self.compute, self.memory, self.network)
 
     @property
     def estimate(self) -> float:
-        """The sum of the three: nothing overlaps, each at its peak."""
+        """If nothing overlaps: the sum."""
         return self.compute + self.memory + self.network
 
     @property
     def limit(self) -> str:
-        """Which of the three is the longest."""
+        """Name of the longest of the three."""
         return max(("compute", "memory", "network"), key=lambda name: getattr(self, name))
 
 
@@ -47,18 +47,17 @@ def step_time(
     collectives: Sequence[Collective],
     mesh: Mesh,
 ) -> StepTime:
-    """Estimates a step's time.
+    """Estimates the time of a step.
+
+    An operation along mesh axes that lie along one dimension of the torus uses the links of that
+    dimension only.
 
     Args:
         chip: The chip.
-        flops: Of one chip in a step.
-        memory_bytes: To and from the memory of one chip in a step.
-        collectives: Of the step's program.
-        mesh: The devices it runs on. An operation along an axis whose chips lie along one of the
-            torus's dimensions has that dimension's share of the links.
-
-    Returns:
-        The time.
+        flops: FLOPs of one chip.
+        memory_bytes: Bytes to and from the memory of one chip.
+        collectives: The step's communication.
+        mesh: The devices it runs on.
     """
     network = sum(
         collective.sent / (chip.interconnect * _share_of_links(mesh, collective.axes, chip))

@@ -1,38 +1,22 @@
-"""How many bytes a compiled program moves to and from a chip's memory."""
+"""Bytes that a compiled program moves to and from a chip's memory."""
+
+import math
 
 from mgm_jax.aot.hlo import Array, Instruction, Program
 
-# These move nothing: they name, group or end what others did.
+# Instructions that move nothing.
 _FREE = {
-    "parameter",
-    "constant",
-    "tuple",
-    "get-tuple-element",
-    "bitcast",
-    "while",
-    "call",
-    "conditional",
-    "after-all",
-    "partition-id",
-    "replica-id",
-    "opt-barrier",
-    "iota",
+    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "call"),
+    *("conditional", "after-all", "partition-id", "replica-id", "opt-barrier", "iota"),
 }
 
 
 def count_bytes(program: Program) -> float:
-    """Counts what the program's instructions read from main memory and write to it.
+    """Counts the bytes that one device reads from main memory and writes to it.
 
-    Each instruction reads its operands and writes its result, a fusion as a whole; what stays on
-    the chip, by the compiler's choice of memory space, counts nothing. Of an array that is only
-    sliced, or only updated in part, the part counts. Loops count as often as they run, unlike in
-    `jax.stages.Compiled.cost_analysis`.
-
-    Args:
-        program: The program of one device.
-
-    Returns:
-        Bytes.
+    Each instruction, or fusion as a whole, reads its operands and writes its result. On-chip arrays
+    do not count; of an array that is sliced or updated in part, only the part counts. Loops count
+    as often as they run, unlike in `jax.stages.Compiled.cost_analysis`.
     """
     total = 0.0
     for computation, instruction, times, fused in program.executed():
@@ -58,19 +42,18 @@ def _moved(program: Program, instruction: Instruction, operands: list[Instructio
     if opcode != "fusion":
         return written + sum(_in_memory(operand.arrays) for operand in operands)
     body = program.computations[instruction.called[0]]
-    read = sum(
-        min(_in_memory(operand.arrays), _read_inside(body, number))
-        for number, operand in enumerate(operands)
-    )
-    return read + min(written, _written_inside(body))
+    moved = min(written, _written_inside(body))
+    for number, operand in enumerate(operands):
+        moved += min(_in_memory(operand.arrays), _read_inside(body, number))
+    return moved
 
 
-def _in_memory(arrays: tuple[Array, ...]) -> int:
+def _in_memory(arrays: tuple[Array, ...]) -> float:
     return sum(array.num_bytes for array in arrays if array.memory_space == 0)
 
 
 def _read_inside(body: tuple[Instruction, ...], number: int) -> float:
-    """What a fusion reads of one of its parameters at most."""
+    """Bytes that a fusion reads of one of its parameters, at most."""
     users: dict[str, list[Instruction]] = {}
     for instruction in body:
         for name in instruction.operands:
@@ -83,10 +66,8 @@ def _read_inside(body: tuple[Instruction, ...], number: int) -> float:
                 total += read(user.name)
             elif user.opcode in ("dynamic-slice", "slice", "gather") and user.operands[0] == name:
                 total += sum(array.num_bytes for array in user.arrays)
-            elif user.opcode == "dynamic-update-slice" and user.operands[0] == name:
-                total += 0  # Updated in place.
-            else:
-                return float("inf")
+            elif user.opcode != "dynamic-update-slice" or user.operands[0] != name:
+                return math.inf  # An array updated in place is not read.
         return total
 
     parameter = next(
@@ -96,12 +77,12 @@ def _read_inside(body: tuple[Instruction, ...], number: int) -> float:
 
 
 def _written_inside(body: tuple[Instruction, ...]) -> float:
-    """What a fusion writes at most: of an array updated in place, the update."""
+    """Bytes that a fusion writes, at most; of an array updated in place, the update."""
     by_name = {instruction.name: instruction for instruction in body}
 
     def written(instruction: Instruction) -> float:
         if instruction.opcode == "tuple":
-            return sum(written(by_name[name]) for name in instruction.operands)
+            return sum((written(by_name[name]) for name in instruction.operands), start=0.0)
         if instruction.opcode == "bitcast":
             return written(by_name[instruction.operands[0]])
         if instruction.opcode == "dynamic-update-slice":

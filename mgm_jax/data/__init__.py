@@ -1,1 +1,19 @@
-"""Host side: from video files to batches of planes, crops and motion."""
+"""From video files to batches of clips, on the host.
+
+Imports errors and io; neither jax nor another package of mgm_jax. The path of a clip:
+
+sources        where videos come from: prepared records, a folder, or a csv list
+records        what is known of a video before it is opened; reads prepared records
+sampling       which frames make a clip
+crops          crops and flips of pixels and motion
+video/         decodes the frames of a file
+motion/        codec vectors, block matching, stored optical flow
+clip_builder   collects planes and motion during decoding
+decoding       opens a video and reads frames with their motion
+clip_reader    cuts clips of fixed shape out of them
+clips          draws training clips, chooses evaluation views
+workers        set-up of the worker processes
+loader         batches in a global order that can be resumed
+boxes          boxes around objects, in pixels of the clip
+centre_clips   clips for pictures and measurements
+"""

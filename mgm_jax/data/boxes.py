@@ -1,9 +1,9 @@
-"""Boxes around what a video is about: reading them, and carrying them into a clip.
+"""Boxes around the objects of a video: reading them, and converting them to a clip's pixels.
 
 A box is `x1, y1, x2, y2`: left, top, right and bottom edge in pixels, with the origin at the
-top-left corner of the top-left pixel, as in `geometry`. So pixel `i` alone is the span `i, i + 1`,
-and `x2 - x1` is a width. A box that is absent is four NaNs. Boxes of a video are
-`[num_frames, k, 4]`, of k things in each frame.
+top-left corner of the top-left pixel, as in `crops`. So `x2 - x1` is a width, and pixel `i` alone
+is the span `i, i + 1`. An absent box is four NaNs. The boxes of a video are `[num_frames, k, 4]`,
+of k objects in each frame.
 """
 
 import collections
@@ -18,33 +18,28 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 from ml_collections import ConfigDict
 
+from mgm_jax.data.records import VideoRecord, VideoSource
 from mgm_jax.data.sources import VIDEO_SUFFIXES, make_source
-from mgm_jax.data.video_records import VideoRecord, VideoSource
 from mgm_jax.errors import ConfigError
 
 _JHMDB_FILE = re.compile(r"(?P<video>.+)_(?P<frame>\d{5})\.txt")
 
 
 class BoxedSource:
-    """A source whose videos get the boxes that are known for them."""
+    """A source of videos joined with boxes from `read_jhmdb_boxes`.
+
+    Raises:
+        ConfigError: There is no box for any of the videos.
+    """
 
     def __init__(self, source: VideoSource, boxes: Mapping[str, Float32[np.ndarray, "_ _ 4"]]):
-        """Joins videos and boxes.
-
-        Args:
-            source: The videos.
-            boxes: As `read_jhmdb_boxes` gives them.
-
-        Raises:
-            ConfigError: There is no box for any of the videos.
-        """
         self.class_names = source.class_names
         self._source = source
         self._boxes = boxes
         records = (source[index] for index in range(len(source)))
         if not any(_jhmdb_name(record) in boxes for record in records):
             raise ConfigError(
-                f"--boxes: of the {len(source)} videos none has a box; the boxes are of "
+                f"--boxes: none of the {len(source)} videos has a box; the boxes are of "
                 f"{', '.join(list(boxes)[:2])}, …, and the first video would be "
                 f"{_jhmdb_name(source[0])!r}, of {source.describe(0)}"
             )
@@ -54,7 +49,7 @@ class BoxedSource:
         return len(self._source)
 
     def __getitem__(self, index: int) -> VideoRecord:
-        """The video at a position, with its boxes where there are any."""
+        """The video at a position, with its boxes if there are any."""
         record = self._source[index]
         return dataclasses.replace(record, boxes=self._boxes.get(_jhmdb_name(record), record.boxes))
 
@@ -64,14 +59,11 @@ class BoxedSource:
 
 
 def open_with_boxes(config: ConfigDict, boxes: str | None = None) -> VideoSource:
-    """Opens the videos that a config names, with boxes from a file where one is given.
+    """Opens the videos that a run's config.data names.
 
     Args:
         config: The run's config.data.
-        boxes: Zip or folder of J-HMDB's boxes.
-
-    Returns:
-        The source.
+        boxes: Zip or folder of J-HMDB's boxes to join to the videos.
 
     Raises:
         ConfigError: No such videos or boxes, or the boxes are of other videos.
@@ -93,7 +85,7 @@ def read_jhmdb_boxes(path: str | os.PathLike) -> dict[str, Float32[np.ndarray, "
         Boxes `[num_frames, k, 4]` by `class_video`, up to the last frame that has a file.
 
     Raises:
-        ConfigError: There is no such file, or what it holds is something else.
+        ConfigError: There is no such file, or it does not hold boxes.
     """
     videos: dict[str, dict[int, list[list[float]]]] = collections.defaultdict(dict)
     for name, text in _text_files(pathlib.Path(path)):
@@ -105,7 +97,7 @@ def read_jhmdb_boxes(path: str | os.PathLike) -> dict[str, Float32[np.ndarray, "
         except ValueError:
             raise ConfigError(
                 f"--boxes: {name} in {path} is not a file of boxes: it should be named "
-                "class_video_00001.txt and hold lines 'class x1 y1 x2 y2'"
+                "class_video_00001.txt and contain lines 'class x1 y1 x2 y2'"
             ) from None
         videos[match["video"]][int(match["frame"]) - 1] = [line[1:] for line in lines]
     if not videos:
@@ -132,15 +124,7 @@ def without_empty(
 def boxes_at(
     boxes: Float[np.ndarray, "num_frames k 4"], frames: Int[np.ndarray, " t"]
 ) -> Float[np.ndarray, "t k 4"]:
-    """The boxes of some frames; NaN for frames past the last that has any.
-
-    Args:
-        boxes: Of the whole video.
-        frames: Numbers of the frames, not negative.
-
-    Returns:
-        Their boxes.
-    """
+    """The boxes of some frames; NaN for frames past the last that has any."""
     known = frames < len(boxes)
     chosen = boxes[np.where(known, frames, 0)]
     return np.where(known[:, None, None], chosen, np.nan).astype(boxes.dtype)
@@ -152,16 +136,16 @@ def crop_boxes(
     flip: bool,
     size: int,
 ) -> Float[np.ndarray, "t k 4"]:
-    """Carries boxes through the crop, the resize and the flip of the pixels.
+    """Applies the crop, the resize and the flip of a clip to boxes.
 
     Args:
         boxes: In source pixels.
-        source_box: The crop (top, left, height, width) in source pixels, as clips carry it.
+        source_box: The crop (top, left, height, width) in source pixels.
         flip: Whether the clip is mirrored left to right.
         size: Side of the output clip, pixels.
 
     Returns:
-        In pixels of the output clip, cut off at its edges; NaN where nothing is left.
+        In pixels of the output clip, clipped to it; NaN where nothing is left.
     """
     top, left, height, width = source_box.astype(np.float64)
     x = (boxes[..., 0::2] - left) * (size / width)
@@ -173,7 +157,7 @@ def crop_boxes(
 
 
 def _jhmdb_name(record: VideoRecord) -> str:
-    """`class_video` of a video file in a folder of its class, or of such an id."""
+    """`class_video` of a video in a folder of its class, by its path or its id."""
     file = pathlib.PurePath(record.video if isinstance(record.video, str) else record.video_id)
     name = file.stem if file.suffix.lower() in VIDEO_SUFFIXES else file.name
     return f"{file.parent.name}_{name}"
@@ -192,5 +176,5 @@ def _text_files(path: pathlib.Path) -> Iterator[tuple[str, str]]:
                     yield name.rpartition("/")[2], archive.read(name).decode()
     except (OSError, zipfile.BadZipFile) as error:
         raise ConfigError(
-            f"--boxes: {path} is neither a folder nor a zip that can be read ({error})"
+            f"--boxes: {path} is neither a folder nor a readable zip file ({error})"
         ) from error

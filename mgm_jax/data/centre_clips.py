@@ -1,4 +1,4 @@
-"""Clips to look at and to measure: of chosen videos, cropped at the centre, with their boxes."""
+"""Clips for pictures and measurements: cropped at the centre, with their boxes."""
 
 import dataclasses
 
@@ -7,9 +7,9 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from mgm_jax.data import boxes
-from mgm_jax.data.clips import make_clip_loader
+from mgm_jax.data.clips import LoadClip, error_message
 from mgm_jax.data.loader import HOST_FIELDS
-from mgm_jax.data.video_records import VideoSource
+from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import VideoError
 
 
@@ -20,8 +20,8 @@ class CentreClip:
     Attributes:
         name: The video's id.
         batch: The fields that travel to the device, as a batch of this one clip.
-        boxes: x1, y1, x2, y2 of k things in each frame, in pixels of the clip, NaN where one is
-            absent; None where nothing is known.
+        boxes: x1, y1, x2, y2 of k objects in each frame, in pixels of the clip, NaN where one is
+            absent; None if no boxes are known.
     """
 
     name: str
@@ -30,46 +30,32 @@ class CentreClip:
 
 
 class CentreClips:
-    """Reads the clip of any video of a source, the same one each time.
+    """The centre clips of the videos of a source, read on request and the same every time.
 
-    Attributes:
+    Args:
+        config: The run's config.
         source: The videos.
-        reader: How their clips are read.
     """
 
     def __init__(self, config: ConfigDict, source: VideoSource):
-        """Nothing is read yet.
-
-        Args:
-            config: The run's config.
-            source: The videos.
-        """
-        data = config.data.copy_and_resolve_references()
-        data.update({"crop": "centre", "repeated_augmentation": 1})
-        self._load = make_clip_loader(data, source)
+        load = LoadClip.from_config(config.data, source)
+        self._load = dataclasses.replace(load, crop="centre", copies=1)
         self._seed = config.seed
         self.source = source
-        self.reader = self._load.reader
+        self.spec = load.spec
 
     def __len__(self) -> int:
         """Number of videos."""
         return len(self.source)
 
     def __getitem__(self, video: int) -> CentreClip:
-        """Reads the clip of a video.
+        """The clip of the video at an index of the source; raises `VideoError`.
 
-        Args:
-            video: Index in the source.
-
-        Returns:
-            The clip; its start frame depends on the config's seed and the video's length alone.
-
-        Raises:
-            VideoError: The video cannot be read.
+        Its start frame depends only on the config's seed and the video's length.
         """
         clip = self._load.random_map((video, video), np.random.default_rng(self._seed))
         if not clip["valid"].all():
-            raise VideoError(clip["error"][0].tobytes().rstrip(b"\0").decode(errors="replace"))
+            raise VideoError(error_message(clip["error"][0]))
         record = self.source[video]
         own_boxes = record.boxes
         if own_boxes is not None:
@@ -77,7 +63,7 @@ class CentreClips:
                 boxes.boxes_at(own_boxes, clip["frames"][0]),
                 clip["source_box"][0],
                 bool(clip["flip"][0]),
-                self.reader.size,
+                self.spec.size,
             )
         batch = {name: array for name, array in clip.items() if name not in HOST_FIELDS}
         return CentreClip(record.video_id, batch, own_boxes)

@@ -1,71 +1,41 @@
-"""Clips of one video as arrays of fixed shape: frames, crops and motion.
+"""Which clips of a video are read: random ones for training, fixed views for testing.
 
 A loader is a Grain map over `(position in the global order, item)`. It reads the frames of an item
-once and cuts one or more clips, the *copies*, out of them: repeated augmentation in training, the
+once and cuts one or more clips out of them, the *copies*: repeated augmentation in training, the
 spatial views in testing. Every array of its result has a leading axis of copies.
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
 
 import grain
 import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from mgm_jax.data import crops as geometry
-from mgm_jax.data import sampling
-from mgm_jax.data.clip_reader import ClipReader, make_reader
-from mgm_jax.data.video.reader import Video
-from mgm_jax.data.video_records import VideoRecord, VideoSource
+from mgm_jax.data import crops, sampling
+from mgm_jax.data.clip_reader import ReadSpec, blank_clips, open_video, read_clips
+from mgm_jax.data.decoding import Video
+from mgm_jax.data.records import VideoRecord, VideoSource
 from mgm_jax.errors import VideoError
 
 ERROR_BYTES = 512
-"""Room for the message of an unreadable video, which travels in the batch as UTF-8 bytes."""
+"""Room for an unreadable video's error message, which is part of the batch as UTF-8 bytes."""
 
-
-def _result(
-    clips: dict[str, np.ndarray], *, copies: int, position: int, video: int, error: bytes
-) -> dict[str, np.ndarray]:
-    message = np.frombuffer(error[:ERROR_BYTES].ljust(ERROR_BYTES, b"\0"), np.uint8)
-    return clips | {
-        "valid": np.full(copies, not error and video >= 0),
-        "index": (position * copies + np.arange(copies)).astype(np.uint32),
-        "video": np.full(copies, video, np.int64),
-        "error": np.repeat(message[None], copies, axis=0),
-    }
-
-
-def _read_crops(
-    loader: "ClipLoader",
-    video: Video,
-    record: VideoRecord,
-    frames: Int[np.ndarray, " t"],
-    crops: list[geometry.Crop],
-    frame_size: tuple[int, int],
-) -> dict[str, np.ndarray]:
-    """Reads clips whose key frames show the map of the sampled frame before.
-
-    With segments, whose distances differ, they show that of the frame before.
-    """
-    crops, frame_size = geometry.fit_window(crops, frame_size, loader.reader.window)
-    distance = 1 if loader.sampling == "segments" else loader.stride
-    return loader.reader.read(video, record, frames, crops, frame_size, lender_distance=distance)
+Drawn = tuple[Int[np.ndarray, " t"], list[crops.Crop]]
+"""Frame numbers, and crops in the scaled frame."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadClip(grain.transforms.RandomMap):
     """Reads training clips: which frames, which crops, the planes and the motion.
 
-    A video that cannot be read yields zeros with `valid` false and the reason in `error`, in the
-    same structure, so that the order and the shapes of everything else stay as they were.
+    A video that cannot be read gives zeros of the same shapes, with `valid` false and the reason in
+    `error`, so everything else in the batch stays the same.
 
     Attributes:
         source: The videos; one item each.
-        reader: Reads the clips.
-        stride: Distance between sampled frames, frames; `segments` sampling has none.
-        sampling: `dense` (evenly spaced, random start) or `segments` (one frame from each of T
-            equal parts of the video, TSN).
+        spec: What clips are made of.
         crop: `multi_scale` (random, Table 5), `random_resized` (random, Table 6) or `centre`.
         flip: Whether half of the random crops are mirrored.
         scales: Scales of the multi-scale crop.
@@ -74,14 +44,25 @@ class LoadClip(grain.transforms.RandomMap):
     """
 
     source: VideoSource
-    reader: ClipReader
-    stride: int
-    sampling: str = "dense"
+    spec: ReadSpec
     crop: str = "multi_scale"
     flip: bool = False
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
     area: tuple[float, float] = (0.08, 1.0)
     copies: int = 1
+
+    @classmethod
+    def from_config(cls, config: ConfigDict, source: VideoSource) -> "LoadClip":
+        """The loader that a run's config.data describes."""
+        return cls(
+            source=source,
+            spec=ReadSpec.from_config(config),
+            crop=config.crop,
+            flip=config.flip,
+            scales=tuple(config.scales),
+            area=tuple(config.area),
+            copies=config.repeated_augmentation,
+        )
 
     @property
     def num_items(self) -> int:
@@ -89,7 +70,7 @@ class LoadClip(grain.transforms.RandomMap):
         return len(self.source)
 
     def describe(self, item: int) -> str:
-        """Name of the video of an item."""
+        """Name of the item's video."""
         return self.source.describe(item)
 
     def random_map(
@@ -99,76 +80,65 @@ class LoadClip(grain.transforms.RandomMap):
 
         Args:
             element: (position in the global order, index of the video in the source).
-            rng: Source of the start frame and the crops, owned by the position.
+            rng: Source of the start frame and the crops.
 
         Returns:
-            With a leading axis of copies: luma uint8 `[T, window, window]`, chroma uint8
-            `[T, window/2, window/2, 2]`, crop_box float32 `[4]` (top, left, height, width in
-            window pixels), flip bool, yuv_to_rgb float32 `[3, 4]`, motion float32
+            With a leading axis of copies: luma uint8 `[T, side, side]` and chroma uint8
+            `[T, side/2, side/2, 2]` with side = host_crop_size, crop_box float32 `[4]` (top, left,
+            height, width in these pixels), flip bool, yuv_to_rgb float32 `[3, 4]`, motion float32
             `[T, size/8, size/8, 2]` in output pixels, motion_valid bool `[T]`, label int32, frames
             int32 `[T]` (numbers in the video), source_box float32 `[4]` (the crop in source
-            pixels), valid bool, index uint32 (place in the global order of clips), video int64
+            pixels), valid bool, index uint32 (position in the global order of clips), video int64
             (index in the source), error uint8 `[512]` (UTF-8, zero-padded).
         """
-        position, video = element
-        try:
-            clips, error = self._read(video, rng), b""
-        except (VideoError, OSError) as failure:
-            clips, error = self.reader.blank(self.copies), str(failure).encode()
-        return _result(clips, copies=self.copies, position=position, video=video, error=error)
+        position, index = element
 
-    def _read(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        record = self.source[index]
-        with self.reader.open(record, self.source.describe(index)) as video:
+        def draw(video: Video, record: VideoRecord, frame_size: tuple[int, int]) -> Drawn:
             frames = self._draw_frames(rng, video.num_frames, record.profile)
-            frame_size = geometry.scaled_size(video.height, video.width, self.reader.window)
-            crops = [self._draw_crop(rng, *frame_size) for _ in range(self.copies)]
-            return _read_crops(self, video, record, frames, crops, frame_size)
+            return frames, [self._draw_crop(rng, *frame_size) for _ in range(self.copies)]
+
+        return _load(self, position, index, draw)
 
     def _draw_frames(
         self, rng: np.random.Generator, num_frames: int, profile: str
     ) -> Int[np.ndarray, " t"]:
-        clip_frames = self.reader.clip_frames
-        if self.sampling == "segments":
-            return sampling.training_segments(rng, num_frames, clip_frames=clip_frames)
+        spec = self.spec
+        if spec.sampling == "segments":
+            return sampling.training_segments(rng, num_frames, clip_frames=spec.clip_frames)
         return sampling.training_frames(
             rng,
             num_frames,
-            clip_frames=clip_frames,
-            stride=self.stride,
-            start_step=sampling.start_step(profile, self.stride),
+            clip_frames=spec.clip_frames,
+            stride=spec.stride,
+            start_step=sampling.start_step(profile, spec.stride),
         )
 
-    def _draw_crop(self, rng: np.random.Generator, height: int, width: int) -> geometry.Crop:
+    def _draw_crop(self, rng: np.random.Generator, height: int, width: int) -> crops.Crop:
         if self.crop == "centre":
-            return geometry.centre_crop(height, width)
+            return crops.centre_crop(height, width)
         if self.crop == "random_resized":
-            return geometry.random_resized_crop(rng, height, width, scale=self.area, flip=self.flip)
-        return geometry.multi_scale_crop(
-            rng, height, width, size=self.reader.size, scales=self.scales, flip=self.flip
+            return crops.random_resized_crop(rng, height, width, area=self.area, flip=self.flip)
+        return crops.multi_scale_crop(
+            rng, height, width, size=self.spec.size, scales=self.scales, flip=self.flip
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadViews(grain.transforms.RandomMap):
-    """Reads the views of videos for testing, always the same ones.
+    """Reads the views of videos for testing, the same ones every time.
 
-    Positions past the last item, which fill the last batch, yield zeros with `valid` false and
+    Positions past the last item, which fill up the last batch, give zeros with `valid` false and
     `video` -1.
 
     Attributes:
         source: The videos.
-        reader: Reads the clips.
-        stride: As `LoadClip.stride`.
-        sampling: As `LoadClip.sampling`.
+        spec: What clips are made of.
         temporal_views: Clips per video along time; each is one item.
-        copies: Clips per item, along the frame's long side: the spatial views.
+        copies: Clips per item along the frame's long side: the spatial views.
     """
 
     source: VideoSource
-    reader: ClipReader
-    stride: int
-    sampling: str = "dense"
+    spec: ReadSpec
     temporal_views: int = 1
     copies: int = 1
 
@@ -178,70 +148,74 @@ class LoadViews(grain.transforms.RandomMap):
         return len(self.source) * self.temporal_views
 
     def describe(self, item: int) -> str:
-        """Name of the video of an item."""
+        """Name of the item's video."""
         return self.source.describe(item // self.temporal_views)
 
     def random_map(
         self, element: tuple[int, int], rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
-        """Reads the spatial views of one temporal view; see `LoadClip.random_map`.
+        """Reads the spatial views of one temporal view; the result is as `LoadClip.random_map`'s.
 
         Args:
-            element: (position in the global order, item); items count the views of a video before
-                those of the next.
+            element: (position in the global order, item); all views of a video come before those
+                of the next.
             rng: Not used.
-
-        Returns:
-            As `LoadClip.random_map`.
         """
         del rng
         position, item = element
-        if position >= self.num_items:
-            blank = self.reader.blank(self.copies)
-            return _result(blank, copies=self.copies, position=position, video=-1, error=b"")
         index, view = divmod(item, self.temporal_views)
-        try:
-            clips, error = self._read(index, view), b""
-        except (VideoError, OSError) as failure:
-            clips, error = self.reader.blank(self.copies), str(failure).encode()
-        return _result(clips, copies=self.copies, position=position, video=index, error=error)
 
-    def _read(self, index: int, view: int) -> dict[str, np.ndarray]:
-        record = self.source[index]
-        which: dict[str, Any] = {
-            "clip_frames": self.reader.clip_frames,
-            "view": view,
-            "num_views": self.temporal_views,
-        }
-        with self.reader.open(record, self.source.describe(index)) as video:
-            if self.sampling == "segments":
-                frames = sampling.view_segments(video.num_frames, **which)
-            else:
-                frames = sampling.view_frames(video.num_frames, stride=self.stride, **which)
-            frame_size = geometry.scaled_size(video.height, video.width, self.reader.window)
-            crops = geometry.spatial_views(*frame_size, self.copies)
-            return _read_crops(self, video, record, frames, crops, frame_size)
+        def choose(video: Video, record: VideoRecord, frame_size: tuple[int, int]) -> Drawn:
+            frames = self._choose_frames(video.num_frames, view)
+            return frames, crops.spatial_views(*frame_size, self.copies)
+
+        return _load(self, position, index if position < self.num_items else -1, choose)
+
+    def _choose_frames(self, num_frames: int, view: int) -> Int[np.ndarray, " t"]:
+        spec = self.spec
+        if spec.sampling == "segments":
+            return sampling.view_segments(
+                num_frames, clip_frames=spec.clip_frames, view=view, num_views=self.temporal_views
+            )
+        return sampling.view_frames(
+            num_frames,
+            clip_frames=spec.clip_frames,
+            stride=spec.stride,
+            view=view,
+            num_views=self.temporal_views,
+        )
 
 
 ClipLoader = LoadClip | LoadViews
 
 
-def make_clip_loader(config: ConfigDict, source: VideoSource) -> LoadClip:
-    """The loader of training clips that a config describes.
+def _load(
+    loader: ClipLoader,
+    position: int,
+    index: int,
+    choose: Callable[[Video, VideoRecord, tuple[int, int]], Drawn],
+) -> dict[str, np.ndarray]:
+    """Reads the clips that `choose` picks of the video at `index`; -1 stands for no video."""
+    spec, copies = loader.spec, loader.copies
+    clips, error = None, b""
+    if index >= 0:
+        try:
+            record = loader.source[index]
+            with open_video(spec, record, loader.source.describe(index)) as video:
+                frame_size = crops.scaled_size(video.height, video.width, spec.host_crop_size)
+                frames, chosen = choose(video, record, frame_size)
+                clips = read_clips(spec, video, record, frames, chosen, frame_size)
+        except (VideoError, OSError) as failure:
+            error = str(failure).encode()
+    message = np.frombuffer(error[:ERROR_BYTES].ljust(ERROR_BYTES, b"\0"), np.uint8)
+    return (clips or blank_clips(spec, copies)) | {
+        "valid": np.full(copies, clips is not None),
+        "index": (position * copies + np.arange(copies)).astype(np.uint32),
+        "video": np.full(copies, index, np.int64),
+        "error": np.repeat(message[None], copies, axis=0),
+    }
 
-    Args:
-        config: The run's config.data.
-        source: The videos.
 
-    Returns:
-        The loader.
-    """
-    names = ("stride", "sampling", "crop", "flip")
-    return LoadClip(
-        source=source,
-        reader=make_reader(config),
-        scales=tuple(config.scales),
-        area=tuple(config.area),
-        copies=config.repeated_augmentation,
-        **{name: config[name] for name in names},
-    )
+def error_message(error: np.ndarray) -> str:
+    """The message in the field `error` of one clip; empty if it was read."""
+    return error.tobytes().rstrip(b"\0").decode(errors="replace")

@@ -1,9 +1,10 @@
-"""Crops and flips: one geometry for the pixels and for the motion of a clip.
+"""Crops and flips: the same geometry for the pixels and for the motion of a clip.
 
 Coordinates are luma pixels with the origin at the top-left corner of the top-left pixel, so pixel
-`i` covers `[i, i + 1)`. Three frames of reference appear: the *source* frame as displayed, the
-*scaled* frame (the source brought down on the host when it is larger than the window), and the
-*output* clip that the model sees.
+`i` covers `[i, i + 1)`. There are three frames of reference: the *source* frame as displayed, the
+*scaled* frame (the source, scaled down on the host if it is larger than the host crop), and the
+*output* clip that the model sees. The *host crop* is the square that is sent to the device; the
+device cuts and resizes the crop itself out of it.
 """
 
 import dataclasses
@@ -12,8 +13,15 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-MOTION_CELL = 8
-"""Side of a motion cell in pixels, of the source frame and of the output clip alike (Eq. 6)."""
+from mgm_jax.data.motion.codec_vectors import MOTION_CELL
+
+_MAX_DISTORTION = 1  # Steps between the scales of a multi-scale crop's height and width.
+_ASPECT_RATIOS = (3 / 4, 4 / 3)  # Width over height of a random resized crop.
+# Corners, edge centres and centre, then the four quarter points: (row, column) in quarters.
+_FIXED_OFFSETS = (
+    *((row, column) for row in (0, 2, 4) for column in (0, 2, 4)),
+    *((row, column) for row in (1, 3) for column in (1, 3)),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,22 +35,13 @@ class Crop:
     flip: bool = False
 
 
-def scaled_size(height: int, width: int, window: int) -> tuple[int, int]:
-    """Size to which the host scales a frame so that any crop of its short side fits the window.
-
-    Args:
-        height: Source height, pixels.
-        width: Source width, pixels.
-        window: Side of the square window that travels to the device, pixels.
-
-    Returns:
-        (height, width), unchanged when the short side already fits.
-    """
+def scaled_size(height: int, width: int, host_crop_size: int) -> tuple[int, int]:
+    """Size to which the host scales a source frame so that its short side fits the host crop."""
     short_side = min(height, width)
-    if short_side <= window:
+    if short_side <= host_crop_size:
         return height, width
-    scale = window / short_side
-    return max(window, round(height * scale)), max(window, round(width * scale))
+    scale = host_crop_size / short_side
+    return max(host_crop_size, round(height * scale)), max(host_crop_size, round(width * scale))
 
 
 def multi_scale_crop(
@@ -52,26 +51,21 @@ def multi_scale_crop(
     *,
     size: int,
     scales: Sequence[float] = (1.0, 0.875, 0.75, 0.66),
-    max_distortion: int = 1,
     flip: bool = False,
 ) -> Crop:
-    """Draws a crop as TSN's and VideoMAE's MultiScaleCrop do (Table 5).
+    """Draws a crop of a frame as TSN's and VideoMAE's MultiScaleCrop do (Table 5).
 
-    Side lengths are the frame's short side times a scale; height and width may take scales up to
-    `max_distortion` places apart; the position is one of 13 fixed offsets. Offsets are rounded
-    down to even pixels, to keep the chroma planes of 4:2:0 video aligned (*decision*).
+    Its sides are the frame's short side times a scale; the scales of height and width may differ
+    by one step; its position is one of 13 fixed ones. Offsets are rounded down to even pixels, to
+    keep the chroma planes of 4:2:0 video aligned (*decision*).
 
     Args:
         rng: Source of the draw.
-        height: Frame height, pixels.
-        width: Frame width, pixels.
-        size: Output side, pixels; a side within 3 pixels of it becomes it exactly.
+        height: Of the frame.
+        width: Of the frame.
+        size: Output side; a side within 3 pixels of it becomes it exactly.
         scales: Allowed sides, as fractions of the short side.
-        max_distortion: Largest distance between the scales of height and width.
         flip: Whether to mirror half of the crops.
-
-    Returns:
-        The crop, inside the frame.
     """
     short_side = min(height, width)
     sides = [int(short_side * scale) for scale in scales]
@@ -80,7 +74,7 @@ def multi_scale_crop(
         (crop_height, crop_width)
         for i, crop_height in enumerate(sides)
         for j, crop_width in enumerate(sides)
-        if abs(i - j) <= max_distortion
+        if abs(i - j) <= _MAX_DISTORTION
     ]
     crop_height, crop_width = pairs[rng.integers(len(pairs))]
     row, column = _FIXED_OFFSETS[rng.integers(len(_FIXED_OFFSETS))]
@@ -90,33 +84,9 @@ def multi_scale_crop(
     return Crop(top - top % 2, left - left % 2, crop_height, crop_width, mirrored)
 
 
-# Corners, edge centres and centre, then the four quarter points: (row, column) in quarters.
-_FIXED_OFFSETS = (
-    *((row, column) for row in (0, 2, 4) for column in (0, 2, 4)),
-    *((row, column) for row in (1, 3) for column in (1, 3)),
-)
-
-
-def centre_crop(height: int, width: int, *, side: int | None = None) -> Crop:
-    """The central square of a frame.
-
-    Args:
-        height: Frame height, pixels.
-        width: Frame width, pixels.
-        side: Side of the square, pixels; the short side by default.
-
-    Returns:
-        The crop, its offsets rounded down to even pixels.
-
-    Raises:
-        ValueError: The square is larger than the frame.
-    """
-    side = min(height, width) if side is None else side
-    if side > min(height, width):
-        raise ValueError(
-            f"a crop of {side} pixels does not fit a frame of {width}x{height}; choose a crop of "
-            f"at most {min(height, width)} pixels, or None for the frame's short side"
-        )
+def centre_crop(height: int, width: int) -> Crop:
+    """The largest central square of a frame, its offsets rounded down to even pixels."""
+    side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     return Crop(top - top % 2, left - left % 2, side, side)
 
@@ -126,35 +96,32 @@ def random_resized_crop(
     height: int,
     width: int,
     *,
-    scale: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    area: tuple[float, float] = (0.08, 1.0),
     flip: bool = False,
 ) -> Crop:
-    """Draws a crop as torchvision's RandomResizedCrop does (finetuning).
+    """Draws a crop of a frame as torchvision's RandomResizedCrop does (finetuning).
+
+    Its aspect ratio is drawn uniformly in the logarithm. After ten draws that do not fit, it is the
+    largest central crop with an allowed aspect ratio.
 
     Args:
         rng: Source of the draw.
-        height: Frame height, pixels.
-        width: Frame width, pixels.
-        scale: Smallest and largest area, as a fraction of the frame's.
-        ratio: Smallest and largest width over height, drawn evenly in the logarithm.
+        height: Of the frame.
+        width: Of the frame.
+        area: Smallest and largest area, as a fraction of the frame's.
         flip: Whether to mirror half of the crops.
-
-    Returns:
-        The crop, inside the frame. After ten draws that do not fit, the largest central crop whose
-        shape is allowed.
     """
     mirrored = flip and bool(rng.random() < 0.5)
     for _ in range(10):
-        area = height * width * rng.uniform(*scale)
-        shape = np.exp(rng.uniform(*np.log(ratio)))
-        crop_height, crop_width = round(np.sqrt(area / shape)), round(np.sqrt(area * shape))
+        pixels = height * width * rng.uniform(*area)
+        ratio = np.exp(rng.uniform(*np.log(_ASPECT_RATIOS)))
+        crop_height, crop_width = round(np.sqrt(pixels / ratio)), round(np.sqrt(pixels * ratio))
         if 0 < crop_height <= height and 0 < crop_width <= width:
             top = int(rng.integers(height - crop_height + 1))
             left = int(rng.integers(width - crop_width + 1))
             return Crop(top, left, crop_height, crop_width, mirrored)
-    crop_height = min(height, round(width / ratio[0]))
-    crop_width = min(width, round(height * ratio[1]))
+    crop_height = min(height, round(width / _ASPECT_RATIOS[0]))
+    crop_width = min(width, round(height * _ASPECT_RATIOS[1]))
     top, left = (height - crop_height) // 2, (width - crop_width) // 2
     return Crop(top, left, crop_height, crop_width, mirrored)
 
@@ -163,14 +130,6 @@ def spatial_views(height: int, width: int, num_views: int) -> list[Crop]:
     """Squares of the short side's length, spread along the long side for testing.
 
     VideoMAE's rule: three views take both ends and the middle. A single view is the centre.
-
-    Args:
-        height: Frame height, pixels.
-        width: Frame width, pixels.
-        num_views: How many squares.
-
-    Returns:
-        The crops, from the top or the left.
     """
     side = min(height, width)
     if num_views == 1:
@@ -182,28 +141,28 @@ def spatial_views(height: int, width: int, num_views: int) -> list[Crop]:
     return [Crop(0, offset, side, side) for offset in offsets]
 
 
-def fit_window(
-    crops: Sequence[Crop], frame_size: tuple[int, int], window: int
+def fit_host_crop(
+    crops: Sequence[Crop], frame_size: tuple[int, int], host_crop_size: int
 ) -> tuple[list[Crop], tuple[int, int]]:
-    """Scales a frame, and the crops drawn in it, down until every crop fits the window.
+    """Scales a frame, and the crops drawn in it, down until every crop fits the host crop.
 
     Args:
         crops: Crops of one scaled frame.
-        frame_size: Its (height, width), pixels.
-        window: Side of the window that travels to the device, pixels.
+        frame_size: Its (height, width).
+        host_crop_size: Side of the host crop.
 
     Returns:
-        The crops in the frame of the new size, and that size; both unchanged where they fit.
+        The crops in the frame of the new size, and that size; unchanged if they fit.
     """
-    # Two pixels of room: a window starts at an even pixel, the crop anywhere.
+    # Two pixels of room: the host crop starts at an even pixel, the crop anywhere.
     reach = max(
         side + start % 2
         for crop in crops
         for side, start in ((crop.height, crop.top), (crop.width, crop.left))
     )
-    if reach <= window:
+    if reach <= host_crop_size:
         return list(crops), frame_size
-    factor = (window - 2) / reach
+    factor = (host_crop_size - 2) / reach
     height, width = (max(1, int(side * factor)) for side in frame_size)
     rows, columns = height / frame_size[0], width / frame_size[1]
     scaled = [
@@ -219,26 +178,21 @@ def fit_window(
     return scaled, (height, width)
 
 
-def window_region(crop: Crop, window: int) -> tuple[int, int, int, int]:
-    """The fixed-size region of the frame that travels to the device and holds the crop.
+def host_crop_region(crop: Crop, host_crop_size: int) -> tuple[int, int, int, int]:
+    """The host crop that holds a crop: (top, left, height, width) in the scaled frame, all even.
 
-    Args:
-        crop: Crop in the scaled frame.
-        window: Side of the region, pixels, even.
-
-    Returns:
-        (top, left, height, width), all even; it may reach past the frame, where it is padded.
+    It may reach past the frame, where it is padded.
 
     Raises:
-        ValueError: The crop does not fit the window.
+        ValueError: The crop does not fit.
     """
     top, left = int(crop.top // 2 * 2), int(crop.left // 2 * 2)
-    if crop.top - top + crop.height > window or crop.left - left + crop.width > window:
+    if max(crop.top - top + crop.height, crop.left - left + crop.width) > host_crop_size:
         raise ValueError(
-            f"a crop of {crop.width}x{crop.height} pixels at ({crop.left}, {crop.top}) does not "
-            f"fit the window of {window} pixels; raise config.data.host_crop_size"
+            f"a crop of {crop.width}x{crop.height} pixels at ({crop.left}, {crop.top}) is larger "
+            f"than config.data.host_crop_size={host_crop_size}; raise it"
         )
-    return top, left, window, window
+    return top, left, host_crop_size, host_crop_size
 
 
 def crop_motion(
@@ -249,17 +203,17 @@ def crop_motion(
     frame_size: tuple[int, int],
     size: int,
 ) -> Float[np.ndarray, "t rows columns 2"]:
-    """Carries a motion map through the crop, the resize and the flip of the pixels.
+    """Applies the crop, the resize and the flip of the pixels to motion maps.
 
     Each output cell takes the vector of the source cell under its centre (nearest neighbour, as
     Eq. 6 upsamples); lengths scale with the pixels, and a flip negates dx.
 
     Args:
         motion: Displacement (dx, dy) per 8x8 cell of the source frame, in source pixels.
-        crop: Crop in the scaled frame.
+        crop: In the scaled frame.
         source_size: (height, width) of the source frame.
         frame_size: (height, width) of the scaled frame.
-        size: Side of the output clip, pixels, a multiple of 8.
+        size: Side of the output clip, a multiple of 8.
 
     Returns:
         `[t, size/8, size/8, 2]` displacement in output pixels.

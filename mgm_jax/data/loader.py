@@ -1,13 +1,14 @@
 """Batches of clips for one host, read by worker processes with Grain.
 
 The global order is one sequence: the shuffled items (videos, or their views) of epoch 0, of epoch
-1, and so on. What is read at each position depends on the seed and the position alone. Batch `b`
-is the positions `[b · batch, (b + 1) · batch)`, of which each host reads its part in one piece.
-So the batches are the same whatever the number of workers or hosts, and a run resumes at any batch
-by its number. The last, incomplete batch of the whole run is left out; epochs are not cut. Where a
-loader cuts several clips, the copies, out of an item, they follow each other in the batch.
+1, and so on. What is read at each position depends only on the seed and the position. Batch `b`
+is the positions `[b · batch, (b + 1) · batch)`, of which each host reads a contiguous part. So the
+batches do not depend on the number of workers or hosts, and a run resumes at any batch by its
+number. The last, incomplete batch of the whole run is dropped; epochs are not cut. The copies of
+an item follow each other in the batch.
 """
 
+import dataclasses
 import gc
 import math
 import multiprocessing
@@ -19,33 +20,47 @@ from typing import Any
 import grain
 import numpy as np
 from absl import logging
+from ml_collections import ConfigDict
 
-from mgm_jax.data.clips import ClipLoader
-from mgm_jax.data.read_notes import NotedLoader, ReadNotes
-from mgm_jax.data.worker_process import set_up_worker
+from mgm_jax.data.clips import ClipLoader, error_message
+from mgm_jax.data.workers import ReadsInProgress, set_up_worker
 from mgm_jax.errors import ConfigError, ReadTimeoutError, TooManySkippedError
 
 HOST_FIELDS = ("video", "error", "frames", "source_box")
-"""What a loader tells about a clip that the device has no use for."""
+"""Fields of a loader's result that are not sent to the device."""
 
 _CLOSE_SECONDS = 10
-_SKIP_GRACE = 100  # Clips before the share of skipped ones can stop a run.
+_MIN_CLIPS_TO_JUDGE = 100  # Clips to read before the fraction of skipped ones can stop a run.
 
 
-def _with_position(position: int, video: int) -> tuple[int, int]:
-    return position, video
+def _with_position(position: int, item: int) -> tuple[int, int]:
+    return position, item
+
+
+@dataclasses.dataclass(frozen=True)
+class _RecordedLoader(grain.transforms.RandomMap):
+    """A loader that records which item it is reading."""
+
+    load: ClipLoader
+    reads: ReadsInProgress
+
+    def random_map(
+        self, element: tuple[int, int], rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        with self.reads.reading(element[1]):
+            return self.load.random_map(element, rng)
 
 
 class _Fetcher:
-    """Takes elements from an iterator in a thread, so that waiting for one can be given up.
+    """Takes elements from an iterator in a thread, so that waiting for one can time out.
 
-    It takes none before it is asked to, and keeps none.
+    It takes an element only when asked to, and keeps none.
     """
 
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._requests: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
-        # A daemon: it does not keep a process alive whose read hangs.
+        # A daemon thread does not keep the process alive if a read hangs.
         self._thread = threading.Thread(target=self._serve, args=(iterator,), daemon=True)
         self._thread.start()
 
@@ -61,7 +76,7 @@ class _Fetcher:
             del error  # It refers to this frame.
 
     def close(self) -> None:
-        """Ends the thread; one that hangs is left behind."""
+        """Ends the thread, unless it hangs."""
         self._requests.put(False)
         self._thread.join(1)
 
@@ -76,16 +91,31 @@ class _Fetcher:
 class ClipBatches:
     """Iterator over this host's rows of every global batch, as dictionaries of numpy arrays.
 
-    Unreadable videos are counted, named once in the log, and stop the run when their share grows
-    too large. Close the iterator when done: it owns processes.
+    Unreadable videos are counted, named once in the log, and stop the run if there are too many.
+    Close the iterator when done: it owns processes.
+
+    Args:
+        load: Reads the clips of one item.
+        global_batch: Items per batch over all hosts; copies do not count.
+        num_batches: Number of the batch before which to end, also when resuming.
+        seed: Seed of the order, the start frames and the crops; None keeps the source's order, for
+            loaders without randomness.
+        state: Where to resume, from `state()`; None starts at the first batch.
+        process: This host's index, and the number of hosts that share each batch.
+        num_workers: Worker processes; 0 reads in threads of this process.
+        max_bad_fraction: Largest fraction of clips that may be unreadable.
+        read_timeout: Longest wait for a batch, seconds.
 
     Attributes:
-        next_batch: Number of the batch to come.
+        next_batch: Number of the next batch.
         seen: Items read.
         skipped: Items among them that were unreadable.
-        videos: Index in the source of each clip of the last batch; -1 where it only fills up.
-        read_timeout: Longest wait for a batch, seconds.
+        videos: Index in the source of each clip of the last batch; -1 for padding.
         errors: Why a video could not be read, by its index in the source.
+
+    Raises:
+        ConfigError: The batch is not divisible by the hosts, or the number of videos differs from
+            the state's.
     """
 
     def __init__(
@@ -94,34 +124,14 @@ class ClipBatches:
         *,
         global_batch: int,
         num_batches: int,
-        seed: int,
+        seed: int | None,
         state: Mapping[str, int] | None = None,
-        shuffle: bool = True,
-        process_index: int = 0,
-        process_count: int = 1,
+        process: tuple[int, int] = (0, 1),
         num_workers: int = 0,
         max_bad_fraction: float = 0.1,
         read_timeout: float = 600.0,
     ):
-        """Starts the readers.
-
-        Args:
-            load: Reads the clips of one item.
-            global_batch: Items per batch over all hosts; copies do not count.
-            num_batches: Number of the batch before which to end, also when going on from a state.
-            seed: Seed of the order, the start frames and the crops.
-            state: Where to go on, as `state()` gave it; None starts at the first batch.
-            shuffle: Whether to shuffle each epoch; else the source's order.
-            process_index: This host among `process_count`.
-            process_count: Hosts that share each batch.
-            num_workers: Worker processes; 0 reads in threads of this process.
-            max_bad_fraction: Largest share of clips that may be unreadable.
-            read_timeout: Longest wait for a batch, seconds.
-
-        Raises:
-            ConfigError: The batch is not divisible by the hosts, or the data has another number
-                of videos than at the state.
-        """
+        process_index, process_count = process
         if global_batch % process_count:
             raise ConfigError(
                 f"config.batch_size={global_batch} is not divisible by {process_count} processes"
@@ -131,26 +141,25 @@ class ClipBatches:
         if state["num_videos"] != num_videos:
             raise ConfigError(
                 f"the data held {state['num_videos']} videos when the run began and holds "
-                f"{num_videos} now, so its order cannot be gone on with; restore the data, or "
-                "start anew in another --workdir"
+                f"{num_videos} now, so the run cannot resume; restore the data, or start a new run "
+                "in another --workdir"
             )
         self.next_batch, self.skipped, self.seen = (
             state[name] for name in ("next_batch", "skipped", "seen")
         )
-        self._source = load.source
-        self._max_bad_fraction = max_bad_fraction
         self.read_timeout = read_timeout
-        self._notes = ReadNotes()
-        self.errors: dict[int, str] = {}
-        self._copies = load.copies
         self.videos = np.zeros(0, np.int64)
+        self._load, self._num_workers = load, num_workers
+        self._max_bad_fraction = max_bad_fraction
+        self._reads = ReadsInProgress()
+        self.errors: dict[int, str] = {}
 
         positions = num_batches * global_batch
-        order = grain.MapDataset.range(num_items).seed(seed)
-        if shuffle:
+        order = grain.MapDataset.range(num_items).seed(seed or 0)
+        if seed is not None:
             order = order.shuffle()
         order = order.repeat(max(1, math.ceil(positions / num_items)))
-        clips = order.map_with_index(_with_position).random_map(NotedLoader(load, self._notes))
+        clips = order.map_with_index(_with_position).random_map(_RecordedLoader(load, self._reads))
         parts = clips[self.next_batch * global_batch : positions].batch(
             global_batch // process_count, drop_remainder=True
         )
@@ -165,20 +174,23 @@ class ClipBatches:
                 grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2),
                 worker_init_fn=set_up_worker,
             )
-        self._describe = load.describe
-        self._num_workers = num_workers
-        self._iterator = iter(dataset)
+        self._iterator: Any = iter(dataset)
         self._fetcher = _Fetcher(self._iterator)
+
+    @classmethod
+    def from_config(cls, config: ConfigDict, load: ClipLoader, **settings: Any) -> "ClipBatches":
+        """Batches with the workers, the timeout and the tolerance of a run's config.data."""
+        names = ("num_workers", "max_bad_fraction", "read_timeout")
+        return cls(load, **{name: config[name] for name in names}, **settings)
 
     def __iter__(self) -> "ClipBatches":
         """Itself."""
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
-        """The next batch, with one leading axis of this host's clips (see `LoadClip`).
+        """The next batch, with one leading axis of this host's clips (see `LoadClip.random_map`).
 
         Raises:
-            StopIteration: The run's batches are used up.
             ReadTimeoutError: It did not come in time.
             TooManySkippedError: More clips than allowed were unreadable.
         """
@@ -197,19 +209,19 @@ class ClipBatches:
         }
 
     def state(self) -> dict[str, int]:
-        """What a checkpoint keeps to resume with the batch after the last returned one."""
+        """What a checkpoint stores to resume after the last returned batch."""
         return {
             "next_batch": self.next_batch,
             "skipped": self.skipped,
             "seen": self.seen,
-            "num_videos": len(self._source),
+            "num_videos": len(self._load.source),
         }
 
     def close(self) -> None:
         """Ends the worker processes.
 
-        Grain's own close may wait for ever for the rest of a message that a worker left half
-        written, so it gets a bounded time; the processes end with it or are killed.
+        Grain's own close may wait forever for the rest of a message that a worker has half
+        written, so after some time the processes are killed.
         """
         closing = threading.Thread(target=self._iterator.close, daemon=True)
         closing.start()
@@ -219,15 +231,15 @@ class ClipBatches:
             for worker in multiprocessing.active_children():
                 worker.kill()
         self._fetcher.close()
-        # Grain's iterator keeps its last batch, in a reference cycle; free its shared memory.
+        # Grain's iterator keeps its last batch in a reference cycle; free its shared memory.
         self._iterator = None
         gc.collect()
-        self._notes.remove()
+        self._reads.remove()
 
     def _timeout(self) -> ReadTimeoutError:
         reads = [
-            f"{self._describe(read.item)} (for {read.seconds:.0f} s, by process {read.process})"
-            for read in self._notes.under_way()
+            f"{self._load.describe(read.item)} (for {read.seconds:.0f} s by process {read.process})"
+            for read in self._reads.snapshot()
         ]
         what = f"being read: {', '.join(reads)}" if reads else "nothing is being read"
         if self._num_workers:
@@ -235,28 +247,29 @@ class ClipBatches:
             what += f"; {running} of config.data.num_workers={self._num_workers} processes run"
         return ReadTimeoutError(
             f"no batch came within config.data.read_timeout={self.read_timeout:g} seconds; {what}. "
-            "Look whether these files can be read at all (a stalled network mount, a file that "
-            "is locked) and whether workers were ended from outside; where reading is merely slow, "
-            "raise the timeout. The run goes on from its last checkpoint."
+            "Check whether these files can be read at all (a stalled network mount, a locked "
+            "file) and whether workers were killed; if reading is merely slow, raise the timeout. "
+            "Start the run again to resume from its last checkpoint."
         )
 
     def _account(self, videos: np.ndarray, errors: np.ndarray) -> None:
         self.seen += int(np.count_nonzero(videos >= 0))
         for video, error in zip(videos.tolist(), errors, strict=True):
-            reason = error.tobytes().rstrip(b"\0").decode(errors="replace")
+            reason = error_message(error)
             if not reason:
                 continue
             self.skipped += 1
             if video not in self.errors:
                 self.errors[video] = reason
                 logging.warning("skipped %s", reason)
-        enough = min(_SKIP_GRACE, len(self._source))
+        source = self._load.source
+        enough = min(_MIN_CLIPS_TO_JUDGE, len(source))
         if self.seen >= enough and self.skipped > self._max_bad_fraction * self.seen:
             raise TooManySkippedError(
                 f"{self.skipped} of the {self.seen} clips read so far come from videos that "
                 f"cannot be read, more than config.data.max_bad_fraction="
                 f"{self._max_bad_fraction}; among them: "
-                + ", ".join(self._source.describe(video) for video in sorted(self.errors)[:5])
-                + ". The warnings above name each with its reason: repair or remove them, or "
-                "raise the share."
+                + ", ".join(source.describe(video) for video in sorted(self.errors)[:5])
+                + ". The warnings above give the reason for each: repair or remove these videos, "
+                "or raise the fraction."
             )

@@ -1,7 +1,8 @@
 """Which frames of a video make a clip.
 
-Frames are numbered in presentation order. A video with fewer frames than the clip is looped, one
-frame after the other, so that a clip never freezes for most of its length (*decision*).
+Frames are numbered in presentation order. A video with fewer frames than the clip is looped, so
+that a clip does not show the same frame for most of its length (*decision*). All functions return T
+frame numbers below `num_frames`, and raise ValueError if the video has no frames.
 """
 
 import numpy as np
@@ -9,18 +10,12 @@ from jaxtyping import Int
 
 
 def start_step(profile: str, stride: int) -> int:
-    """Of which number a training clip's start is a multiple.
+    """The number that a training clip's start is a multiple of.
 
-    In a video prepared as `stride_aligned` nothing is predicted from the frames between multiples
-    of its stride. A clip of these multiples alone decodes nothing else, and the motion of each of
-    its frames is that since the one before.
-
-    Args:
-        profile: Label of the profile that data_prep encoded the video with, `stride_aligned:4`.
-        stride: Distance between sampled frames, in frames.
-
-    Returns:
-        The profile's stride if it divides the clip's, otherwise 1.
+    It is 4 for a video that data_prep encoded with the profile `stride_aligned:4`, if 4 divides the
+    clip's stride, and otherwise 1. No frame of such a video is predicted from one between the
+    multiples of 4. A clip that consists of multiples decodes no other frame, and its codec motion
+    is that between its frames.
     """
     name, _, reference_stride = profile.partition(":")
     if name != "stride_aligned" or stride % int(reference_stride):
@@ -38,21 +33,8 @@ def training_frames(
 ) -> Int[np.ndarray, " t"]:
     """Draws one clip of evenly spaced frames with a random start.
 
-    A video shorter than the clip's span is read from its first frame, and indices past the end
-    repeat the last frame (VideoMAE's rule).
-
-    Args:
-        rng: Source of the start position.
-        num_frames: Frames in the video.
-        clip_frames: Frames in the clip, T.
-        stride: Distance between sampled frames, in frames.
-        start_step: The clip starts at a multiple of this.
-
-    Returns:
-        T frame indices in [0, num_frames), in presentation order.
-
-    Raises:
-        ValueError: The video has no frames.
+    A video shorter than the clip's span is read from its first frame, and the last frame repeats
+    (VideoMAE's rule). The clip starts at a multiple of `start_step`.
     """
     _check(num_frames)
     if num_frames < clip_frames:
@@ -65,19 +47,7 @@ def training_frames(
 def training_segments(
     rng: np.random.Generator, num_frames: int, *, clip_frames: int
 ) -> Int[np.ndarray, " t"]:
-    """Draws one frame from each of T equal segments of the video (TSN; SSv2 finetuning).
-
-    Args:
-        rng: Source of the frame in each segment.
-        num_frames: Frames in the video.
-        clip_frames: Frames in the clip, T.
-
-    Returns:
-        T frame indices in [0, num_frames), never falling; they repeat where the video is short.
-
-    Raises:
-        ValueError: The video has no frames.
-    """
+    """Draws one frame from each of T equal segments of the video (TSN; SSv2 finetuning)."""
     _check(num_frames)
     if num_frames < clip_frames:
         return np.arange(clip_frames) % num_frames
@@ -93,19 +63,6 @@ def view_frames(
     VideoMAE's rule for Kinetics: of the frames 0, stride, 2 · stride, … the views start at equal
     distances from the first to the last possible start. A single view is taken from the middle
     (*decision*).
-
-    Args:
-        num_frames: Frames in the video.
-        clip_frames: Frames in the clip, T.
-        stride: Distance between sampled frames, in frames.
-        view: Number of the view.
-        num_views: How many views there are.
-
-    Returns:
-        T frame indices in [0, num_frames); the last repeats where the video is short.
-
-    Raises:
-        ValueError: The video has no frames.
     """
     _check(num_frames)
     if num_frames < clip_frames:
@@ -123,18 +80,6 @@ def view_segments(
 
     View `v` takes the frame at `v / num_views` of each segment: VideoMAE's two views of SSv2 take
     its start and its middle. A single view takes the middle.
-
-    Args:
-        num_frames: Frames in the video.
-        clip_frames: Frames in the clip, T.
-        view: Number of the view.
-        num_views: How many views there are.
-
-    Returns:
-        T frame indices in [0, num_frames), never falling; they repeat where the video is short.
-
-    Raises:
-        ValueError: The video has no frames.
     """
     _check(num_frames)
     if num_frames < clip_frames:

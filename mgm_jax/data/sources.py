@@ -1,4 +1,4 @@
-"""Where videos come from: prepared records, a folder of video files as it is, or a list of them."""
+"""Where videos come from: prepared records, a folder of video files, or a csv list of them."""
 
 import csv
 import difflib
@@ -6,24 +6,13 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from mgm_jax.data.record_source import RecordSource
-from mgm_jax.data.video_records import UNLABELLED, VideoRecord, VideoSource
+from mgm_jax.data.records import UNLABELLED, RecordSource, VideoRecord, VideoSource
 from mgm_jax.errors import ConfigError
 
 VIDEO_SUFFIXES = frozenset(
     (
-        ".avi",
-        ".flv",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".ogv",
-        ".ts",
-        ".webm",
-        ".wmv",
+        *(".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4"),
+        *(".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"),
     )
 )
 
@@ -31,8 +20,11 @@ VIDEO_SUFFIXES = frozenset(
 class FolderSource:
     """Every video file below a folder; the first folder level names the class.
 
-    Files directly in the folder have no class. Hidden files and folders are passed over. The
-    order is that of the sorted paths, so it is the same on every host.
+    Files directly in the folder have no class. Hidden files and folders are ignored. The paths are
+    sorted, so the order is the same on every host.
+
+    Raises:
+        ConfigError: No such folder, or no video file below it.
     """
 
     def __init__(self, folder: str):
@@ -83,23 +75,21 @@ def _walk(root: pathlib.Path) -> list[pathlib.Path]:
 class CsvSource:
     """The video files that a csv file lists.
 
-    Its first line names the columns: `path`, and as wanted `label` (a class's name), `label_id`
-    (its number, for an order of classes that is not the alphabet's) and `split`. Classes are those
+    Its first line names the columns: `path`, and optionally `label` (the class's name), `label_id`
+    (its number, if classes are not numbered in alphabetical order) and `split`. Classes are those
     of the whole file, so that they are the same for every split. Without a `label` the videos have
     no class.
+
+    Args:
+        file: The csv file.
+        split: Rows to take; ignored if the file has no such column.
+        root: Folder that the paths are relative to; the file's own by default.
+
+    Raises:
+        ConfigError: No such file, column, split or video, or a class with two numbers.
     """
 
     def __init__(self, file: str, split: str, root: str = ""):
-        """Reads the list.
-
-        Args:
-            file: The csv file.
-            split: Rows to take; all of a file without such a column.
-            root: Folder that the paths start from; the file's own by default.
-
-        Raises:
-            ConfigError: No such file, column, split or row, or a class with two numbers.
-        """
         path = pathlib.Path(file)
         if not path.is_file():
             raise ConfigError(f"config.data.path: no csv file at {path.absolute()}")
@@ -108,14 +98,14 @@ class CsvSource:
         columns = set(rows[0]) if rows else set()
         if "path" not in columns:
             raise ConfigError(
-                f"config.data.path: {path} has no column 'path'; its first line is to name the "
-                "columns: path,label,split (label and split where there are any)"
+                f"config.data.path: {path} has no column 'path'; its first line must name the "
+                "columns: path,label,split (label and split are optional)"
             )
         if any(None in row or None in row.values() for row in rows):
             line = next(n for n, row in enumerate(rows, 2) if None in row or None in row.values())
             raise ConfigError(
-                f"config.data.path: line {line} of {path} has another number of columns than the "
-                "first; quote values that hold commas"
+                f"config.data.path: line {line} of {path} does not have as many columns as "
+                "the first; quote values that contain commas"
             )
         self.class_names = _class_names(rows, path) if "label" in columns else ()
         chosen = [row for row in rows if row.get("split", split) == split]
@@ -131,9 +121,9 @@ class CsvSource:
         missing = [file for file in self._files if not os.path.exists(self._path(file))]
         if missing:
             raise ConfigError(
-                f"{len(missing)} of the {len(chosen)} videos that {path} lists are not there, the "
-                f"first at {os.path.abspath(self._path(missing[0]))}; set config.data.root to the "
-                "folder that the paths start from, or take the rows out"
+                f"{len(missing)} of the {len(chosen)} videos that {path} lists do not exist, the "
+                f"first is {os.path.abspath(self._path(missing[0]))}; set config.data.root to the "
+                "folder that the paths are relative to, or remove the rows"
             )
 
     def _path(self, file: str) -> str:
@@ -154,18 +144,20 @@ class CsvSource:
 
 
 def _class_names(rows: list[dict[str, str]], path: pathlib.Path) -> tuple[str, ...]:
-    """Names of the classes, by their number where there is one, else by the alphabet."""
+    """Names of the classes, ordered by their numbers if given, else alphabetically."""
     if "label_id" not in rows[0]:
         return tuple(sorted({row["label"] for row in rows}))
     try:
         pairs = sorted({(int(row["label_id"]), row["label"]) for row in rows})
     except ValueError as error:
-        raise ConfigError(f"config.data.path: a label_id of {path} is no number: {error}") from None
+        raise ConfigError(
+            f"config.data.path: a label_id of {path} is not a number: {error}"
+        ) from None
     if [number for number, _ in pairs] != list(range(len(pairs))):
         raise ConfigError(
             f"config.data.path: the classes of {path} are not numbered 0 to {len(pairs) - 1}, "
-            f"each once: {', '.join(f'{number} {name}' for number, name in pairs[:5])}, …; mend "
-            "label_id, or leave the column out to number them by the alphabet"
+            f"each once: {', '.join(f'{number} {name}' for number, name in pairs[:5])}, …; correct "
+            "label_id, or remove the column to number them alphabetically"
         )
     return tuple(name for _, name in pairs)
 
@@ -181,14 +173,11 @@ def make_source(kind: str, path: str, split: str, root: str = "") -> VideoSource
     """Opens the videos that `config.data` names.
 
     Args:
-        kind: `records` (prepared by data_prep), `folder` (video files as they are) or `csv` (a
-            list of video files).
-        path: Folder of the dataset, or the csv file.
-        split: Split of a prepared dataset or of a list; a folder has none.
-        root: For `csv`: folder that its paths start from; the file's own by default.
-
-    Returns:
-        The source.
+        kind: `records` (prepared by data_prep), `folder` (of video files) or `csv` (a list of
+            video files).
+        path: Folder of the data set, or the csv file.
+        split: Of a prepared data set or of a list; a folder has none.
+        root: See `CsvSource`.
 
     Raises:
         ConfigError: Unknown kind, no path or a remote one, nothing at the path, no video, or no

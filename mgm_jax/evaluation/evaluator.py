@@ -9,10 +9,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from mgm_jax.data.clip_reader import make_reader
+from mgm_jax.data.clip_reader import ReadSpec
 from mgm_jax.data.clips import LoadViews
 from mgm_jax.data.loader import ClipBatches
-from mgm_jax.data.video_records import UNLABELLED, VideoSource
+from mgm_jax.data.records import UNLABELLED, VideoSource
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.training import sharding
 from mgm_jax.training.classify_step import PredictFn
@@ -63,24 +63,14 @@ class Evaluator:
             TooManySkippedError: More views than `config.data.max_bad_fraction` cannot be read.
         """
         data = self._config.data
-        loader = LoadViews(
-            source=source,
-            reader=make_reader(data),
-            stride=data.stride,
-            sampling=data.sampling,
-            **self._views,
-        )
-        batches = ClipBatches(
+        loader = LoadViews(source, ReadSpec.from_config(data), **self._views)
+        batches = ClipBatches.from_config(
+            data,
             loader,
             global_batch=self._global_batch,
             num_batches=-(-loader.num_items // self._global_batch),
-            seed=0,
-            shuffle=False,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            num_workers=data.num_workers,
-            max_bad_fraction=data.max_bad_fraction,
-            read_timeout=data.read_timeout,
+            seed=None,
+            process=(jax.process_index(), jax.process_count()),
         )
         sums: Any = 0.0
         num_views = np.zeros(len(source), np.int64)

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from mgm_jax.data.video_records import VideoSource
+from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import VideoError
 from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.predictions import Predictions

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
-from mgm_jax.data.video_records import UNLABELLED
+from mgm_jax.data.records import UNLABELLED
 
 
 @dataclasses.dataclass(frozen=True)

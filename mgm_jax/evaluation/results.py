@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mgm_jax.data.video_records import UNLABELLED
+from mgm_jax.data.records import UNLABELLED
 from mgm_jax.errors import CheckpointError
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.io import AnyPath, read_arrays, replacing, write_arrays

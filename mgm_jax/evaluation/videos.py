@@ -5,8 +5,8 @@ from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from mgm_jax.data.centre_clips import spread
+from mgm_jax.data.records import VideoRecord, VideoSource
 from mgm_jax.data.sources import make_source
-from mgm_jax.data.video_records import VideoRecord, VideoSource
 from mgm_jax.errors import ConfigError
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Float32
 
-from mgm_jax.data.crops import MOTION_CELL
+from mgm_jax.data.motion.codec_vectors import MOTION_CELL
 
 
 def cell_means(

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float16, Float32, UInt8
 
-from mgm_jax.data.crops import MOTION_CELL
-from mgm_jax.data.video.clip_builder import DecodedClip
-from mgm_jax.data.video.reader import Video
+from mgm_jax.data.clip_builder import DecodedClip
+from mgm_jax.data.decoding import Video
+from mgm_jax.data.motion.codec_vectors import MOTION_CELL
 from mgm_jax.errors import VideoError
 from mgm_jax.flow import classical, convert, raft
 from mgm_jax.flow.cells import cell_means

@@ -18,10 +18,10 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from mgm_jax.data.decoding import Video
 from mgm_jax.data.motion import flow_files
+from mgm_jax.data.records import VideoSource
 from mgm_jax.data.sources import SOURCES, make_source
-from mgm_jax.data.video.reader import Video
-from mgm_jax.data.video_records import VideoSource
 from mgm_jax.errors import ConfigError, MgmError, VideoError
 from mgm_jax.flow import classical, estimators, raft
 
@@ -62,7 +62,7 @@ def make_sidecars(
             logging.info("%d of %d videos, %.2f made per second", done, len(mine), rate)
         try:
             record = source[index]
-            path = flow_files.sidecar_path(out, record.video_id)
+            path = flow_files.flow_path(out, record.video_id)
             if path.exists():
                 continue
             with Video(record.video, name=name) as video:
@@ -71,7 +71,7 @@ def make_sidecars(
             logging.warning("%s", error)
             failures.append(str(error))
             continue
-        flow_files.write_sidecar(path, motion)
+        flow_files.write_flow(path, motion)
         made += 1
     logging.info(
         "flow of %d videos in %s: %d made in %.1f s, %d were there, %d failed",

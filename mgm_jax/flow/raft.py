@@ -16,7 +16,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Float32
 
-from mgm_jax.data.crops import MOTION_CELL
+from mgm_jax.data.motion.codec_vectors import MOTION_CELL
 from mgm_jax.flow.correlation import PYRAMID_LEVELS, correlation_pyramid, look_up
 
 FEATURE_STRIDE = 8

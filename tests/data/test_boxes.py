@@ -10,10 +10,10 @@ from ml_collections import ConfigDict
 
 from data_prep import transcode
 from mgm_jax.data import boxes, crops
-from mgm_jax.data.clip_reader import ClipReader
+from mgm_jax.data.clip_reader import ReadSpec
 from mgm_jax.data.clips import LoadClip
+from mgm_jax.data.records import VideoRecord
 from mgm_jax.data.sources import FolderSource
-from mgm_jax.data.video_records import VideoRecord
 from mgm_jax.errors import ConfigError
 from mgm_jax.preprocessing import rgb as preprocess
 
@@ -65,7 +65,7 @@ def test_files_without_boxes_are_named(tmp_path):
         boxes.read_jhmdb_boxes(tmp_path)
     (tmp_path / "a.zip").write_bytes(b"no zip")
     for file in ("a.zip", "missing.zip"):
-        with pytest.raises(ConfigError, match=rf"{file} is neither a folder nor a zip"):
+        with pytest.raises(ConfigError, match=rf"{file} is neither"):
             boxes.read_jhmdb_boxes(tmp_path / file)
 
 
@@ -96,7 +96,7 @@ def test_videos_are_known_below_their_class_folder_too(folder, unpacked):
 
 
 def test_boxes_of_other_videos_are_refused(folder, unpacked):
-    with pytest.raises(ConfigError, match=r"of the 1 videos none.*run_A.*'sit_other'"):
+    with pytest.raises(ConfigError, match=r"none of the 1 videos.*run_A.*'sit_other'"):
         boxes.BoxedSource(FolderSource(str(folder / "sit")), boxes.read_jhmdb_boxes(unpacked))
 
 
@@ -115,8 +115,8 @@ def test_a_box_goes_where_the_pixels_go(seed, flip):
     rng = np.random.default_rng(seed)
     height, width = rng.integers(48, 300, 2).tolist()
     frame_size = crops.scaled_size(height, width, window)
-    crop = crops.random_resized_crop(rng, *frame_size, scale=(0.3, 1.0))
-    (crop,), frame_size = crops.fit_window([crop], frame_size, window)
+    crop = crops.random_resized_crop(rng, *frame_size, area=(0.3, 1.0))
+    (crop,), frame_size = crops.fit_host_crop([crop], frame_size, window)
     per_frame = np.divide((height, width), frame_size)
     source_box = np.array(
         [
@@ -131,7 +131,7 @@ def test_a_box_goes_where_the_pixels_go(seed, flip):
     inside = np.concatenate([corners.min(axis=2), corners.max(axis=2)], axis=-1)
     moved = boxes.crop_boxes(inside.astype(np.float32), source_box, flip, size)
 
-    top, left, *_ = crops.window_region(crop, window)
+    top, left, *_ = crops.host_crop_region(crop, window)
     centres = np.arange(size) + 0.5
     for axis, (origin, start, side) in enumerate(
         [(left, crop.left, crop.width), (top, crop.top, crop.height)]
@@ -205,9 +205,9 @@ def test_the_box_of_an_encoded_square_is_where_the_clip_shows_it(tmp_path, crop)
         def describe(self, index):
             return "square"
 
-    # The window is smaller than the frame, so the host scales it down as well.
-    reader = ClipReader(clip_frames=4, size=64, window=96, motion="none")
-    load = LoadClip(Source(), reader, stride=2, crop=crop, flip=True, area=(0.3, 1.0), copies=4)
+    # The host crop is smaller than the frame, so the host scales it down as well.
+    spec = ReadSpec(clip_frames=4, stride=2, size=64, host_crop_size=96, motion="none")
+    load = LoadClip(Source(), spec, crop=crop, flip=True, area=(0.3, 1.0), copies=4)
     clips = load.random_map((0, 0), np.random.default_rng(3))
     assert clips["valid"].all()
     names = ("luma", "chroma", "crop_box", "flip", "yuv_to_rgb")

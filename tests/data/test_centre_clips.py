@@ -4,7 +4,7 @@ import shrunk
 
 from data_prep import demo
 from mgm_jax.data.centre_clips import CentreClips, spread
-from mgm_jax.data.record_source import RecordSource
+from mgm_jax.data.records import RecordSource
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import VideoError
 

@@ -1,29 +1,31 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import rendered
 
 from data_prep import records, transcode
-from mgm_jax.data.clip_reader import ClipReader, cut_planes
-from mgm_jax.data.clips import LoadClip, LoadViews
+from mgm_jax.data.clip_reader import ReadSpec, cut_out
+from mgm_jax.data.clips import LoadClip, LoadViews, error_message
+from mgm_jax.data.decoding import Video
 from mgm_jax.data.motion import flow_files
-from mgm_jax.data.record_source import RecordSource
+from mgm_jax.data.records import RecordSource
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.data.video.decoder import FrameDecoder
-from mgm_jax.data.video.reader import Video
 
-READER = ClipReader(clip_frames=8, size=32, window=64)
+SPEC = ReadSpec(clip_frames=8, stride=2, size=32, host_crop_size=64)
 
 
-def load(folder, video=0, reader=READER, **settings):
-    loader = LoadClip(FolderSource(str(folder)), reader, **({"stride": 2} | settings))
+def load(folder, video=0, spec=SPEC, **settings):
+    loader = LoadClip(FolderSource(str(folder)), spec, **settings)
     return loader.random_map((video, video), np.random.default_rng(0))
 
 
 def reason(clip):
-    return clip["error"][0].tobytes().rstrip(b"\0").decode()
+    return error_message(clip["error"][0])
 
 
-def test_copies_are_windows_of_the_same_frames(video_folder):
+def test_copies_are_crops_of_the_same_frames(video_folder):
     clips = load(video_folder, copies=3, crop="random_resized", area=(0.1, 0.5))
     assert clips["valid"].all()
     assert (clips["frames"] == clips["frames"][0]).all()
@@ -36,20 +38,17 @@ def test_copies_are_windows_of_the_same_frames(video_folder):
         np.testing.assert_array_equal(luma[:, :height, :width], expected)
 
 
-def test_cut_planes_pads_with_zeros_past_the_frame():
-    luma = np.arange(1, 97, dtype=np.uint8).reshape(1, 8, 12)
+def test_cut_out_pads_with_zeros_past_the_frame():
     chroma = np.arange(1, 49, dtype=np.uint8).reshape(1, 4, 6, 2)
-    cut_luma, cut_chroma = cut_planes(luma, chroma, (4, 8, 8, 8))
-    np.testing.assert_array_equal(cut_luma[0, :4, :4], luma[0, 4:, 8:])
-    np.testing.assert_array_equal(cut_chroma[0, :2, :2], chroma[0, 2:, 4:])
-    assert not cut_luma[0, 4:].any()
-    assert not cut_luma[0, :, 4:].any()
-    assert not cut_chroma[0, :, 2:].any()
+    cut = cut_out(chroma, (2, 4, 4, 4))
+    np.testing.assert_array_equal(cut[0, :2, :2], chroma[0, 2:, 4:])
+    assert not cut[0, 2:].any()
+    assert not cut[0, :, 2:].any()
 
 
 def test_views_are_always_the_same_and_cover_the_video(video_folder):
     source = FolderSource(str(video_folder))
-    views = LoadViews(source, READER, stride=2, temporal_views=3, copies=3)
+    views = LoadViews(source, SPEC, temporal_views=3, copies=3)
     assert views.num_items == 3 * len(source)
     made = [
         views.random_map((5 * 3 + view, 5 * 3 + view), np.random.default_rng(view))
@@ -68,7 +67,7 @@ def test_views_are_always_the_same_and_cover_the_video(video_folder):
 
 
 def test_positions_past_the_end_are_blank_and_no_error(video_folder):
-    views = LoadViews(FolderSource(str(video_folder)), READER, stride=2)
+    views = LoadViews(FolderSource(str(video_folder)), SPEC)
     clip = views.random_map((12, 0), np.random.default_rng(0))
     assert clip["video"].tolist() == [-1]
     assert not clip["valid"].any()
@@ -81,15 +80,15 @@ def flow_folder(video_folder, tmp_path):
     with Video(record.video) as video:
         motion = np.zeros((video.num_frames, -(-video.height // 8), -(-video.width // 8), 2))
     motion[:, :, :, 0] = np.arange(len(motion))[:, None, None]
-    flow_files.write_sidecar(
-        flow_files.sidecar_path(tmp_path, record.video_id), motion.astype(np.float16)
+    flow_files.write_flow(
+        flow_files.flow_path(tmp_path, record.video_id), motion.astype(np.float16)
     )
     return tmp_path
 
 
 def test_flow_files_give_the_motion_of_the_sampled_frames(video_folder, flow_folder):
-    reader = ClipReader(8, 32, 64, motion="flow", flow_path=str(flow_folder))
-    clip = load(video_folder, reader=reader, crop="centre")
+    spec = dataclasses.replace(SPEC, motion="flow", flow_path=str(flow_folder))
+    clip = load(video_folder, spec=spec, crop="centre")
     assert clip["valid"].all()
     scale = 32 / clip["source_box"][0, 3]
     np.testing.assert_allclose(clip["motion"][0, :, 0, 0, 0], clip["frames"][0] * scale, rtol=1e-3)
@@ -97,21 +96,21 @@ def test_flow_files_give_the_motion_of_the_sampled_frames(video_folder, flow_fol
 
 
 def test_a_video_without_a_flow_file_is_named_with_the_command(video_folder, flow_folder):
-    reader = ClipReader(8, 32, 64, motion="flow", flow_path=str(flow_folder))
-    clip = load(video_folder, video=1, reader=reader)
+    spec = dataclasses.replace(SPEC, motion="flow", flow_path=str(flow_folder))
+    clip = load(video_folder, video=1, spec=spec)
     assert not clip["valid"].any()
     assert "mgm_jax.flow.precompute" in reason(clip)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_motion_that_is_no_number_never_reaches_a_mask(video_folder, flow_folder, value):
+def test_motion_that_is_not_finite_never_reaches_a_mask(video_folder, flow_folder, value):
     path = next(flow_folder.rglob("*.npz"))
     with np.load(path) as arrays:
         motion = arrays["motion"]
     motion[:, 1, 2, 1] = value
-    flow_files.write_sidecar(path, motion)
-    reader = ClipReader(8, 32, 64, motion="flow", flow_path=str(flow_folder))
-    clip = load(video_folder, reader=reader)
+    flow_files.write_flow(path, motion)
+    spec = dataclasses.replace(SPEC, motion="flow", flow_path=str(flow_folder))
+    clip = load(video_folder, spec=spec)
     assert not clip["valid"].any()
     assert "not finite" in reason(clip)
 
@@ -134,7 +133,9 @@ def loaded(tmp_path, monkeypatch):
         row |= {"height": 64, "width": 80, "encoder": ""}
         row |= {"profile": transcode.PROFILES[profile].label, "boxes": np.zeros((0, 4), np.float32)}
         records.write_records(tmp_path / profile, "records", ["one"], {"train": [row]})
-        loader = LoadClip(RecordSource(str(tmp_path / profile), "train"), READER, stride=4)
+        loader = LoadClip(
+            RecordSource(str(tmp_path / profile), "train"), dataclasses.replace(SPEC, stride=4)
+        )
         for seed in range(24):
             decoded.clear()
             clip = loader.random_map((0, 0), np.random.default_rng(seed))
@@ -158,7 +159,7 @@ def test_clips_of_a_stride_aligned_record_need_no_frame_between(loaded):
     assert key_frames
 
 
-def test_key_frames_of_a_low_delay_record_show_the_map_of_the_sampled_frame_before(loaded):
+def test_i_frames_of_a_low_delay_record_reuse_the_motion_of_the_sampled_frame_before(loaded):
     key_frames = 0
     for numbers, motion, decoded in loaded("low_delay"):
         for place, number in enumerate(numbers[1:], 1):

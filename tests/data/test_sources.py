@@ -1,7 +1,7 @@
 import pytest
 
+from mgm_jax.data.records import UNLABELLED
 from mgm_jax.data.sources import CsvSource, FolderSource, make_source
-from mgm_jax.data.video_records import UNLABELLED
 from mgm_jax.errors import ConfigError
 
 
@@ -86,9 +86,12 @@ def test_a_list_may_number_its_classes_and_start_elsewhere(tmp_path):
     [
         ("file,label\na.mp4,wave\n", "has no column 'path'"),
         ("path,label,split\na.mp4,wave,train\n", "no split 'test'; it has train"),
-        ("path,label,split\ngone.mp4,wave,test\n", "1 of the 1 videos .* are not there.*gone.mp4"),
-        ("path,label\na.mp4,wave,test\n", "line 2 .* another number of columns"),
-        ("path,label,label_id\na.mp4,wave,one\n", "is no number"),
+        (
+            "path,label,split\ngone.mp4,wave,test\n",
+            "1 of the 1 videos .*config.data.root",
+        ),
+        ("path,label\na.mp4,wave,test\n", "line 2 of .*list.csv"),
+        ("path,label,label_id\na.mp4,wave,one\n", "label_id of .*list.csv"),
         ("path,label,label_id\na.mp4,wave,1\n", "not numbered 0 to 0"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from data_prep.checks import check_record
 from data_prep.conversion import Settings, convert, make_settings
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, KeyFrame
-from mgm_jax.data.video.reader import Video
+from mgm_jax.data.decoding import Video
 from mgm_jax.errors import ConfigError
 
 LOW_DELAY = Settings("low_delay", 256)

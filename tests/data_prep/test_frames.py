@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.frames import Downscaler, SegmentFrames, VideoFrames
-from mgm_jax.data.video.reader import Video
+from mgm_jax.data.decoding import Video
 from mgm_jax.errors import VideoError
 
 MIXED = "mixed"

@@ -11,8 +11,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data_prep.conversion import Settings, make_settings
-from mgm_jax.data.record_source import RecordSource
-from mgm_jax.data.video.reader import Video
+from mgm_jax.data.decoding import Video
+from mgm_jax.data.records import RecordSource
 from mgm_jax.errors import ConfigError
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]

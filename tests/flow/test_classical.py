@@ -4,7 +4,7 @@ import encoded
 import numpy as np
 import pytest
 
-from mgm_jax.data.video.reader import Video
+from mgm_jax.data.decoding import Video
 from mgm_jax.errors import ConfigError
 from mgm_jax.flow import classical
 

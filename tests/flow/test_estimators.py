@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgm_jax import io
+from mgm_jax.data.clip_builder import DecodedClip
 from mgm_jax.data.crops import MOTION_CELL
-from mgm_jax.data.video.clip_builder import DecodedClip
-from mgm_jax.data.video.reader import Video, decode_frames_and_motion
+from mgm_jax.data.decoding import Video
 from mgm_jax.errors import ConfigError, VideoError
 from mgm_jax.flow import convert, estimators, raft
 from tests.flow import make_reference
@@ -108,7 +108,8 @@ def test_network_flow_is_flow_motion_whatever_the_groups_of_pairs(weights, monke
 def test_colours_are_those_of_ffmpeg():
     video = encoded.encode(encoded.moving_square(2))
     frames = encoded.decode_all(video)
-    clip = decode_frames_and_motion(video, motion="none")
+    with Video(video) as opened:
+        clip = opened.read(range(opened.num_frames), motion="none")
     found = estimators._to_rgb(*map(jnp.asarray, (clip.luma, clip.chroma, clip.yuv_to_rgb)))
     expected = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]) / 255
     assert np.abs(found - expected).mean() < 0.01

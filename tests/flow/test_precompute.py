@@ -43,7 +43,7 @@ def test_a_folder_is_done_in_shares_and_gone_on_with(tmp_path, square_video):
     made = sorted(path for path in (tmp_path / "flow").rglob("*") if path.is_file())
     names = ["a/one.mp4.flow.npz", "a/two.mp4.flow.npz", "b/three.mp4.flow.npz"]
     assert [str(path.relative_to(tmp_path / "flow")) for path in made] == names
-    motion, valid = flow_files.read_sidecar(made[0], [0, 5])
+    motion, valid = flow_files.read_flow(made[0], [0, 5])
     np.testing.assert_allclose(motion[1, ..., 0], 1)
     np.testing.assert_array_equal(valid, [False, True])
     made[1].unlink()
@@ -67,7 +67,7 @@ def test_the_command_makes_flow_and_reports_what_failed(tmp_path):
     assert done.returncode == 1
     assert "1 videos failed" in done.stderr
     assert "broken.mp4" in done.stderr
-    motion, valid = flow_files.read_sidecar(flow_files.sidecar_path(out, "square.mp4"), range(5))
+    motion, valid = flow_files.read_flow(flow_files.flow_path(out, "square.mp4"), range(5))
     assert motion.shape == (5, 18, 22, 2)
     assert valid.tolist() == [False, True, True, True, True]
     np.testing.assert_allclose(motion[2, 5:9, 6:10], np.broadcast_to((4, 2), (4, 4, 2)), atol=0.3)

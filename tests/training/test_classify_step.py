@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import shrunk
 
-from mgm_jax.data.clips import make_clip_loader
+from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.training import tasks
@@ -15,7 +15,7 @@ CLASSES = ("even", "odd")
 @pytest.fixture(scope="module")
 def batch(video_folder):
     config = shrunk.recipe("demo_finetune", video_folder)
-    loader = make_clip_loader(config.data, FolderSource(str(video_folder)))
+    loader = LoadClip.from_config(config.data, FolderSource(str(video_folder)))
     batches = ClipBatches(loader, global_batch=8, num_batches=1, seed=0)
     batch = next(batches)
     batches.close()

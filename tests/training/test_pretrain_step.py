@@ -8,7 +8,7 @@ import pytest
 import shrunk
 
 from mgm_jax import io
-from mgm_jax.data.clips import make_clip_loader
+from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.loader import HOST_FIELDS, ClipBatches
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import CheckpointError
@@ -22,7 +22,7 @@ from tests.flow import make_reference
 @pytest.fixture(scope="module")
 def parts(video_folder):
     config = shrunk.recipe("demo_pretrain", video_folder, model__encoder__depth=1)
-    loader = make_clip_loader(config.data, FolderSource(str(video_folder)))
+    loader = LoadClip.from_config(config.data, FolderSource(str(video_folder)))
     batches = ClipBatches(loader, global_batch=8, num_batches=2, seed=0)
     batch = next(batches)
     batches.close()
@@ -143,7 +143,7 @@ def test_raft_on_the_device_gives_the_masks_their_motion(video_folder, tmp_path)
         data__clip_frames=4,
         data__size=64,
     )
-    loader = make_clip_loader(config.data, FolderSource(str(video_folder)))
+    loader = LoadClip.from_config(config.data, FolderSource(str(video_folder)))
     clip = loader.random_map((0, 0), np.random.default_rng(0))
     assert not clip["motion_valid"].any()
     batch = {name: rows for name, rows in clip.items() if name not in HOST_FIELDS}

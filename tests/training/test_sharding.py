@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 from mgm_jax.aot.check import abstract_batch
 from mgm_jax.aot.collectives import find_collectives
 from mgm_jax.aot.hlo import parse
-from mgm_jax.data.clips import make_clip_loader
+from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import ConfigError
@@ -112,7 +112,7 @@ def test_global_batch_is_split_over_data_and_fsdp():
 @pytest.fixture(scope="module")
 def batch(video_folder):
     config = shrunk.recipe("demo_pretrain", video_folder, **DIVISIBLE)
-    loader = make_clip_loader(config.data, FolderSource(str(video_folder)))
+    loader = LoadClip.from_config(config.data, FolderSource(str(video_folder)))
     batches = ClipBatches(loader, global_batch=8, num_batches=1, seed=0)
     batch = next(batches)
     batches.close()

@@ -1,37 +1,34 @@
-"""Motion vectors for frames whose codec exports none, by block matching.
+"""Motion vectors by block matching, for videos whose codec exports none.
 
-FFmpeg's `mestimate` filter compares two decoded frames block by block and returns the same kind of
-record as the codecs do, so `motion_vectors` draws both.
+FFmpeg's `mestimate` filter matches the blocks of two decoded frames and returns the same records as
+the codecs do.
 """
 
 import av
 import numpy as np
 from av.filter import Graph
 
-from mgm_jax.data.motion.codec_vectors import CELL, Vectors, vectors_of
+from mgm_jax.data.motion.codec_vectors import MOTION_CELL, Vectors, vectors_of
 from mgm_jax.data.video.planes import to_planar_420
 
 # Decision: EPZS tries the neighbours' vectors first, which gives a smoother field than plain
-# descent at the same cost. 16-pixel blocks match codec macroblocks; 8 would be 3x slower and
-# noisier.
-METHOD = "epzs"
-BLOCK = 16
-SEARCH_RANGE = 32  # pixels; FFmpeg's default of 7 loses fast motion
+# descent at the same cost. Blocks of 8 pixels would take 3 times as long and be noisier.
+_METHOD = "epzs"
+_BLOCK = 16
+_SEARCH_RANGE = 32  # Pixels. FFmpeg's default of 7 loses fast motion.
 
 
 def estimate(previous: av.VideoFrame, current: av.VideoFrame) -> Vectors:
-    """Finds where each block of `current` came from in `previous`.
+    """Finds where each block of `current` came from in `previous`, a frame of the same size.
 
-    Args:
-        previous: The frame before; its time stamp is overwritten.
-        current: Of the same size; its time stamp is overwritten.
+    Overwrites the time stamps of both frames.
 
     Returns:
         Vectors of `current` in its stored orientation, whole pixels, all from the past. They cover
-        the frame: blocks at the right and bottom edge are widened over what 16 does not divide.
+        the frame: blocks at the right and bottom edge are widened over the remainder.
     """
-    # The filter compares each frame with the one fed before and the one fed after, and only the
-    # first frame of two is ever given out. Fed backwards, that is `current`, its "after" is
+    # The filter compares each frame with the one pushed before and the one pushed after it, and
+    # outputs only the first of two frames. Pushed in reverse, that is `current`: its "after" is
     # `previous`, and its "before" is itself, which costs next to nothing.
     graph = Graph()
     source = graph.add_buffer(
@@ -41,7 +38,7 @@ def estimate(previous: av.VideoFrame, current: av.VideoFrame) -> Vectors:
         time_base=current.time_base,
     )
     matcher = graph.add(
-        "mestimate", method=METHOD, mb_size=str(BLOCK), search_param=str(SEARCH_RANGE)
+        "mestimate", method=_METHOD, mb_size=str(_BLOCK), search_param=str(_SEARCH_RANGE)
     )
     sink = graph.add("buffersink")
     source.link_to(matcher)
@@ -49,21 +46,23 @@ def estimate(previous: av.VideoFrame, current: av.VideoFrame) -> Vectors:
     graph.configure()
     for position, frame in enumerate((current, previous)):
         frame = to_planar_420(frame)
-        frame.pts = position  # the filter passes over frames without a time stamp
+        frame.pts = position  # The filter ignores frames without a time stamp.
         source.push(frame)
-    vectors = vectors_of(sink.pull())
+    matched = sink.pull()
+    assert isinstance(matched, av.VideoFrame)
+    vectors = vectors_of(matched)
     vectors = vectors[vectors["source"] > 0]
     vectors["source"] = -1
-    vectors["motion_scale"] = 0  # the filter leaves the fractional shift uninitialised
+    vectors["motion_scale"] = 0  # The filter leaves the fractional shift uninitialised.
     _widen_last(vectors, "x", "w", current.width)
     _widen_last(vectors, "y", "h", current.height)
     return vectors
 
 
 def _widen_last(vectors: Vectors, axis: str, extent: str, frame_extent: int) -> None:
-    uncovered = frame_extent % BLOCK
-    last = vectors[f"dst_{axis}"] == frame_extent - uncovered - BLOCK // 2
-    cells = -(-uncovered // CELL)
-    vectors[extent] += (last * cells * CELL).astype(np.uint8)
+    uncovered = frame_extent % _BLOCK
+    last = vectors[f"dst_{axis}"] == frame_extent - uncovered - _BLOCK // 2
+    cells = -(-uncovered // MOTION_CELL)
+    vectors[extent] += (last * cells * MOTION_CELL).astype(np.uint8)
     for point in ("dst", "src"):
-        vectors[f"{point}_{axis}"] += (last * cells * CELL // 2).astype(np.int16)
+        vectors[f"{point}_{axis}"] += (last * cells * MOTION_CELL // 2).astype(np.int16)

@@ -1,23 +1,20 @@
 """Codec motion vectors as dense maps.
 
-A video codec predicts a block of a frame from a shifted block of another frame. FFmpeg hands the
-shifts out as side data (`flags2=+export_mvs`): one record per block and reference with the block's
+A video codec predicts a block of a frame from a shifted block of another frame. FFmpeg exports the
+shifts as side data (`flags2=+export_mvs`): one record per block and reference with the block's
 size `w, h` (8 or 16), its centre `dst_x, dst_y` in this frame, the centre `src_x, src_y` of the
 block it was predicted from, `source` (negative: predicted from the past, positive: from the
-future), and the same shift with its fraction, `motion / motion_scale = src - dst`.
+future), and the shift with its fraction, `motion / motion_scale = src - dst`.
 
-The map made here is the **displacement from the past**, in pixels: a thing that moves 3 pixels to
-the right per frame has dx = +3. That is `dst - src` for a past reference. For a future reference
-it is `src - dst`: where the thing will go stands in for where it came from. What the maps do not
-say:
+The map made here is the **displacement from the past** in pixels: an object that moves 3 pixels to
+the right per frame has dx = +3. That is `dst - src` for a past reference and `src - dst` for a
+future one, which takes the coming motion for the past one. Limits of these maps:
 
-- A reference need not be the neighbouring frame. With B-frames or several reference frames the
-  length is per an unknown number of frames. Files encoded without either have plain per-frame
-  displacements.
-- FFmpeg calls the first reference list of a B-frame past and the second future, whatever they
-  point to. Encoders fill them that way, as a rule.
-- The encoder chooses the vector that is cheapest to code, not the true motion; in flat areas it
-  often is noise.
+- The reference may be several frames away. With B-frames or several reference frames, the number
+  of frames that a vector spans is unknown; without either it is one.
+- FFmpeg calls the first reference list of a B-frame past and the second future. Encoders usually
+  fill them that way.
+- The encoder chooses the vector that is cheapest to code, which in flat areas is often noise.
 - Blocks coded without prediction (intra) have no vector: their cells are zero.
 """
 
@@ -30,33 +27,11 @@ from jaxtyping import Complex64, Float32, Int, Int16, Shaped, UInt8
 
 from mgm_jax.data.video.planes import Orientation
 
-CELL = 8
-"""Side of a motion cell in pixels: the smallest block that FFmpeg reports."""
+MOTION_CELL = 8
+"""Side of a motion cell in pixels, the smallest block that FFmpeg reports (Eq. 6)."""
 _LOG2_CELL = 3
 
 _UPRIGHT = Orientation()
-
-EXPORTING_CODECS = frozenset(
-    {
-        "flv1",
-        "h261",
-        "h263",
-        "h263p",
-        "h264",
-        "mpeg1video",
-        "mpeg2video",
-        "mpeg4",
-        "msmpeg4v1",
-        "msmpeg4v2",
-        "msmpeg4v3",
-        "rv10",
-        "rv20",
-        "snow",
-        "wmv1",
-        "wmv2",
-    }
-)
-"""Codecs whose FFmpeg decoder exports motion vectors. HEVC, VP8, VP9 and AV1 export none."""
 
 _FIELDS = {
     "source": ("<i4", 0),
@@ -86,31 +61,22 @@ Vectors = Shaped[np.ndarray, " n"]
 
 
 def vectors_of(frame: av.VideoFrame) -> Vectors:
-    """The vectors that a frame carries.
-
-    Args:
-        frame: Decoded with export of vectors, or from a filter that makes them.
-
-    Returns:
-        A copy, so that it does not hold the frame; empty if the frame carries none.
-    """
-    # Not `frame.side_data`: frame and container would refer to each other, and the frame's memory
-    # would not be free for the decoder until the garbage collector has run.
-    data = SideDataContainer(frame).get("MOTION_VECTORS")
+    """A copy of the vectors that a frame carries; empty if it carries none."""
+    # `frame.side_data` would create a reference cycle, and the decoder could not reuse the frame's
+    # memory until the garbage collector has run.
+    side_data = SideDataContainer(frame)  # type: ignore[call-arg]
+    data = side_data.get("MOTION_VECTORS")
     return np.zeros(0, RECORD) if data is None else np.frombuffer(bytearray(data), RECORD)
 
 
 def orient(vectors: Vectors, orientation: Orientation, height: int, width: int) -> Vectors:
-    """Turns vectors, positions and directions, as the picture is turned for display.
+    """Turns vectors as the picture is turned for display; the same array if nothing turns.
 
     Args:
         vectors: In the stored frame.
-        orientation: How the frame is turned.
+        orientation: Of the frame.
         height: Of the stored frame, pixels.
         width: Of the stored frame, pixels.
-
-    Returns:
-        The vectors in the displayed frame; the same array if nothing turns.
     """
     if orientation == _UPRIGHT:
         return vectors
@@ -121,7 +87,7 @@ def orient(vectors: Vectors, orientation: Orientation, height: int, width: int) 
     extent = dict(zip("yx", orientation.size(height, width), strict=True))
     flips = {"x": orientation.flip_x, "y": orientation.flip_y}
     for axis in (axis for axis, flip in flips.items() if flip):
-        # Centres are measured from the frame's edge, so mirroring needs no half pixel.
+        # Centres are measured from the frame's edge, so mirroring shifts by no half pixel.
         turned[f"dst_{axis}"] = extent[axis] - turned[f"dst_{axis}"]
         turned[f"src_{axis}"] = extent[axis] - turned[f"src_{axis}"]
         turned[f"motion_{axis}"] = -turned[f"motion_{axis}"]
@@ -133,13 +99,11 @@ def rasterise(
 ) -> Float32[np.ndarray, "t rows columns 2"]:
     """Paints each block's displacement from the past onto a grid of 8x8-pixel cells.
 
-    A cell that no block covers is zero. Where a block has a past and a future reference, the past
-    one wins. Blocks, or parts of them, that lie outside the frame are left out. A block that does
-    not start on the cell grid (a mirrored frame whose size is no multiple of 8) goes to the
-    nearest cells. Blocks with references on the same side do not overlap in any codec; here, one of
-    them would win.
+    A cell that no block covers is zero. If a block has a past and a future reference, the past one
+    counts. Parts outside the frame are ignored. A block off the cell grid (in a mirrored frame
+    whose size is no multiple of 8) goes to the nearest cells.
 
-    Several frames at once cost half as much as one by one.
+    Painting several frames together takes half the time of one by one.
 
     Args:
         frames: The vectors of each frame.
@@ -149,12 +113,14 @@ def rasterise(
     Returns:
         [t, ceil(height / 8), ceil(width / 8), 2]: (dx, dy) in pixels, x right and y down.
     """
-    rows, columns = -(-height // CELL), -(-width // CELL)
-    vectors = np.frombuffer(b"".join(frames), RECORD) if any(map(len, frames)) else frames[0]
+    rows, columns = -(-height // MOTION_CELL), -(-width // MOTION_CELL)
+    vectors = frames[0]
+    if any(map(len, frames)):
+        vectors = np.frombuffer(b"".join(frames), RECORD)  # type: ignore[arg-type]
     displacement = from_past(vectors)
     block_rows = _covered_cells(vectors["dst_y"].copy(), vectors["h"], rows)
     block_columns = _covered_cells(vectors["dst_x"].copy(), vectors["w"], columns)
-    # One row and one column more than there are take what falls outside the frame.
+    # An extra row and an extra column take what falls outside the frame.
     stride = columns + 1
     first_cells = np.arange(len(frames)) * ((rows + 1) * stride)
     first_cell = np.repeat(first_cells, [len(frame) for frame in frames])
@@ -177,12 +143,7 @@ def rasterise(
 def from_past(vectors: Vectors) -> Complex64[np.ndarray, " n"]:
     """Displacement of each block from the past, dx + i dy in pixels.
 
-    Args:
-        vectors: Any number. Those with a `motion_scale` of 0 have no fraction and are taken from
-            the whole-pixel positions.
-
-    Returns:
-        complex64 [n].
+    Vectors with a `motion_scale` of 0 have no fraction: their whole-pixel positions are used.
     """
     scale = vectors["motion_scale"]
     shift = vectors["motion"].copy().view(np.int32).astype(np.float32).view(np.complex64)
@@ -196,14 +157,14 @@ def from_past(vectors: Vectors) -> Complex64[np.ndarray, " n"]:
 def _covered_cells(
     centre: Int16[np.ndarray, " n"], extent: UInt8[np.ndarray, " n"], num_cells: int
 ) -> list[Int[np.ndarray, " n"]]:
-    """The cells along one axis that blocks cover, a small block's own repeated to fill the list.
+    """The cells along one axis that blocks cover; a small block repeats its own to fill the list.
 
     Cells outside the frame are given as `num_cells`.
     """
-    # In 16 bits, and by shifts, because 64 bits and whole division take several times as long.
-    reach = (extent.astype(np.int16) >> 1) - np.int16(CELL // 2)
+    # 16-bit shifts, because 64-bit division takes several times as long.
+    reach = (extent.astype(np.int16) >> 1) - np.int16(MOTION_CELL // 2)
     first, last = (centre - reach) >> _LOG2_CELL, (centre + reach) >> _LOG2_CELL
-    most = 2 * int(reach.max(initial=0)) // CELL + 1
+    most = 2 * int(reach.max(initial=0)) // MOTION_CELL + 1
     cells = [first, *(np.minimum(first + step, last) for step in range(1, most - 1)), last][:most]
-    # Negative numbers are huge as unsigned ones.
+    # As unsigned integers, negative numbers are larger than `num_cells`.
     return [np.minimum(cell.view(np.uint16), num_cells).astype(np.intp) for cell in cells]

@@ -1,11 +1,9 @@
 """Files of optical flow computed ahead of time, one small file per video (Table 4b, offline).
 
 `python -m mgm_jax.flow.precompute` writes them. A file holds `motion`, float16
-`[num_frames, ceil(H/8), ceil(W/8), 2]`: for each frame the displacement (dx, dy) from the frame
-before it **in the video**, in source pixels, on this frame's grid, as `Video.read` gives it from a
-codec. Frame 0 has none, and is zero.
-
-Reading needs neither jax nor OpenCV: worker processes import this.
+`[num_frames, ceil(H/8), ceil(W/8), 2]`: for each frame the displacement (dx, dy) in source pixels
+from the previous frame **of the video**, on this frame's grid, as codec vectors give it. Frame 0 is
+zero.
 """
 
 import json
@@ -25,30 +23,25 @@ SETTINGS_FILE = "flow_settings.json"
 _COMMAND = "python -m mgm_jax.flow.precompute"
 
 
-def sidecar_path(folder: str | os.PathLike, video_id: str) -> pathlib.Path:
-    """Where the flow of the video with this `VideoRecord.video_id` is."""
+def flow_path(folder: str | os.PathLike, video_id: str) -> pathlib.Path:
+    """Where the flow of the video with this `VideoRecord.video_id` is stored."""
     return pathlib.Path(folder, video_id + SUFFIX)
 
 
-def read_sidecar(
+def read_flow(
     path: str | os.PathLike, frame_indices: Sequence[SupportsIndex] | Int[np.ndarray, " t"]
 ) -> tuple[Float32[np.ndarray, "t rows columns 2"], Bool[np.ndarray, " t"]]:
-    """Reads the motion of some frames; `motion` and `motion_valid` as in `DecodedClip`.
-
-    Args:
-        path: The video's file of flow.
-        frame_indices: Frames in presentation order; in any order, may repeat.
+    """Reads the motion of some frames, in any order, from a video's file of flow.
 
     Returns:
-        Displacement (dx, dy) from the frame before in the video per 8x8 cell of the whole
-        displayed frame, in source pixels; and whether there is one, which frame 0 has not.
+        `motion` and `motion_valid` as in `DecodedClip`; frame 0 has no motion.
 
     Raises:
-        VideoError: No such file, it is damaged, or it has no such frame.
+        VideoError: No such file, it is damaged or not finite, or it has no such frame.
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise VideoError(f"{path}: no flow is stored there; make it with {_COMMAND}")
+        raise VideoError(f"{path}: no flow is stored there; compute it with {_COMMAND}")
     try:
         motion = io.read_arrays(path)["motion"]
     except (ValueError, KeyError) as error:
@@ -62,10 +55,15 @@ def read_sidecar(
             f"{path}: no flow for frame {outside[0]}, only for frames 0 to {len(motion) - 1}; if "
             f"the video has changed, delete the file and run {_COMMAND} again"
         )
-    return motion[numbers].astype(np.float32), numbers > 0
+    chosen = motion[numbers].astype(np.float32)
+    if not np.isfinite(chosen).all():
+        raise VideoError(
+            f"{path}: the flow is not finite; delete the file and run {_COMMAND} again"
+        )
+    return chosen, numbers > 0
 
 
-def write_sidecar(
+def write_flow(
     path: str | os.PathLike, motion: Float16[np.ndarray, "frames rows columns 2"]
 ) -> None:
     """Writes the flow of one video, whole or not at all."""
@@ -73,14 +71,14 @@ def write_sidecar(
 
 
 def check_settings(out: str | os.PathLike, settings: Mapping[str, Any]) -> None:
-    """Keeps flow made in different ways out of one folder.
+    """Writes the settings of a folder of flow, or checks that they are those of its files.
 
     Args:
-        out: Folder of flow; the settings are written there when it has none.
+        out: Folder of flow.
         settings: What the flow depends on besides the videos.
 
     Raises:
-        ConfigError: The folder's flow was made with other settings.
+        ConfigError: The folder's flow was computed with other settings.
     """
     path = pathlib.Path(out, SETTINGS_FILE)
     if not path.exists():
@@ -95,6 +93,6 @@ def check_settings(out: str | os.PathLike, settings: Mapping[str, Any]) -> None:
     ]
     if differing:
         raise ConfigError(
-            f"--out: the flow in {out} was made with other settings ({'; '.join(differing)}); give "
-            "another folder, or delete this one"
+            f"--out: the flow in {out} was computed with other settings ({'; '.join(differing)}); "
+            "give another folder, or delete this one"
         )

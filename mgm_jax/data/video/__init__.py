@@ -1,4 +1,9 @@
-"""Decoding: container tables, packets, decoder, planes.
+"""Random access to the frames of video files. Imports errors only.
 
-Imports errors and io alone.
+containers   opens a file and makes decoders for it
+mp4          reads the tables of an mp4 file, so that only the needed packets are read
+h264         reads H.264 headers
+packets      which packet holds which frame
+decoder      decodes numbered frames from any position on
+planes       decoded frames to 4:2:0 planes
 """

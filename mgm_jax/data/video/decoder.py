@@ -1,4 +1,4 @@
-"""Decoding a video file from any frame on, with every frame known by its number."""
+"""Decodes a video file from any frame on, with every frame known by its number."""
 
 import collections
 import contextlib
@@ -8,9 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 import av
 from av.video.frame import PictureType
 
-from mgm_jax.data.motion.codec_vectors import EXPORTING_CODECS
-from mgm_jax.data.video.packet_files import GET_AGAIN, Source, open_packets
-from mgm_jax.data.video.packet_index import TOLERATED_MISSING_FRAMES, PacketIndex
+from mgm_jax.data.video.containers import GET_AGAIN, VideoInput, open_container
+from mgm_jax.data.video.packets import TOLERATED_MISSING_FRAMES
 from mgm_jax.errors import VideoError
 
 NumberedFrame = tuple[int, av.VideoFrame]
@@ -19,9 +18,17 @@ NumberedFrame = tuple[int, av.VideoFrame]
 INTER_PICTURES = frozenset({PictureType.P, PictureType.B, PictureType.S, PictureType.SP})
 """Types of frames that are predicted from other frames."""
 
+EXPORTING_CODECS = frozenset(
+    (
+        *("flv1", "h261", "h263", "h263p", "h264", "mpeg1video", "mpeg2video", "mpeg4"),
+        *("msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "rv10", "rv20", "snow", "wmv1", "wmv2"),
+    )
+)
+"""Codecs whose FFmpeg decoder exports motion vectors. HEVC, VP8, VP9 and AV1 export none."""
 
-class OutOfStep(Exception):
-    """The decoder does not give the frames that the packets announced."""
+
+class UnexpectedFrameError(Exception):
+    """The decoder does not output the frames that the packets announced."""
 
 
 class FrameDecoder:
@@ -30,15 +37,14 @@ class FrameDecoder:
     Args:
         source: Path, or the file's bytes.
         name: For messages.
-        with_vectors: Whether vectors will be wanted. The decoder is told once, before its first
-            frame; to change its mind there has to be a new one.
+        with_vectors: Whether motion vectors will be wanted. Decoders are configured before their
+            first frame, so a read that differs needs a new decoder.
 
     Attributes:
         codec: FFmpeg's name of the codec.
         fps: Frames per second; nan if the file does not say.
         index: The packets.
-        size: (height, width) of the stored frames where the headers say it, luma pixels; they are
-            then stored upright. None where a frame has to be decoded to know.
+        size: See `Container.size`.
         timed: Whether frames are known by their time stamps. If not, they are counted as they
             leave the decoder, from the first one on.
         num_frames: Number of frames; corrected by `count_instead`.
@@ -47,16 +53,16 @@ class FrameDecoder:
         VideoError: Not a video, empty, or cut off.
     """
 
-    def __init__(self, source: Source, name: str, with_vectors: bool = True) -> None:
+    def __init__(self, source: VideoInput, name: str, with_vectors: bool = True) -> None:
         self._with_vectors = with_vectors
         self._name = name
-        self._file = open_packets(source, name)
+        self._file = open_container(source, name)
         self._decoder: av.VideoCodecContext | None = None
         self._exports_vectors = False
         self.codec = self._file.codec
         self.fps = self._file.fps
         self.size = self._file.size
-        self.index: PacketIndex = self._file.index
+        self.index = self._file.index
         self.timed = self.index.timed
         try:
             self.num_frames = self.index.num_shown if self.timed else self._count_frames()
@@ -70,8 +76,7 @@ class FrameDecoder:
 
     def first_frame(self) -> av.VideoFrame:
         """Decodes the first frame that can be decoded."""
-        self._reset(None)
-        for frame in self._decode(range(len(self.index.packets))):
+        for frame in self._decode(range(len(self.index.packets)), self._reset(None)):
             return frame
         raise VideoError(f"{self._name}: none of its frames can be decoded; {GET_AGAIN}")
 
@@ -79,60 +84,56 @@ class FrameDecoder:
         """Position of the packet from which a frame is decoded: its key frame, or the first."""
         return self.index.start_for(number) if self.timed else 0
 
-    def lenders(self, wanted: Iterable[int], distance: int) -> set[int]:
-        """The frames that lend their motion to the key frames among those wanted.
+    def motion_fallbacks(self, wanted: Iterable[int], distance: int) -> set[int]:
+        """The frames whose motion is reused by I-frames among `wanted`, which have none.
 
         Args:
             wanted: Frame numbers.
-            distance: How many frames before a key frame its lender stands.
+            distance: How many frames before the I-frame.
 
         Returns:
-            Their numbers, of which some may not exist; none where frames are counted.
+            Frame numbers, of which some may not exist; none if frames are counted.
         """
         if not self.timed:
             return set()
         return {number - distance for number in wanted if number in self.index.key_frames}
 
     def count_instead(self) -> None:
-        """Gives up the time stamps: from now on frames are counted."""
+        """Gives up on the time stamps: from now on frames are counted."""
         self.timed = False
         self.num_frames = self._count_frames()
 
     def frames(
-        self,
-        start: int,
-        wanted: Iterable[int],
-        needed: Collection[int],
-        export_vectors: bool,
+        self, start: int, wanted: Iterable[int], needed: Collection[int], export_vectors: bool
     ) -> Iterator[NumberedFrame]:
         """Decodes until the last wanted frame has come.
 
-        Frames that nothing is predicted from are left out unless needed (H.264), and so are the
-        ends of groups of pictures.
+        Skips frames that no other is predicted from (H.264) and the ends of groups of pictures,
+        unless they are wanted or needed.
 
         Args:
             start: Position of the first packet, from `start_for`.
             wanted: Frame numbers, ascending.
-            needed: Further frame numbers that are not to be left out.
-            export_vectors: Whether frames are to carry the codec's motion vectors.
+            needed: Further frames that must not be skipped.
+            export_vectors: Whether frames carry the codec's motion vectors.
 
         Yields:
-            Frames with their numbers, ascending, the wanted ones among them.
+            Frames in ascending order, the wanted ones among them.
 
         Raises:
             VideoError: A wanted frame cannot be decoded.
-            OutOfStep: A wanted frame did not come. Start at packet 0; if this was from packet 0,
-                `count_instead` first.
+            UnexpectedFrameError: A wanted frame did not come. Start at packet 0; if this was from
+                packet 0, call `count_instead` first.
         """
-        self._reset(export_vectors)
+        decoder = self._reset(export_vectors)
         missing = collections.deque(wanted)
         positions = self._needed_positions(start, {*missing, *needed})
-        last = None
-        for number, frame in self._numbered(self._decode(positions), start):
-            # Containers call some frames key frames that are none.
+        last: NumberedFrame | None = None
+        for number, frame in self._numbered(self._decode(positions, decoder), start):
+            # Containers flag some frames as key frames that are none.
             false_start = start > 0 and last is None and frame.pict_type in INTER_PICTURES
             if false_start or (missing and missing[0] < number):
-                raise OutOfStep
+                raise UnexpectedFrameError
             last = number, frame
             yield last
             if missing and missing[0] == number:
@@ -140,7 +141,7 @@ class FrameDecoder:
             if not missing:
                 return
         if missing and self.timed:
-            raise OutOfStep
+            raise UnexpectedFrameError
         for number in missing:
             if last is None or number - last[0] > TOLERATED_MISSING_FRAMES:
                 raise VideoError(
@@ -149,19 +150,19 @@ class FrameDecoder:
                 )
             yield number, last[1]
 
-    def _reset(self, export_vectors: bool | None) -> None:
-        """Makes the decoder ready for a new start; None leaves the export of vectors open."""
+    def _reset(self, export_vectors: bool | None) -> av.VideoCodecContext:
+        """The decoder, ready for a new start; None takes whichever decoder there is."""
         if self._decoder is not None and export_vectors in (None, self._exports_vectors):
             self._decoder.flush_buffers()
-            return
+            return self._decoder
         if export_vectors is None:
             export_vectors = self._with_vectors and self.codec in EXPORTING_CODECS
         self._decoder = self._file.make_decoder(export_vectors)
         self._exports_vectors = export_vectors
+        return self._decoder
 
     def _count_frames(self) -> int:
-        self._reset(None)
-        return sum(1 for _ in self._decode(range(len(self.index.packets))))
+        return sum(1 for _ in self._decode(range(len(self.index.packets)), self._reset(None)))
 
     def _needed_positions(self, start: int, needed: set[int]) -> Iterable[int]:
         if not self.timed:
@@ -175,17 +176,19 @@ class FrameDecoder:
         number = self.index.number_at(position)
         return number is None or number in needed or not self.index.is_unreferenced(position)
 
-    def _decode(self, positions: Iterable[int]) -> Iterator[av.VideoFrame]:
+    def _decode(
+        self, positions: Iterable[int], decoder: av.VideoCodecContext
+    ) -> Iterator[av.VideoFrame]:
         packets = self.index.packets
         position = 0
         try:
             for position in positions:
-                yield from self._decoder.decode(packets[position])
-            yield from self._decoder.decode(None)
+                yield from decoder.decode(packets[position])
+            yield from decoder.decode(None)
         except (av.FFmpegError, OSError) as error:
             # Frames that the decoder still holds back are good all the same.
             with contextlib.suppress(av.FFmpegError):
-                yield from self._decoder.decode(None)
+                yield from decoder.decode(None)
             number = self.index.number_at(position) if self.timed else None
             raise VideoError(
                 f"{self._name}: frame {position if number is None else number} of {len(packets)} "
@@ -194,15 +197,14 @@ class FrameDecoder:
 
     def _numbered(self, frames: Iterable[av.VideoFrame], start: int) -> Iterator[NumberedFrame]:
         last = -1
-        first = self.index.number_at(start) if start > 0 else 0
+        first = (self.index.number_at(start) if start > 0 else None) or 0
         for frame in frames:
+            number: int | None = last + 1
             if self.timed:
-                number = self.index.number_of_time.get(frame.pts)
-                if number is None or number <= last:
-                    raise OutOfStep
-            else:
-                number = last + 1
+                number = None if frame.pts is None else self.index.number_of_time.get(frame.pts)
+            if number is None or number <= last:
+                raise UnexpectedFrameError
             last = number
-            # Frames shown before the key frame that decoding started from lack their references.
+            # Frames displayed before the key frame that decoding started from lack references.
             if number >= first:
                 yield number, frame

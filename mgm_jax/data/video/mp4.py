@@ -117,7 +117,7 @@ def _children(box: memoryview) -> dict[bytes, list[memoryview]]:
 
 
 def _only(boxes: dict[bytes, list[memoryview]], kind: bytes) -> memoryview:
-    found = boxes.get(kind, ())
+    found = boxes.get(kind, [])
     _require(len(found) == 1)
     return found[0]
 
@@ -139,7 +139,8 @@ def _read_movie(movie: memoryview, file_size: int) -> Mp4Tables:
     information = _children(_only(media, b"minf"))
     reference = _only(_children(_only(information, b"dinf")), b"dref")
     # One entry, whose flag says that the frames are in this very file.
-    _require(struct.unpack_from(">II4sI", reference, 4)[::3] == (1, 1))
+    count, _, _, flags = struct.unpack_from(">II4sI", reference, 4)
+    _require(count == 1 and flags == 1)
     header = _only(media, b"mdhd")
     (scale,) = struct.unpack_from(">I", header, 20 if header[0] else 12)
     tables = _children(_only(information, b"stbl"))
@@ -206,7 +207,8 @@ def _positions(
         chunks = _table(_only(tables, b"stco"), ">u4", 1)[:, 0]
     else:
         box = _only(tables, b"co64")
-        chunks = np.frombuffer(box, ">i8", *struct.unpack_from(">I", box, 4), 8).astype(np.int64)
+        (count,) = struct.unpack_from(">I", box, 4)
+        chunks = np.frombuffer(box, ">i8", count, 8).astype(np.int64)
     first, frames, description = _table(_only(tables, b"stsc"), ">u4", 3).T
     lengths = np.diff(first, append=len(chunks) + 1)
     _require(first[0] == 1 and (lengths > 0).all() and (description == 1).all())
@@ -239,7 +241,8 @@ def _sample_description(
     version, sets, length = struct.unpack_from(">B4xBH", configuration)
     _require(version == 1 and sets & 31 == 1)
     header = parse_sequence_parameters(configuration[8 : 8 + length])
-    _require(header is not None and (header.height, header.width) == (height, width))
+    if header is None or (header.height, header.width) != (height, width):
+        raise _UnusualError
     colour_space = full_range = None
     if b"colr" in boxes:
         colour = _only(boxes, b"colr")

@@ -1,12 +1,12 @@
-"""From a decoded frame to the 4:2:0 planes that are sent to the device.
+"""From decoded frames to the 4:2:0 planes that are sent to the device.
 
-The host only slices: no colour conversion, and no scaling unless it is asked for. A frame whose
-pixel format is not 8-bit 4:2:0 is converted to it first.
+The host only slices. Colours are converted on the device; frames are scaled here only on request,
+and frames that are not 8-bit 4:2:0 are converted to it first.
 """
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from typing import Any
 
 import av
 import numpy as np
@@ -34,9 +34,8 @@ class Orientation:
     """How the stored picture is turned for display: transposed first, then mirrored.
 
     Attributes:
-        transpose: Rows and columns are exchanged.
-        flip_x: The result is mirrored left to right.
-        flip_y: The result is mirrored top to bottom.
+        flip_x: Mirrored left to right.
+        flip_y: Mirrored top to bottom.
     """
 
     transpose: bool = False
@@ -45,21 +44,16 @@ class Orientation:
 
     @classmethod
     def of_frame(cls, frame: av.VideoFrame) -> "Orientation":
-        """Reads the display matrix that the container attached to the frame.
+        """Reads the display matrix that the container attached to the frame, if there is one.
 
-        Angles are rounded to the nearest quarter turn. A pixel aspect ratio is not applied.
-
-        Args:
-            frame: A decoded frame.
-
-        Returns:
-            The orientation; the identity if the frame has no display matrix.
+        Angles are rounded to the nearest quarter turn. The pixel aspect ratio is ignored.
         """
         matrix = frame.side_data.get("DISPLAYMATRIX")
         if matrix is None:
             return cls()
         # 3x3, fixed point, acting on row vectors: x' = a x + c y, y' = b x + d y.
-        a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+        values = np.frombuffer(matrix, np.int32)  # type: ignore[call-overload]
+        a, b, _, c, d = values[:5].tolist()
         if abs(a) + abs(d) >= abs(b) + abs(c):
             return cls(False, flip_x=a < 0, flip_y=d < 0)
         return cls(True, flip_x=c < 0, flip_y=b < 0)
@@ -69,18 +63,30 @@ class Orientation:
         return (width, height) if self.transpose else (height, width)
 
     def turn(self, plane: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h2 w2"]:
-        """Turns one plane.
-
-        Args:
-            plane: As stored.
-
-        Returns:
-            As displayed; a view, nothing is copied.
-        """
+        """A view of a stored plane as it is displayed."""
         if not (self.transpose or self.flip_x or self.flip_y):
             return plane
         plane = plane.T if self.transpose else plane
         return plane[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameLayout:
+    """Size of the stored frames of a video in luma pixels, and how they are turned for display."""
+
+    stored_height: int
+    stored_width: int
+    orientation: Orientation = Orientation()
+
+    @classmethod
+    def of_frame(cls, frame: av.VideoFrame) -> "FrameLayout":
+        """The layout of a decoded frame."""
+        return cls(frame.height, frame.width, Orientation.of_frame(frame))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the displayed frame."""
+        return self.orientation.size(self.stored_height, self.stored_width)
 
 
 def is_full_range(frame: av.VideoFrame) -> bool:
@@ -97,10 +103,10 @@ def to_planar_420(
     size: tuple[int, int] | None = None,
     reformatter: VideoReformatter | None = None,
 ) -> av.VideoFrame:
-    """Converts a frame to 8-bit 4:2:0, and scales it if asked to.
+    """Converts a frame to 8-bit 4:2:0, and scales it on request.
 
-    Range and colour space are kept. RGB, grey and palette sources become limited-range BT.601.
-    Scaling is FFmpeg's bilinear, which widens its kernel when it shrinks (no aliasing).
+    Range and colour space are kept. RGB, grey and palette frames become limited-range BT.601.
+    Scaling is FFmpeg's bilinear, which avoids aliasing when it shrinks.
 
     Args:
         frame: A decoded frame.
@@ -113,9 +119,10 @@ def to_planar_420(
     height, width = size or (frame.height, frame.width)
     if frame.format.name in _PLANAR_420 and (height, width) == (frame.height, frame.width):
         return frame
+    colours: dict[str, Any] = {"dst_colorspace": "ITU601", "dst_color_range": _LIMITED_RANGE}
     if _is_yuv(frame):
         colour_range = _FULL_RANGE if is_full_range(frame) else _LIMITED_RANGE
-        # The same colour space on both sides, whichever, changes no colour; the frame's own may be
+        # With the same colour space on both sides colours do not change. The frame's own may be
         # one that FFmpeg's scaler refuses.
         colours = {
             "src_colorspace": "ITU601",
@@ -123,8 +130,6 @@ def to_planar_420(
             "src_color_range": colour_range,
             "dst_color_range": colour_range,
         }
-    else:
-        colours = {"dst_colorspace": "ITU601", "dst_color_range": _LIMITED_RANGE}
     return (reformatter or VideoReformatter()).reformat(
         frame, width, height, "yuv420p", interpolation="BILINEAR", threads=1, **colours
     )
@@ -133,14 +138,14 @@ def to_planar_420(
 def yuv_to_rgb(frame: av.VideoFrame) -> Float[np.ndarray, "3 4"]:
     """The affine map from the planes of `to_planar_420(frame)` to RGB.
 
-    A frame that does not say its colour space is taken as BT.601, as FFmpeg's scaler does.
+    A frame without a stated colour space is taken as BT.601, as FFmpeg's scaler does.
 
     Args:
         frame: A decoded frame, before conversion.
 
     Returns:
-        float32 [3, 4]: multiplies (Y, U, V, 1), each in 0..255, and gives (R, G, B) in 0..1
-        (values outside are to be clipped).
+        Multiplies (Y, U, V, 1), with Y, U, V in 0..255, and gives (R, G, B) in 0..1, where values
+        outside are to be clipped. Read-only.
     """
     is_yuv = _is_yuv(frame)
     weights = _LUMA_WEIGHTS.get(frame.colorspace, _BT601) if is_yuv else _BT601
@@ -163,7 +168,7 @@ def _affine_to_rgb(red: float, blue: float, full_range: bool) -> Float[np.ndarra
         scale, zero = np.array([219, 224, 224]), np.array([16, 128, 128])
     linear = matrix / scale
     affine = np.concatenate([linear, -(linear @ zero)[:, None]], axis=1).astype(np.float32)
-    affine.setflags(write=False)  # The cache hands the same one to all.
+    affine.setflags(write=False)  # All callers share the cached array.
     return affine
 
 
@@ -171,28 +176,26 @@ class PlaneReader:
     """Copies a region of the displayed frames into arrays.
 
     Args:
-        orientation: How stored frames are turned for display.
-        height: Of the displayed frame, luma pixels.
-        width: Of the displayed frame, luma pixels.
+        layout: Of the video's frames.
         size: (height, width) to scale the displayed frames to; None keeps them.
         region: (top, left, height, width) in the scaled frame, all even; None is the whole frame.
     """
 
     def __init__(
         self,
-        orientation: Orientation,
-        height: int,
-        width: int,
+        layout: FrameLayout,
         size: tuple[int, int] | None,
         region: tuple[int, int, int, int] | None,
     ) -> None:
-        self._orientation = orientation
-        height, width = size or (height, width)
-        self._stored_size = orientation.size(height, width)
+        self._orientation = layout.orientation
+        height, width = size or layout.size
+        self._stored_size = layout.orientation.size(height, width)
         self._region = region or (0, 0, height, width)
-        luma = _overlaps(self._region, height, width)
-        halves = [-(-number // 2) for number in (*self._region, height, width)]
-        chroma = _overlaps(halves[:4], *halves[4:])
+        luma = _overlap(self._region, height, width)
+        top, left, rows, columns, height, width = (
+            -(-number // 2) for number in (*self._region, height, width)
+        )
+        chroma = _overlap((top, left, rows, columns), height, width)
         self._overlaps = (luma, chroma, chroma)
         self._reformatter = VideoReformatter()
 
@@ -214,32 +217,25 @@ class PlaneReader:
         luma: UInt8[np.ndarray, "h w"],
         chroma: UInt8[np.ndarray, "h2 w2 2"],
     ) -> None:
-        """Writes the region of one frame into arrays of `empty_planes`.
-
-        Args:
-            frame: A decoded frame, as stored.
-            luma: Written to.
-            chroma: Written to, U then V.
-        """
+        """Writes the region of one stored frame into arrays of `empty_planes`."""
         frame = to_planar_420(frame, self._stored_size, self._reformatter)
         outs = (luma, chroma[..., 0], chroma[..., 1])
         for plane, out, (inside, of_plane) in zip(frame.planes, outs, self._overlaps, strict=True):
-            out[inside] = self._orientation.turn(_stored_plane(plane))[of_plane]
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, -1)
+            out[inside] = self._orientation.turn(rows[:, : plane.width])[of_plane]
 
 
-def _stored_plane(plane: av.video.plane.VideoPlane) -> UInt8[np.ndarray, "h w"]:
-    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-    return rows[:, : plane.width]
-
-
-def _overlaps(
-    region: Sequence[int], height: int, width: int
-) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+def _overlap(
+    region: tuple[int, int, int, int], height: int, width: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Where a region (top, left, height, width) meets a plane: in the region, and in the plane."""
-    inside, of_plane = [], []
-    for first, extent, whole in ((region[0], region[2], height), (region[1], region[3], width)):
-        start = max(first, 0)
-        end = max(min(first + extent, whole), start)
-        inside.append(slice(start - first, end - first))
-        of_plane.append(slice(start, end))
-    return tuple(inside), tuple(of_plane)
+    top, left, rows, columns = region
+    row_slices = _overlap_along_axis(top, rows, height)
+    column_slices = _overlap_along_axis(left, columns, width)
+    return (row_slices[0], column_slices[0]), (row_slices[1], column_slices[1])
+
+
+def _overlap_along_axis(first: int, extent: int, whole: int) -> tuple[slice, slice]:
+    start = max(first, 0)
+    end = max(min(first + extent, whole), start)
+    return slice(start - first, end - first), slice(start, end)

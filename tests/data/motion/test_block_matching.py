@@ -2,10 +2,10 @@ import encoded
 import numpy as np
 import pytest
 
+from mgm_jax.data.decoding import Video
 from mgm_jax.data.motion.block_matching import estimate
 from mgm_jax.data.motion.codec_vectors import rasterise
 from mgm_jax.data.video.planes import to_planar_420
-from mgm_jax.data.video.reader import Video
 
 
 def shifted(dx, dy, height=144, width=176):

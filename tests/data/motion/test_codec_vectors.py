@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from mgm_jax.data.decoding import Video
 from mgm_jax.data.motion.codec_vectors import (
-    EXPORTING_CODECS,
     RECORD,
     from_past,
     orient,
     rasterise,
     vectors_of,
 )
+from mgm_jax.data.video.decoder import EXPORTING_CODECS
 from mgm_jax.data.video.planes import Orientation
-from mgm_jax.data.video.reader import Video
 
 
 def block(left, top, width, height, dx, dy, *, source=-1, scale=4):

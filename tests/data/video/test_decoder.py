@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgm_jax.data.video.decoder import FrameDecoder, OutOfStep
+from mgm_jax.data.video.decoder import FrameDecoder, UnexpectedFrameError
 from mgm_jax.errors import VideoError
 
 STRIDE_ALIGNED = {
@@ -25,7 +25,7 @@ def read(decoder, wanted, needed=(), export_vectors=False):
     start = decoder.start_for(min(wanted))
     try:
         return dict(decoder.frames(start, wanted, needed, export_vectors))
-    except OutOfStep:
+    except UnexpectedFrameError:
         return dict(decoder.frames(0, wanted, needed, export_vectors))
 
 
@@ -108,10 +108,10 @@ def test_leaves_out_only_what_nothing_needs(stride_aligned, wanted, needed, from
     assert list(frames) == sorted(n for n in expected if first <= n <= wanted[-1])
 
 
-def test_key_frames_alone_need_a_lender_and_frames_that_are_counted_none(stride_aligned):
-    assert stride_aligned.lenders([0, 4, 12, 16, 24], 4) == {-4, 8, 20}
+def test_only_key_frames_need_a_fallback_and_counted_frames_none(stride_aligned):
+    assert stride_aligned.motion_fallbacks([0, 4, 12, 16, 24], 4) == {-4, 8, 20}
     counted = FrameDecoder(encoded.encode(encoded.moving_square(26), "libx264", "h264"), "clip")
-    assert counted.lenders([0, 12], 4) == set()
+    assert counted.motion_fallbacks([0, 12], 4) == set()
 
 
 def test_vectors_only_when_wanted(stride_aligned):
@@ -138,7 +138,7 @@ def test_takes_a_new_decoder_only_when_vectors_were_not_expected(container, expe
 def test_time_stamps_that_lie_are_given_up():
     decoder = FrameDecoder(encoded.swapped_times(), "clip")
     assert decoder.timed
-    with pytest.raises(OutOfStep):
+    with pytest.raises(UnexpectedFrameError):
         read(decoder, [5, 6, 7])
     decoder.count_instead()
     expected = encoded.decode_all(encoded.swapped_times())
@@ -152,7 +152,7 @@ def test_false_key_frame_is_noticed():
     data = encoded.encode(encoded.moving_square(12), "h263", "avi")
     decoder = FrameDecoder(data, "clip")
     assert 6 in decoder.index.key_frames
-    with pytest.raises(OutOfStep):
+    with pytest.raises(UnexpectedFrameError):
         dict(decoder.frames(decoder.start_for(8), [8], (), False))
     frame = dict(decoder.frames(0, [8], (), False))[8]
     np.testing.assert_array_equal(luma(frame), luma(encoded.decode_all(data)[8]))
@@ -168,7 +168,7 @@ def test_up_to_two_missing_frames_repeat_the_last():
     data = without_first_key_frame(3)
     decoder, expected = FrameDecoder(data, "clip"), encoded.decode_all(data)
     assert decoder.num_frames == 13
-    with pytest.raises(OutOfStep):
+    with pytest.raises(UnexpectedFrameError):
         read(decoder, [0])
     decoder.count_instead()
     assert decoder.num_frames == len(expected) == 11

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mgm_jax.data.video.mp4 import read_mp4_tables
-from mgm_jax.data.video.packet_index import index_packets
+from mgm_jax.data.video.packets import index_packets
 
 
 def tables(data):

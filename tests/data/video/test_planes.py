@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mgm_jax.data.video.planes import (
+    FrameLayout,
     Orientation,
     PlaneReader,
     is_full_range,
@@ -155,7 +156,7 @@ def test_region_is_the_padded_frame(orientation, height, width, top, left, data)
     for plane in frame.planes:
         plane.update(rng.integers(1, 255, plane.buffer_size, np.uint8).tobytes())
     region = (top, left, out_height, out_width)
-    reader = PlaneReader(orientation, height, width, None, region)
+    reader = PlaneReader(FrameLayout(*stored, orientation), None, region)
     luma, chroma = reader.empty_planes(1)
     reader.read(frame, luma[0], chroma[0])
     outs = (luma[0], chroma[0, ..., 0], chroma[0, ..., 1])
@@ -171,8 +172,8 @@ def test_scales_the_displayed_frame_before_the_region():
     frame = encoded.moving_square(1)[0]
     plane = frame.planes[0]
     plane.update(encoded.scenery(plane.height, plane.line_size, 5).tobytes())
-    turned = Orientation(transpose=True)
-    half = PlaneReader(turned, 176, 144, (88, 72), None)
+    turned = FrameLayout(144, 176, Orientation(transpose=True))
+    half = PlaneReader(turned, (88, 72), None)
     luma, chroma = half.empty_planes(1)
     assert luma.shape == (1, 88, 72)
     assert chroma.shape == (1, 44, 36, 2)
@@ -180,7 +181,7 @@ def test_scales_the_displayed_frame_before_the_region():
     whole = encoded.stored_planes(frame)[0].T.astype(float)
     means = whole.reshape(88, 2, 72, 2).mean(axis=(1, 3))
     assert np.abs(luma[0] - means).mean() < 6
-    part = PlaneReader(turned, 176, 144, (88, 72), (10, 20, 30, 40))
+    part = PlaneReader(turned, (88, 72), (10, 20, 30, 40))
     part_luma, part_chroma = part.empty_planes(1)
     part.read(frame, part_luma[0], part_chroma[0])
     np.testing.assert_array_equal(part_luma[0], luma[0, 10:40, 20:60])

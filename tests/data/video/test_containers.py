@@ -3,7 +3,7 @@ import encoded
 import numpy as np
 import pytest
 
-from mgm_jax.data.video.packet_files import DemuxedFile, Mp4File, open_packets
+from mgm_jax.data.video.containers import DemuxedFile, Mp4File, open_container
 from mgm_jax.data.video.planes import yuv_to_rgb
 from mgm_jax.errors import VideoError
 
@@ -19,7 +19,7 @@ def test_tables_and_demultiplexing_open_the_same_video(from_path, tmp_path):
     path = tmp_path / "clip.mp4"
     path.write_bytes(data)
     source = path if from_path else data
-    ours, theirs = open_packets(source, "clip"), DemuxedFile(source, "clip")
+    ours, theirs = open_container(source, "clip"), DemuxedFile(source, "clip")
     assert isinstance(ours, Mp4File)
     assert (ours.codec, ours.fps, ours.size) == (theirs.codec, theirs.fps, (144, 176))
     for index in (ours.index, theirs.index):
@@ -42,7 +42,7 @@ def test_order_that_the_tables_do_not_tell_is_left_to_demultiplexing():
         return packet
 
     data = encoded.encode(encoded.moving_square(26), options=encoded.B_FRAMES)
-    file = open_packets(encoded.remux(data, "mp4", forget_presentation), "clip")
+    file = open_container(encoded.remux(data, "mp4", forget_presentation), "clip")
     assert isinstance(file, DemuxedFile)
     assert not file.index.timed
 
@@ -53,7 +53,7 @@ def test_colours_are_those_that_the_container_and_the_stream_state(told, tmp_pat
     options = {"x264-params": f"bframes=0:{told}:log-level=none"}
     data = encoded.encode(encoded.moving_square(3), options=options)
     for content in (data, data.replace(b"colr", b"btrt", 1)):
-        ours, theirs = open_packets(content, "clip"), DemuxedFile(content, "clip")
+        ours, theirs = open_container(content, "clip"), DemuxedFile(content, "clip")
         assert isinstance(ours, Mp4File)
         np.testing.assert_array_equal(yuv_to_rgb(decode(ours, 0)), yuv_to_rgb(decode(theirs, 0)))
 
@@ -66,9 +66,9 @@ def test_colours_that_only_the_container_states():
     assert size == 20
     box = b"\0\0\0\x14colrnclx" + bytes([0, 1, 0, 1, 0, 1, 128, 0])
     stated = data[:at] + box + data[at + size :]
-    ours, theirs = open_packets(stated, "clip"), DemuxedFile(stated, "clip")
+    ours, theirs = open_container(stated, "clip"), DemuxedFile(stated, "clip")
     assert isinstance(ours, Mp4File)
-    maps = [yuv_to_rgb(decode(file, 0)) for file in (ours, theirs, open_packets(data, "clip"))]
+    maps = [yuv_to_rgb(decode(file, 0)) for file in (ours, theirs, open_container(data, "clip"))]
     np.testing.assert_array_equal(maps[0], maps[1])
     assert (maps[0] != maps[2]).any()
 
@@ -76,7 +76,7 @@ def test_colours_that_only_the_container_states():
 def test_a_file_that_shrinks_while_it_is_read(tmp_path):
     path = tmp_path / "clip.mp4"
     path.write_bytes(encoded.remux(encoded.encode(encoded.moving_square(26)), "mp4"))
-    file = open_packets(path, "clip")
+    file = open_container(path, "clip")
     assert isinstance(file.index.packets[25], av.Packet)
     with path.open("rb+") as shrunk:
         shrunk.truncate(2000)

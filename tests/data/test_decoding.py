@@ -2,7 +2,8 @@ import encoded
 import numpy as np
 import pytest
 
-from mgm_jax.data.video.reader import Video, VideoError, decode_frames_and_motion
+from mgm_jax.data.decoding import Video
+from mgm_jax.errors import VideoError
 
 # One of every kind: B-frames, two profiles of MPEG-4, packed MPEG-4, MPEG-1, VP9, strange names
 # and times. Sizes are of the displayed frame.
@@ -88,10 +89,7 @@ def test_bytes_and_path_are_the_same(low_delay, tmp_path):
         assert from_path.name == str(path)
         assert from_path.fps == 25
         assert_clips_equal(from_bytes.read([3, 20]), from_path.read(np.array([3, 20])))
-    assert_clips_equal(
-        decode_frames_and_motion(path, [2]), decode_frames_and_motion(path, [2, 2][:1])
-    )
-    assert len(decode_frames_and_motion(path).luma) == 26
+        assert from_path.num_frames == 26
 
 
 def test_order_and_repetition_are_kept(low_delay):
@@ -129,7 +127,7 @@ def test_region_and_size(low_delay):
         np.testing.assert_array_equal(clip.motion, whole.motion)
 
 
-def test_key_frame_holds_motion_even_where_unneeded_frames_are_left_out():
+def test_i_frames_have_motion_even_where_unneeded_frames_are_left_out():
     data = encoded.encode(encoded.moving_square(26), options=encoded.B_FRAMES)
     with Video(data) as video:
         clip = video.read([0, 11, 12, 16], motion="codec")
@@ -141,13 +139,13 @@ def test_key_frame_holds_motion_even_where_unneeded_frames_are_left_out():
         assert not video.read([12], motion="codec").motion_valid.any()
 
 
-def test_a_key_frame_may_show_the_map_of_the_reference_before():
+def test_an_i_frame_may_reuse_the_motion_of_an_earlier_frame():
     data = encoded.encode(encoded.moving_square(26), options=encoded.B_FRAMES)
     with Video(data) as video:
         near = video.read([0, 8, 12], motion="codec")
-        far = video.read([0, 8, 12], motion="codec", lender_distance=4)
+        far = video.read([0, 8, 12], motion="codec", motion_fallback_distance=4)
         lender = video.read([11], motion="codec").motion[0]
-        alone = video.read([12], motion="codec", lender_distance=4)
+        alone = video.read([12], motion="codec", motion_fallback_distance=4)
     np.testing.assert_array_equal(near.motion[2], lender)
     np.testing.assert_array_equal(far.motion[2], far.motion[1])
     assert not np.array_equal(near.motion[2], far.motion[2])
@@ -319,7 +317,8 @@ def test_arguments_that_fit_no_video(low_delay):
 
 def test_colours_of_the_clip(real_videos):
     path = real_videos / "mixed" / "torchvision_assets" / "basketball.mp4"
-    clip = decode_frames_and_motion(path, [10], motion="none")
+    with Video(path) as video:
+        clip = video.read([10], motion="none")
     theirs = encoded.decode_all(path)[10].to_ndarray(format="rgb24")
     chroma = clip.chroma[0].repeat(2, axis=0).repeat(2, axis=1)
     yuv1 = np.concatenate([clip.luma[0, ..., None], chroma, np.ones_like(chroma[..., :1])], -1)

@@ -4,11 +4,13 @@ import encoded
 import numpy as np
 import pytest
 
+from data_prep import transcode
+from mgm_jax.data.clip_builder import ClipBuilder
+from mgm_jax.data.decoding import Video
 from mgm_jax.data.motion.block_matching import estimate
 from mgm_jax.data.motion.codec_vectors import rasterise, vectors_of
-from mgm_jax.data.video.clip_builder import ClipBuilder, FrameLayout
 from mgm_jax.data.video.decoder import FrameDecoder
-from mgm_jax.data.video.planes import Orientation
+from mgm_jax.data.video.planes import FrameLayout, Orientation
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +22,7 @@ def frames():
 
 def build(frames, numbers, source="codec", shown=None):
     layout = FrameLayout.of_frame(frames[0])
-    builder = ClipBuilder(numbers, layout, source, "sampled", None, None)
+    builder = ClipBuilder(numbers, layout, source, None, None)
     for number in shown or frames:
         builder.add(number, frames[number])
     return builder
@@ -89,6 +91,24 @@ def test_no_motion_is_zero_and_not_valid(frames):
     assert not clip.motion_valid.any()
 
 
+@pytest.mark.parametrize(
+    ("profile", "numbers", "expected"),
+    [("low_delay", [2, 6, 14], [2, 2, -2]), ("stride_aligned", [4, 8, 12], [8, 8, 8])],
+)
+def test_motion_of_a_prepared_video_is_that_of_its_square(profile, numbers, expected):
+    frames = [
+        np.ascontiguousarray(np.repeat(encoded.stored_planes(frame)[0][..., None], 3, axis=-1))
+        for frame in encoded.moving_square(25, (2, 0))  # It turns back at frame 12.
+    ]
+    with Video(transcode.encode_h264(frames, 25, transcode.PROFILES[profile])) as video:
+        clip = video.read([0, *numbers], motion="codec")
+    np.testing.assert_array_equal(clip.motion_valid, [False, True, True, True])
+    for slot, (number, dx) in enumerate(zip(numbers, expected, strict=True), 1):
+        top, left = encoded.square_corner(number, (2, 0))
+        inside = clip.motion[slot, top // 8 + 2 : top // 8 + 6, left // 8 + 2 : left // 8 + 6]
+        np.testing.assert_array_equal(np.median(inside, axis=(0, 1)), [dx, 0])
+
+
 def test_reports_what_it_saw(frames):
     assert not build(frames, [0], shown=[0]).saw_inter
     assert not build(frames, [12], shown=[0, 12]).saw_inter
@@ -104,7 +124,7 @@ def test_motion_turns_with_the_picture(frames, source):
         FrameLayout.of_frame(frames[0]), orientation=Orientation(transpose=True, flip_x=True)
     )
     assert layout.size == (176, 144)
-    builder = ClipBuilder([6], layout, source, "sampled", None, None)
+    builder = ClipBuilder([6], layout, source, None, None)
     for number in range(7):
         builder.add(number, frames[number])
     turned = builder.finish()

@@ -10,25 +10,25 @@ from av.stream import Disposition
 from av.video.reformatter import ColorRange
 
 from mgm_jax.data.video.mp4 import Mp4Tables, ReadAt, read_mp4_tables
-from mgm_jax.data.video.packet_index import PacketIndex, index_packets, index_tables
+from mgm_jax.data.video.packets import PacketIndex, index_packets, index_tables
 from mgm_jax.errors import VideoError
 
 GET_AGAIN = "the file is damaged or incomplete: get it again, or leave it out"
 
-Source = str | os.PathLike | bytes
-"""Path of a file, or its bytes."""
+VideoInput = str | os.PathLike | bytes
+"""Path of a video file, or its bytes."""
 
 
 @runtime_checkable
-class PacketFile(Protocol):
+class Container(Protocol):
     """An open video file.
 
     Attributes:
         codec: FFmpeg's name of the codec.
         fps: Frames per second; nan if the file does not say.
         index: Its packets.
-        size: (height, width) of the stored frames where the headers say it, luma pixels; they are
-            then stored upright. None where a frame has to be decoded to know.
+        size: (height, width) of the stored frames in luma pixels if the headers state it; the
+            frames are then stored upright. None if a frame has to be decoded to know.
     """
 
     codec: str
@@ -37,7 +37,7 @@ class PacketFile(Protocol):
     size: tuple[int, int] | None
 
     def make_decoder(self, export_vectors: bool) -> av.VideoCodecContext:
-        """A new decoder, on one thread; those made before are not to be used any more."""
+        """A new single-threaded decoder; earlier ones must not be used any more."""
         ...
 
     def close(self) -> None:
@@ -45,18 +45,11 @@ class PacketFile(Protocol):
         ...
 
 
-def open_packets(source: Source, name: str) -> PacketFile:
+def open_container(source: VideoInput, name: str) -> Container:
     """Opens a video file: by its tables if it is a plain mp4, otherwise by demultiplexing it.
 
-    Args:
-        source: Path, or the file's bytes.
-        name: For messages.
-
-    Returns:
-        The file.
-
     Raises:
-        VideoError: Not a video, empty, or cut off.
+        VideoError: Not a video, empty, or cut off; begins with `name`.
     """
     try:
         if not (len(source) if isinstance(source, bytes) else os.path.getsize(source)):
@@ -64,28 +57,19 @@ def open_packets(source: Source, name: str) -> PacketFile:
     except FileNotFoundError as error:
         raise VideoError(f"{name}: the file does not exist; check the path") from error
     except OSError as error:
-        raise _unopenable(name, error) from error
+        raise _cannot_open(name, error) from error
     return _open_mp4(source, name) or DemuxedFile(source, name)
 
 
-def _unopenable(name: str, error: OSError | av.FFmpegError) -> VideoError:
+def _cannot_open(name: str, error: OSError | av.FFmpegError) -> VideoError:
     return VideoError(f"{name}: it cannot be opened as a video ({error.strerror}); {GET_AGAIN}")
 
 
 class DemuxedFile:
-    """A file of any format, all of whose packets are in memory; a `PacketFile`.
+    """A file of any format with all packets in memory; a `Container`."""
 
-    Args:
-        source: Path, or the file's bytes.
-        name: For messages.
-
-    Raises:
-        VideoError: Not a video, or cut off.
-    """
-
-    size = None
-
-    def __init__(self, source: Source, name: str) -> None:
+    def __init__(self, source: VideoInput, name: str) -> None:
+        self.size: tuple[int, int] | None = None
         self._source, self._name = source, name
         self._container, stream = self._open()
         self._decoder: av.VideoCodecContext | None = stream.codec_context
@@ -107,7 +91,7 @@ class DemuxedFile:
         self._container.close()
 
     def make_decoder(self, export_vectors: bool) -> av.VideoCodecContext:
-        """As `PacketFile`: a decoder belongs to an open file, so a second one opens it again."""
+        """As `Container`. A decoder belongs to an open file, so a second one opens it again."""
         decoder, self._decoder = self._decoder, None
         if decoder is None:
             self.close()
@@ -121,10 +105,11 @@ class DemuxedFile:
             # Some downloads carry metadata that is not UTF-8.
             container = av.open(
                 io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source),
+                "r",
                 metadata_errors="ignore",
             )
         except (av.FFmpegError, OSError) as error:
-            raise _unopenable(name, error) from error
+            raise _cannot_open(name, error) from error
         for stream in container.streams.video:
             if stream.codec_context and not stream.disposition & Disposition.attached_pic:
                 return container, stream
@@ -133,13 +118,7 @@ class DemuxedFile:
 
 
 class Mp4Packets(Sequence[av.Packet]):
-    """The packets of an mp4, each read when it is asked for; the last one's bytes are kept.
-
-    Args:
-        read_at: Reads the file.
-        tables: Of the file.
-        name: For messages.
-    """
+    """The packets of an mp4 file in decoding order, read on request."""
 
     def __init__(self, read_at: ReadAt, tables: Mp4Tables, name: str) -> None:
         self._read_at, self._name = read_at, name
@@ -152,35 +131,30 @@ class Mp4Packets(Sequence[av.Packet]):
         """Number of packets."""
         return len(self._positions)
 
-    def __getitem__(self, number: int) -> av.Packet:
-        """The packet at a position in decoding order; raises as `content`."""
-        packet = av.Packet(self.content(number))
+    def __getitem__(self, number: int) -> av.Packet:  # type: ignore[override]
+        """The packet at a position; raises as `content`."""
+        packet = av.Packet(self.content(number))  # type: ignore[arg-type]
         packet.pts, packet.dts = self._times[number], self._decoding_times[number]
         packet.is_keyframe = self._key_flags[number]
         return packet
 
     def content(self, number: int) -> bytes | memoryview:
-        """The bytes of a packet, without making one; a `VideoError` if the file has shrunk."""
-        if self._last is None or self._last[0] != number:
-            position, size = self._positions[number], self._sizes[number]
-            data = self._read_at(position, size)
-            if len(data) != size:
-                raise VideoError(
-                    f"{self._name}: the file was cut off in frame {number} while it was being "
-                    "read; get it again, or leave it out"
-                )
-            self._last = number, data
-        return self._last[1]
+        """The bytes of a packet; raises `VideoError` if the file has become shorter."""
+        if self._last is not None and self._last[0] == number:
+            return self._last[1]
+        position, size = self._positions[number], self._sizes[number]
+        data = self._read_at(position, size)
+        if len(data) != size:
+            raise VideoError(
+                f"{self._name}: the file was cut off in frame {number} while it was being "
+                "read; get it again, or leave it out"
+            )
+        self._last = number, data
+        return data
 
 
 class Mp4File:
-    """A plain mp4, of which only the packets asked for are read; a `PacketFile`.
-
-    Args:
-        file: Opened; None for a file in memory.
-        tables: Of the file.
-        index: By these tables.
-    """
+    """A plain mp4 file of which only the requested packets are read; a `Container`."""
 
     codec = "h264"
 
@@ -188,7 +162,7 @@ class Mp4File:
         self._file, self._tables = file, tables
         self.fps = tables.fps
         self.index = index
-        self.size = tables.header.height, tables.header.width
+        self.size: tuple[int, int] | None = (tables.header.height, tables.header.width)
 
     def close(self) -> None:
         """Closes the file."""
@@ -196,10 +170,10 @@ class Mp4File:
             self._file.close()
 
     def make_decoder(self, export_vectors: bool) -> av.VideoCodecContext:
-        """As `PacketFile`."""
-        decoder = av.CodecContext.create(self.codec, "r")
+        """As `Container`."""
+        decoder = av.CodecContext.create("h264", "r")
         decoder.extradata = self._tables.configuration
-        # The decoder replaces these by what the stream itself says, if it says something.
+        # What the stream itself states takes precedence in the decoder.
         if self._tables.colour_space is not None:
             decoder.colorspace = self._tables.colour_space
         if self._tables.full_range is not None:
@@ -207,13 +181,13 @@ class Mp4File:
         return _configure(decoder, export_vectors)
 
 
-def _open_mp4(source: Source, name: str) -> Mp4File | None:
+def _open_mp4(source: VideoInput, name: str) -> Mp4File | None:
     """The file by its tables; None if it has to be demultiplexed, or cannot be opened."""
     file = None
     if isinstance(source, bytes):
         content, file_size = memoryview(source), len(source)
 
-        def read_at(position: int, size: int) -> memoryview:
+        def read_at(position: int, size: int) -> bytes | memoryview:
             return content[position : position + size]
     else:
         try:
@@ -222,17 +196,18 @@ def _open_mp4(source: Source, name: str) -> Mp4File | None:
             return None
         descriptor, file_size = file.fileno(), os.path.getsize(source)
 
-        def read_at(position: int, size: int) -> bytes:
+        def read_at(position: int, size: int) -> bytes | memoryview:
             return os.pread(descriptor, size, position)
 
     try:
         tables = read_mp4_tables(read_at, file_size)
     except OSError as error:
-        raise _unopenable(name, error) from error
-    packets = tables and Mp4Packets(read_at, tables, name)
-    index = packets and index_tables(tables, packets, packets.content)
-    if index is not None:
-        return Mp4File(file, tables, index)
+        raise _cannot_open(name, error) from error
+    if tables is not None:
+        packets = Mp4Packets(read_at, tables, name)
+        index = index_tables(tables, packets, packets.content)
+        if index is not None:
+            return Mp4File(file, tables, index)
     if file is not None:
         file.close()
     return None

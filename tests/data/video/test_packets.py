@@ -4,7 +4,7 @@ import av
 import encoded
 import pytest
 
-from mgm_jax.data.video.packet_index import PacketIndex, index_packets
+from mgm_jax.data.video.packets import PacketIndex, index_packets
 from mgm_jax.errors import VideoError
 
 STRIDE_ALIGNED = {

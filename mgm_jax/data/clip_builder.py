@@ -1,0 +1,148 @@
+"""Collects the planes and the motion of one clip while its video is decoded."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import av
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from mgm_jax.data.motion.block_matching import estimate
+from mgm_jax.data.motion.codec_vectors import MOTION_CELL, Vectors, orient, rasterise, vectors_of
+from mgm_jax.data.video.decoder import INTER_PICTURES
+from mgm_jax.data.video.planes import FrameLayout, PlaneReader, yuv_to_rgb
+
+MotionSource = Literal["codec", "estimate", "none"]
+
+# Painting several frames together is faster than one by one.
+_FRAMES_AT_ONCE = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodedClip:
+    """Frames of one video in the requested order.
+
+    Attributes:
+        luma: Y planes of the region.
+        chroma: U and V planes of the region.
+        motion: Displacement from the past, (dx, dy) per 8x8 cell of the **whole** displayed frame,
+            in its pixels before any scaling (see `motion.codec_vectors`).
+        motion_valid: False where a frame has no motion; its map is then zero.
+        yuv_to_rgb: See `planes.yuv_to_rgb`; of the first frame that was decoded for the clip.
+    """
+
+    luma: UInt8[np.ndarray, "t h w"]
+    chroma: UInt8[np.ndarray, "t h2 w2 2"]
+    motion: Float[np.ndarray, "t rows columns 2"]
+    motion_valid: Bool[np.ndarray, " t"]
+    yuv_to_rgb: Float[np.ndarray, "3 4"]
+    motion_source: MotionSource
+
+    def to_rgb(
+        self, places: Int[np.ndarray, " n"] | slice = slice(None)
+    ) -> UInt8[np.ndarray, "n h w 3"]:
+        """The frames at some places of the clip in RGB, for display; chroma is not interpolated."""
+        luma, chroma = self.luma[places], self.chroma[places]
+        height, width = luma.shape[1:]
+        chroma = chroma.repeat(2, axis=1).repeat(2, axis=2)[:, :height, :width]
+        yuv = np.concatenate([luma[..., None], chroma], axis=-1).astype(np.float32)
+        matrix, offset = np.split(self.yuv_to_rgb.astype(np.float32), [3], axis=1)
+        return np.rint((yuv @ matrix.T + offset[:, 0]).clip(0, 1) * 255).astype(np.uint8)
+
+
+class ClipBuilder:
+    """Takes decoded frames in presentation order and keeps what the clip needs of them.
+
+    With codec motion, an intra-coded frame, which has no vectors, reuses those of the last frame
+    decoded before it (*decision*).
+
+    Args:
+        numbers: Frame numbers of the clip; in any order, may repeat.
+        layout: Of the video's frames.
+        source: Where motion comes from.
+        size: (height, width) to scale the displayed frames to; None keeps them.
+        region: (top, left, height, width) in the scaled frame; None is the whole frame.
+
+    Attributes:
+        num_seen: Number of frames added.
+    """
+
+    def __init__(
+        self,
+        numbers: Sequence[int],
+        layout: FrameLayout,
+        source: MotionSource,
+        size: tuple[int, int] | None,
+        region: tuple[int, int, int, int] | None,
+    ) -> None:
+        wanted, self._order = np.unique(np.asarray(numbers), return_inverse=True)
+        self._slots = {number: slot for slot, number in enumerate(wanted.tolist())}
+        self._layout, self._source = layout, source
+        self._reader = PlaneReader(layout, size, region)
+        self._luma, self._chroma = self._reader.empty_planes(len(wanted))
+        cells = (-(-side // MOTION_CELL) for side in layout.size)
+        self._motion = np.zeros((len(wanted), *cells, 2), np.float32)
+        self._motion_valid = np.zeros(len(wanted), bool)
+        self._yuv_to_rgb: Float[np.ndarray, "3 4"] | None = None
+        self._unpainted: list[tuple[int, Vectors]] = []
+        self._last: tuple[int, av.VideoFrame] | None = None
+        self._last_inter: av.VideoFrame | None = None
+        self.num_seen = 0
+
+    @property
+    def saw_inter(self) -> bool:
+        """Whether a frame was predicted from another."""
+        return self._last_inter is not None
+
+    def add(self, number: int, frame: av.VideoFrame) -> None:
+        """Takes the next decoded frame and its number, wanted or not."""
+        self.num_seen += 1
+        if self._yuv_to_rgb is None:
+            self._yuv_to_rgb = yuv_to_rgb(frame)
+        if frame.pict_type in INTER_PICTURES:
+            self._last_inter = frame
+        slot = self._slots.get(number)
+        if slot is not None:
+            self._reader.read(frame, self._luma[slot], self._chroma[slot])
+            if self._source == "codec" and self._last_inter is not None:
+                self._add_motion(slot, vectors_of(self._last_inter))
+            elif self._source == "estimate" and self._last and self._last[0] == number - 1:
+                self._add_motion(slot, estimate(self._last[1], frame))
+        self._last = number, frame
+
+    def finish(self) -> DecodedClip:
+        """The clip, after every frame that it needs has been added."""
+        self._paint()
+        assert self._yuv_to_rgb is not None
+        clip = DecodedClip(
+            self._luma,
+            self._chroma,
+            self._motion,
+            self._motion_valid,
+            self._yuv_to_rgb,
+            self._source,
+        )
+        if np.array_equal(self._order, np.arange(len(self._slots))):
+            return clip
+        names = ("luma", "chroma", "motion", "motion_valid")
+        ordered = {name: getattr(clip, name)[self._order] for name in names}
+        return dataclasses.replace(clip, **ordered)
+
+    def _add_motion(self, slot: int, vectors: Vectors) -> None:
+        self._motion_valid[slot] = True
+        if len(vectors):
+            self._unpainted.append((slot, vectors))
+        if len(self._unpainted) == _FRAMES_AT_ONCE:
+            self._paint()
+
+    def _paint(self) -> None:
+        if not self._unpainted:
+            return
+        layout = self._layout
+        stored_size = layout.stored_height, layout.stored_width
+        frames = [
+            orient(vectors, layout.orientation, *stored_size) for _, vectors in self._unpainted
+        ]
+        self._motion[[slot for slot, _ in self._unpainted]] += rasterise(frames, *layout.size)
+        self._unpainted.clear()

@@ -1,0 +1,186 @@
+"""What is known of a video before it is opened, and data sets that data_prep has prepared.
+
+A source is a sequence of `VideoRecord`s. Sources are small and picklable: they are sent to the
+worker processes.
+"""
+
+import bisect
+import dataclasses
+import itertools
+import os
+import threading
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader
+from jaxtyping import Float32
+
+from mgm_jax.errors import ConfigError, VideoError
+
+UNLABELLED = -1
+"""Label of a video whose class is not known."""
+
+_FIELDS = ("video", "video_id", "label", "num_frames", "boxes", "profile")
+# Records are read in random order, so reading ahead would be wasted.
+_READER_OPTIONS = {"options": "readahead_buffer_size:0", "file_reader_buffer_size": 32768}
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoRecord:
+    """One video of a source.
+
+    Attributes:
+        video: Path of the file, or its bytes.
+        video_id: Name, unique in the source.
+        label: Number of the class, or `UNLABELLED`.
+        boxes: x1, y1, x2, y2 of k objects in each frame, in source pixels (see `boxes`), NaN where
+            an object is absent; None if no boxes are known.
+        profile: The data_prep profile that the video was encoded with; empty for other files.
+    """
+
+    video: str | bytes
+    video_id: str
+    label: int
+    boxes: Float32[np.ndarray, "num_frames k 4"] | None = dataclasses.field(
+        default=None, compare=False
+    )
+    profile: str = ""
+
+
+@runtime_checkable
+class VideoSource(Protocol):
+    """A sequence of videos with named classes."""
+
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of videos."""
+        ...
+
+    def __getitem__(self, index: int) -> VideoRecord:
+        """The video at a position; raises `VideoError` if it cannot be read."""
+        ...
+
+    def describe(self, index: int) -> str:
+        """A name by which a person finds the video; does not read it."""
+        ...
+
+
+class RecordSource:
+    """One split of a tensorflow-datasets data set in ArrayRecord files.
+
+    Raises:
+        ConfigError: No such data set or split, or it was not prepared by data_prep.
+    """
+
+    def __init__(self, folder: str, split: str):
+        import tensorflow_datasets as tfds
+
+        if not os.path.exists(os.path.join(folder, "dataset_info.json")):
+            raise ConfigError(
+                f"config.data.path: no prepared data set at {os.path.abspath(folder)} (it has no "
+                "dataset_info.json); prepare one with data_prep, or read the video files as they "
+                "are with --config.data.source=folder"
+            )
+        builder = tfds.builder_from_directory(folder)
+        if split not in builder.info.splits:
+            raise ConfigError(
+                f"config.data.split: {folder} has no split {split!r}; "
+                f"it has {', '.join(builder.info.splits)}"
+            )
+        features = builder.info.features
+        missing = [name for name in _FIELDS if name not in features]
+        if missing:
+            raise ConfigError(
+                f"config.data.path: the records of {folder} have no {', '.join(missing)}; prepare "
+                "the data set with data_prep"
+            )
+        info = builder.info.splits[split]
+        self._name = f"{folder}[{split}]"
+        self._records = ShardedRecords([str(file) for file in info.filepaths], info.shard_lengths)
+        self.class_names = tuple(features["label"].names)
+
+    def __len__(self) -> int:
+        """Number of records in the split."""
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> VideoRecord:
+        """The record at a position; raises `VideoError` if it is damaged."""
+        from tensorflow_datasets.proto import tf_example_pb2
+
+        try:
+            record = self._records[index]
+        except (RuntimeError, IndexError) as error:
+            raise VideoError(
+                f"{self.describe(index)}: the record cannot be read ({error}); prepare its shard "
+                "again"
+            ) from error
+        # Parsing through tfds takes several times as long.
+        fields = tf_example_pb2.Example.FromString(record).features.feature
+        boxes = np.array(fields["boxes"].float_list.value, np.float32)
+        (num_frames,) = fields["num_frames"].int64_list.value
+        return VideoRecord(
+            video=fields["video"].bytes_list.value[0],
+            video_id=fields["video_id"].bytes_list.value[0].decode(),
+            label=fields["label"].int64_list.value[0],
+            boxes=boxes.reshape(num_frames, -1, 4) if len(boxes) else None,
+            profile=fields["profile"].bytes_list.value[0].decode(),
+        )
+
+    def describe(self, index: int) -> str:
+        """Data set, split and position of the record."""
+        return f"{self._name} record {index}"
+
+
+class ShardedRecords:
+    """The records of several ArrayRecord files as one sequence; picklable and thread-safe.
+
+    Costs half of what Grain's and tensorflow-datasets' readers do: those set up a thread pool for
+    every record and copy it twice. Files are opened when they are first read.
+
+    Args:
+        files: The shards, in order.
+        lengths: Number of records in each.
+    """
+
+    def __init__(self, files: Sequence[str], lengths: Sequence[int]) -> None:
+        self.__setstate__((list(files), list(itertools.accumulate(lengths))))
+
+    def __getstate__(self) -> tuple[list[str], list[int]]:
+        """Open files and locks stay in this process."""
+        return self._files, self._ends
+
+    def __setstate__(self, state: tuple[list[str], list[int]]) -> None:
+        """Starts with all files closed."""
+        self._files, self._ends = state
+        self._readers: dict[int, ArrayRecordReader] = {}
+        self._locks = [threading.Lock() for _ in self._files]
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: int) -> bytes:
+        """One record.
+
+        Raises:
+            IndexError: No such record, or its shard has fewer than it should.
+            RuntimeError: The record or its shard is damaged or missing.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        shard = bisect.bisect_right(self._ends, index)
+        first = self._ends[shard - 1] if shard else 0
+        with self._locks[shard]:
+            reader = self._readers.get(shard)
+            if reader is None:
+                reader = ArrayRecordReader(self._files[shard], **_READER_OPTIONS)
+                self._readers[shard] = reader
+            try:
+                reader.seek(index - first)
+                return reader.read()
+            except RuntimeError:
+                # A reader that has met damage cannot be used again.
+                del self._readers[shard]
+                raise

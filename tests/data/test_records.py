@@ -1,0 +1,142 @@
+import json
+import pickle
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import rendered
+import tensorflow_datasets as tfds
+
+from data_prep import demo, demo_scenes, records
+from mgm_jax.data.records import (
+    UNLABELLED,
+    RecordSource,
+    ShardedRecords,
+    VideoRecord,
+    VideoSource,
+)
+from mgm_jax.data.sources import CsvSource, FolderSource, make_source
+from mgm_jax.errors import ConfigError, VideoError
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared") / "demo"
+    demo.make_demo(folder, num_train=3, num_validation=1, seed=0)
+    return folder
+
+
+def test_prepared_records_are_read_by_split(prepared):
+    source = make_source("records", str(prepared), "train")
+    assert len(source) == 3
+    assert source.class_names == demo_scenes.CLASS_NAMES
+    record = source[1]
+    assert record.video_id == "train_000001"
+    assert record.label == 1
+    assert record.video[4:8] == b"ftyp"
+    assert record.profile == "low_delay"
+    assert record.boxes.shape[1:] == (1, 4)
+    assert 0 <= np.nanmin(record.boxes) < np.nanmax(record.boxes) <= 128
+    assert "train" in source.describe(1)
+    assert pickle.loads(pickle.dumps(source))[1] == record
+    with pytest.raises(ConfigError, match="no split 'test'; it has train, validation"):
+        make_source("records", str(prepared), "test")
+
+
+def test_a_damaged_record_is_a_video_error_and_its_neighbours_are_read(prepared, tmp_path):
+    folder = shutil.copytree(prepared, tmp_path / "damaged")
+    shard = next(folder.glob("*train*array_record*"))
+    data = bytearray(shard.read_bytes())
+    source = RecordSource(str(prepared), "train")
+    start = data.find(source[1].video[1000:1100])
+    assert start > 0
+    data[start : start + 64] = bytes(64)
+    shard.write_bytes(data)
+    damaged = RecordSource(str(folder), "train")
+    with pytest.raises(VideoError, match=r"record 1: the record cannot be read"):
+        damaged[1]
+    assert damaged[0] == source[0]
+    assert damaged[2] == source[2]
+
+
+def test_records_of_other_fields_are_refused(prepared, tmp_path):
+    folder = shutil.copytree(prepared, tmp_path / "other")
+    features = json.loads((folder / "features.json").read_text())
+    del features["featuresDict"]["features"]["profile"]
+    (folder / "features.json").write_text(json.dumps(features))
+    with pytest.raises(ConfigError, match=r"records of .* have no profile"):
+        RecordSource(str(folder), "train")
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory):
+    facts = {"label": 0, "fps": 25.0, "num_frames": 40, "height": 64, "width": 80}
+    facts |= {"profile": "low_delay", "encoder": "", "boxes": np.zeros((0, 4), np.float32)}
+    rows = [facts | {"video": bytes([i]) * 1000 * (i + 1), "video_id": str(i)} for i in range(5)]
+    folder = tmp_path_factory.mktemp("records") / "records"
+    records.write_records(folder, "records", ["one"], {"train": rows}, records_per_shard=2)
+    return folder
+
+
+def shards_of(folder):
+    split = tfds.builder_from_directory(str(folder)).info.splits["train"]
+    assert split.shard_lengths == [2, 2, 1]
+    return ShardedRecords([str(file) for file in split.filepaths], split.shard_lengths)
+
+
+def test_gives_the_bytes_that_tensorflow_datasets_reads(sharded):
+    shards = shards_of(sharded)
+    theirs = tfds.builder_from_directory(str(sharded)).as_data_source("train").data_source
+    assert len(shards) == len(theirs) == 5
+    assert [shards[i] for i in (4, 0, 3, 1, 2, 4)] == [theirs[i] for i in (4, 0, 3, 1, 2, 4)]
+    assert pickle.loads(pickle.dumps(shards))[2] == theirs[2]
+    for index in (-1, 5):
+        with pytest.raises(IndexError, match=f"record {index} of 5"):
+            shards[index]
+
+
+def test_threads_do_not_get_each_others_records(sharded):
+    shards = shards_of(sharded)
+    expected = [shards[i] for i in range(5)]
+    order = np.random.default_rng(0).integers(0, 5, 2000).tolist()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(shards.__getitem__, order)) == [expected[i] for i in order]
+
+
+def test_a_damaged_shard_is_read_again_once_it_is_mended(sharded, tmp_path):
+    folder = shutil.copytree(sharded, tmp_path / "damaged")
+    shard = sorted(folder.glob("*array_record*"))[1]
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:100])
+    shards = shards_of(folder)
+    with pytest.raises(RuntimeError):
+        shards[2]
+    shards[0]
+    shard.write_bytes(whole)
+    assert shards[2] == shards_of(sharded)[2]
+
+
+def test_a_shard_with_too_few_records_is_an_error(sharded, tmp_path):
+    folder = shutil.copytree(sharded, tmp_path / "short")
+    first, _, last = sorted(folder.glob("*array_record*"))
+    shutil.copy(last, first)
+    with pytest.raises(IndexError):
+        shards_of(folder)[1]
+
+
+def test_what_can_be_trained_from_is_a_source(tmp_path):
+    folder = rendered.write_folder(tmp_path / "videos")
+    name = next(folder.rglob("*.mp4")).relative_to(tmp_path)
+    (tmp_path / "list.csv").write_text(f"path\n{name}\n")
+    for source in (FolderSource(str(folder)), CsvSource(str(tmp_path / "list.csv"), "train")):
+        assert isinstance(source, VideoSource)
+        assert source[0].profile == ""
+    assert source[0].label == UNLABELLED
+    assert not isinstance([source[0]], VideoSource)
+
+
+def test_records_are_the_same_video_wherever_things_are_seen_in_it():
+    boxes = np.zeros((2, 1, 4), np.float32)
+    assert VideoRecord("a.mp4", "a", 0, boxes) == VideoRecord("a.mp4", "a", 0, boxes + 1)
+    assert VideoRecord("a.mp4", "a", 0) != VideoRecord("a.mp4", "a", 1)
