@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 
 from data_prep.checks import CheckedRecord, check_record
 from data_prep.entries import UNLABELLED
@@ -27,7 +27,7 @@ from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.pictures import image_files, motion_colours
 from mgm_jax.pictures.figures import Row, sheet, shorten
 
-_TILE = (120, 160)
+_TILE = (160, 120)  # Width and height, pixels.
 _COLUMNS = 8
 _FAULTS_PRINTED = 20
 
@@ -144,31 +144,25 @@ def draw(sample: Sequence[CheckedRecord], title: str) -> UInt8[np.ndarray, "heig
         if clip is None:
             continue
         numbers = np.linspace(0, len(clip.luma) - 1, _COLUMNS).round().astype(int)
-        frames = [_fit(frame) for frame in clip.to_rgb(numbers)]
         scale = motion_colours.motion_scale(clip.motion, clip.motion_valid)
-        full = clip.luma.shape[1:]
+        height, width = clip.luma.shape[1:]
         maps = motion_colours.motion_pictures(
-            clip.motion[numbers], clip.motion_valid[numbers], (full[0], full[1]), scale
+            clip.motion[numbers], clip.motion_valid[numbers], (height, width), scale
         )
         name = shorten(os.path.basename(checked.video_id), 20)
         legend = motion_colours.motion_legend(scale)
         rows += [
-            Row(f"{name}\n{len(clip.luma)} frames", np.stack(frames)),
-            Row(f"motion\n{clip.motion_source}", np.stack([_fit(m) for m in maps]), legend),
+            Row(f"{name}\n{len(clip.luma)} frames", _fit(clip.to_rgb(numbers))),
+            Row(f"motion\n{clip.motion_source}", _fit(maps), legend),
         ]
     columns = [f"{100 * i // (_COLUMNS - 1)} %" for i in range(_COLUMNS)]
     return sheet(rows, columns, f"{title}\ncolumns: from the first frame to the last")
 
 
-def _fit(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture scaled to fit into a tile, on white."""
-    factor = min(_TILE[0] / picture.shape[0], _TILE[1] / picture.shape[1])
-    height, width = (max(1, round(factor * side)) for side in picture.shape[:2])
-    tile = np.full((*_TILE, 3), 255, np.uint8)
-    top, left = (_TILE[0] - height) // 2, (_TILE[1] - width) // 2
-    image = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
-    tile[top : top + height, left : left + width] = np.asarray(image)
-    return tile
+def _fit(pictures: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n height width 3"]:
+    """Pictures scaled to fit into tiles, on white."""
+    images = (ImageOps.pad(Image.fromarray(picture), _TILE, color="white") for picture in pictures)
+    return np.stack([np.asarray(image) for image in images])
 
 
 def _define_flags() -> None:

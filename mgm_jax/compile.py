@@ -16,6 +16,7 @@ included.
 
 import dataclasses
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 
@@ -32,11 +33,11 @@ from mgm_jax.training.step_counts import StepCounts, count_steps
 
 _DAY = 86400
 
-# Training videos and classes of the data sets, by the first word of the recipe's file name.
+# Training videos and classes of the data sets, by a word of the recipe's file name or argument.
 TRAINING_SETS = {
     "ssv2": (168_913, 174),
     "k400": (240_000, 400),
-    "minik200": (80_000, 200),
+    "ucf101": (9_537, 101),
     "hmdb51": (3_570, 51),
     "diving48": (15_027, 48),
 }
@@ -56,8 +57,10 @@ def training_set(
     Raises:
         ConfigError: Neither the recipe nor a flag gives a number that is needed.
     """
-    name = pathlib.Path(recipe.partition(":")[0]).stem.partition("_")[0]
-    known_videos, known_classes = TRAINING_SETS.get(name, (0, 0))
+    words = re.split(r"[_.:=,]", pathlib.Path(recipe).name)
+    known_videos, known_classes = next(
+        (size for name, size in TRAINING_SETS.items() if name in words), (0, 0)
+    )
     videos, classes = num_videos or known_videos, num_classes or known_classes
     missing = [] if videos else ["--num_videos=N, the videos of an epoch"]
     if not classes and task != "pretrain":

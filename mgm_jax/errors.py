@@ -1,8 +1,8 @@
-"""The errors that are a person's to mend; programs end with their message, without a traceback."""
+"""Errors that the user can fix; programs end with their message, without a traceback."""
 
 
 class MgmError(Exception):
-    """Names the thing that is wrong, where it is, and the cure."""
+    """Its message says what is wrong, where, and how to fix it."""
 
 
 class ConfigError(MgmError, ValueError):
@@ -14,11 +14,11 @@ class VideoError(MgmError, ValueError):
 
 
 class TooManySkippedError(MgmError, RuntimeError):
-    """More videos than allowed could not be read."""
+    """More videos than `config.data.max_bad_fraction` could not be read."""
 
 
 class ReadTimeoutError(MgmError, TimeoutError):
-    """A batch did not come in time: a read hangs, or a reader has gone."""
+    """A batch did not come in time: a read hangs, or a data worker has died."""
 
 
 class DoesNotFitError(MgmError, MemoryError):
@@ -26,8 +26,8 @@ class DoesNotFitError(MgmError, MemoryError):
 
 
 class CheckpointError(MgmError, RuntimeError):
-    """A checkpoint could not be written, or does not fit the run."""
+    """A checkpoint could not be read or written, or does not fit the run."""
 
 
 class NonFiniteLossError(MgmError, FloatingPointError):
-    """The loss or a gradient became infinite or not a number."""
+    """The loss or a gradient became infinite or NaN."""

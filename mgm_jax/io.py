@@ -1,6 +1,6 @@
-"""Local paths and Google Cloud Storage paths (gs://), used alike, and atomic file writes.
+"""Local and Google Cloud Storage paths (gs://), used alike, and atomic file writes.
 
-Objects of a bucket appear whole and are replaced whole, cannot grow, and have no folders: moving a
+Objects of a bucket appear and are replaced as a whole, cannot grow, and have no folders: renaming a
 "folder" takes a request for each of its objects.
 """
 
@@ -27,13 +27,7 @@ BUCKET_PREFIX = "gs://"
 
 
 def make_path(place: str | AnyPath) -> AnyPath:
-    """The path that a flag or a config names.
-
-    Args:
-        place: A path on this machine, or gs://BUCKET/PATH.
-
-    Returns:
-        The path; of a bucket only where the bucket can be opened.
+    """The path of a local file or folder, or of gs://BUCKET/PATH if the bucket can be opened.
 
     Raises:
         ConfigError: Another kind of address, or the bucket cannot be opened.
@@ -42,8 +36,8 @@ def make_path(place: str | AnyPath) -> AnyPath:
     if not address.startswith(BUCKET_PREFIX):
         if "://" in address:
             raise ConfigError(
-                f"{address}: give a folder, or gs://BUCKET/PATH; other storage is to be mounted "
-                "first (docs/launching.md)"
+                f"{address}: give a folder, or gs://BUCKET/PATH; mount other storage first "
+                "(docs/launching.md)"
             )
         return pathlib.Path(place)
     _open_bucket(address.removeprefix(BUCKET_PREFIX).partition("/")[0])
@@ -62,7 +56,7 @@ def _open_bucket(bucket: str) -> None:
     from google.auth.exceptions import GoogleAuthError
     from google.cloud import storage
 
-    # Others write there too: TensorStore, and the other processes of the run.
+    # TensorStore and the other processes of the run write to the bucket too.
     fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
     try:
         storage.Client().get_bucket(bucket)
@@ -74,24 +68,24 @@ def _open_bucket(bucket: str) -> None:
 
 
 def in_bucket(path: AnyPath) -> bool:
-    """Whether a path is one of a bucket."""
+    """Whether a path is in a bucket."""
     return not isinstance(path, pathlib.Path)
 
 
 def absolute(path: AnyPath) -> AnyPath:
-    """The path from the root; that of a bucket has none other."""
-    return path if in_bucket(path) else path.absolute()
+    """The absolute path; paths in buckets always are."""
+    return path.absolute() if isinstance(path, pathlib.Path) else path
 
 
 def file_system() -> Any:
-    """The `fsspec` file system of all buckets that `make_path` has opened."""
+    """The `fsspec` file system of the buckets that `make_path` has opened."""
     import fsspec
 
     return fsspec.filesystem("gcs")
 
 
 def files_below(folder: AnyPath) -> list[str]:
-    """The files below a folder, by their paths from there, in order."""
+    """The files below a folder, by their sorted paths relative to it."""
     if in_bucket(folder):
         prefix = str(folder).removeprefix(BUCKET_PREFIX).rstrip("/") + "/"
         return sorted(name.removeprefix(prefix) for name in file_system().find(prefix))
@@ -102,26 +96,26 @@ def files_below(folder: AnyPath) -> list[str]:
 
 def file_size(file: AnyPath) -> int:
     """Size of a file in bytes."""
-    return file.stat().length if in_bucket(file) else file.stat().st_size
+    return file.stat().st_size if isinstance(file, pathlib.Path) else file.stat().length
 
 
 def remove_folder(folder: AnyPath) -> None:
-    """Removes a folder and all below it."""
-    if in_bucket(folder):
-        folder.rmtree()
-    else:
+    """Removes a folder and everything below it."""
+    if isinstance(folder, pathlib.Path):
         shutil.rmtree(folder)
+    else:
+        folder.rmtree()
 
 
 def upload(folder: pathlib.Path, bucket_folder: epath.Path) -> None:
-    """Copies the files below a folder of this machine into a bucket, over those that are there."""
+    """Copies the files below a local folder into a bucket; existing objects are replaced."""
     for name in files_below(folder):
         file_system().put_file(str(folder / name), str(bucket_folder / name))
 
 
 @contextlib.contextmanager
 def replacing(path: AnyPath) -> Iterator[BinaryIO]:
-    """Opens a file that takes its place once it is complete; makes its folder."""
+    """Opens a file that appears, or replaces another, once it is complete; creates its folder."""
     if in_bucket(path):
         content = io.BytesIO()
         yield content
@@ -138,19 +132,14 @@ def replacing(path: AnyPath) -> Iterator[BinaryIO]:
 
 
 def write_arrays(path: AnyPath, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a compressed .npz."""
+    """Writes a compressed .npz file."""
+    named: dict[str, Any] = dict(arrays)
     with replacing(path) as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **named)
 
 
 def read_arrays(path: AnyPath) -> dict[str, np.ndarray]:
-    """Reads an .npz.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its arrays by name.
+    """Reads the arrays of an .npz file.
 
     Raises:
         ValueError: It is not such a file, or it is damaged.
@@ -158,6 +147,6 @@ def read_arrays(path: AnyPath) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file) as stored:
             return dict(stored)
-    # Without a zip archive np.load takes the file for a single array, which has no `with`.
+    # TypeError: np.load reads a file that is no zip archive as one array, which `with` refuses.
     except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"not an .npz file, or damaged: {error}") from error

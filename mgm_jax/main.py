@@ -1,4 +1,4 @@
-"""The entry point: `python -m mgm_jax.main --config=configs/demo_pretrain.py --workdir=DIR`."""
+"""Trains or evaluates a run: `python -m mgm_jax.main --config=RECIPE --workdir=DIR`."""
 
 import sys
 from collections.abc import Sequence
@@ -8,31 +8,30 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mgm_jax import config as config_lib
-from mgm_jax import train
 from mgm_jax.errors import MgmError
 from mgm_jax.evaluation.full_evaluation import evaluate
+from mgm_jax.train import train
 from mgm_jax.training import distributed, preemption
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe, as configs/NAME.py[:argument].")
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run; a run already there goes on from its last checkpoint."
+    "workdir", None, "Folder of the run; a run that is there resumes from its last checkpoint."
 )
 
 
 def main(_: Sequence[str]) -> None:
-    """Trains or evaluates as the flags say.
+    """Trains or evaluates, by `config.mode`.
 
-    Bad input ends with its message and exit code 1; SIGTERM and SIGUSR1 with `preemption`'s code.
+    User errors end the program with a message and exit code 1, SIGTERM and SIGUSR1 with
+    `preemption.EXIT_CODE`.
     """
     distributed.use_compile_cache()
     try:
         distributed.initialise_distributed()
         logging.info("%d devices: %s", jax.device_count(), jax.devices()[0].device_kind)
         with preemption.exit_on_signal(), distributed.wait_for_peer_error():
-            if _CONFIG.value.mode == "eval":
-                evaluate(_CONFIG.value, _WORKDIR.value)
-            else:
-                train.train(_CONFIG.value, _WORKDIR.value)
+            command = evaluate if _CONFIG.value.mode == "eval" else train
+            command(_CONFIG.value, str(_WORKDIR.value))
     except MgmError as error:
         if logging.level_debug():
             raise

@@ -14,17 +14,16 @@ Boxes are those of the records, or with `--boxes=FILE` those of J-HMDB's annotat
 `--config.data.flow_path`.
 """
 
-import collections
 import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 import numpy as np
 from absl import app, flags, logging
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict, config_flags
 
 from mgm_jax import config as config_lib
@@ -34,7 +33,7 @@ from mgm_jax.data.motion import flow_files
 from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import ConfigError, MgmError, VideoError
 from mgm_jax.masking import statistics, variants
-from mgm_jax.pictures.gallery import guiding_motion, make_mask_fns, write_masks
+from mgm_jax.pictures.gallery import guiding_motion, make_mask_fns, mask_pictures, write_pictures
 from mgm_jax.training import distributed
 
 MOTION, BOX_AREA, CONTINUITY = "motion masked", "box area masked", "continuity"
@@ -91,65 +90,67 @@ def measure(
                 f"--motions={name}: config.data.motion={changed.data.motion!r} gives no motion to "
                 "measure; for optical flow, compute it with mgm_jax.flow.precompute and use flow"
             )
-    # Sources of motion with the same camera compensation share their compiled functions.
-    compiled = {c.masking.camera_compensation: c for c in configs.values()}
-    compiled = {mode: make_mask_fns(c, strategies) for mode, c in compiled.items()}
-    readers = {name: CentreClips(changed, source) for name, changed in configs.items()}
+    # Sources of motion that differ in one part of the config share the other.
+    mask_fns = {c.masking.camera_compensation: c for c in configs.values()}
+    mask_fns = {mode: make_mask_fns(c, strategies) for mode, c in mask_fns.items()}
+    readers = {str(c.data): CentreClips(c, source) for c in configs.values()}
     keys = jax.random.split(jax.random.key(config.seed), num_draws)
-    of_motion = {name: collections.defaultdict(list) for name in motions}
-    of_masks = {(m, s): collections.defaultdict(list) for m in motions for s in strategies}
-    unread, done = [], 0
+    unread, measured = [], []
     for video in spread(num_clips or len(source), len(source)):
         try:
-            clips = _read(configs, readers, video)
+            clips = {data: reader[video] for data, reader in readers.items()}
         except (VideoError, OSError) as error:
             logging.warning("skipped %s", error)
             unread.append(str(error))
             continue
-        done += 1
-        for name, clip in clips.items():
-            motion, valid = guiding_motion(configs[name], clip), clip.batch["motion_valid"][0]
-            lengths = statistics.magnitude(motion, valid)
-            inside, sides = None, (np.nan, np.nan)
-            if clip.boxes is not None:
-                inside = statistics.inside_boxes(clip.boxes, config.data.size)
-                sides = statistics.motion_inside_and_outside(lengths, inside)
-            for side, value in zip(("inside", "outside"), sides, strict=True):
-                of_motion[name][side].append(value)
-            for strategy, mask_fn in compiled[configs[name].masking.camera_compensation].items():
-                masks = np.asarray(mask_fn(clip.batch, keys))[:, 0]
-                values = of_masks[name, strategy]
-                values[MOTION].append(statistics.motion_covered(lengths, masks).mean())
-                values[CONTINUITY].append(statistics.temporal_continuity(masks).mean())
-                area = np.nan if inside is None else statistics.box_area_covered(inside, masks)
-                values[BOX_AREA].append(np.mean(area))
-    if not done:
+        measured.append(
+            {
+                name: _measure_clip(
+                    changed,
+                    clips[str(changed.data)],
+                    mask_fns[changed.masking.camera_compensation],
+                    keys,
+                )
+                for name, changed in configs.items()
+            }
+        )
+    if not measured:
         raise VideoError(
             f"nothing can be measured: none of the {len(unread)} videos can be read, the first is "
             + unread[0]
         )
-    return Measures(done, unread, _arrays(of_motion), _arrays(of_masks))
+    return Measures(
+        len(measured),
+        unread,
+        {m: _stack([clip[m][0] for clip in measured]) for m in motions},
+        {(m, s): _stack([clip[m][1][s] for clip in measured]) for m in motions for s in strategies},
+    )
 
 
-def _read(
-    configs: Mapping[str, ConfigDict], readers: Mapping[str, CentreClips], video: int
-) -> dict[str, CentreClip]:
-    """The clip with each source of motion; read only once for equal data configs."""
-    clips: dict[str, CentreClip] = {}
-    by_data_config: dict[str, CentreClip] = {}
-    for name, reader in readers.items():
-        data_config = str(configs[name].data)
-        if data_config not in by_data_config:
-            by_data_config[data_config] = reader[video]
-        clips[name] = by_data_config[data_config]
-    return clips
+def _measure_clip(
+    config: ConfigDict, clip: CentreClip, mask_fns: Mapping[str, Callable], keys: Array
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """The measures of the motion of a clip, and of its masks by each strategy."""
+    motion, valid = guiding_motion(config, clip), clip.batch["motion_valid"][0]
+    lengths = statistics.magnitude(motion, valid)
+    inside, sides = None, (np.nan, np.nan)
+    if clip.boxes is not None:
+        inside = statistics.inside_boxes(clip.boxes, config.data.size)
+        sides = statistics.motion_inside_and_outside(lengths, inside)
+    of_masks = {}
+    for strategy, mask_fn in mask_fns.items():
+        masks = np.asarray(mask_fn(clip.batch, keys))[:, 0]
+        area = np.nan if inside is None else statistics.box_area_covered(inside, masks)
+        of_masks[strategy] = {
+            MOTION: float(np.mean(statistics.motion_covered(lengths, masks))),
+            BOX_AREA: float(np.mean(area)),
+            CONTINUITY: float(np.mean(statistics.temporal_continuity(masks))),
+        }
+    return dict(zip(("inside", "outside"), sides, strict=True)), of_masks
 
 
-def _arrays(tables: Mapping) -> dict:
-    return {
-        key: {name: np.array(values) for name, values in table.items()}
-        for key, table in tables.items()
-    }
+def _stack(clips: Sequence[Mapping[str, float]]) -> dict[str, Float[np.ndarray, " clips"]]:
+    return {name: np.array([clip[name] for clip in clips]) for name in clips[0]}
 
 
 def to_markdown(config: ConfigDict, measures: Measures) -> str:
@@ -170,11 +171,11 @@ def to_markdown(config: ConfigDict, measures: Measures) -> str:
     }
     if any("flow" in name for name in measures.motions):
         facts |= _flow_settings(config)
-    lines = [*(f"- {name}: {value}" for name, value in facts.items()), ""]
+    lines = [f"- {name}: {value}" for name, value in facts.items()]
     any_boxes = any(np.isfinite(sides["inside"]).any() for sides in measures.motions.values())
     if any_boxes:
-        lines += [*_saliency_table(measures), ""]
-    return "\n".join([*lines, *_mask_table(measures, any_boxes)]) + "\n"
+        lines += ["", *_saliency_table(measures)]
+    return "\n".join([*lines, "", *_mask_table(measures, any_boxes)]) + "\n"
 
 
 def _flow_settings(config: ConfigDict) -> dict[str, str]:
@@ -185,29 +186,28 @@ def _flow_settings(config: ConfigDict) -> dict[str, str]:
     return {"flow": " or ".join(sorted(made))} if config.data.flow_path and made else {}
 
 
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return [f"| {' | '.join(map(str, line))} |" for line in lines]
+
+
 def _saliency_table(measures: Measures) -> list[str]:
-    lines = [
-        "| motion | saliency score r | median of the clips' r | inside, px | outside, px | clips |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     for name, sides in measures.motions.items():
         inside, outside = sides["inside"], sides["outside"]
         both = np.isfinite(inside) & np.isfinite(outside)
         ratios = inside[both & (outside > 0)] / outside[both & (outside > 0)]
-        lines.append(
-            f"| {name} | {statistics.saliency_score(inside, outside):.2f} "
-            f"| {np.median(ratios):.2f} "
-            f"| {inside[both].mean():.2f} | {outside[both].mean():.2f} | {both.sum()} |"
-        )
-    return lines
+        means = (inside[both].mean(), outside[both].mean())
+        values = (statistics.saliency_score(inside, outside), np.median(ratios), *means)
+        rows.append([name, *(f"{value:.2f}" for value in values), both.sum()])
+    columns = ["saliency score r", "median of the clips' r", "inside, px", "outside, px", "clips"]
+    return _table(["motion", *columns], rows)
 
 
 def _mask_table(measures: Measures, any_boxes: bool) -> list[str]:
     shown = [MOTION, BOX_AREA] if any_boxes else [MOTION]
     _, first = next(iter(measures.masks))
-    columns = [column for name in shown for column in (name, f"minus {first}'s")]
-    header = f"| motion | strategy | {' | '.join([*columns, CONTINUITY])} |"
-    lines = [header, "|---" * (3 + len(columns)) + "|"]
+    rows = []
     for (motion, strategy), values in measures.masks.items():
         cells = []
         for column in shown:
@@ -215,9 +215,9 @@ def _mask_table(measures: Measures, any_boxes: bool) -> list[str]:
             difference = values[column] - measures.masks[motion, first][column]
             cells.append(f"{_percent(values[column])} %")
             cells.append("" if strategy == first else _percent(difference, "+"))
-        cells.append(f"{_percent(values[CONTINUITY])} %")
-        lines.append(f"| {motion} | {strategy} | {' | '.join(cells)} |")
-    return lines
+        rows.append([motion, strategy, *cells, f"{_percent(values[CONTINUITY])} %"])
+    columns = [column for name in shown for column in (name, f"minus {first}'s")]
+    return _table(["motion", "strategy", *columns, CONTINUITY], rows)
 
 
 def _percent(values: Float[np.ndarray, " clips"], sign: str = "") -> str:
@@ -261,7 +261,7 @@ def main(_: Sequence[str]) -> None:
         if values.num_pictures:
             config = variants.with_motion(config, values.motions[0])
             config.num_pictures = values.num_pictures
-            write_masks(config, source, strategies, out)
+            write_pictures(out, "masks", mask_pictures(config, source, strategies))
     except MgmError as error:
         sys.exit(f"error: {error}")
     print(table)

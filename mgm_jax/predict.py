@@ -174,9 +174,11 @@ def main(argv: Sequence[str]) -> None:
             head=chosen_head(run, make_path(args.checkpoint)),
         ):
             rows += table_rows(predictions)
-            failed += [predictions.names[index] for index in np.flatnonzero(~predictions.read)]
-            for index in np.flatnonzero(predictions.read):
-                print(predictions.names[index])
+            for index, file in enumerate(predictions.names):
+                if not predictions.read[index]:
+                    failed.append(file)
+                    continue
+                print(file)
                 for name, probability in most_probable(predictions, index):
                     print(f"  {100 * probability:5.1f} %  {name}", flush=True)
         if args.out:

@@ -1,10 +1,8 @@
-"""The one training loop: mesh → data → state → step → log, report, checkpoint."""
+"""The training loop, the same for every task."""
 
-import collections
 import contextlib
 import datetime
 from collections.abc import Sequence
-from typing import Any
 
 import clu.metrics
 import clu.parameter_overview
@@ -27,19 +25,19 @@ from mgm_jax.evaluation.videos import split_held_out
 from mgm_jax.io import make_path
 from mgm_jax.training import metrics as metrics_lib
 from mgm_jax.training import sharding
-from mgm_jax.training.checkpoints import Checkpoints, refuse_other_config
+from mgm_jax.training.checkpoints import Checkpoints, check_same_config
 from mgm_jax.training.integrity import recover
-from mgm_jax.training.preemption import Preemption
+from mgm_jax.training.preemption import Preempted, Preemption
 from mgm_jax.training.runs import describe_run
 from mgm_jax.training.state import TrainState, abstract_state
 from mgm_jax.training.step_counts import StepCounts, count_steps
-from mgm_jax.training.tasks import STEPS_AHEAD, jit_step, make_task
+from mgm_jax.training.tasks import STEPS_AHEAD, Task, jit_step, make_task
 
 
 def train(
     config: ConfigDict, workdir: str, devices: Sequence[jax.Device] | None = None
 ) -> TrainState:
-    """Trains, or goes on training, the run of a folder.
+    """Trains a run, or resumes it from its newest checkpoint.
 
     Args:
         config: The run's config.
@@ -54,7 +52,7 @@ def train(
         CheckpointError: The folder's checkpoint was made with another config, all are damaged, or a
             save failed.
         NonFiniteLossError: The loss or a gradient is not finite; the last good state is saved.
-        Preempted: A signal asked to leave; the state is saved.
+        Preempted: A signal asked the program to stop; the state is saved.
     """
     config_lib.check_values(config)
     folder = make_path(workdir)
@@ -62,119 +60,117 @@ def train(
     sharding.check_batch(mesh, config.batch_size, config.grad_accum_steps)
     source = make_source(config.data.source, config.data.path, config.data.split, config.data.root)
     source, held_out = split_held_out(config, source)
-    plan = count_steps(config, len(source))
-    task = make_task(config, source.class_names, plan.total_steps, plan.warmup_steps)
+    counts = count_steps(config, len(source))
+    task = make_task(config, source.class_names, counts.total_steps, counts.warmup_steps)
     abstract = abstract_state(task.init_fn, mesh)
     state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     reporter: PictureReporter | AccuracyReporter
     if task.predict_fn is None:
         reporter = PictureReporter(config, task.model, source)
     else:
-        variables = state_shardings.variables
-        names = tuple(source.class_names)
-        reporter = AccuracyReporter(config, mesh, task.predict_fn, variables, names, held_out)
+        places, names = state_shardings.variables, tuple(source.class_names)
+        reporter = AccuracyReporter(config, mesh, task.predict_fn, places, names, held_out)
 
     recover(folder / "checkpoints")
     checkpoints = Checkpoints(
         folder / "checkpoints", keep=config.checkpoints_kept, scored=config.task != "pretrain"
     )
-    if checkpoints.latest_step() is None:
-        state, data_state = jax.jit(task.init_fn, out_shardings=state_shardings)(), None
-        if config.init_from:
-            state = start_from(state, config.init_from)
-    else:
-        refuse_other_config(checkpoints, config)
-        state, data_state = checkpoints.restore(abstract)
-        if jax.process_index():
-            data_state |= {"seen": 0, "skipped": 0}  # Of all processes; the first goes on with it.
-        logging.info("going on from the checkpoint of step %d", checkpoints.latest_step())
+    state, data_state = _start_or_resume(config, checkpoints, task, abstract)
     describe_run(folder, config, source.class_names)
-    _describe(config, mesh, source, plan, state)
+    _log_setup(config, mesh, source, counts, state)
 
-    batch_sharding = sharding.batch_sharding(mesh)
     step_fn = jit_step(task, mesh, state_shardings)
+    batch_sharding = sharding.batch_sharding(mesh)
     batches = ClipBatches.from_config(
         config.data,
         LoadClip.from_config(config.data, source),
         global_batch=config.batch_size,
-        num_batches=plan.stop_step,
+        num_batches=counts.stop_step,
         seed=config.seed,
         state=data_state,
         process=(jax.process_index(), jax.process_count()),
     )
+    first_step = batches.next_batch + 1
     writer = metrics_lib.Writer(folder, from_step=batches.next_batch)
     throughput = metrics_lib.Throughput(config.batch_size * config.data.repeated_augmentation)
     profiler = metrics_lib.ProfilerWindow(folder / "profile", *config.profile_steps)
-    pending: list[clu.metrics.Collection] = []
-    in_flight: collections.deque[Any] = collections.deque()
-    first_step = batches.next_batch
+    unlogged: list[clu.metrics.Collection] = []
 
     with Preemption() as preemption, contextlib.ExitStack() as closing:
-        # Closed from the last to the first, each whatever the others raise: a metrics file on a
-        # full disk does not lose the checkpoint that is being written.
+        # All are closed, in reverse order, even if one of them fails: a full disk under the metrics
+        # must not lose the checkpoint that is being written.
         for part in (checkpoints, writer, batches, profiler):
             closing.callback(part.close)
-        for step in range(first_step + 1, plan.stop_step + 1):
+        for step in range(first_step, counts.stop_step + 1):
             profiler.before(step)
             with throughput.waiting():
                 batch = sharding.global_batch(batch_sharding, next(batches))
             state, step_metrics = step_fn(state, batch)
-            del batch  # Its shared memory is to be free before the workers end.
-            pending.append(step_metrics)
-            in_flight.append(step_metrics)
-            if len(in_flight) > STEPS_AHEAD:
-                jax.block_until_ready(in_flight.popleft())
+            del batch  # Frees the data workers' shared memory.
+            unlogged.append(step_metrics)
+            if len(unlogged) > STEPS_AHEAD:
+                jax.block_until_ready(unlogged[-1 - STEPS_AHEAD])
 
-            last = step == plan.stop_step
-            leaving = preemption.reached(step) and not last
-            if step % config.log_every == 0 or last or leaving or step == first_step + 1:
-                pending = jax.device_get(pending)
-                _log(step, plan, pending, throughput, _counts(batches), writer)
-                broken = _first_non_finite(pending, step)
-                pending = []
-                if broken is not None:
-                    checkpoints.save(step, state, batches.state() | _counts(batches), config)
-                    raise NonFiniteLossError(
-                        f"the loss or a gradient of step {broken} is not finite. Steps like it "
-                        f"left the parameters as they were; the state is saved at step {step} in "
-                        f"{folder}. Lower config.optimizer.base_lr, set "
-                        "config.optimizer.clip_norm=1.0 or config.model.dtype=float32, and go on "
-                        "with --config.allow_config_change"
-                    )
-            due = reporter.every and (step % reporter.every == 0 or step == plan.total_steps)
-            due = due and not leaving  # There may be seconds left.
-            if due:
+            last = step == counts.stop_step
+            preempted = preemption.should_stop(step) and not last
+            non_finite = None
+            if step % config.log_every == 0 or last or preempted or step == first_step:
+                finished = jax.device_get(unlogged)
+                unlogged.clear()
+                _log_step(step, counts, finished, throughput, _clip_counts(batches), writer)
+                non_finite = _first_non_finite(finished, step)
+
+            # When preempted, there may be only seconds left.
+            report = reporter.every and not preempted and non_finite is None
+            report = report and (step % reporter.every == 0 or step == counts.total_steps)
+            score = None
+            if report:
                 with throughput.pausing():
                     for name, value in reporter.report(state.variables, step):
                         writer.write(step, name, value)
-            scored = due and reporter.score is not None
-            if step % config.checkpoint_every == 0 or last or leaving or scored:
-                score = reporter.score if due else None
-                data_state = batches.state() | _counts(batches)
+                score = reporter.score
+            due = step % config.checkpoint_every == 0 or score is not None
+            if due or last or preempted or non_finite is not None:
                 writer.flush()
+                data_state = batches.state() | _clip_counts(batches)
                 checkpoints.save(step, state, data_state, config, score)
-            if leaving:
-                preemption.leave(step)
-    logging.info("done: step %d of %d, in %s", plan.stop_step, plan.total_steps, folder)
-    if plan.stop_step == plan.total_steps and isinstance(reporter, AccuracyReporter):
-        write_evaluation(reporter, state.variables, plan.total_steps, folder)
+            if non_finite is not None:
+                raise NonFiniteLossError(
+                    f"the loss or a gradient of step {non_finite} is not finite. Such steps leave "
+                    f"the parameters unchanged; the state is saved at step {step} in {folder}. "
+                    "Lower config.optimizer.base_lr, set config.optimizer.clip_norm=1.0 or "
+                    "config.model.dtype=float32, and resume with --config.allow_config_change"
+                )
+            if preempted:
+                raise Preempted(f"step {step} is saved")
+    logging.info("done: step %d of %d, in %s", counts.stop_step, counts.total_steps, folder)
+    if counts.stop_step == counts.total_steps and isinstance(reporter, AccuracyReporter):
+        write_evaluation(reporter, state.variables, counts.total_steps, folder)
     return state
 
 
-def start_from(state: TrainState, path: str) -> TrainState:
-    """Replaces fresh parameters by those that another model has, and says which.
+def _start_or_resume(
+    config: ConfigDict, checkpoints: Checkpoints, task: Task, abstract: TrainState
+) -> tuple[TrainState, dict[str, int] | None]:
+    if checkpoints.latest_step() is not None:
+        check_same_config(checkpoints, config)
+        state, data_state = checkpoints.restore(abstract)
+        if jax.process_index():
+            # The saved counts are sums over all processes; the first one carries them on.
+            data_state |= {"seen": 0, "skipped": 0}
+        logging.info("resuming from the checkpoint of step %d", checkpoints.latest_step())
+        return state, data_state
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    state = jax.jit(task.init_fn, out_shardings=shardings)()
+    if config.init_from:
+        params, report = init_from.initialise(state.params, config.init_from)
+        logging.info("%s", report)
+        state = state.replace(params=jax.tree.map(jax.device_put, params, shardings.params))
+    return state, None
 
-    Raises:
-        CheckpointError: There is no model, or its tensors do not fit.
-    """
-    params, what = init_from.initialise(state.params, path)
-    logging.info("%s", what)
-    placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), params, state.params)
-    return state.replace(params=placed)
 
-
-def _describe(
-    config: ConfigDict, mesh: Mesh, source: VideoSource, plan: StepCounts, state: TrainState
+def _log_setup(
+    config: ConfigDict, mesh: Mesh, source: VideoSource, counts: StepCounts, state: TrainState
 ) -> None:
     logging.info(
         "\n%s", clu.parameter_overview.get_parameter_overview(state.params, include_stats=False)
@@ -187,9 +183,9 @@ def _describe(
         len(source.class_names),
         config.batch_size,
         " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items()),
-        plan.steps_per_epoch,
-        plan.total_steps,
-        plan.warmup_steps,
+        counts.steps_per_epoch,
+        counts.total_steps,
+        counts.warmup_steps,
         config.optimizer.base_lr * scale,
         config.optimizer.base_lr,
         config.batch_size,
@@ -197,40 +193,40 @@ def _describe(
     )
 
 
-def _log(
+def _log_step(
     step: int,
-    plan: StepCounts,
-    pending: list[clu.metrics.Collection],
+    counts: StepCounts,
+    finished: Sequence[clu.metrics.Collection],
     throughput: metrics_lib.Throughput,
-    counts: dict[str, int],
+    clip_counts: dict[str, int],
     writer: metrics_lib.Writer,
 ) -> None:
-    values = metrics_lib.summarise(pending)
-    values |= throughput.report(len(pending), plan.stop_step - step)
-    values |= {"epoch": step / plan.steps_per_epoch, "skipped_clips": counts["skipped"]}
+    values = metrics_lib.summarise(finished)
+    values |= throughput.report(len(finished), counts.stop_step - step)
+    values |= {"epoch": step / counts.steps_per_epoch, "skipped_clips": clip_counts["skipped"]}
     writer.scalars(step, values)
     logging.info(
         "step %d/%d  epoch %.1f  loss %.4f  lr %.2e  %.1f clips/s  data wait %.0f%%  skipped %d  "
         "ETA %s",
         step,
-        plan.total_steps,
+        counts.total_steps,
         values["epoch"],
         values["loss"],
         values["learning_rate"],
         values["clips_per_second"],
         100 * values["data_wait_share"],
-        counts["skipped"],
+        clip_counts["skipped"],
         datetime.timedelta(seconds=round(values["eta_seconds"])),
     )
 
 
-def _counts(batches: ClipBatches) -> dict[str, int]:
+def _clip_counts(batches: ClipBatches) -> dict[str, int]:
     return sharding.sum_over_processes({"seen": batches.seen, "skipped": batches.skipped})
 
 
-def _first_non_finite(pending: list[clu.metrics.Collection], step: int) -> int | None:
-    for offset, step_metrics in enumerate(pending):
+def _first_non_finite(finished: Sequence[clu.metrics.Collection], step: int) -> int | None:
+    for number, step_metrics in enumerate(finished, step - len(finished) + 1):
         values = step_metrics.compute()
         if not np.isfinite([values["loss"], values["gradient_norm"]]).all():
-            return step - len(pending) + 1 + offset
+            return number
     return None

@@ -21,7 +21,7 @@ J-HMDB's annotations.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -31,7 +31,8 @@ from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.io import AnyPath, make_path
 from mgm_jax.masking import variants
-from mgm_jax.pictures.gallery import Gallery, write_attention, write_masks
+from mgm_jax.pictures import gallery
+from mgm_jax.pictures.sheets import ClipPictures
 from mgm_jax.training import distributed
 from mgm_jax.training.runs import load_run, read_config
 
@@ -52,65 +53,47 @@ _SPLIT = flags.DEFINE_string("split", None, "Split to show; else the config's.")
 _BOXES = flags.DEFINE_string("boxes", None, "Zip or folder of J-HMDB's person boxes.")
 
 
-def show_reconstructions(
+def draw_run(
     config: ConfigDict,
     workdir: AnyPath,
-    out: AnyPath,
-    *,
     boxes: str | None = None,
+    *,
     leaky: bool = False,
-) -> list[AnyPath]:
-    """Writes pictures of what a pretraining run's last checkpoint reconstructs.
+    attention: Sequence[str] = (),
+    block: int = -1,
+) -> tuple[str, Iterator[ClipPictures]]:
+    """Draws what a run's last checkpoint reconstructs, or the attention of one token.
 
     Args:
         config: The run's config, perhaps with other `data` and `num_pictures`.
         workdir: Folder of the run.
-        out: Folder for the pictures.
         boxes: Zip or folder of J-HMDB's person boxes.
-        leaky: Whether to add a row that is un-normalised with the target's statistics.
+        leaky: Whether to add a reconstruction un-normalised with the target's statistics.
+        attention: Token whose attention is drawn, as `parse_query` takes it.
+        block: Block whose attention is drawn; negative numbers count from the last.
+
+    Returns:
+        A name for the files, and the pictures.
 
     Raises:
         CheckpointError: There is no checkpoint.
-        ConfigError: The run is not one of pretraining.
+        ConfigError: The run has no reconstructions, or no such token.
     """
-    if config.task != "pretrain":
+    if not attention and config.task != "pretrain":
         raise ConfigError(
             f"the run at {workdir} has config.task={config.task}, and only pretraining "
             "reconstructs; for its attention add --attention=centre"
         )
     run = load_run(workdir, config=config)
-    gallery = Gallery(config, run.model, open_with_boxes(config.data, boxes))
-    return gallery.write(run.params, run.step, out, leaky=leaky)
-
-
-def show_attention(
-    config: ConfigDict,
-    workdir: AnyPath,
-    out: AnyPath,
-    *,
-    query: tuple[int, int, int] | None = None,
-    block: int = -1,
-    boxes: str | None = None,
-) -> list[AnyPath]:
-    """Writes pictures of the attention of one token in a run's last checkpoint.
-
-    Args:
-        config: The run's config, perhaps with other `data` and `num_pictures`.
-        workdir: Folder of the run.
-        out: Folder for the pictures.
-        query: Tubelet, row and column of the token; the centre by default.
-        block: Which block; negative numbers count from the last.
-        boxes: Zip or folder of J-HMDB's person boxes.
-
-    Raises:
-        CheckpointError: There is no checkpoint.
-        ConfigError: There is no such token or block.
-        VideoError: None of the videos can be read.
-    """
-    run = load_run(workdir, config=config)
+    model, params, step = run.model, run.params, run.step
     source = open_with_boxes(config.data, boxes)
-    shown = {"step": run.step, "block": block, "query": query}
-    return write_attention(config, run.model, run.params, source, out, **shown)
+    if attention:
+        shown = gallery.attention_pictures(
+            config, model, params, source, step=step, block=block, query=parse_query(attention)
+        )
+        return f"attention_step{step:07d}", shown
+    clips = gallery.Gallery(config, model, source)
+    return f"step{step:07d}", clips.pictures(params, step, leaky=leaky)
 
 
 def parse_query(parts: Sequence[str]) -> tuple[int, int, int] | None:
@@ -147,14 +130,17 @@ def main(_: Sequence[str]) -> None:
         if _STRATEGIES.value:
             strategies = variants.all_strategies(_STRATEGIES.value)
             source = open_with_boxes(config.data, boxes)
-            written = write_masks(config, source, strategies, out)
-        elif _ATTENTION.value:
-            query = parse_query(_ATTENTION.value)
-            written = show_attention(
-                config, workdir, out, query=query, block=_BLOCK.value, boxes=boxes
-            )
+            name, pictures = "masks", gallery.mask_pictures(config, source, strategies)
         else:
-            written = show_reconstructions(config, workdir, out, boxes=boxes, leaky=_LEAKY.value)
+            name, pictures = draw_run(
+                config,
+                workdir,
+                boxes,
+                leaky=_LEAKY.value,
+                attention=_ATTENTION.value,
+                block=_BLOCK.value,
+            )
+        written = gallery.write_pictures(out, name, pictures)
     except MgmError as error:
         sys.exit(f"error: {error}")
     for file in written:

@@ -100,7 +100,7 @@ class Soak:
             raise SoakError(f"ended by itself, code {life.returncode}:\n{self._said()}")
         self._check_that_none_is_left(life.pid)
 
-        went_on = re.search(r"going on from the checkpoint of step (\d+)", self._said())
+        went_on = re.search(r"resuming from the checkpoint of step (\d+)", self._said())
         last_step = self._last_step()
         if (went_on or last_step) and expected != (int(went_on[1]) if went_on else 0):
             raise SoakError(f"step {expected} was saved, but:\n{self._said()}")

@@ -42,4 +42,4 @@ def test_a_timesformer_pretrains_scanned_and_starts_a_classifier_that_is_not(
         lambda leaf: leaf.shape, shapes
     )
     assert {name.split("/")[0] for name in report.fresh} == {"head", "norm"}
-    assert "encoder/positions/time: (2, 16) there, (4, 16) in the model" in str(report)
+    assert "encoder/positions/time: (2, 16) in the source, (4, 16) in the model" in str(report)

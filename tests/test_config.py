@@ -3,7 +3,6 @@ import subprocess
 import sys
 
 import pytest
-from ml_collections import ConfigDict
 
 from mgm_jax import base_config
 from mgm_jax import config as config_lib
@@ -94,10 +93,6 @@ def test_differences_name_what_changed_and_pass_over_what_cannot_matter():
     ]
     del saved["seed"]
     assert "seed: 'absent' -> 0" in config_lib.differences(config, saved)
-
-
-def test_flatten_joins_names_with_dots():
-    assert dict(config_lib.flatten(ConfigDict({"a": {"b": 1}, "c": 2}))) == {"a.b": 1, "c": 2}
 
 
 def test_a_config_of_an_earlier_version_is_todays():

@@ -16,7 +16,13 @@ from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import CheckpointError, ConfigError, VideoError
 from mgm_jax.models import mae
 from mgm_jax.pictures import overlays
-from mgm_jax.pictures.gallery import Gallery, guiding_motion, read_clips, write_masks
+from mgm_jax.pictures.gallery import (
+    Gallery,
+    guiding_motion,
+    mask_pictures,
+    read_clips,
+    write_pictures,
+)
 from mgm_jax.training import runs, tasks
 from mgm_jax.training.checkpoints import Checkpoints
 from mgm_jax.training.runs import read_config
@@ -38,18 +44,22 @@ def run(video_folder, tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("run"), config)
 
 
+def draw(config, run, folder, **changes):
+    return write_pictures(folder, *visualize.draw_run(config, run, **changes))
+
+
 def names_of(stem):
     return [f"{stem}_clip{number}.{suffix}" for number in (0, 1) for suffix in ("png", "webp")]
 
 
 def test_reconstructions_of_the_last_checkpoint(run, tmp_path):
     config = read_config(run)
-    files = visualize.show_reconstructions(config, run, tmp_path / "pictures", leaky=True)
+    files = draw(config, run, tmp_path / "pictures", leaky=True)
     assert [file.name for file in files] == names_of("step0000000")
     sheet = Image.open(files[0])
     assert np.asarray(sheet).std() > 20
     assert Image.open(files[1]).n_frames == 8
-    shorter = visualize.show_reconstructions(config, run, tmp_path / "without")[0]
+    shorter = draw(config, run, tmp_path / "without")[0]
     assert Image.open(shorter).height < sheet.height
 
 
@@ -57,12 +67,11 @@ def test_other_data_can_be_shown_and_predicted_pixels(run, tmp_path):
     config = read_config(run)
     config.data.path = str(rendered.write_folder(tmp_path / "videos", num_videos=1))
     config.norm_pix_loss = False
-    assert len(visualize.show_reconstructions(config, run, tmp_path / "out")) == 2
+    assert len(draw(config, run, tmp_path / "out")) == 2
 
 
 def test_the_attention_of_a_pretraining_run(run, tmp_path):
-    query = visualize.parse_query(["1", "0", "3"])
-    files = visualize.show_attention(read_config(run), run, tmp_path, query=query)
+    files = draw(read_config(run), run, tmp_path, attention=["1", "0", "3"])
     assert [file.name for file in files] == names_of("attention_step0000000")
     sheet = np.asarray(Image.open(files[0]))
     assert (sheet == overlays.QUERY).all(axis=-1).sum() > 20
@@ -73,17 +82,17 @@ def test_a_finetuning_run_has_attention_but_no_reconstruction(video_folder, tmp_
     changes = {"num_pictures": 1, "model__encoder__depth": 1}
     config = shrunk.recipe("demo_finetune", video_folder, **changes)
     make_run(tmp_path, config, ("a", "b"))
-    assert len(visualize.show_attention(config, tmp_path, tmp_path / "pictures")) == 2
+    assert len(draw(config, tmp_path, tmp_path / "pictures", attention=["centre"])) == 2
     with pytest.raises(ConfigError, match=r"config\.task=finetune.*--attention"):
-        visualize.show_reconstructions(config, tmp_path, tmp_path)
+        visualize.draw_run(config, tmp_path)
 
 
 def test_what_is_not_there_is_refused(run, tmp_path):
     config = read_config(run)
     with pytest.raises(ConfigError, match="--block=5"):
-        visualize.show_attention(config, run, tmp_path, block=5)
+        draw(config, run, tmp_path, attention=["centre"], block=5)
     with pytest.raises(ConfigError, match="--attention=9,0,0"):
-        visualize.show_attention(config, run, tmp_path, query=(9, 0, 0))
+        draw(config, run, tmp_path, attention=["9", "0", "0"])
     for parts in (["1", "2"], ["1", "a", "0"]):
         with pytest.raises(ConfigError, match="TUBELET,ROW,COLUMN"):
             visualize.parse_query(parts)
@@ -91,7 +100,7 @@ def test_what_is_not_there_is_refused(run, tmp_path):
     with pytest.raises(CheckpointError, match=r"config\.json"):
         read_config(tmp_path)
     with pytest.raises(CheckpointError, match="no complete checkpoint"):
-        visualize.show_reconstructions(config, tmp_path, tmp_path)
+        visualize.draw_run(config, tmp_path)
 
 
 def test_sheets_during_training(run, video_folder):
@@ -118,12 +127,13 @@ def test_masks_need_no_checkpoint_and_show_the_boxes_of_records(tmp_path):
     data = {"data__source": "records", "data__host_crop_size": 128}
     config = shrunk.recipe("demo_pretrain", tmp_path / "demo", num_pictures=1, **data)
     source = open_with_boxes(config.data, None)
-    sheet, animation = write_masks(config, source, ["mgm+window", "random"], tmp_path / "out")
+    pictures = mask_pictures(config, source, ["mgm+window", "random"])
+    sheet, animation = write_pictures(tmp_path, "masks", pictures)
     yellow = (np.asarray(Image.open(sheet)) == overlays.BOX).all(axis=-1)
     assert yellow.sum() > 200
     assert Image.open(animation).n_frames == 8
     with pytest.raises(ConfigError, match="random_tub"):
-        write_masks(config, source, ["random_tub"], tmp_path)
+        next(mask_pictures(config, source, ["random_tub"]))
 
 
 def test_boxes_of_other_videos_are_refused(video_folder, tmp_path):

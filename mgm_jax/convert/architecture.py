@@ -1,4 +1,4 @@
-"""The architecture of a model, read from the shapes of its parameters."""
+"""The architecture of a model, and the shapes of its parameters."""
 
 import dataclasses
 import functools
@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 from jaxtyping import Float32
+from ml_collections import ConfigDict
 
 from mgm_jax.errors import CheckpointError
 from mgm_jax.models import classifier, mae, vit
@@ -87,27 +88,22 @@ def parameter_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     return {path: leaf.shape for path, leaf in traverse_util.flatten_dict(params, sep="/").items()}
 
 
-def from_parameters(shapes: Shapes, tubelet: tuple[int, int, int]) -> Architecture:
-    """Reads the architecture from the shapes, by path, of unstacked parameters."""
-    head = shapes.get("head/kernel")
+def from_config(config: ConfigDict, num_classes: int) -> Architecture:
+    """Returns the architecture of a run's model; probes are encoders alone."""
+
+    def shape(part: Part) -> TransformerConfig:
+        own = vit.transformer_config(config.model, part)
+        return TransformerConfig(
+            own.dim, own.depth, own.heads, own.mlp_ratio, backbone=own.backbone
+        )
+
     return Architecture(
-        encoder=_transformer(shapes, "encoder"),
-        tubelet=tubelet,
-        decoder=_transformer(shapes, "decoder") if "mask_token" in shapes else None,
-        num_classes=None if head is None else head[1],
-        final_norm="encoder/norm/scale" in shapes,
+        encoder=shape("encoder"),
+        tubelet=tuple(config.model.tubelet),
+        decoder=shape("decoder") if config.task == "pretrain" else None,
+        num_classes=num_classes if config.task == "finetune" else None,
+        final_norm=config.task != "finetune",
     )
-
-
-def _transformer(shapes: Shapes, part: Part) -> TransformerConfig:
-    dim, hidden = shapes[f"{part}/blocks/0/mlp/fc1/kernel"]
-    heads, _ = shapes[f"{part}/blocks/0/attention/q_bias"]
-    backbone = "vit"
-    if f"{part}/positions/time" in shapes:
-        divided = f"{part}/blocks/0/temporal_fc/kernel" in shapes
-        backbone = "timesformer_divided" if divided else "timesformer_joint"
-    depth = count_blocks(shapes, rf"{part}/blocks/(\d+)/")
-    return TransformerConfig(dim, depth, heads, hidden / dim, backbone=backbone)
 
 
 def count_blocks(names: Mapping[str, object], pattern: str) -> int:
@@ -142,15 +138,10 @@ def heads_of(part: Part, dim: int, given: Mapping[str, int], where: str) -> int:
 
 
 def check_fit(found: Shapes, expected: Shapes, where: str) -> None:
-    """Checks that tensors are exactly the expected ones, by name and shape.
-
-    Args:
-        found: Shapes by name.
-        expected: Shapes by name.
-        where: What the tensors are and should be, for the error.
+    """Checks that tensors, by name, have exactly the expected names and shapes.
 
     Raises:
-        CheckpointError: Lists all missing, unexpected and misshapen tensors.
+        CheckpointError: After `where`, lists all missing, unexpected and misshapen tensors.
     """
     both = found.keys() & expected.keys()
     faults = {

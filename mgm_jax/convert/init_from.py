@@ -99,7 +99,7 @@ def initialise(params: Mapping[str, Any], path: str | AnyPath) -> tuple[dict, Re
         raise CheckpointError(
             f"{weights.origin} ({weights.architecture}) does not fit the model:\n  "
             + "\n  ".join(faults)
-            + "\nMake config.model as it is there, or give another config.init_from"
+            + "\nSet config.model to the architecture of the source, or change config.init_from"
         )
     loaded = both - misshapen
     taken = {name: other[name] if name in loaded else leaf for name, leaf in own.items()}
@@ -119,9 +119,9 @@ def _fit_positions(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     fitted, resized = dict(other), []
     for name in sorted(own.keys() & other.keys()):
-        there, here = other[name].shape, tuple(own[name].shape)
-        if "/positions/" in name and there != here and there[-1] == here[-1]:
-            fitted[name] = _nearest(other[name], here[:-1])
+        source, model = other[name].shape, tuple(own[name].shape)
+        if "/positions/" in name and source != model and source[-1] == model[-1]:
+            fitted[name] = _nearest(other[name], model[:-1])
             resized.append(_shapes(name, other, own))
     return fitted, tuple(resized)
 
@@ -135,10 +135,10 @@ def _nearest(
 
 
 def _shapes(name: str, other: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    there, here = (
+    source, model = (
         str(tuple(tree[name].shape)) if name in tree else "absent" for tree in (other, own)
     )
-    return f"{name}: {there} there, {here} in the model"
+    return f"{name}: {source} in the source, {model} in the model"
 
 
 def _summary(names: Sequence[str]) -> str:

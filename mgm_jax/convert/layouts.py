@@ -188,7 +188,7 @@ def from_state(state: State, architecture: Architecture, layout: Layout, where: 
     for name, value in state.items():
         # numpy's own `issubdtype` does not know bfloat16.
         if not jnp.issubdtype(value.dtype, jnp.floating):
-            raise CheckpointError(f"{where}: {name} is {value.dtype}, no floating-point tensor")
+            raise CheckpointError(f"{where}: {name} is {value.dtype}, not a floating-point tensor")
 
     def convert(ours: str) -> np.ndarray:
         array = np.concatenate([np.asarray(state[name], np.float32) for name in names[ours]])

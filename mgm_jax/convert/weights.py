@@ -155,21 +155,19 @@ def _read_config(file: AnyPath) -> dict[str, Any]:
     try:
         return json.loads(file.read_text())
     except ValueError as error:
-        raise CheckpointError(f"{file} is no JSON: {error}") from error
+        raise CheckpointError(f"{file} is not JSON: {error}") from error
 
 
 def _read_run(workdir: AnyPath) -> Weights:
     run = runs.load_run(workdir)
     tree = blocks.unstack(jax.device_get(run.params))
-    params = traverse_util.flatten_dict(tree, sep="/")
-    shapes = {path: value.shape for path, value in params.items()}
-    architecture = architecture_lib.from_parameters(shapes, tuple(run.config.model.tubelet))
+    config, num_classes = run.config, len(run.class_names)
     return Weights(
-        params,
-        architecture,
+        traverse_util.flatten_dict(tree, sep="/"),
+        architecture_lib.from_config(config, num_classes),
         f"the run {workdir}, step {run.step}",
-        run.config.data.clip_frames,
-        run.config.data.size,
-        run.class_names if architecture.num_classes else (),
-        run.config.get("norm_pix_loss", True),
+        config.data.clip_frames,
+        config.data.size,
+        run.class_names if config.task == "finetune" else (),
+        config.get("norm_pix_loss", True),
     )

@@ -18,15 +18,17 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from mgm_jax import config as config_lib
+from mgm_jax.data.centre_clips import spread
 from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import VideoError
 from mgm_jax.evaluation.predictions import Predictions, most_confused
 from mgm_jax.io import AnyPath, absolute, replacing
 from mgm_jax.pictures import charts, figures
-from mgm_jax.pictures.examples import choose_examples, frame_strip
+from mgm_jax.pictures.strips import frame_strip
 
 REPORT_FILE = "report.html"
 
+_NUM_EXAMPLES = 6  # Of each kind.
 _ACCURACY = "Top-1 accuracy"
 # Metrics of metrics.jsonl by the name of their curve, by the title of their chart.
 _CHARTS = {
@@ -88,7 +90,6 @@ def write_report(
     *,
     step: int,
     settings: Mapping[str, Any],
-    num_examples: int = 6,
 ) -> AnyPath:
     """Writes the page into the folder of a run and returns its path.
 
@@ -99,11 +100,10 @@ def write_report(
         config: The run's config.
         step: Training step of the model.
         settings: Describes the evaluation, such as its number of views.
-        num_examples: How many correctly and how many wrongly classified videos to show.
     """
     numbers, counts = predictions.summary(), predictions.confusion()
     names = predictions.class_names
-    correct, wrong = _choose_examples(predictions, num_examples)
+    correct, wrong = _choose_examples(predictions)
     described = [f"step {step}", *(f"{n.replace('_', ' ')} {v}" for n, v in settings.items())]
     values = sorted(config_lib.flatten(config_lib.to_json(config)))
     page = _PAGE.substitute(
@@ -177,11 +177,13 @@ def _curves(metrics: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     return _image(figures.render(charts.curves(drawn, percent=[_ACCURACY])), "curves")
 
 
-def _choose_examples(predictions: Predictions, count: int) -> tuple[list[int], list[int]]:
-    correct = predictions.counted & (predictions.ranks() == 0)
+def _choose_examples(predictions: Predictions) -> tuple[list[int], list[int]]:
+    is_correct = predictions.ranks() == 0
+    correct = np.flatnonzero(predictions.counted & is_correct)
+    wrong = np.flatnonzero(predictions.counted & ~is_correct)
     confidence = predictions.probabilities.max(axis=-1)
-    predicted = predictions.predicted_classes
-    return choose_examples(correct, predictions.counted & ~correct, confidence, predicted, count)
+    order = np.argsort(-confidence[wrong], kind="stable")[:_NUM_EXAMPLES]
+    return correct[spread(_NUM_EXAMPLES, len(correct))].tolist(), wrong[order].tolist()
 
 
 def _examples(predictions: Predictions, source: VideoSource, videos: Iterable[int]) -> str:

@@ -1,8 +1,7 @@
-"""Short names for variants of a config: of its masks and of its source of motion.
+"""Names for variants of a config's masks and of its source of motion, for comparisons.
 
-A strategy may be followed by words that change it: `mgm+window+guide_first_tubelet`. A source of
-motion is one or more words: `codec`, `flow+median`; what they leave open stays as
-the config has it.
+Words after a strategy change it: `mgm+window+guide_first_tubelet`. A source of motion is one or
+more words: `codec`, `flow+median`. What the words do not name stays as in the config.
 """
 
 import difflib
@@ -26,23 +25,16 @@ MGM_VARIANTS = ("mgm+window", "mgm+guide_first_tubelet", "mgm+window+guide_first
 
 
 def all_strategies(names: Sequence[str]) -> list[str]:
-    """Writes out `all`, every strategy of the paper, and `variants`, those of `mgm` beyond it."""
+    """Expands `all` (every strategy of the paper) and `variants` (those of `mgm` beyond it)."""
     groups = {"all": tuple(strategies.STRATEGIES), "variants": MGM_VARIANTS}
     return list(dict.fromkeys(one for name in names for one in groups.get(name, (name,))))
 
 
 def with_strategy(config: ConfigDict, name: str) -> ConfigDict:
-    """The config with another masking strategy.
-
-    Args:
-        config: The run's config; it stays as it is.
-        name: A name in `masking.STRATEGIES`, perhaps with words of `STRATEGY_WORDS`.
-
-    Returns:
-        A changed copy.
+    """A copy of the config with another strategy, e.g. `mgm+window`.
 
     Raises:
-        ConfigError: No such word.
+        ConfigError: A word is unknown.
     """
     strategy, *words = name.split("+")
     changed = _with_words(config, words, STRATEGY_WORDS, name)
@@ -51,17 +43,10 @@ def with_strategy(config: ConfigDict, name: str) -> ConfigDict:
 
 
 def with_motion(config: ConfigDict, name: str) -> ConfigDict:
-    """The config with another source of motion.
-
-    Args:
-        config: The run's config; it stays as it is.
-        name: Words of `MOTION_WORDS`, with `+` between them.
-
-    Returns:
-        A changed copy.
+    """A copy of the config with another source of motion, e.g. `flow+median`.
 
     Raises:
-        ConfigError: No such word.
+        ConfigError: A word is unknown.
     """
     return _with_words(config, name.split("+"), MOTION_WORDS, name)
 

@@ -36,11 +36,8 @@ def attention_weights(
 ) -> Float32[Array, "b heads n m"]:
     """Computes softmax(q·kᵀ / √head_dim) in float32.
 
-    Args:
-        query: Queries.
-        key: Keys.
-        mask: True where a query attends to a key, which must be so for at least one key of each
-            query; None attends to all.
+    The mask is True where a query attends to a key; each query needs at least one. None attends to
+    all.
     """
     scores = _einsum("bqhd,bkhd->bhqk", query, key) * query.shape[-1] ** -0.5
     if mask is not None:
@@ -57,12 +54,8 @@ def dot_product_attention(
 ) -> Float[Array, "b n heads head_dim"]:
     """Computes softmax(q·kᵀ / √head_dim)·v with the softmax in float32.
 
-    Args:
-        query: Queries.
-        key: Keys.
-        value: Values.
-        implementation: "xla", "cudnn" or "chunked"; see the module.
-        mask: See `attention_weights`.
+    The implementation is "xla", "cudnn" or "chunked", see the module; for the mask see
+    `attention_weights`.
     """
     if implementation == "cudnn":
         return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="cudnn")

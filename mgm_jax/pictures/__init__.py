@@ -10,6 +10,6 @@ Imports training and what is below it; of the packages above, evaluation and the
 - `attention_maps`: the attention weights of one token.
 - `figures`: labelled grids of pictures (matplotlib).
 - `charts`: curves and the confusion matrix (matplotlib).
-- `examples`: videos of an evaluation to show, and their frames.
+- `strips`: a few frames of a video side by side.
 - `image_files`: PNG and animated WebP files (Pillow).
 """

@@ -53,6 +53,7 @@ def make_attention_fn(
     Raises:
         ConfigError: The encoder has no such block.
     """
+    grid, query_id = model.grid, int(np.ravel_multi_index(query, model.grid))
     depth = model.encoder_config.depth
     if not -depth <= block < depth:
         raise ConfigError(
@@ -66,8 +67,6 @@ def make_attention_fn(
             method=lambda model, clips: model.encoder(clips),
             mutable=["intermediates"],
         )
-        grid = model.grid
-        query_id = int(np.ravel_multi_index(query, grid))
         parts = _of_block(sown["intermediates"]["encoder"]["blocks"], block % depth)
         if "temporal_attention" in parts:
             return _divided(parts, grid, query)

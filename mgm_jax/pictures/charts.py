@@ -71,8 +71,8 @@ def confusion(counts: Int[np.ndarray, "classes classes"], class_names: Sequence[
         for row, column in np.argwhere(counts).tolist():
             share = shares[row, column]
             colour = "white" if share > 30 else "black"
-            place = {"ha": "center", "va": "center", "fontsize": LABEL_SIZE, "color": colour}
-            axes.text(column, row, f"{share:.0f}", **place)
+            style = {"ha": "center", "va": "center", "fontsize": LABEL_SIZE, "color": colour}
+            axes.text(column, row, f"{share:.0f}", fontdict=style)
     if classes <= _MOST_NAMED:
         names = [shorten(name, 24) for name in class_names]
         axes.set_xticks(range(classes), names, rotation=90, parse_math=False)

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 # A power of two, so that figures of whole pixels have exact sizes in inches.
 DPI = 128
@@ -110,8 +111,7 @@ def animation(
     number = _write_title(figure, "", align="right")
     axes.set_axis_off()
     for label, (y, x) in zip(labels, corners.reshape(-1, 2), strict=False):
-        place = {"xy": (x, y), "xytext": (0, 2), "textcoords": "offset points", "va": "bottom"}
-        axes.annotate(label, **place, fontsize=LABEL_SIZE, parse_math=False)
+        axes.text(x, y - _GAP / 2, label, va="bottom", fontsize=LABEL_SIZE, parse_math=False)
     for index, legend in enumerate(legends):
         _draw_legend(axes, legend, mosaic.shape[1] + 2 * _GAP, index * _LEGEND_HEIGHT)
     for frame in range(length):
@@ -150,7 +150,7 @@ def _mosaic(
     padding = ((0, 0), (0, 0), (0, pitch[0] - height), (0, pitch[1] - width), (0, 0))
     padded = np.pad(pictures, padding, constant_values=255)
     mosaic = padded.swapaxes(1, 2).reshape(rows * pitch[0], columns * pitch[1], 3)
-    corners = np.stack(np.mgrid[:rows, :columns], axis=-1) * pitch
+    corners = np.moveaxis(np.indices((rows, columns)), 0, -1) * pitch
     return mosaic[: len(mosaic) - (pitch[0] - height), : mosaic.shape[1] - _GAP], corners
 
 
@@ -172,12 +172,12 @@ def _figure(
     return figure, axes
 
 
-def _write_title(figure: Figure, title: str, align: str = "left") -> object:
+def _write_title(figure: Figure, title: str, align: str = "left") -> Text:
     width, height = figure.bbox.size
     x = _BOTTOM if align == "left" else width - _BOTTOM
     lines = "\n".join(shorten(line, int(width / 13)) for line in title.splitlines())
-    place = {"x": x / width, "y": 1 - _BOTTOM / height, "ha": align, "va": "top"}
-    return figure.text(s=lines, **place, fontsize=TITLE_SIZE, parse_math=False)
+    style = {"ha": align, "va": "top", "fontsize": TITLE_SIZE, "parse_math": False}
+    return figure.text(x / width, 1 - _BOTTOM / height, lines, fontdict=style)
 
 
 def _draw_legend(axes: Axes, legend: Legend, x: float, y: float) -> None:
@@ -187,8 +187,7 @@ def _draw_legend(axes: Axes, legend: Legend, x: float, y: float) -> None:
     box = axes.inset_axes((x, y, width, _LEGEND_SIZE), transform=axes.transData)
     box.imshow(legend.picture, aspect="auto", interpolation="antialiased")
     box.set_axis_off()
-    place = (x, y + _LEGEND_SIZE + _GAP)
-    axes.annotate(legend.caption, place, va="top", fontsize=LABEL_SIZE, annotation_clip=False)
+    axes.text(x, y + _LEGEND_SIZE + _GAP, legend.caption, va="top", fontsize=LABEL_SIZE)
 
 
 def _wrap(label: str) -> str:

@@ -1,7 +1,7 @@
 """Pictures of a few clips of a dataset: strategies' masks, reconstructions, attention."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -19,13 +19,13 @@ from mgm_jax.io import AnyPath
 from mgm_jax.masking import motion_maps, variants
 from mgm_jax.models import patches
 from mgm_jax.pictures import attention_maps, image_files, motion_colours, sheets
-from mgm_jax.pictures.reconstruction import to_frames
+from mgm_jax.pictures.reconstruction import Statistics, to_frames
 from mgm_jax.pictures.sheets import Clip, ClipPictures
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import pretrain_step
 
 _FPS = 8
-_STATISTICS = {
+_LABELS: Mapping[Statistics, str] = {
     "visible": "reconstruction\nun-normalised with the visible patches' statistics",
     "target": "reconstruction\nun-normalised with the target's statistics",
     "none": "reconstruction\npixels as predicted",
@@ -51,6 +51,16 @@ def read_clips(config: ConfigDict, source: VideoSource) -> list[CentreClip]:
     if not clips:
         raise VideoError("no picture can be made: " + "\n".join(unread))
     return clips
+
+
+def write_pictures(folder: AnyPath, name: str, pictures: Iterable[ClipPictures]) -> list[AnyPath]:
+    """Writes `NAME_clip0.png`, a sheet, `NAME_clip0.webp`, an animation, and so on."""
+    written = []
+    for number, clip in enumerate(pictures):
+        written += [folder / f"{name}_clip{number}.{suffix}" for suffix in ("png", "webp")]
+        image_files.save_png(written[-2], clip.sheet())
+        image_files.save_animation(written[-1], clip.animation(), _FPS)
+    return written
 
 
 def make_mask_fns(
@@ -88,58 +98,45 @@ def guiding_motion(config: ConfigDict, clip: CentreClip) -> Float[np.ndarray, "T
     return np.asarray(motion_maps.compensate_camera(vectors, valid, mode))[0]
 
 
-def write_masks(
-    config: ConfigDict, source: VideoSource, strategies: Sequence[str], folder: AnyPath
-) -> list[AnyPath]:
-    """Writes a sheet and an animation of several strategies' masks on a few clips (Figure 4).
-
-    Args:
-        config: The run's config; `num_pictures` clips are shown, with its mask ratio.
-        source: The videos.
-        strategies: Names for `variants.with_strategy`.
-        folder: Where the files go.
+def mask_pictures(
+    config: ConfigDict, source: VideoSource, strategies: Sequence[str]
+) -> Iterator[ClipPictures]:
+    """Draws the masks of several strategies on `config.num_pictures` clips (Figure 4).
 
     Raises:
-        ConfigError: No such strategy.
+        ConfigError: No such strategy; see `variants.with_strategy`.
         VideoError: None of the videos can be read.
     """
     mask_fns = make_mask_fns(config, strategies)
     to_rgb = jax.jit(functools.partial(rgb.batch_to_rgb, size=config.data.size))
     keys = jax.random.key(config.seed)[None]
-    written = []
-    for number, clip in enumerate(read_clips(config, source)):
+    for clip in read_clips(config, source):
         masks = {name: np.asarray(fn(clip.batch, keys))[0, 0] for name, fn in mask_fns.items()}
-        written += _write_pictures(
-            folder / f"masks_clip{number}",
-            ClipPictures(
-                _to_draw(config, clip, to_rgb(clip.batch)[0]),
-                functools.partial(sheets.mask_rows, masks=masks),
-                len(next(iter(masks.values()))),
-                f"masking strategies, mask ratio {config.masking.ratio:g}",
-            ),
+        yield ClipPictures(
+            _to_draw(config, clip, to_rgb(clip.batch)[0]),
+            functools.partial(sheets.mask_rows, masks=masks),
+            len(next(iter(masks.values()))),
+            f"masking strategies, mask ratio {config.masking.ratio:g}",
         )
-    return written
 
 
-def write_attention(
+def attention_pictures(
     config: ConfigDict,
     model: nn.Module,
     params: Any,
     source: VideoSource,
-    folder: AnyPath,
     *,
     step: int,
-    block: int,
-    query: tuple[int, int, int] | None,
-) -> list[AnyPath]:
-    """Writes a sheet and an animation of the attention of one token in a few clips.
+    block: int = -1,
+    query: tuple[int, int, int] | None = None,
+) -> Iterator[ClipPictures]:
+    """Draws the attention of one token in `config.num_pictures` clips (Figures 5 and 6).
 
     Args:
-        config: The run's config; `num_pictures` clips are shown.
+        config: The run's config.
         model: An autoencoder, a classifier or a linear probe.
         params: Its parameters.
         source: The videos.
-        folder: Where the files go.
         step: Training step of the parameters, for the title.
         block: Which block; negative numbers count from the last.
         query: Tubelet, row and column of the token; None for the centre.
@@ -152,32 +149,22 @@ def write_attention(
     attention_fn = jax.jit(attention_maps.make_attention_fn(model, query, block))
     to_rgb = jax.jit(functools.partial(rgb.batch_to_rgb, size=config.data.size))
     name = "the last block" if block == -1 else f"block {block}"
-    written = []
-    for number, clip in enumerate(read_clips(config, source)):
+    for clip in read_clips(config, source):
         frames = to_rgb(clip.batch)
         attention = np.asarray(attention_fn(params, rgb.normalise(frames)))[0]
-        written += _write_pictures(
-            folder / f"attention_step{step:07d}_clip{number}",
-            ClipPictures(
-                _to_draw(config, clip, frames[0]),
-                functools.partial(sheets.attention_rows, attention=attention, query=query),
-                len(attention),
-                f"attention of {name}, step {step:,}",
-            ),
+        yield ClipPictures(
+            _to_draw(config, clip, frames[0]),
+            functools.partial(sheets.attention_rows, attention=attention, query=query),
+            len(attention),
+            f"attention of {name}, step {step:,}",
         )
-    return written
 
 
 class Gallery:
     """A few clips, always the same ones, that a model reconstructs as it learns."""
 
     def __init__(self, config: ConfigDict, model: nn.Module, source: VideoSource):
-        """Reads the clips.
-
-        Args:
-            config: The run's config; `num_pictures` clips are read.
-            model: The masked autoencoder.
-            source: The videos.
+        """Reads `config.num_pictures` clips, for a masked autoencoder to reconstruct.
 
         Raises:
             VideoError: None of the videos can be read.
@@ -192,47 +179,37 @@ class Gallery:
 
     def sheets(self, params: Any, step: int) -> Iterator[tuple[str, UInt8[np.ndarray, "h w 3"]]]:
         """Yields a name and a sheet for each clip, for TensorBoard."""
-        for number, pictures in enumerate(self._reconstruct(params, step)):
+        for number, pictures in enumerate(self.pictures(params, step)):
             yield f"reconstruction/{number}", pictures.sheet()
 
-    def write(
-        self, params: Any, step: int, folder: AnyPath, *, leaky: bool = False
-    ) -> list[AnyPath]:
-        """Writes a sheet and an animation for each clip.
+    def pictures(self, params: Any, step: int, *, leaky: bool = False) -> Iterator[ClipPictures]:
+        """Draws the reconstruction of each clip by a model with these parameters.
 
         Args:
             params: Parameters of the model.
-            step: Their training step.
-            folder: Where the files go.
+            step: Their training step, for the title.
             leaky: Whether to add a row that is un-normalised with the target's statistics.
         """
-        written = []
-        for number, pictures in enumerate(self._reconstruct(params, step, leaky=leaky)):
-            written += _write_pictures(folder / f"step{step:07d}_clip{number}", pictures)
-        return written
-
-    def _reconstruct(
-        self, params: Any, step: int, *, leaky: bool = False
-    ) -> Iterator[ClipPictures]:
         key = jax.random.key(self._config.seed)
         made = jax.device_get(self._reconstruct_fn(params, self._batch, key))
         tubelet = tuple(self._config.model.tubelet)
-        statistics = ["none"]
+        statistics: list[Statistics] = ["none"]
         if self._config.norm_pix_loss:
             statistics = ["visible", "target"] if leaky else ["visible"]
-        masking = self._config.masking
-        for i, shown in enumerate(self._clips):
+        for i, clip in enumerate(self._clips):
             output = (made["predictions"][i], made["masked_ids"][i], made["clips"][i], tubelet)
-            reconstructions = {
-                _STATISTICS[name]: _to_uint8(to_frames(*output, name)) for name in statistics
+            made_frames = {
+                _LABELS[name]: _to_uint8(to_frames(*output, name)) for name in statistics
             }
-            mask = made["mask"][i]
-            make_rows = functools.partial(
-                sheets.reconstruction_rows, mask=mask, reconstructions=reconstructions
+            mask, strategy = made["mask"][i], self._config.masking.strategy
+            yield ClipPictures(
+                _to_draw(self._config, clip, made["clips"][i]),
+                functools.partial(
+                    sheets.reconstruction_rows, mask=mask, reconstructions=made_frames
+                ),
+                len(mask),
+                f"{strategy}, mask ratio {mask.mean():.3g}, step {step:,}",
             )
-            subtitle = f"{masking.strategy}, mask ratio {mask.mean():.3g}, step {step:,}"
-            clip = _to_draw(self._config, shown, made["clips"][i])
-            yield ClipPictures(clip, make_rows, len(mask), subtitle)
 
 
 def _to_draw(
@@ -245,10 +222,3 @@ def _to_draw(
 
 def _to_uint8(frames: Float[np.ndarray | Array, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     return np.round(np.clip(np.asarray(frames), 0, 1) * 255).astype(np.uint8)
-
-
-def _write_pictures(stem: AnyPath, pictures: ClipPictures) -> list[AnyPath]:
-    written = [stem.with_suffix(".png"), stem.with_suffix(".webp")]
-    image_files.save_png(written[0], pictures.sheet())
-    image_files.save_animation(written[1], pictures.animation(), _FPS)
-    return written

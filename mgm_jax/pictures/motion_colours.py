@@ -67,7 +67,8 @@ def motion_pictures(
     pictures = np.empty((len(motion), *size, 3), np.uint8)
     for picture, cells, valid in zip(pictures, motion, motion_valid, strict=True):
         colours = Image.fromarray(motion_to_colours(cells, scale))
-        picture[:] = colours.resize(size[::-1], Image.Resampling.NEAREST) if valid else hatching
+        cells_drawn = np.asarray(colours.resize(size[::-1], Image.Resampling.NEAREST))
+        picture[:] = cells_drawn if valid else hatching
     return pictures
 
 
@@ -80,5 +81,5 @@ def motion_legend(scale: float) -> Legend:
     colours[np.linalg.norm(vectors, axis=-1) > 1] = 255
     return Legend(
         np.asarray(Image.fromarray(colours).reduce(4)),
-        f"direction of motion\nrim: {scale:g} pixels",
+        f"direction of motion\nrim: {scale:g} px",
     )

@@ -42,7 +42,7 @@ def visible_input(
 ) -> UInt8[np.ndarray, "T H W 3"]:
     """The frames with masked tubelets in grey, as in the figures of the MAE papers."""
     masked = mask_per_pixel(mask, frames.shape[:3])[..., None]
-    return np.where(masked, np.uint8(_MASKED), frames)
+    return np.where(masked, np.array(_MASKED, np.uint8), frames)
 
 
 def mask_overlay(
@@ -107,8 +107,9 @@ def attention_overlay(
     """
     size = frames.shape[2:0:-1]
     shares = np.clip(attention / brightest, 0, 1).astype(np.float32)
-    smooth = [Image.fromarray(s).resize(size, Image.Resampling.BILINEAR) for s in shares]
-    colours = attention_colours(np.stack(smooth)).repeat(len(frames) // len(attention), axis=0)
+    images = [Image.fromarray(s).resize(size, Image.Resampling.BILINEAR) for s in shares]
+    smooth = np.stack([np.asarray(image) for image in images])
+    colours = attention_colours(smooth).repeat(len(frames) // len(attention), axis=0)
     return _blend((frames @ np.array(_LUMA))[..., None], colours, _ATTENTION_OPACITY)
 
 

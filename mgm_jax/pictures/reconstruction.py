@@ -13,12 +13,15 @@ EPSILON = 1e-6
 _POWER, _TIME_DISTANCE = 4.0, 0.5
 
 
+Statistics = Literal["visible", "target", "none"]
+
+
 def to_frames(
     predictions: Float[np.ndarray, "n_masked patch_dim"],
     masked_ids: Integer[np.ndarray, " n_masked"],
     frames: Float[np.ndarray, "T H W 3"],
     tubelet: tuple[int, int, int],
-    statistics: Literal["visible", "target", "none"],
+    statistics: Statistics,
 ) -> Float[np.ndarray, "T H W 3"]:
     """Frames of one clip: visible tubelets from the input, masked ones from the model.
 

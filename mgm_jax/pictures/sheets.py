@@ -49,7 +49,7 @@ class Clip:
             self,
             frames=self.frames[::stride],
             motion=np.take_along_axis(motion, longest, axis=1)[:, 0],
-            motion_valid=self.motion_valid.reshape(tubelets, stride).any(axis=1),
+            motion_valid=np.asarray(self.motion_valid.reshape(tubelets, stride).any(axis=1)),
             boxes=None if self.boxes is None else self.boxes[::stride],
         )
 

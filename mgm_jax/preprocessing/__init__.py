@@ -1,4 +1,4 @@
 """On the device: planes to RGB, resizing and augmentation. Pure functions of arrays.
 
-Imports errors and masking.
+Imports errors alone.
 """

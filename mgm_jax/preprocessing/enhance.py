@@ -1,50 +1,34 @@
-"""Pillow's enhancements of images of whole levels 0 to 255 held as floats."""
+"""Pillow's image enhancements, on integer levels 0 to 255 held as floats."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+# ITU-R 601 luma weights of R, G and B in 1/65536, as Pillow has them.
+GREY_WEIGHTS = (19595, 38470, 7471)
+
 
 def blend(
     degenerate: Float[Array, "*#shape"], image: Float[Array, "*#shape"], factor: Float[Array, ""]
 ) -> Float[Array, "*shape"]:
-    """Goes from the degenerate image (factor 0) to the image (1) and beyond.
+    """Interpolates from the degenerate image (factor 0) to the image (1), or beyond.
 
-    Args:
-        degenerate: Levels without what is enhanced.
-        image: Levels.
-        factor: How far to go.
-
-    Returns:
-        Levels in 0 to 255, rounded down as Pillow's `Image.blend` does.
+    Clipped to 0 to 255 and rounded down, as Pillow's `Image.blend` does.
     """
     return jnp.floor(jnp.clip(degenerate + factor * (image - degenerate), 0.0, 255.0))
 
 
 def saturate(frames: Float[Array, "*b 3"], factor: Float[Array, ""]) -> Float[Array, "*b 3"]:
-    """Changes the colours' saturation; `ImageEnhance.Color`.
-
-    Args:
-        frames: RGB levels.
-        factor: 0 gives grey, 1 the frames as they are.
-
-    Returns:
-        RGB levels.
-    """
-    grey = frames.astype(jnp.int32) * jnp.array([19595, 38470, 7471])
+    """Changes the saturation of RGB levels (`ImageEnhance.Color`): 0 is grey, 1 is unchanged."""
+    grey = frames.astype(jnp.int32) * jnp.array(GREY_WEIGHTS)
     grey = (grey.sum(axis=-1, keepdims=True) + 0x8000) >> 16
     return blend(grey.astype(frames.dtype), frames, factor)
 
 
 def sharpen(frames: Float[Array, "T H W c"], factor: Float[Array, ""]) -> Float[Array, "T H W c"]:
-    """Sharpens or smoothes; `ImageEnhance.Sharpness`.
+    """Changes the sharpness (`ImageEnhance.Sharpness`): 0 is smooth, 1 is unchanged.
 
-    Args:
-        frames: Levels.
-        factor: 0 smoothes, 1 gives the frames as they are.
-
-    Returns:
-        Levels; those of a frame's border are not smoothed.
+    Pixels on the frame's border are not smoothed.
     """
     inner = frames[:, 1:-1, 1:-1]
     sums = frames[:, :-2] + frames[:, 1:-1] + frames[:, 2:]

@@ -1,4 +1,4 @@
-"""Random erasing: one box of noise through all frames of a clip (Zhong et al., 2020)."""
+"""Random erasing (Zhong et al., 2020): a box of noise through all frames of a clip."""
 
 import jax
 import jax.numpy as jnp
@@ -17,21 +17,18 @@ def erase(
     area: tuple[float, float] = (0.02, 1 / 3),
     aspect: tuple[float, float] = (0.3, 1 / 0.3),
 ) -> Float[Array, "b T H W c"]:
-    """Replaces a box of some clips by normal noise, new for each pixel and frame.
+    """Replaces a box by normal noise, new for each pixel and frame, in some of the clips.
 
-    The box is VideoMAE's `RandomErasing` with mode "pixel" and one cube: area uniform, height over
-    width uniform in its logarithm, sides rounded, place uniform; a box that is not smaller than
-    the frame is drawn again, here up to 10 times, then the clip stays whole.
+    The box is that of VideoMAE's `RandomErasing` with mode "pixel" and one cube: uniform area,
+    log-uniform aspect ratio, rounded sides, uniform position. A box that is not smaller than the
+    frame is drawn again up to 10 times; after that the clip stays as it is.
 
     Args:
         keys: One key per clip.
-        clips: Clips of mean 0 and deviation 1, that is, after `preprocess.normalise`.
-        probability: Chance of a clip to lose a box.
-        area: Smallest and largest share of the frame.
-        aspect: Smallest and largest height over width.
-
-    Returns:
-        The clips, in their dtype.
+        clips: Clips of zero mean and unit variance, i.e. after `rgb.normalise`.
+        probability: Probability that a clip is erased.
+        area: Smallest and largest fraction of the frame.
+        aspect: Smallest and largest height / width.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -62,11 +59,7 @@ def draw_box(
     area: tuple[float, float],
     aspect: tuple[float, float],
 ) -> tuple[Array, Array, Array, Array]:
-    """Draws a box smaller than the frame; see `erase`.
-
-    Returns:
-        (top, left, rows, columns), int32 scalars; rows = columns = 0 where no try fits.
-    """
+    """Draws (top, left, rows, columns) of a box, see `erase`; rows = columns = 0 if none fits."""
     uniform = jax.random.uniform(key, (_TRIES + 1, 2))
     for_area, for_aspect = uniform[:-1].T
     pixels = height * width * (area[0] + (area[1] - area[0]) * for_area)

@@ -21,30 +21,30 @@ def mix(
     label_smoothing: float = 0.1,
     group_size: int | None = None,
 ) -> tuple[Float[Array, "b T H W c"], Float32[Array, "b {num_classes}"], Float32[Array, " b"]]:
-    """Mixes each clip with its partner, the clip at its place in the flipped batch.
+    """Mixes each clip with its partner, the clip at the same position of the reversed group.
 
-    One draw decides for the whole batch between mixup (the clips' weighted sum) and CutMix (a box
-    of the partner in all frames), and how much of a clip remains. The box is that of VideoMAE's
-    `rand_bbox`; where the border cuts it, the targets follow its true area.
+    One draw per group chooses mixup (the weighted sum of both clips) or CutMix (a box of the
+    partner in all frames), and how much of the clip remains. The box is that of VideoMAE's
+    `rand_bbox`; where the border cuts it, the targets follow the actual area.
 
     Decision: a mixed clip counts only if both clips could be read.
 
     Args:
-        key: Key of the step.
-        clips: Clips, normalised, all other augmentation done.
-        labels: Classes, 0 to num_classes - 1; of clips that are not valid, any.
-        valid: False for a clip that could not be read.
+        key: Random key.
+        clips: Normalised clips, after all other augmentation.
+        labels: Classes; those of invalid clips are ignored.
+        valid: False for clips that could not be read.
         num_classes: Number of classes.
-        mixup_alpha: Both parameters of mixup's beta distribution; 0 turns mixup off.
-        cutmix_alpha: Those of CutMix; 0 turns CutMix off. Both off: only labels are smoothed.
-        probability: Chance that anything is mixed.
-        switch_probability: Chance of CutMix where neither is off.
-        label_smoothing: Share of a target that is spread over all classes.
-        group_size: Neighbouring clips that share a draw and are flipped among themselves; None is
-            the batch. (In VideoMAE it is the clips of one GPU.)
+        mixup_alpha: Both parameters of mixup's beta distribution; 0 for no mixup.
+        cutmix_alpha: The same for CutMix. If both are 0, labels are only smoothed.
+        probability: Probability of mixing at all.
+        switch_probability: Probability of CutMix if neither is off.
+        label_smoothing: Fraction of a target that is spread over all classes.
+        group_size: Successive clips that are mixed among themselves; None for the whole batch.
+            (VideoMAE mixes the clips of one GPU.)
 
     Returns:
-        (clips, targets whose rows sum to 1, weights: 1 for clips that count, else 0).
+        (clips, targets, weights): rows of targets sum to 1; weights are 1 for clips that count.
 
     Raises:
         ConfigError: A setting is out of range, or the groups do not divide the batch.
@@ -75,8 +75,8 @@ def mix(
     ) -> tuple[Array, Array, Array]:
         own = draw_own_share(
             key,
-            clips.shape[2:4],
-            # The kind that is off is never drawn, but its parameter must be positive.
+            (clips.shape[2], clips.shape[3]),
+            # A kind that is off is never drawn, but its parameter must be positive.
             mixup_alpha or 1.0,
             cutmix_alpha or 1.0,
             probability,
@@ -93,8 +93,8 @@ def mix(
 
     keys = jax.random.split(key, len(clips) // size)
     grouped = [x.reshape(-1, size, *x.shape[1:]) for x in (clips, labels, valid)]
-    mixed = jax.vmap(mix_group)(keys, *grouped)
-    return tuple(x.reshape(-1, *x.shape[2:]) for x in mixed)
+    mixed, targets, weights = jax.vmap(mix_group)(keys, *grouped)
+    return mixed.reshape(clips.shape), targets.reshape(-1, num_classes), weights.reshape(-1)
 
 
 def draw_own_share(
@@ -105,18 +105,9 @@ def draw_own_share(
     probability: float | Float[Array, ""],
     cutmix_share: float | Float[Array, ""],
 ) -> Float32[Array, "H W"]:
-    """Draws how much of each pixel stays the clip's own: everywhere the same, or 0 in a box.
+    """Draws the weight of the clip per pixel of `frame`: constant (mixup), or 0 in a box (CutMix).
 
-    Args:
-        key: Random key.
-        frame: Height and width, pixels.
-        mixup_alpha: See `mix`; positive.
-        cutmix_alpha: See `mix`; positive.
-        probability: Chance that anything is mixed.
-        cutmix_share: Chance that it is by CutMix.
-
-    Returns:
-        The shares, 0 to 1; the clip's share of the target is their mean.
+    The clip's weight in the target is the mean. Both alphas must be positive; see `mix`.
     """
     share_key, uniform_key = jax.random.split(key)
     for_chance, for_kind, for_y, for_x = jax.random.uniform(uniform_key, (4,))

@@ -1,12 +1,11 @@
 """RandAugment of clips: VideoMAE's `rand-m7-n4-mstd0.5-inc1` (timm's), on the device.
 
-Decisions, where this is not VideoMAE's:
-- It works on the cropped clip on the device; VideoMAE's works on whole frames on the host. The
-  levels are rounded to 8 bits at the same places (Pillow's warps cut them off).
-- Order: the drawn geometric operations are one warp, which comes first, with bilinear
-  interpolation (VideoMAE: bicubic each). Then come the point operations in the order they were
-  drawn, then saturation, then sharpness; two of the latter kinds in one clip multiply their
-  factors. Any order is as likely as another there, so this only removes mixtures of orders.
+Decisions, where it differs from VideoMAE's:
+- It works on the cropped clip on the device, VideoMAE's on whole frames on the host. Levels are
+  rounded to 8 bits at the same places (Pillow's warps truncate).
+- Order: all geometric operations of a clip are one bilinear warp, which comes first (VideoMAE: one
+  bicubic warp each). Then follow the point operations in the order drawn, saturation, and
+  sharpness; two operations of one of the latter kinds multiply their factors.
 """
 
 from typing import NamedTuple
@@ -38,21 +37,15 @@ OPERATIONS = (
     "TranslateYRel",
 )
 LARGEST_LEVEL = 10.0
-FILL = 128  # Grey, of what a warp brings in from outside.
+FILL = 128  # Grey, for what a warp brings in from outside the frame.
 
 
 class Draw(NamedTuple):
-    """The operations of one clip, in the order they were drawn.
+    """The operations of one clip, in the order drawn."""
 
-    Attributes:
-        operation: Place in `OPERATIONS`; -1 where none is applied.
-        level: Strength, 0 to 10.
-        sign: 1 or -1, the direction of operations that have one.
-    """
-
-    operation: Int[Array, " n"]
-    level: Float[Array, " n"]
-    sign: Float[Array, " n"]
+    operation: Int[Array, " n"]  # Index in OPERATIONS; -1 where none is applied.
+    level: Float[Array, " n"]  # Strength, 0 to 10.
+    sign: Float[Array, " n"]  # 1 or -1, the direction of operations that have one.
 
 
 def rand_augment(
@@ -64,18 +57,15 @@ def rand_augment(
     magnitude_std: float = 0.5,
     probability: float = 0.5,
 ) -> Float[Array, "b T H W 3"]:
-    """Augments each clip by operations drawn with its own key; all its frames alike.
+    """Augments each clip with operations drawn by its key, all frames alike.
 
     Args:
         keys: One key per clip.
-        clips: RGB in [0, 1], after the crop.
+        clips: RGB in [0, 1], after the crop. The result is rounded to multiples of 1/255.
         num_layers: Operations drawn per clip, uniformly and with replacement.
         magnitude: Mean level of an operation, 0 to 10.
         magnitude_std: Standard deviation of the level.
-        probability: Chance of each drawn operation to be applied.
-
-    Returns:
-        RGB in [0, 1], rounded to multiples of 1/255.
+        probability: Probability that a drawn operation is applied.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -117,15 +107,7 @@ def draw(
 
 
 def apply(clip: Float[Array, "T H W 3"], drawn: Draw) -> Float[Array, "T H W 3"]:
-    """Applies drawn operations to a clip; see `rand_augment`.
-
-    Args:
-        clip: RGB in [0, 1].
-        drawn: The operations.
-
-    Returns:
-        RGB in [0, 1], rounded to multiples of 1/255.
-    """
+    """Applies drawn operations to a clip of RGB in [0, 1]; see `rand_augment`."""
     frames, height, width, channels = clip.shape
     clip = jnp.floor(255.0 * clip + 0.5)
     clip = jnp.floor(warp(clip, affine_matrix(drawn, height, width), FILL) + 0.5)
@@ -143,7 +125,7 @@ def apply(clip: Float[Array, "T H W 3"], drawn: Draw) -> Float[Array, "T H W 3"]
 
 
 def affine_matrix(drawn: Draw, height: int, width: int) -> Float[Array, "3 3"]:
-    """The geometric operations as one map from output to source pixels, (x, y, 1) to (x, y, 1)."""
+    """The geometric operations as one map of (x, y, 1) from output to source pixels."""
     strength = drawn.sign * drawn.level / LARGEST_LEVEL
     rotates = _is(drawn, "Rotate")
     angle = jnp.where(rotates, jnp.deg2rad(30.0 * strength), 0.0)
@@ -166,14 +148,9 @@ def affine_matrix(drawn: Draw, height: int, width: int) -> Float[Array, "3 3"]:
 
 
 def compose_tables(drawn: Draw, counts: Int[Array, "T 3 256"]) -> Int[Array, "T 3 256"]:
-    """The point operations, in their order, as one table per frame and channel.
+    """The point operations in the order drawn, as one table of new levels per frame and channel.
 
-    Args:
-        drawn: The operations; others than point operations change nothing.
-        counts: How often each level occurs.
-
-    Returns:
-        The new level of each level.
+    `counts` is how often each level occurs; other operations change nothing.
     """
 
     def compose(table: Int[Array, "T 3 256"], layer: Draw) -> tuple[Int[Array, "T 3 256"], None]:
@@ -195,13 +172,13 @@ def compose_tables(drawn: Draw, counts: Int[Array, "T 3 256"]) -> Int[Array, "T 
         chosen = [layer.operation == OPERATIONS.index(name) for name in changed]
         return jnp.select(chosen, list(changed.values()), table), None
 
-    # A scan rather than a loop, lest XLA for CPU works the tables out anew for every pixel.
+    # A scan, because XLA for CPU would recompute the tables of a Python loop for every pixel.
     unchanged = jnp.broadcast_to(jnp.arange(tables.LEVELS), counts.shape)
     return jax.lax.scan(compose, unchanged, drawn)[0]
 
 
 def enhance_factor(level: Float[Array, "*n"], sign: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """Factor of the enhancements, whose level 0 changes nothing: 0.1 to 1.9."""
+    """Factor of an enhancement, 0.1 to 1.9; level 0 gives 1, which changes nothing."""
     return jnp.maximum(1.0 + 0.9 * sign * level / LARGEST_LEVEL, 0.1)
 
 

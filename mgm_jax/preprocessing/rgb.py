@@ -13,7 +13,7 @@ STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 
 
 def batch_to_rgb(batch: Mapping[str, Any], *, size: int) -> Float[Array, "b t size size 3"]:
-    """The RGB clips of a batch, as the pipeline gives it; see `crop_to_rgb`."""
+    """The RGB clips in [0, 1] of a batch of the input pipeline; see `crop_to_rgb`."""
     planes = (batch[name] for name in ("luma", "chroma", "crop_box", "flip", "yuv_to_rgb"))
     return crop_to_rgb(*planes, size=size)
 
@@ -27,27 +27,24 @@ def crop_to_rgb(
     *,
     size: int,
 ) -> Float[Array, "b t size size 3"]:
-    """Crops, resizes, flips and converts clips: the second half of the clip's geometry.
+    """Crops, resizes, flips and converts clips to RGB in [0, 1], float32.
 
-    Each plane is resampled by one small matrix per axis with the antialiased triangle kernel of
-    Pillow's bilinear resize, applied to the cropped image alone; the colour conversion comes
-    last. Chroma is taken as sited at the centre of its four luma pixels.
+    Each plane is resampled by one matrix per axis with the antialiased triangle kernel of Pillow's
+    bilinear resize, restricted to the crop; then colours are converted. Chroma samples are taken to
+    lie at the centre of their four luma pixels.
 
     Args:
-        luma: Y planes of the window.
-        chroma: U and V planes of the window, at half its resolution.
-        crop_box: (top, left, height, width) in luma pixels of the window, any fraction.
+        luma: Y planes of the host's crop.
+        chroma: U and V planes, at half the resolution.
+        crop_box: (top, left, height, width) of the final crop in luma pixels, may be fractional.
         flip: Whether to mirror left to right.
         yuv_to_rgb: Affine map from (Y, U, V, 1) in 0..255 to RGB in 0..1.
         size: Output side, pixels.
-
-    Returns:
-        RGB in [0, 1], float32.
     """
     u, v = chroma[..., 0], chroma[..., 1]
     planes = [_resample(luma, crop_box, flip, size)]
     planes += [_resample(plane, crop_box / 2, flip, size) for plane in (u, v)]
-    # Sums of products and not a matrix product: it would be one of three by three per pixel.
+    # Written as sums, because a matrix product would be a 3x3 one per pixel.
     weights = yuv_to_rgb[:, :, :, None, None, None]
     rgb = [
         weights[:, channel, 3] + sum(weights[:, channel, i] * planes[i] for i in range(3))
@@ -87,17 +84,9 @@ def resize_matrix(
     size: int,
     source_size: int,
 ) -> Float[Array, "size source_size"]:
-    """Weights that resample `[start, start + length)` of an axis to `size` pixels.
+    """Weights that resample the pixels `[start, start + length)` of an axis to `size` pixels.
 
-    Args:
-        start: First coordinate of the crop, source pixels.
-        length: Length of the crop, source pixels.
-        flip: Whether to reverse the output.
-        size: Output pixels.
-        source_size: Source pixels.
-
-    Returns:
-        One row of weights per output pixel, summing to one; pixels outside the crop weigh zero.
+    There is one row per output pixel, which sums to one; pixels outside the crop have weight zero.
     """
     outputs = jnp.arange(size, dtype=jnp.float32)
     outputs = jnp.where(flip, size - 1 - outputs, outputs)

@@ -1,42 +1,28 @@
-"""Point operations of Pillow as tables over the 256 levels, one per frame and channel.
+"""Pillow's point operations as tables of 256 new levels, one table per frame and channel.
 
-Tables compose: an operation turns the table so far into the next. What an operation asks of the
-image, such as its darkest level, follows from the counts of its levels before the first table.
-Pixels are thus counted once and looked up once, however many operations there are.
+Every operation takes the `tables` of all operations before it and returns the tables that include
+it. What it needs to know of the image, such as the darkest level, follows from `counts`: how often
+each level occurs in the original image. So pixels are counted once and looked up once, however many
+operations there are.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mgm_jax.preprocessing.enhance import blend
+from mgm_jax.preprocessing.enhance import GREY_WEIGHTS, blend
 
 LEVELS = 256
-_DIGITS = 16  # A level is two digits of base 16: one-hot, they make small matrix products.
+_DIGITS = 16  # A level as two base-16 digits; one-hot, they make small matrix products.
 
 
 def count_levels(levels: Int[Array, "r n"]) -> Int[Array, "r 256"]:
-    """Counts the pixels of each level.
-
-    Args:
-        levels: Rows of pixels, levels in 0 to 255.
-
-    Returns:
-        How often each level occurs in each row.
-    """
+    """Counts how often each level, 0 to 255, occurs in each row of pixels."""
     return jax.lax.platform_dependent(levels, tpu=count_by_matmul, default=count_by_scatter)
 
 
 def look_up(tables: Int[Array, "r 256"], levels: Int[Array, "r n"]) -> Int[Array, "r n"]:
-    """Replaces levels by what the table of their row says.
-
-    Args:
-        tables: New levels, 0 to 255.
-        levels: Rows of pixels, levels in 0 to 255.
-
-    Returns:
-        The new levels.
-    """
+    """Replaces the levels of each row of pixels by those of its table."""
     return jax.lax.platform_dependent(
         tables, levels, tpu=look_up_by_matmul, default=look_up_by_gather
     )
@@ -61,7 +47,7 @@ def look_up_by_gather(tables: Int[Array, "r 256"], levels: Int[Array, "r n"]) ->
 
 
 def look_up_by_matmul(tables: Int[Array, "r 256"], levels: Int[Array, "r n"]) -> Int[Array, "r n"]:
-    """`look_up` for TPUs, where a gather takes one pixel at a time; bfloat16 holds 0 to 255."""
+    """`look_up` for TPUs, where a gather takes one pixel at a time; bfloat16 is exact to 255."""
     high, low = (jax.nn.one_hot(d, _DIGITS, axis=1, dtype=jnp.bfloat16) for d in _digits(levels))
     squares = tables.astype(jnp.bfloat16).reshape(-1, _DIGITS, _DIGITS)
     columns = jnp.einsum("rhn,rhl->rln", high, squares, preferred_element_type=jnp.float32)
@@ -75,15 +61,7 @@ def _digits(levels: Int[Array, "r n"]) -> tuple[Int[Array, "r n"], Int[Array, "r
 def auto_contrast(
     tables: Int[Array, "*r 256"], counts: Int[Array, "*r 256"]
 ) -> Int[Array, "*r 256"]:
-    """Stretches the levels that occur to 0 to 255; `ImageOps.autocontrast`.
-
-    Args:
-        tables: The tables so far.
-        counts: How often each level occurs before them.
-
-    Returns:
-        The tables with the operation.
-    """
+    """Stretches the levels that occur to 0 to 255; `ImageOps.autocontrast`."""
     darkest = jnp.where(counts > 0, tables, LEVELS).min(axis=-1, keepdims=True)
     brightest = jnp.where(counts > 0, tables, -1).max(axis=-1, keepdims=True)
     span = brightest - darkest
@@ -92,15 +70,7 @@ def auto_contrast(
 
 
 def equalize(tables: Int[Array, "*r 256"], counts: Int[Array, "*r 256"]) -> Int[Array, "*r 256"]:
-    """Spreads the levels so that all are about as frequent; `ImageOps.equalize`.
-
-    Args:
-        tables: The tables so far.
-        counts: How often each level occurs before them.
-
-    Returns:
-        The tables with the operation.
-    """
+    """Makes all levels about equally frequent; `ImageOps.equalize`."""
     brightest = jnp.where(counts > 0, tables, -1).max(axis=-1, keepdims=True)
     darker_than_brightest = jnp.where(tables < brightest, counts, 0).sum(axis=-1, keepdims=True)
     step = darker_than_brightest // 255
@@ -114,11 +84,11 @@ def equalize(tables: Int[Array, "*r 256"], counts: Int[Array, "*r 256"]) -> Int[
 def count_darker_by_scatter(
     tables: Int[Array, "*r 256"], counts: Int[Array, "*r 256"]
 ) -> Int[Array, "*r 256"]:
-    """Counts for each level the pixels that the tables make darker than it, on CPU and GPU."""
+    """Counts for each level the pixels with a darker new level, on CPU and GPU."""
     rows, row_counts = tables.reshape(-1, LEVELS), counts.reshape(-1, LEVELS)
     row = jnp.arange(len(rows))[:, None]
     new_counts = jnp.zeros_like(row_counts).at[row, rows].add(row_counts)
-    # Not `cumsum`, whose time on XLA:CPU grows with the square of the length.
+    # Not `cumsum`, which takes quadratic time on XLA for CPU.
     up_to = jax.lax.associative_scan(jnp.add, new_counts, axis=1)
     return (up_to - new_counts)[row, rows].reshape(tables.shape)
 
@@ -152,25 +122,16 @@ def solarize_add(tables: Int[Array, "*r 256"], addend: Int[Array, ""]) -> Int[Ar
 
 
 def brighten(tables: Int[Array, "*r 256"], factor: Float[Array, ""]) -> Int[Array, "*r 256"]:
-    """Goes away from black; `ImageEnhance.Brightness`."""
+    """Changes the brightness (`ImageEnhance.Brightness`): 0 is black."""
     return blend(jnp.zeros(()), tables.astype(jnp.float32), factor).astype(jnp.int32)
 
 
 def contrast(
     tables: Int[Array, "*r 3 256"], counts: Int[Array, "*r 3 256"], factor: Float[Array, ""]
 ) -> Int[Array, "*r 3 256"]:
-    """Goes away from the frame's mean grey; `ImageEnhance.Contrast`.
-
-    Args:
-        tables: The tables of red, green and blue so far.
-        counts: How often each level occurs before them.
-        factor: 0 gives grey, 1 the tables as they are.
-
-    Returns:
-        The tables with the operation.
-    """
+    """Changes the contrast around the mean grey (`ImageEnhance.Contrast`): 0 is grey."""
     pixels = jnp.maximum(counts.sum(axis=-1), 1)
     means = (tables * counts).sum(axis=-1) / pixels
-    grey = (means * jnp.array([19595, 38470, 7471]) / 65536).sum(axis=-1)
+    grey = (means * jnp.array(GREY_WEIGHTS) / 65536).sum(axis=-1)
     grey = jnp.floor(grey + 0.5)[..., None, None]
     return blend(grey, tables.astype(jnp.float32), factor).astype(jnp.int32)

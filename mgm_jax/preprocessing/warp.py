@@ -10,27 +10,22 @@ def warp(
 ) -> Float[Array, "T H W c"]:
     """Warps all frames of a clip alike.
 
-    Pixels are taken and borders treated as Pillow's `Image.transform` does with BILINEAR: pixel
-    centres lie at halves, and what comes from outside the frame is filled. Columns are
-    interpolated first, then rows: a single shear or shift is Pillow's, a rotation is close to it.
-    (Interpolating in both directions at once needs a gather of single pixels, at which a TPU is
-    slow. Along one axis it is a product with a matrix per column or row.)
+    Pixel centres and borders are those of Pillow's `Image.transform` with BILINEAR. Columns are
+    interpolated first, then rows: shears and shifts equal Pillow's, a rotation is close to it.
+    (Interpolating both axes at once needs a gather of single pixels, which is slow on TPUs; along
+    one axis it is a product with a matrix per column or row.)
 
     Args:
         clip: Frames, in any unit.
         matrix: Maps (x, y, 1) of the output to the source, in pixels. Its top left element must
-            not be zero: no turns by 90 degrees. Far turns lose detail.
-        fill: Value of what lies outside.
-
-    Returns:
-        The warped frames, of the same size.
+            not be zero (no rotation by 90 degrees); large rotations lose detail.
+        fill: Value of pixels from outside the frame.
     """
     frames, height, width, channels = clip.shape
     (a, b, c), (d, e, f) = matrix[0], matrix[1]
     x = jnp.arange(width) + 0.5
     y = jnp.arange(height)[:, None] + 0.5
-    # The source column u of an output pixel, and its source row v, first as seen from the output
-    # column, then from the source column.
+    # Source column u and row v of each output pixel, and v as a function of the source column.
     u = a * x + b * y + c
     v = d * x + e * y + f
     v_at_column = (d / a) * (x - b * y - c) + e * y + f
@@ -46,7 +41,7 @@ def warp(
 def _interpolate(
     lines: Float[Array, "l n c"], positions: Float[Array, "l m"]
 ) -> Float[Array, "l m c"]:
-    """Values of each line at fractional positions; beyond its ends, the ends."""
+    """Values of each line at fractional positions, clipped to its ends."""
     positions = jnp.clip(positions, 0.0, lines.shape[1] - 1.0)
     return jax.lax.platform_dependent(
         lines, positions, tpu=interpolate_by_matmul, default=interpolate_by_gather
@@ -56,15 +51,7 @@ def _interpolate(
 def interpolate_by_matmul(
     lines: Float[Array, "l n c"], positions: Float[Array, "l m"]
 ) -> Float[Array, "l m c"]:
-    """Interpolates with a matrix of weights per line, which XLA for TPU makes on the fly.
-
-    Args:
-        lines: Lines of values.
-        positions: Where to interpolate, from 0 to n - 1.
-
-    Returns:
-        The values there.
-    """
+    """Interpolates with a matrix of weights per line, which XLA for TPU computes on the fly."""
     weights = 1.0 - jnp.abs(positions[:, :, None] - jnp.arange(lines.shape[1]))
     weights = jnp.maximum(weights, 0.0)
     return jnp.einsum("lmn,lnc->lmc", weights, lines, precision=jax.lax.Precision.HIGHEST)
@@ -73,7 +60,7 @@ def interpolate_by_matmul(
 def interpolate_by_gather(
     lines: Float[Array, "l n c"], positions: Float[Array, "l m"]
 ) -> Float[Array, "l m c"]:
-    """The same as `interpolate_by_matmul`, by picking the two neighbours."""
+    """The same as `interpolate_by_matmul`, by gathering the two neighbours."""
     before = jnp.floor(positions)
     share = (positions - before)[:, :, None]
     index = before.astype(jnp.int32)

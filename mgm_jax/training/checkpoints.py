@@ -15,37 +15,37 @@ from mgm_jax import io
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath
 from mgm_jax.training import sharding
-from mgm_jax.training.integrity import find_damage, listing, steps, write_digests
+from mgm_jax.training.integrity import complete_steps, find_damage, list_damage, write_digests
 from mgm_jax.training.state import TrainState
 
-_SMALLEST_PART = 2**20
-"""Bytes of an array that each device must have to write for its copies to share the writing.
+_MIN_SLICE_BYTES = 2**20
+"""Replicas share the writing of an array only if each has at least so much to write.
 
-To cut an array takes a compiled program for each device and shape; a step waits for the first ones.
+Slicing an array compiles a program for each device and shape, which delays the first save.
 """
 
 
 class Checkpoints:
     """The checkpoints of one run, written in the background; the newest few and the best are kept.
 
-    Close it before leaving: an unfinished save is lost otherwise.
+    Call `close` at the end: an unfinished save is lost otherwise.
     """
 
     def __init__(self, folder: AnyPath, *, keep: int = 2, scored: bool = True):
-        """Opens or makes the folder.
+        """Opens or creates the folder.
 
         Args:
-            folder: Where the run's checkpoints are, one numbered folder each.
+            folder: Where the checkpoints are, in a folder named by its step each.
             keep: How many of the newest to keep.
-            scored: Whether saves have a score, so that the best is kept as well.
+            scored: Whether saves have a score, so that the best is kept too.
 
         Raises:
-            CheckpointError: A score of an earlier save is damaged.
+            CheckpointError: The score of an earlier save is damaged.
         """
         self._folder = io.absolute(folder)
-        # Orbax makes the folder itself only in processes that save.
+        # Orbax creates the folder only in processes that save.
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._saving: int | None = None
+        self._saving = 0
         policies = [checkpoint_managers.LatestN(keep)]
         if scored:
             best = checkpoint_managers.BestN(
@@ -62,17 +62,15 @@ class Checkpoints:
                 self._folder, item_handlers=_item_handlers(), options=options
             )
         except ValueError as error:
-            damaged = {step: find_damage(self._folder, step) for step in steps(self._folder)}
+            faults = {s: find_damage(self._folder, s) for s in complete_steps(self._folder)}
+            damage = list_damage({s: fault for s, fault in faults.items() if fault})
             raise CheckpointError(
                 f"the scores of the checkpoints in {self._folder} cannot be read ({error}); remove "
-                f"the damaged ones:{listing({s: fault for s, fault in damaged.items() if fault})}"
+                f"the damaged ones:{damage}"
             ) from error
 
     def check(self, step: int) -> None:
-        """Refuses a damaged checkpoint. Every process calls it.
-
-        Args:
-            step: Its step.
+        """Refuses a damaged checkpoint. All processes call it.
 
         Raises:
             CheckpointError: Naming the file, and the checkpoint to use instead.
@@ -80,11 +78,11 @@ class Checkpoints:
         fault = find_damage(self._folder, step) if jax.process_index() == 0 else None
         fault = sharding.broadcast_text(fault or "")
         if fault:
-            before = [other for other in steps(self._folder) if other < step]
+            older = [other for other in complete_steps(self._folder) if other < step]
             cure = (
-                f"remove {self._folder / str(step)} to use that of step {before[0]}"
-                if before
-                else "bring it back from a copy; there is none before it"
+                f"remove {self._folder / str(step)} to use that of step {older[0]}"
+                if older
+                else "restore it from a copy; there is no older one"
             )
             raise CheckpointError(
                 f"the checkpoint of step {step} in {self._folder} is damaged: {fault}; {cure}"
@@ -95,7 +93,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
-        """Step of the complete checkpoint with the highest score; None where none has one."""
+        """Step of the complete checkpoint with the highest score; None if none has one."""
         scored = [step for step in self._manager.all_steps() if self._manager.metrics(step)]
         return self._manager.best_step() if scored else None
 
@@ -103,26 +101,25 @@ class Checkpoints:
         self,
         step: int,
         state: Any,
-        data: dict[str, int],
+        data: Mapping[str, int],
         config: ConfigDict,
         score: float | None = None,
     ) -> None:
-        """Starts saving; waits for the save before, so its failure shows here.
+        """Starts a save in the background; does nothing if the step is saved already.
 
         Args:
-            step: Steps done.
-            state: Train state, of arrays on the devices; or of numpy's, with one process.
+            step: Number of steps done.
+            state: Train state, of jax arrays; with a single process also of numpy arrays.
             data: Position of the data iterator.
             config: The run's config.
-            score: What the model was found to be worth at this step, more is better; None where it
-                was not evaluated.
+            score: The model's accuracy at this step, by which the best is found; None if unknown.
 
         Raises:
             CheckpointError: This save or the one before failed.
         """
         if step == self.latest_step():
             return
-        # The digests are written in the background too; they are still those of the save before.
+        # The callback that writes the digests of the previous save uses `_saving`.
         self._wait()
         self._saving = step
         items = ocp.args.Composite(
@@ -143,10 +140,10 @@ class Checkpoints:
         return self._manager.restore(self.latest_step(), args=items)["config"]
 
     def restore(self, abstract_state: TrainState) -> tuple[TrainState, dict[str, int]]:
-        """Reads the newest checkpoint, to go on training.
+        """Reads the newest checkpoint, to continue training.
 
         Args:
-            abstract_state: `jax.ShapeDtypeStruct`s with the shardings of this run's devices.
+            abstract_state: `jax.ShapeDtypeStruct`s with the shardings to restore to.
 
         Returns:
             The train state, and the position of the data iterator.
@@ -154,14 +151,13 @@ class Checkpoints:
         Raises:
             CheckpointError: The arrays do not fit the model.
         """
-        step = self.latest_step()
         restored = self._restore(
-            step, state=_restore_arrays(abstract_state), data=ocp.args.JsonRestore()
+            self.latest_step(), state=_arrays(abstract_state), data=ocp.args.JsonRestore()
         )
         return restored["state"], restored["data"]
 
     def restore_variables(self, step: int, abstract_variables: Mapping[str, Any]) -> dict[str, Any]:
-        """Reads the model's variables alone: the optimizer's moments are twice their size.
+        """Reads the model's variables without the optimizer's state, which is twice their size.
 
         Args:
             step: Step of the checkpoint.
@@ -175,25 +171,25 @@ class Checkpoints:
             state["model_state"] = {
                 name: part for name, part in abstract_variables.items() if name != "params"
             }
-        restored = self._restore(step, state=_restore_arrays(state, partial_restore=True))["state"]
+        restored = self._restore(step, state=_arrays(state, partial_restore=True))["state"]
         return {"params": restored["params"], **restored.get("model_state", {})}
 
-    def _restore(self, step: int, **items: Any) -> Any:
-        try:
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except (ValueError, KeyError) as error:
-            raise CheckpointError(
-                f"the checkpoint of step {step} in {self._folder} does not fit the model: {error}"
-            ) from error
-
     def close(self) -> None:
-        """Waits for the last save and lets go of the folder.
+        """Waits for the last save and closes the folder.
 
         Raises:
             CheckpointError: The last save failed.
         """
         self._wait()
         self._manager.close()
+
+    def _restore(self, step: int | None, **items: Any) -> Any:
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"the checkpoint of step {step} in {self._folder} does not fit the model: {error}"
+            ) from error
 
     def _wait(self) -> None:
         try:
@@ -208,7 +204,7 @@ class Checkpoints:
         saved = self.latest_step()
         kept = "none is complete" if saved is None else f"the newest complete one is step {saved}"
         cure = (
-            "See that this machine reaches the bucket and may write there"
+            "Check that this machine can reach the bucket and may write to it"
             if io.in_bucket(self._folder)
             else "Free space there, or copy the folder to a disk with room and give it as --workdir"
         )
@@ -218,13 +214,33 @@ class Checkpoints:
         )
 
 
-def _restore_arrays(abstract: Any, **options: Any) -> ocp.args.PyTreeRestore:
+def check_same_config(checkpoints: Checkpoints, config: ConfigDict) -> None:
+    """Refuses to resume from a checkpoint made with another config, unless the config allows it.
+
+    Raises:
+        CheckpointError: Naming every value that differs.
+    """
+    changes = config_lib.differences(config, checkpoints.config())
+    if not changes:
+        return
+    listing = "\n  ".join(changes)
+    if config.allow_config_change:
+        logging.warning("resuming with a changed config:\n  %s", listing)
+        return
+    raise CheckpointError(
+        f"the checkpoint of step {checkpoints.latest_step()} was made with another config:\n"
+        f"  {listing}\nGive another --workdir to start a new run, the old values to resume, or "
+        "--config.allow_config_change to resume with the new ones"
+    )
+
+
+def _arrays(abstract: Any, **options: Any) -> ocp.args.PyTreeRestore:
     places = ocp.checkpoint_utils.construct_restore_args(abstract)
     return ocp.args.PyTreeRestore(abstract, restore_args=places, **options)
 
 
 def _item_handlers() -> dict[str, ocp.CheckpointHandler]:
-    arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_SMALLEST_PART)
+    arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_MIN_SLICE_BYTES)
     types = ocp.type_handlers.create_type_handler_registry(
         (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
     )
@@ -235,25 +251,5 @@ def _item_handlers() -> dict[str, ocp.CheckpointHandler]:
     }
 
 
-def _score(metrics: dict[str, float]) -> float:
+def _score(metrics: Mapping[str, float]) -> float:
     return metrics["score"]
-
-
-def refuse_other_config(checkpoints: Checkpoints, config: ConfigDict) -> None:
-    """Refuses to go on from a checkpoint made with another config, unless told to.
-
-    Raises:
-        CheckpointError: Naming every value that differs.
-    """
-    changes = config_lib.differences(config, checkpoints.config())
-    if not changes:
-        return
-    listing = "\n  ".join(changes)
-    if config.allow_config_change:
-        logging.warning("going on with a changed config:\n  %s", listing)
-        return
-    raise CheckpointError(
-        f"the checkpoint of step {checkpoints.latest_step()} was made with another config:\n"
-        f"  {listing}\nGive another --workdir to start anew, the old values to go on, or "
-        "--config.allow_config_change to go on with the new ones"
-    )

@@ -1,4 +1,4 @@
-"""Digests of a folder's files, by which damage is found later: as `sha256sum` writes them."""
+"""SHA-256 digests of a folder's files, to detect damage later."""
 
 import concurrent.futures
 import hashlib
@@ -7,56 +7,47 @@ from collections.abc import Collection
 from mgm_jax.io import AnyPath, file_size, files_below
 
 FILE = "files.sha256"
+"""Name of the list of digests, in the format of `sha256sum`."""
 
 
-def write(folder: AnyPath, *, except_for: Collection[str] = ()) -> None:
-    """Writes the digests of all files below a folder into it, for `sha256sum --check` too.
-
-    Args:
-        folder: The folder.
-        except_for: Files that are still to change, by their paths below the folder.
-    """
-    names = [name for name in _files(folder) if name not in except_for]
+def write(folder: AnyPath, *, exclude: Collection[str] = ()) -> None:
+    """Writes the digests of all files below a folder, except for those that still change."""
+    names = [name for name in _files(folder) if name not in exclude]
     lines = [f"{digest}  {name}\n" for name, digest in _digests(folder, names).items()]
     (folder / FILE).write_text("".join(lines))
 
 
 def find_damage(
-    folder: AnyPath, *, except_for: Collection[str] = (), contents: bool = True
+    folder: AnyPath, *, exclude: Collection[str] = (), contents: bool = True
 ) -> str | None:
-    """Compares the files below a folder with their digests, which it must have.
+    """Compares the files below a folder with their digests.
 
     Args:
-        folder: The folder.
-        except_for: Files that have changed or come since.
-        contents: Whether to read the files, or see only which there are.
+        folder: A folder that has digests.
+        exclude: Files that have changed or been added since.
+        contents: Whether to read the files, or check only that they exist.
 
     Returns:
-        What is wrong with the first damaged file; None where all are as they were written.
+        What is wrong with the first damaged file; None if every file is intact.
     """
     try:
-        listed = {
-            name: digest
-            for digest, name in (
-                line.split("  ", 1) for line in (folder / FILE).read_text().splitlines()
-            )
-        }
+        lines = (folder / FILE).read_text().splitlines()
+        listed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     except ValueError:
-        return f"{FILE} is no list of digests"
-    files = set(_files(folder)) - set(except_for)
+        return f"{FILE} is not a list of digests"
+    files = set(_files(folder)) - set(exclude)
     if missing := sorted(listed.keys() - files):
         return f"{missing[0]} is missing"
     if added := sorted(files - listed.keys()):
         return f"{FILE} does not list {added[0]}"
     for name, digest in _digests(folder, listed if contents else ()).items():
         if digest != listed[name]:
-            size = file_size(folder / name)
-            return f"{name} is not what was written; it has {size} bytes now"
+            return f"{name} has changed since it was written ({file_size(folder / name)} bytes now)"
     return None
 
 
 def _files(folder: AnyPath) -> list[str]:
-    # Hidden files are those of the file system, such as NFS's of deleted files still in use.
+    # Hidden files belong to the file system, such as NFS's deleted files that are still open.
     return [
         name
         for name in files_below(folder)

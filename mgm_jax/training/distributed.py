@@ -1,4 +1,4 @@
-"""What every program of the project sets up first: log, processes, cache of compiled programs."""
+"""What every program sets up first: the log, `jax.distributed`, the cache of compiled programs."""
 
 import contextlib
 import logging as standard_logging
@@ -15,30 +15,30 @@ from mgm_jax.errors import ConfigError
 _COMPILE_CACHE = flags.DEFINE_string(
     "compile_cache",
     "~/.cache/mgm_jax/compiled",
-    "Private folder of compiled programs, reused by later runs; empty for none.",
+    "Private folder of compiled programs, reused by later runs; empty disables it.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator_address",
     os.environ.get("JAX_COORDINATOR_ADDRESS"),
-    "HOST:PORT of process 0, where several processes make one run (JAX_COORDINATOR_ADDRESS). "
-    "Cloud TPU and SLURM tell this and the next two themselves.",
+    "HOST:PORT of process 0 in a run of several processes (JAX_COORDINATOR_ADDRESS). On Cloud TPU "
+    "and SLURM, this and the next two are detected.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", os.environ.get("JAX_NUM_PROCESSES"), "How many (JAX_NUM_PROCESSES)."
+    "num_processes", os.environ.get("JAX_NUM_PROCESSES"), "Their number (JAX_NUM_PROCESSES)."
 )
 _PROCESS_ID = flags.DEFINE_integer(
-    "process_id", os.environ.get("JAX_PROCESS_ID"), "Number of this one, from 0 (JAX_PROCESS_ID)."
+    "process_id", os.environ.get("JAX_PROCESS_ID"), "Index of this process (JAX_PROCESS_ID)."
 )
 _PEER_TIMEOUT = flags.DEFINE_integer(
     "peer_timeout",
     60,
-    "Seconds without a sign of life from a process after which the others end.",
+    "Seconds without a heartbeat from a process after which the others end.",
     lower_bound=1,
 )
 
 
 def log_to_stderr() -> None:
-    """Shows this project's log from INFO on, and Orbax's, which says much, from WARNING on."""
+    """Logs INFO and above to stderr; of Orbax, which is verbose, WARNING and above."""
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(
@@ -47,7 +47,7 @@ def log_to_stderr() -> None:
 
 
 def use_compile_cache() -> None:
-    """Reuses compiled programs between runs; the folder is the user's alone, for it is code."""
+    """Reuses compiled programs between runs; the folder is private, since it holds code."""
     if not _COMPILE_CACHE.value:
         return
     folder = pathlib.Path(_COMPILE_CACHE.value).expanduser()
@@ -57,59 +57,60 @@ def use_compile_cache() -> None:
 
 
 def initialise_distributed() -> None:
-    """Joins the other processes of the run, where there are any; before anything asks for devices.
+    """Joins the other processes of the run, if any; call it before anything asks for devices.
 
-    The flags say which, or Cloud TPU or SLURM does. Where nothing does, this process is alone.
+    The flags, Cloud TPU or SLURM say which processes there are; otherwise this one is alone.
 
     Raises:
-        ConfigError: The flags say only half of it.
+        ConfigError: Some of the flags are missing, or do not fit together.
     """
-    said = {
+    given = {
         "coordinator_address": _COORDINATOR.value,
         "num_processes": _NUM_PROCESSES.value,
         "process_id": _PROCESS_ID.value,
     }
     try:
         jax.distributed.initialize(
-            **said,
-            local_device_ids=_gpus_of_a_node(),
+            coordinator_address=_COORDINATOR.value,
+            num_processes=_NUM_PROCESSES.value,
+            process_id=_PROCESS_ID.value,
+            local_device_ids=_all_gpus_of_node(),
             heartbeat_timeout_seconds=_PEER_TIMEOUT.value,
         )
     except ValueError as error:
-        missing = [name for name, value in said.items() if value is None]
-        if len(missing) == len(said) and "coordinator_address" in str(error):
-            return  # No cluster that JAX knows.
+        missing = [name for name, value in given.items() if value is None]
+        if len(missing) == len(given) and "coordinator_address" in str(error):
+            return  # JAX detects no cluster.
         if not missing:
             raise ConfigError(f"--process_id, --num_processes: {error}") from error
         raise ConfigError(
-            f"several processes need {', '.join(f'--{name}' for name in missing)} as well"
+            f"several processes also need {', '.join(f'--{name}' for name in missing)}"
         ) from error
     logging.info("process %d of %d", jax.process_index(), jax.process_count())
 
 
-def _gpus_of_a_node() -> list[int] | None:
-    """All GPUs where SLURM runs one process on each node; JAX would give it the first alone."""
+def _all_gpus_of_node() -> list[int] | None:
+    """All GPUs if SLURM runs one process per node; JAX would give the process only the first."""
     names = ("SLURM_NTASKS", "SLURM_STEP_NUM_NODES", "SLURM_GPUS_ON_NODE")
-    told = [int(os.environ.get(name, 0)) for name in names]
-    tasks, nodes, gpus = told
-    if not all(told) or tasks != nodes or "JAX_LOCAL_DEVICE_IDS" in os.environ:
+    tasks, nodes, gpus = (int(os.environ.get(name, 0)) for name in names)
+    if not (tasks and nodes and gpus) or tasks != nodes or "JAX_LOCAL_DEVICE_IDS" in os.environ:
         return None
     return list(range(gpus))
 
 
 @contextlib.contextmanager
 def wait_for_peer_error() -> Iterator[None]:
-    """Within, a failed computation gives JAX the time to find that another process is dead.
+    """Within this context, a failed computation gives JAX time to find a dead process.
 
-    JAX then says which and ends this process by SIGABRT. Otherwise, when a process dies, the others
-    fail in some collective operation, each with its own message and exit code.
+    JAX then names that process and ends this one with SIGABRT. Without the wait, when a process
+    dies, each of the others fails in some collective, with its own message and exit code.
     """
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() > 1:
             logging.error(
-                "process %d of %d failed; waiting %d s for word of the others: %s",
+                "process %d of %d failed; waiting %d s for news of the other processes: %s",
                 jax.process_index(),
                 jax.process_count(),
                 2 * _PEER_TIMEOUT.value,

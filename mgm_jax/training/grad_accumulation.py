@@ -1,4 +1,4 @@
-"""Gradients of a large batch, a part of it at a time: less memory for activations."""
+"""Gradient accumulation: a batch is computed in parts, which takes less memory for activations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,23 +18,20 @@ def value_and_grad(
     key: Key[Array, ""],
     num_parts: int = 1,
 ) -> tuple[tuple[Float[Array, ""], Any], PyTree]:
-    """Computes a batch's loss and gradient in parts, one after the other.
+    """As `jax.value_and_grad(..., has_aux=True)`, but computes the batch in parts, one by one.
 
-    Part i has every `num_parts`-th clip from clip i on, so that each is spread over all devices
-    that the batch is spread over, and nothing moves between them. The result is that of the whole
-    batch up to rounding, but that randomness of the loss is drawn anew in every part.
+    Part i has every `num_parts`-th clip from clip i on, so each part is spread over all devices
+    that the batch is spread over, and no data moves between devices. The result is that of the
+    whole batch up to rounding, except that each part draws its own randomness.
 
     Args:
-        loss_fn: `(params, rows, key) -> (loss, aux)`: a mean over clips by their weights, and a
-            tree of arrays with a row per clip, or None.
-        params: What the gradient is with respect to.
+        loss_fn: `(params, rows, key) -> (loss, aux)`: a weighted mean over clips, and a tree of
+            arrays with a row per clip, or None.
+        params: The gradient is with respect to these.
         rows: Tree of arrays with a row per clip.
         weights: Weight of each clip in the loss.
-        key: For the loss.
-        num_parts: Number of parts; it divides the clips of each device.
-
-    Returns:
-        As `jax.value_and_grad(..., has_aux=True)`: loss and aux, and the gradient.
+        key: Random key of the loss.
+        num_parts: Must divide the number of clips on each device.
     """
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     if num_parts == 1:

@@ -1,11 +1,11 @@
-"""The files of checkpoints: which are complete, which are damaged, and what a kill left over.
+"""Which checkpoints are complete, which are damaged, and what interrupted saves left behind.
 
-A checkpoint is complete or not there: on disk it gets its name when all is written, in a bucket a
-file that says so. What happens to its files later shows by their digests.
+A save is complete once its folder has its final name; in a bucket, once it has a commit file.
+Damage after that is detected by digests.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import jax
 import orbax.checkpoint as ocp
@@ -22,102 +22,24 @@ _WRITTEN_LAST = ("_CHECKPOINT_METADATA", _COMMIT)
 _UNFINISHED = ocp.utils.TMP_DIR_SUFFIX
 
 
-def write_digests(folder: AnyPath, step: int) -> None:
-    """Writes the digests of a checkpoint that is written but not complete yet."""
-    suffix = "" if io.in_bucket(folder) else _UNFINISHED
-    digests.write(folder / f"{step}{suffix}", except_for=_WRITTEN_LAST)
-
-
-def recover(folder: AnyPath) -> None:
-    """Makes the newest intact checkpoint the newest, before the one run that writes them opens it.
-
-    Damaged checkpoints after it are set aside, as STEP.damaged, and what is left of unfinished
-    saves is removed. Every process calls it; the first one decides and acts.
-
-    Args:
-        folder: The run's checkpoints; need not exist.
-
-    Raises:
-        CheckpointError: All checkpoints are damaged; they are left as they are.
-    """
-    damaged, intact = {}, None
-    if jax.process_index() == 0:
-        complete = steps(folder)
-        for step in complete:
-            fault = find_damage(folder, step)
-            if fault is None:
-                intact = step
-                break
-            damaged[step] = fault
-        if intact is not None:
-            for step in damaged:
-                _set_aside(folder, step)
-            _remove_half_removed(folder, [step for step in complete if step < intact])
-        for unfinished in _unfinished(folder):
-            io.remove_folder(unfinished)
-            logging.info("removed the unfinished save %s", unfinished)
-    damaged, intact = json.loads(sharding.broadcast_text(json.dumps([damaged, intact])))
-    if damaged and intact is None:
-        raise CheckpointError(
-            f"every checkpoint in {folder} is damaged:{listing(damaged)}\nBring one back from a "
-            "copy, or give another --workdir to start anew"
-        )
-    if damaged:
-        logging.warning(
-            "damaged checkpoints in %s are set aside as STEP.damaged:%s\n"
-            "going on from the one before, of step %d",
-            folder,
-            listing(damaged),
-            intact,
-        )
-
-
-def _numbered(folder: AnyPath) -> list[AnyPath]:
-    return [path for path in folder.glob("[0-9]*") if path.name.isdigit()]
-
-
-def steps(folder: AnyPath) -> list[int]:
+def complete_steps(folder: AnyPath) -> list[int]:
     """Steps of the complete checkpoints, the newest first."""
-    complete = (
-        path for path in _numbered(folder) if not io.in_bucket(folder) or (path / _COMMIT).exists()
-    )
-    return sorted((int(path.name) for path in complete), reverse=True)
+    return sorted((int(path.name) for path in _saves(folder, complete=True)), reverse=True)
 
 
-def _unfinished(folder: AnyPath) -> list[AnyPath]:
-    if io.in_bucket(folder):
-        return [path for path in _numbered(folder) if not (path / _COMMIT).exists()]
-    return list(folder.glob(f"*{_UNFINISHED}"))
-
-
-def _set_aside(folder: AnyPath, step: int) -> None:
-    checkpoint, aside = folder / str(step), folder / f"{step}.damaged"
-    if aside.exists():
-        io.remove_folder(aside)
-    if io.in_bucket(folder):
-        # Objects move one by one; what is half moved is not to count as complete.
-        (checkpoint / _COMMIT).unlink()
-    checkpoint.rename(aside)
-
-
-def _remove_half_removed(folder: AnyPath, old: Sequence[int]) -> None:
-    """Removes what a kill left of old checkpoints that were being removed, object by object."""
-    for step in old if io.in_bucket(folder) else ():
-        if find_damage(folder, step, contents=False):
-            io.remove_folder(folder / str(step))
-            logging.info("removed the rest of %s", folder / str(step))
+def write_digests(folder: AnyPath, step: int) -> None:
+    """Writes the digests of a checkpoint whose files are all written, before it is complete."""
+    suffix = "" if io.in_bucket(folder) else _UNFINISHED
+    digests.write(folder / f"{step}{suffix}", exclude=_WRITTEN_LAST)
 
 
 def find_damage(folder: AnyPath, step: int, *, contents: bool = True) -> str | None:
-    """What is wrong with a complete checkpoint.
+    """What is wrong with the first damaged file of a complete checkpoint; None if it is intact.
 
     Args:
         folder: The run's checkpoints.
-        step: Its step.
-        contents: Whether to read its files, or see only which there are.
-
-    Returns:
-        What is wrong with its first damaged file; None where all are as they were written.
+        step: Step of the checkpoint.
+        contents: Whether to read its files, or check only that they exist.
     """
     checkpoint = folder / str(step)
     if not (checkpoint / digests.FILE).exists():
@@ -125,9 +47,80 @@ def find_damage(folder: AnyPath, step: int, *, contents: bool = True) -> str | N
             return f"{digests.FILE} is missing"
         logging.warning("%s has no %s, so its files are not checked", checkpoint, digests.FILE)
         return None
-    return digests.find_damage(checkpoint, except_for=_WRITTEN_LAST, contents=contents)
+    return digests.find_damage(checkpoint, exclude=_WRITTEN_LAST, contents=contents)
 
 
-def listing(damaged: Mapping[int | str, str]) -> str:
-    """Damaged checkpoints, by step, in lines for a message."""
-    return "".join(f"\n  step {step}: {fault}" for step, fault in damaged.items())
+def list_damage(damage: Mapping[int, str]) -> str:
+    """Damage by step, as lines of a message."""
+    return "".join(f"\n  step {step}: {fault}" for step, fault in damage.items())
+
+
+def recover(folder: AnyPath) -> None:
+    """Prepares a run's checkpoints to be continued; call it before they are opened for writing.
+
+    Damaged checkpoints newer than the newest intact one are renamed to STEP.damaged, and unfinished
+    saves are removed. All processes call it; the first one does the work.
+
+    Args:
+        folder: The run's checkpoints; need not exist.
+
+    Raises:
+        CheckpointError: All checkpoints are damaged; nothing is changed.
+    """
+    damage, intact = {}, None
+    if jax.process_index() == 0:
+        steps = complete_steps(folder)
+        for step in steps:
+            fault = find_damage(folder, step)
+            if fault is None:
+                intact = step
+                break
+            damage[step] = fault
+        if intact is not None:
+            for step in damage:
+                _set_aside(folder, step)
+            if io.in_bucket(folder):
+                _remove_half_deleted(folder, [step for step in steps if step < intact])
+        for unfinished in _saves(folder, complete=False):
+            io.remove_folder(unfinished)
+            logging.info("removed the unfinished save %s", unfinished)
+    text = sharding.broadcast_text(json.dumps([list(damage.items()), intact]))
+    pairs, intact = json.loads(text)
+    if pairs and intact is None:
+        raise CheckpointError(
+            f"every checkpoint in {folder} is damaged:{list_damage(dict(pairs))}\nRestore one from "
+            "a copy, or give another --workdir to start again"
+        )
+    if pairs:
+        logging.warning(
+            "damaged checkpoints in %s were renamed to STEP.damaged:%s\n"
+            "resuming from the one before, of step %d",
+            folder,
+            list_damage(dict(pairs)),
+            intact,
+        )
+
+
+def _saves(folder: AnyPath, *, complete: bool) -> list[AnyPath]:
+    numbered = [path for path in folder.glob("[0-9]*") if path.name.isdigit()]
+    if io.in_bucket(folder):
+        return [path for path in numbered if (path / _COMMIT).exists() == complete]
+    return numbered if complete else list(folder.glob(f"*{_UNFINISHED}"))
+
+
+def _set_aside(folder: AnyPath, step: int) -> None:
+    checkpoint, aside = folder / str(step), folder / f"{step}.damaged"
+    if aside.exists():
+        io.remove_folder(aside)
+    if io.in_bucket(folder):
+        # Objects are renamed one by one; a checkpoint that is partly renamed must not be complete.
+        (checkpoint / _COMMIT).unlink()
+    checkpoint.rename(aside)
+
+
+def _remove_half_deleted(folder: AnyPath, steps: list[int]) -> None:
+    """Finishes deletions of old checkpoints that were interrupted; objects go one by one."""
+    for step in steps:
+        if find_damage(folder, step, contents=False):
+            io.remove_folder(folder / str(step))
+            logging.info("removed the rest of %s", folder / str(step))

@@ -1,4 +1,4 @@
-"""What the decoder must predict, and how far it is from it."""
+"""The pixels that the decoder predicts, and the losses."""
 
 import jax
 import jax.numpy as jnp
@@ -10,23 +10,20 @@ from mgm_jax.models import patches as patches_lib
 def patch_statistics(
     patches: Float[Array, "b n d"], channels: int = 3
 ) -> tuple[Float32[Array, "b n 1 {channels}"], Float32[Array, "b n 1 {channels}"]]:
-    """Mean and scale of each tubelet, per channel, as VideoMAE normalises its target.
+    """Mean and standard deviation + 1e-6 of each tubelet and channel, as VideoMAE normalises with.
 
-    With p = d / channels pixels in a tubelet, `patches.reshape(b, n, p, channels)` equals
-    mean + scale · target, by which a prediction turns back into pixels.
+    The variance is unbiased. With p = d / channels pixels in a tubelet,
+    `patches.reshape(b, n, p, channels)` is mean + deviation · target, which turns a prediction back
+    into pixels.
 
     Args:
         patches: Flattened tubelets, channels last.
         channels: Channels of a pixel.
-
-    Returns:
-        The mean, and the scale √(unbiased variance) + 1e-6.
     """
     b, n, _ = patches.shape
     pixels = patches.astype(jnp.float32).reshape(b, n, -1, channels)
     mean = pixels.mean(axis=2, keepdims=True)
-    scale = pixels.std(axis=2, keepdims=True, ddof=1) + 1e-6
-    return mean, scale
+    return mean, pixels.std(axis=2, keepdims=True, ddof=1) + 1e-6
 
 
 def normalised_pixel_target(
@@ -35,20 +32,19 @@ def normalised_pixel_target(
     masked_ids: Int[Array, "b n_masked"] | None = None,
     normalise: bool = True,
 ) -> Float32[Array, "b n d"]:
-    """Makes the pixels to predict: each tubelet normalised per channel by its own statistics.
+    """The pixels to predict: each tubelet and channel normalised by its own statistics.
 
-    (x - mean) / (√(unbiased variance) + 1e-6) over the p0·p1·p2 values of a channel (512 for
-    2x16x16), as VideoMAE, in float32 whatever the compute dtype. The clips are in [0, 1], not
-    normalised by a data set's mean and deviation.
+    As in VideoMAE, over the 512 values of a channel in a tubelet of 2x16x16. Computed in float32
+    whatever the type of the clips.
 
     Args:
-        clips: Clips in [0, 1].
-        tubelet: Size of a tubelet in frames, pixels, pixels.
-        masked_ids: Flat positions of the tokens wanted; None gives all.
-        normalise: False leaves the pixels as they are.
+        clips: RGB in [0, 1], not normalised by a data set's statistics.
+        tubelet: Frames, height and width of a tubelet.
+        masked_ids: Flat positions of the wanted tokens; all by default.
+        normalise: False returns the pixels as they are.
 
     Returns:
-        The target of each token, flattened as `patches.patchify` does, in the order of the ids.
+        The target of each token, flattened as by `patchify`, in the order of the ids.
     """
     patches = patches_lib.patchify(clips, tubelet)
     if masked_ids is not None:
@@ -57,9 +53,9 @@ def normalised_pixel_target(
     if not normalise:
         return patches
     channels = clips.shape[-1]
-    mean, scale = patch_statistics(patches, channels)
+    mean, deviation = patch_statistics(patches, channels)
     b, n, d = patches.shape
-    return ((patches.reshape(b, n, -1, channels) - mean) / scale).reshape(b, n, d)
+    return ((patches.reshape(b, n, -1, channels) - mean) / deviation).reshape(b, n, d)
 
 
 def masked_mse(
@@ -67,21 +63,9 @@ def masked_mse(
     targets: Float[Array, "b n d"],
     weights: Float[Array, " b"] | Bool[Array, " b"],
 ) -> Float32[Array, ""]:
-    """Mean squared error over the masked tokens of the clips that count.
-
-    Args:
-        predictions: Predictions for the masked tokens, in any float dtype.
-        targets: Their targets.
-        weights: Weight of each clip; 0 (False) for one that could not be read.
-
-    Returns:
-        Weighted mean over clips of the mean over a clip's values; 0 where all weights are 0.
-    """
+    """Mean squared error over the masked tokens, as a weighted mean over clips, in float32."""
     error = jnp.square(predictions.astype(jnp.float32) - targets.astype(jnp.float32))
-    per_clip = error.mean(axis=(1, 2))
-    weights = weights.astype(jnp.float32)
-    total = weights.sum()
-    return (weights * per_clip).sum() / jnp.where(total > 0, total, 1.0)
+    return _weighted_mean(error.mean(axis=(1, 2)), weights)
 
 
 def soft_cross_entropy(
@@ -89,18 +73,15 @@ def soft_cross_entropy(
     targets: Float[Array, "b c"],
     weights: Float[Array, " b"] | Bool[Array, " b"],
 ) -> Float32[Array, ""]:
-    """Cross-entropy with target distributions, averaged over the clips that count.
-
-    Args:
-        logits: One row per clip, in any float dtype.
-        targets: Probabilities of the classes.
-        weights: Weight of each clip; 0 (False) for one that does not count.
-
-    Returns:
-        The weighted mean, in nats; 0 where all weights are 0.
-    """
+    """Cross-entropy with target probabilities, in nats, as a weighted mean over clips."""
     log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
-    per_clip = -(targets.astype(jnp.float32) * log_probabilities).sum(axis=-1)
+    return _weighted_mean(-(targets.astype(jnp.float32) * log_probabilities).sum(axis=-1), weights)
+
+
+def _weighted_mean(
+    values: Float32[Array, " b"], weights: Float[Array, " b"] | Bool[Array, " b"]
+) -> Float32[Array, ""]:
+    """The mean over clips by their weights; 0 if all weights are 0."""
     weights = weights.astype(jnp.float32)
     total = weights.sum()
-    return (weights * per_clip).sum() / jnp.where(total > 0, total, 1.0)
+    return (weights * values).sum() / jnp.where(total > 0, total, 1.0)

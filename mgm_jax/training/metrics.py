@@ -1,4 +1,4 @@
-"""What is measured during training, and where it is written."""
+"""Metrics of training steps, and where they are written: metrics.jsonl, TensorBoard, profiles."""
 
 import contextlib
 import functools
@@ -8,43 +8,40 @@ import sys
 import tempfile
 import time
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import clu.metrics
-import flax.struct
 import jax
 import numpy as np
 from jaxtyping import UInt8
 
 from mgm_jax.io import AnyPath, in_bucket, replacing, upload
 
-# What a bucket gets of growing files is all of them anew: no more often, and no larger a share of
-# the time, than this.
+# Objects of a bucket cannot grow, so each upload writes the whole files again. Uploads are at least
+# so many seconds apart, and take at most this fraction of the time.
 _UPLOAD_SECONDS = 60
-_UPLOAD_SHARE = 0.02
+_UPLOAD_FRACTION = 0.02
 
 
-@flax.struct.dataclass
-class PretrainMetrics(clu.metrics.Collection):
-    """Metrics of pretraining steps; merging two averages what should be averaged."""
+PretrainMetrics = clu.metrics.Collection.create(
+    loss=clu.metrics.Average.from_output("loss"),
+    gradient_norm=clu.metrics.Average.from_output("gradient_norm"),
+    learning_rate=clu.metrics.LastValue.from_output("learning_rate"),
+)
+"""Metrics of a pretraining step; `merge` averages them over steps."""
 
-    loss: clu.metrics.Average.from_output("loss")
-    gradient_norm: clu.metrics.Average.from_output("gradient_norm")
-    learning_rate: clu.metrics.LastValue.from_output("learning_rate")
-
-
-@flax.struct.dataclass
-class ClassifyMetrics(clu.metrics.Collection):
-    """Metrics of training a classifier; `train_top1` is among the clips as augmented."""
-
-    loss: clu.metrics.Average.from_output("loss")
-    train_top1: clu.metrics.Average.from_output("train_top1")
-    gradient_norm: clu.metrics.Average.from_output("gradient_norm")
-    learning_rate: clu.metrics.LastValue.from_output("learning_rate")
+ClassifyMetrics = clu.metrics.Collection.create(
+    loss=clu.metrics.Average.from_output("loss"),
+    train_top1=clu.metrics.Average.from_output("train_top1"),
+    gradient_norm=clu.metrics.Average.from_output("gradient_norm"),
+    learning_rate=clu.metrics.LastValue.from_output("learning_rate"),
+)
+"""Metrics of a classifier's step; `train_top1` is measured on augmented clips."""
 
 
 def summarise(steps: Sequence[clu.metrics.Collection]) -> dict[str, float]:
-    """Merges the metrics of several steps, which are on the host already."""
+    """Merges the metrics of several steps, which must be on the host."""
     merged = functools.reduce(lambda left, right: left.merge(right), steps)
     return {name: float(value) for name, value in merged.compute().items()}
 
@@ -52,8 +49,8 @@ def summarise(steps: Sequence[clu.metrics.Collection]) -> dict[str, float]:
 class Writer:
     """Writes scalars to `metrics.jsonl` and TensorBoard files, pictures to TensorBoard.
 
-    The first process writes for all. Files of a bucket are written on this machine and follow now
-    and then.
+    Only the first process writes. Files of a bucket are written on this machine and uploaded from
+    time to time.
     """
 
     def __init__(self, workdir: AnyPath, *, from_step: int = 0):
@@ -61,14 +58,14 @@ class Writer:
 
         Args:
             workdir: Folder of the run.
-            from_step: Step the run goes on from; later lines of an interrupted run are dropped.
+            from_step: Step that the run resumes from; lines of later steps are removed.
         """
-        self._file = self._board = None
-        if jax.process_index():
+        self._active = jax.process_index() == 0
+        if not self._active:
             return
         self._workdir, self._upload_at = workdir, 0.0
-        self._here = tempfile.TemporaryDirectory() if in_bucket(workdir) else None
-        folder = pathlib.Path(self._here.name) if self._here else workdir
+        self._staging = tempfile.TemporaryDirectory() if in_bucket(workdir) else None
+        folder = pathlib.Path(self._staging.name) if self._staging else workdir
         written, path = workdir / "metrics.jsonl", folder / "metrics.jsonl"
         if written.exists():
             lines = written.read_text().splitlines(keepends=True)
@@ -81,19 +78,19 @@ class Writer:
             str(folder / "tensorboard"), purge_step=from_step + 1
         )
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Writes the values of a step and makes them visible at once, in a bucket soon."""
-        if self._file is None:
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes the values of a step; they are readable at once, in a bucket later."""
+        if not self._active:
             return
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
-        if self._here is None or time.monotonic() >= self._upload_at:
+        if self._staging is None or time.monotonic() >= self._upload_at:
             self.flush()
 
     def write(self, step: int, name: str, value: float | UInt8[np.ndarray, "h w 3"]) -> None:
-        """Writes a number, or a picture, which goes to TensorBoard alone."""
-        if self._file is None:
+        """Writes a number, or a picture, which goes to TensorBoard only."""
+        if not self._active:
             return
         if isinstance(value, np.ndarray):
             self._board.add_image(name, value, step, dataformats="HWC")
@@ -101,35 +98,33 @@ class Writer:
             self.scalars(step, {name: value})
 
     def flush(self) -> None:
-        """Makes all that was written visible; call it before a checkpoint that resumes from it."""
-        if self._file is None:
+        """Makes everything written readable; call it before a checkpoint that resumes from here."""
+        if not self._active:
             return
         self._file.flush()
         self._board.flush()
-        if self._here is not None:
+        if self._staging is not None:
             start = time.monotonic()
-            upload(pathlib.Path(self._here.name), self._workdir)
+            upload(pathlib.Path(self._staging.name), self._workdir)
             end = time.monotonic()
-            self._upload_at = end + max(_UPLOAD_SECONDS, (end - start) / _UPLOAD_SHARE)
+            self._upload_at = end + max(_UPLOAD_SECONDS, (end - start) / _UPLOAD_FRACTION)
 
     def close(self) -> None:
         """Closes the files."""
-        if self._file is None:
+        if not self._active:
             return
         self._file.close()
         self._board.close()
-        if self._here is not None:
-            upload(pathlib.Path(self._here.name), self._workdir)
-            self._here.cleanup()
+        if self._staging is not None:
+            upload(pathlib.Path(self._staging.name), self._workdir)
+            self._staging.cleanup()
 
 
 def _import_tensorboard() -> types.ModuleType:
-    """Imports tensorboardX without what it takes along wherever that is installed.
-
-    These packages are several seconds of a start, for tensors and buckets that it is never given.
-    """
+    """Imports tensorboardX without its optional packages, which take seconds to import."""
     absent = {"torch", "google.cloud.storage", "boto3", "comet_ml"} - sys.modules.keys()
-    sys.modules.update(dict.fromkeys(absent))
+    modules: dict[str, Any] = sys.modules  # None makes an import fail.
+    modules.update(dict.fromkeys(absent))
     try:
         import tensorboardX
     finally:
@@ -141,7 +136,7 @@ def _import_tensorboard() -> types.ModuleType:
 def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"]
-    except ValueError:  # A line that a kill cut short.
+    except ValueError:  # The program was killed while it wrote this line.
         return float("inf")
 
 
@@ -149,38 +144,26 @@ class Throughput:
     """Clips per second, time spent waiting for data, and the time to the end."""
 
     def __init__(self, batch_size: int):
-        """Starts the clock.
-
-        Args:
-            batch_size: Clips per step.
-        """
+        """Starts the clock; `batch_size` is the number of clips per step."""
         self._batch_size = batch_size
         self._restart()
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Counts the time inside as waiting for data."""
+        """Counts the time in this context as waiting for data."""
         start = time.monotonic()
         yield
         self._waited += time.monotonic() - start
 
     @contextlib.contextmanager
     def pausing(self) -> Iterator[None]:
-        """Leaves the time inside out of the count."""
+        """Leaves the time in this context out of the rates."""
         start = time.monotonic()
         yield
         self._start += time.monotonic() - start
 
     def report(self, steps: int, steps_left: int) -> dict[str, float]:
-        """Rates since the last report.
-
-        Args:
-            steps: Steps since the last report.
-            steps_left: Steps to the end of the run.
-
-        Returns:
-            clips_per_second, data_wait_share (of the time), eta_seconds.
-        """
+        """The rates of the steps since the last report; `data_wait_share` is a fraction of time."""
         elapsed = time.monotonic() - self._start
         report = {
             "clips_per_second": steps * self._batch_size / elapsed,
@@ -198,23 +181,17 @@ class ProfilerWindow:
     """Traces a few steps with the jax profiler, for TensorBoard's profile page or Perfetto."""
 
     def __init__(self, folder: AnyPath, first: int, last: int):
-        """Sets the window.
-
-        Args:
-            folder: Where the trace goes.
-            first: First step to trace; 0 for none.
-            last: Last step to trace.
-        """
+        """Sets the first step to trace (0 for none) and the last."""
         self._folder, self._first, self._last = folder, first, last
-        self._here: tempfile.TemporaryDirectory | None = None
+        self._staging: tempfile.TemporaryDirectory | None = None
         self._running = False
 
     def before(self, step: int) -> None:
-        """Call before each step: starts or ends the trace where it is due."""
+        """Starts or ends the trace; call it before each step."""
         if self._first and step == self._first:
-            # JAX writes traces on this machine alone.
-            self._here = tempfile.TemporaryDirectory() if in_bucket(self._folder) else None
-            jax.profiler.start_trace(self._here.name if self._here else str(self._folder))
+            # JAX writes traces to local disks only.
+            self._staging = tempfile.TemporaryDirectory() if in_bucket(self._folder) else None
+            jax.profiler.start_trace(self._staging.name if self._staging else str(self._folder))
             self._running = True
         elif step > self._last:
             self.close()
@@ -224,6 +201,6 @@ class ProfilerWindow:
         if self._running:
             jax.profiler.stop_trace()
             self._running = False
-            if self._here is not None:
-                upload(pathlib.Path(self._here.name), self._folder)
-                self._here.cleanup()
+            if self._staging is not None:
+                upload(pathlib.Path(self._staging.name), self._folder)
+                self._staging.cleanup()

@@ -1,4 +1,4 @@
-"""The optimiser and its learning-rate schedule."""
+"""The optimizer and its learning-rate schedule."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,23 +23,12 @@ def make_schedule(
     warmup_steps: int = 0,
     warmup_start: float = 0.0,
 ) -> Schedule:
-    """Linear warm-up, then half a cosine, per step; VideoMAE's `cosine_scheduler`.
+    """Linear warm-up, then half a cosine: VideoMAE's `cosine_scheduler`, by step from 0.
 
-    Its ends are kept as they are there. Warm-up is `linspace(start, peak, warmup_steps)` with both
-    ends, so step 0 has the start, step warmup_steps - 1 already has the peak, and step
-    warmup_steps, the first of the cosine, has it again; a single warm-up step has the start. The
-    cosine divides by its number of steps, so the last step lies one short of the minimum; later
-    steps have it.
-
-    Args:
-        peak: Highest learning rate.
-        minimum: Learning rate towards which the cosine falls.
-        total_steps: Steps of the whole run.
-        warmup_steps: Steps of the warm-up, among them.
-        warmup_start: Learning rate at which the warm-up starts.
-
-    Returns:
-        A function from the step (0, 1, …) to the learning rate.
+    The ends are VideoMAE's: the warm-up is `linspace(start, peak, warmup_steps)`, so step
+    warmup_steps - 1 already has the peak, and so has step warmup_steps, the first of the cosine. (A
+    warm-up of one step has the start.) The last step is one short of the minimum, which all later
+    steps have. `total_steps` includes the warm-up.
 
     Raises:
         ConfigError: The warm-up is longer than the run.
@@ -61,16 +50,10 @@ def make_schedule(
 
 
 def weight_decay_mask(params: PyTree) -> PyTree[bool]:
-    """Marks the parameters that decay: neither 1-D, nor bias, nor LayerNorm scale, nor mask token.
+    """True for the parameters with weight decay: not 1-D, no bias, LayerNorm scale or mask token.
 
-    Learned positions do not decay either, as TimeSformer's. Names decide as well as ranks: the
-    query and value biases are [heads, head_dim], and stacking layers adds an axis to everything.
-
-    Args:
-        params: Parameters.
-
-    Returns:
-        A tree of the same structure, True where weight decay applies.
+    Learned positions do not decay either, as in TimeSformer. Ranks alone do not tell: the query and
+    value biases are [heads, head_dim], and stacked layers have one more axis.
     """
 
     def decays(path: tuple[Any, ...], value: Any) -> bool:
@@ -83,14 +66,14 @@ def weight_decay_mask(params: PyTree) -> PyTree[bool]:
 
 
 def layer_decay_multipliers(params: PyTree, decay: float, depth: int) -> PyTree:
-    """Learning rate of each parameter over that of the head: BEiT's and VideoMAE's layer decay.
+    """Learning rate of each parameter relative to the head's: layer decay of BEiT and VideoMAE.
 
-    The embedding is layer 0, with learned positions where there are any; block i (from 0) is layer
-    i + 1, what follows the blocks is layer depth + 1; layer l has `decay ** (depth + 1 - l)`.
+    Layer l has `decay ** (depth + 1 - l)`. The embedding and learned positions are layer 0, block i
+    (from 0) is layer i + 1, and what follows the blocks is layer depth + 1.
 
     Args:
         params: Parameters of a classifier, or their shapes; the encoder's are under "encoder".
-        decay: Learning rate of a layer over that of the next.
+        decay: Learning rate of a layer relative to that of the next.
         depth: Number of blocks.
 
     Returns:
@@ -118,28 +101,24 @@ def make_optimizer(
     global_batch: int,
     multipliers: PyTree | None = None,
 ) -> tuple[optax.GradientTransformation, Schedule]:
-    """Makes the optimiser of a recipe (Tables 5 and 6: AdamW with a cosine schedule).
+    """The optimizer of a recipe (Tables 5 and 6: AdamW with a cosine schedule), and its schedule.
 
-    Learning rates grow with the batch: base_lr · global_batch / 256, the minimum likewise.
+    Learning rates scale with the batch: base_lr · global_batch / 256, and likewise the minimum.
 
     Args:
-        config: The recipe's `optimizer` section: name ("adamw"), base_lr, min_lr, warmup_lr, b1,
-            b2, eps, weight_decay, and clip_norm, the largest global norm of the gradient (None:
-            any).
-        total_steps: Steps of the whole run.
-        warmup_steps: Steps of the warm-up, among them.
-        global_batch: Videos per step over all hosts; repeated-augmentation copies do not count.
-        multipliers: Factors on the learning rate of each parameter, weight decay included, as
-            arrays that broadcast to it; None for 1.
-
-    Returns:
-        The optimiser, and the schedule that it follows, for the log.
+        config: The recipe's `optimizer` section; `clip_norm` is the largest global norm of the
+            gradient, None for any.
+        total_steps: Steps of the whole run, warm-up included.
+        warmup_steps: Steps of the warm-up.
+        global_batch: Videos per step over all hosts; copies by repeated augmentation do not count.
+        multipliers: Factors on the update of each parameter, weight decay included, as arrays that
+            broadcast to it; None for 1.
 
     Raises:
-        ConfigError: No such optimiser, or the warm-up is longer than the run.
+        ConfigError: No such optimizer, or the warm-up is longer than the run.
     """
     if config.name != "adamw":
-        raise ConfigError(f"no optimiser named {config.name!r} in config.optimizer; choose 'adamw'")
+        raise ConfigError(f"no optimizer named {config.name!r} in config.optimizer; choose 'adamw'")
     scale = global_batch / 256
     schedule = make_schedule(
         config.base_lr * scale,

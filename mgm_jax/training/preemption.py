@@ -1,7 +1,7 @@
-"""Being asked to leave: SIGTERM or SIGUSR1 ends training after a step, with its state saved.
+"""Preemption: SIGTERM or SIGUSR1 ends training after a step, with its state saved.
 
-Cloud machines and `kill` send SIGTERM, SLURM SIGUSR1 where `launch/slurm.sh` asks for it. Either
-ends the program with `EXIT_CODE`, on which the scripts of `launch/` start it again.
+Cloud machines and `kill` send SIGTERM; SLURM sends SIGUSR1 if `launch/slurm.sh` asks for it. Both
+end the program with `EXIT_CODE`, on which the scripts in `launch/` start it again.
 """
 
 import contextlib
@@ -16,18 +16,21 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 EXIT_CODE = 75
-"""EX_TEMPFAIL of sysexits.h: run the same command again (decision). No error of the program and no
-death by a signal ends with it, so it says that everything is saved."""
+"""EX_TEMPFAIL of sysexits.h: "run the same command again". No error of the program and no death by
+a signal has this code, so it also says that everything is saved."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Preempted(SystemExit):
-    """Ends the program with `EXIT_CODE`, if nothing catches it; it is no `Exception`."""
+    """Ends the program with `EXIT_CODE` unless it is caught; it is no `Exception`."""
 
     def __init__(self, reason: str):
         super().__init__(EXIT_CODE)
         self.reason = reason
+        logging.warning(
+            "preempted: %s; exit code %d: run the same command again", reason, EXIT_CODE
+        )
 
     def __str__(self) -> str:
         return self.reason
@@ -35,23 +38,23 @@ class Preempted(SystemExit):
 
 @contextlib.contextmanager
 def exit_on_signal() -> Iterator[None]:
-    """Within, a signal ends the program at once, for there is nothing to save.
+    """Within this context a signal ends the program at once, since there is nothing to save.
 
-    With several processes signals wait for the next `Preemption` instead: who leaves alone would
-    take the others down.
+    With several processes, signals wait for the next `Preemption` instead: a process that exits
+    alone would make the others fail.
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
-        raise _preempted(f"{signal.Signals(number).name} outside of training steps")
+        raise Preempted(f"{signal.Signals(number).name} outside of training steps")
 
     with contextlib.nullcontext() if jax.process_count() > 1 else _handling(leave):
         yield
 
 
 class Preemption:
-    """Within, signals are remembered until a step at which all processes can leave.
+    """Within this context signals wait for a step after which all processes can stop.
 
-    Ending without an exception raises `Preempted` where a signal came too late for `reached`.
+    If it ends without an exception after a signal came, it raises `Preempted`.
     """
 
     def __init__(self) -> None:
@@ -62,47 +65,30 @@ class Preemption:
         if jax.process_count() == 1:
             self._handling.enter_context(_handling(self._remember))
         else:
-            # JAX listens to SIGTERM itself, and tells the other processes.
-            self._handling.enter_context(_handling(_pass_on, (signal.SIGUSR1,)))
+            # JAX handles SIGTERM itself, and tells the other processes.
+            self._handling.enter_context(_handling(_send_sigterm, (signal.SIGUSR1,)))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._handling.close()
         if self._signal is not None and kind is None:
-            raise _preempted(f"{self._signal.name} after the last step")
+            raise Preempted(f"{self._signal.name} after the last step")
 
-    def reached(self, step: int) -> bool:
-        """Whether to save and leave after this step; the same in all processes.
+    def should_stop(self, step: int) -> bool:
+        """Whether to save and stop after this step; every process asks after each of its steps.
 
-        Args:
-            step: The step; every process asks after each of its steps.
-
-        Returns:
-            True in every process at the same step, soon after any of them received a signal.
+        The answer is the same in all processes, and true soon after any of them gets a signal.
         """
         if jax.process_count() == 1:
             return self._signal is not None
         return multihost_utils.reached_preemption_sync_point(step)
-
-    def leave(self, step: int) -> None:
-        """Ends the program, the state being saved.
-
-        Raises:
-            Preempted: Always.
-        """
-        raise _preempted(f"step {step} is saved")
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         del frame
         self._signal = signal.Signals(number)
 
 
-def _preempted(reason: str) -> Preempted:
-    logging.warning("asked to leave: %s; exit code %d: run the same again", reason, EXIT_CODE)
-    return Preempted(reason)
-
-
-def _pass_on(number: int, frame: FrameType | None) -> None:
+def _send_sigterm(number: int, frame: FrameType | None) -> None:
     del number, frame
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -112,7 +98,7 @@ def _handling(
     handler: Callable[[int, FrameType | None], None],
     numbers: tuple[signal.Signals, ...] = SIGNALS,
 ) -> Iterator[None]:
-    # Python hears signals in the main thread alone.
+    # Python runs signal handlers in the main thread only.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -121,5 +107,5 @@ def _handling(
         yield
     finally:
         for number, previous in before.items():
-            # None: the handler was not Python's, and cannot be put back.
+            # None: the handler was not installed by Python, so it cannot be restored.
             signal.signal(number, signal.SIG_DFL if previous is None else previous)

@@ -1,4 +1,4 @@
-"""Meshes, and where parameters and batches live on them, by ordered rules."""
+"""The device mesh, and how parameters and batches are sharded over it."""
 
 import functools
 import re
@@ -18,9 +18,9 @@ AXES = ("data", "fsdp", "tensor")
 
 Rules = Sequence[tuple[str, PartitionSpec]]
 
-# The first rule whose pattern is found in a parameter's path places it; a dimension that the axis
-# does not divide stays whole. Optimizer moments carry the same paths, so they follow. A rule says
-# nothing of the first axis of stacked blocks, which stays whole.
+# The first rule whose pattern is found in a parameter's path applies. Dimensions that the mesh axis
+# does not divide are not split, nor is the first axis of stacked blocks, which rules leave out.
+# Optimizer moments have the same paths as the parameters.
 PARAMETER_RULES: Rules = (
     (r"attention/qkv/kernel$", PartitionSpec("fsdp", None, "tensor", None)),
     (r"attention/(q|v)_bias$", PartitionSpec("tensor", None)),
@@ -34,14 +34,10 @@ PARAMETER_RULES: Rules = (
 
 
 def make_mesh(axis_sizes: dict[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Arranges devices as a `(data, fsdp, tensor)` mesh.
+    """Arranges devices (all by default) as a `(data, fsdp, tensor)` mesh.
 
-    Args:
-        axis_sizes: Size of each axis; one of them may be -1 and takes the remaining devices.
-        devices: The devices; all of them by default.
-
-    Returns:
-        The mesh, with Auto axes, over which jit places the computation.
+    One of the axis sizes may be -1 and takes the remaining devices. Axes are `Auto`: jit decides
+    where the computation happens.
 
     Raises:
         ConfigError: The sizes do not multiply to the number of devices.
@@ -60,17 +56,17 @@ def make_mesh(axis_sizes: dict[str, int], devices: Sequence[jax.Device] | None =
             "let one axis be -1, or choose sizes that multiply to the number of devices"
         )
     shape = tuple(size if size != -1 else len(devices) // known for size in sizes)
-    # An axis of 8 has no side of its own on a torus of 4x4x4 chips, so sides may be split.
+    # An axis of 8 is longer than a side of a torus of 4x4x4 chips, so it may use parts of several.
     arranged = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
     return Mesh(arranged, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-# How the models' logical axes lie on the mesh, for flax's `nn.logical_axis_rules`.
 ACTIVATION_RULES = (("batch", ("data", "fsdp")),)
+"""Mesh axes of the models' logical axes, for `flax.linen.logical_axis_rules`."""
 
 
 def on_mesh(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """Makes the models in a function lay their logical axes on a mesh; to be jitted for it."""
+    """Lets the models in a function shard their activations over a mesh; to be jitted for it."""
 
     @functools.wraps(function)
     def placed(*arguments: Any) -> Any:
@@ -84,17 +80,12 @@ def on_mesh(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Batches are split over their first dimension, along `data` and `fsdp`."""
+    """Batches are split along their first dimension, over `data` and `fsdp`."""
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
 def check_batch(mesh: Mesh, batch_size: int, grad_accum_steps: int = 1) -> None:
-    """Refuses a global batch that the mesh cannot split evenly, each process reading its own clips.
-
-    Args:
-        mesh: The mesh.
-        batch_size: Videos of a step.
-        grad_accum_steps: Parts in which each device's share is computed.
+    """Refuses a global batch that the mesh, or gradient accumulation, cannot split evenly.
 
     Raises:
         ConfigError: With the nearest batch sizes, or the sizes of the mesh, that work.
@@ -102,8 +93,8 @@ def check_batch(mesh: Mesh, batch_size: int, grad_accum_steps: int = 1) -> None:
     for devices in mesh.devices.reshape(-1, mesh.shape["tensor"]):
         if len({device.process_index for device in devices}) > 1:
             raise ConfigError(
-                f"config.mesh.tensor={mesh.shape['tensor']} spreads a clip over several processes; "
-                f"it may be as large as the devices of one, {jax.local_device_count()}"
+                f"config.mesh.tensor={mesh.shape['tensor']} splits a clip over several processes; "
+                f"it may be at most the devices of one, {jax.local_device_count()}"
             )
     shards = mesh.shape["data"] * mesh.shape["fsdp"]
     unit = shards * grad_accum_steps
@@ -118,16 +109,7 @@ def check_batch(mesh: Mesh, batch_size: int, grad_accum_steps: int = 1) -> None:
 
 
 def state_sharding(mesh: Mesh, abstract_state: Any, rules: Rules = PARAMETER_RULES) -> Any:
-    """The sharding of every leaf of a train state.
-
-    Args:
-        mesh: The mesh.
-        abstract_state: Tree of arrays or `ShapeDtypeStruct`s.
-        rules: Ordered (pattern, spec) pairs; the first pattern found in a leaf's path counts.
-
-    Returns:
-        The same tree with a `NamedSharding` at every leaf.
-    """
+    """The `NamedSharding` of every leaf of a train state or of variables, by ordered rules."""
 
     def place(path: tuple, leaf: Any) -> NamedSharding:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -151,14 +133,14 @@ def _fit(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> PartitionSp
 
 
 def global_batch(sharding: NamedSharding, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Assembles the hosts' rows into arrays of the global batch, on the devices."""
+    """Assembles the rows of all hosts into the arrays of the global batch, on the devices."""
     return {
         name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
     }
 
 
 def sum_over_processes(counts: dict[str, int]) -> dict[str, int]:
-    """Adds up what each process counted; every process calls it, and has the sums."""
+    """Sums the counts of all processes; every process calls it and gets the sums."""
     if jax.process_count() == 1:
         return counts
     sums = multihost_utils.process_allgather(np.array(list(counts.values()))).sum(axis=0)
@@ -166,12 +148,12 @@ def sum_over_processes(counts: dict[str, int]) -> dict[str, int]:
 
 
 def broadcast_text(text: str) -> str:
-    """The first process's text; every process calls it, and has that."""
+    """The first process's text; every process calls it and gets it."""
     if jax.process_count() == 1:
         return text
-    said = text.encode()
-    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(said))))
+    encoded = text.encode()
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(encoded))))
     if not length:
         return ""
-    same_length = np.frombuffer(said.ljust(length)[:length], np.uint8)
+    same_length = np.frombuffer(encoded.ljust(length)[:length], np.uint8)
     return multihost_utils.broadcast_one_to_all(same_length).tobytes().decode()

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import clu.metrics
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from mgm_jax.training import sharding
 
@@ -35,10 +36,52 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: Any
     seed: Any
 
+    def step_key(self) -> Key[Array, ""]:
+        """The random key of the coming step."""
+        return jax.random.fold_in(jax.random.wrap_key_data(self.seed), self.step)
+
+    def apply_gradients(
+        self,
+        optimizer: optax.GradientTransformation,
+        loss: Float[Array, ""],
+        gradients: Mapping[str, Any],
+        model_state: Any = None,
+    ) -> tuple["TrainState", Float[Array, ""]]:
+        """The state after a step, and the global norm of the gradients.
+
+        If the loss or the norm is not finite, only the step count changes.
+
+        Args:
+            optimizer: Optimizer of the parameters that have gradients.
+            loss: The step's loss.
+            gradients: Of all parameters, or of some top-level entries.
+            model_state: The model's other variables if the step changed them.
+        """
+        gradient_norm = optax.global_norm(gradients)
+        trainable = {name: self.params[name] for name in gradients}
+        updates, opt_state = optimizer.update(gradients, self.opt_state, trainable)
+        changed = {
+            "params": {**self.params, **optax.apply_updates(trainable, updates)},
+            "opt_state": opt_state,
+            "model_state": self.model_state if model_state is None else model_state,
+        }
+        finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+        changed = {
+            name: jax.tree.map(
+                lambda new, old: jnp.where(finite, new, old), after, getattr(self, name)
+            )
+            for name, after in changed.items()
+        }
+        return self.replace(step=self.step + 1, **changed), gradient_norm
+
     @property
     def variables(self) -> dict[str, Any]:
         """The model's variable collections, as `model.apply` takes them."""
         return {"params": self.params, **self.model_state}
+
+
+StepFn = Callable[[TrainState, Batch], tuple[TrainState, clu.metrics.Collection]]
+"""A pure training step: `(state, batch) -> (state, metrics)`."""
 
 
 def make_init_fn(

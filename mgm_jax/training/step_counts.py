@@ -1,4 +1,4 @@
-"""How many steps a run has."""
+"""The length of a run in steps."""
 
 import dataclasses
 
@@ -9,7 +9,12 @@ from mgm_jax.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class StepCounts:
-    """Length of a run, in steps."""
+    """The length of a run.
+
+    Attributes:
+        total_steps: Steps of the whole run, warm-up included.
+        stop_step: Where this program stops: `config.stop_at_step`, or the end.
+    """
 
     total_steps: int
     warmup_steps: int
@@ -18,17 +23,10 @@ class StepCounts:
 
 
 def count_steps(config: ConfigDict, num_videos: int) -> StepCounts:
-    """Counts the steps of a run.
-
-    Args:
-        config: The run's config; `num_steps` and `warmup_steps` win over the epochs.
-        num_videos: Videos in an epoch.
-
-    Returns:
-        The plan.
+    """Counts the steps of a run; `num_steps` and `warmup_steps` take precedence over the epochs.
 
     Raises:
-        ConfigError: The run has no step, or its warm-up is longer than itself.
+        ConfigError: The run has no step, or its warm-up is longer than the run.
     """
     steps_per_epoch = num_videos / config.batch_size
 

@@ -8,7 +8,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
@@ -18,7 +17,7 @@ from mgm_jax.models import classifier, mae
 from mgm_jax.training import classify_step, pretrain_step, sharding
 from mgm_jax.training import optimizer as optim
 from mgm_jax.training.classify_step import PredictFn
-from mgm_jax.training.state import Batch, TrainState, make_init_fn
+from mgm_jax.training.state import StepFn, TrainState, make_init_fn
 
 STEPS_AHEAD = 2
 """Steps dispatched ahead of the device: enough to keep it busy, few enough that the batches
@@ -37,7 +36,7 @@ class Task:
 
     model: nn.Module
     init_fn: Callable[[], TrainState]
-    step_fn: Callable[[TrainState, Batch], tuple[TrainState, Any]]
+    step_fn: StepFn
     predict_fn: PredictFn | None = None
 
 
@@ -118,7 +117,7 @@ def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.
     )
 
 
-_STEPS: dict[str, Callable[[ConfigDict, nn.Module, optax.GradientTransformation, Any], Any]] = {
+_STEPS: dict[str, Callable[..., StepFn]] = {
     "pretrain": pretrain_step.make_pretrain_step,
     "finetune": classify_step.make_finetune_step,
     "linear_probe": classify_step.make_probe_step,

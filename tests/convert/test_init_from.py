@@ -14,10 +14,11 @@ from random_weights import (
     assert_equal,
     random_weights,
     timesformer,
+    write_run,
 )
 
 from mgm_jax.convert import weights
-from mgm_jax.convert.architecture import Architecture, parameter_shapes
+from mgm_jax.convert.architecture import parameter_shapes
 from mgm_jax.convert.init_from import initialise
 from mgm_jax.errors import CheckpointError
 from mgm_jax.models import blocks, classifier
@@ -45,10 +46,6 @@ def flatten(tree):
     return traverse_util.flatten_dict(tree, sep="/")
 
 
-def classifier_of(num_classes):
-    return Architecture(CLASSIFIER.encoder, TUBELET, num_classes=num_classes, final_norm=False)
-
-
 def test_a_classifier_takes_an_autoencoders_encoder(folders):
     params, report = initialise(fresh(CLASSIFIER), folders / "pretrained")
     pretrained, flat = random_weights(AUTOENCODER).params, flatten(params)
@@ -69,24 +66,23 @@ def test_a_classifier_takes_an_autoencoders_encoder(folders):
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "architecture"), [("pretrained", AUTOENCODER), ("finetuned", CLASSIFIER)]
-)
-def test_the_same_model_is_taken_whole(folders, name, architecture):
-    params, report = initialise(fresh(architecture), folders / name)
-    assert_equal(flatten(params), random_weights(architecture).params)
+@pytest.mark.parametrize("change", [lambda params: params, blocks.stack])
+def test_the_same_model_is_taken_whole_stacked_or_not(folders, change):
+    params, report = initialise(change(fresh(AUTOENCODER)), folders / "pretrained")
+    assert_equal(flatten(blocks.unstack(params)), random_weights(AUTOENCODER).params)
     assert (report.dropped, report.fresh) == ((), ())
 
 
 def test_a_head_for_other_classes_starts_afresh(folders):
-    params, report = initialise(fresh(classifier_of(3)), folders / "finetuned")
+    three = dataclasses.replace(CLASSIFIER, num_classes=3)
+    params, report = initialise(fresh(three), folders / "finetuned")
     head = ("head/bias", "head/kernel")
     assert report.fresh == report.dropped == head
     assert report.misshapen == (
-        "head/bias: (5,) there, (3,) in the model",
-        "head/kernel: (24, 5) there, (24, 3) in the model",
+        "head/bias: (5,) in the source, (3,) in the model",
+        "head/kernel: (24, 5) in the source, (24, 3) in the model",
     )
-    assert "for other classes: head/kernel: (24, 5) there" in str(report)
+    assert "for other classes: head/kernel: (24, 5) in the source" in str(report)
     assert np.all(params["head"]["kernel"] == 1)
     np.testing.assert_array_equal(
         params["norm"]["scale"], random_weights(CLASSIFIER).params["norm/scale"]
@@ -115,34 +111,23 @@ def test_a_model_for_other_frames_and_another_size_starts_from_the_same_tensors(
     assert np.all(np.isfinite(jax.jit(model.apply)({"params": params}, clips)))
 
 
-def test_stacked_blocks_are_taken_from_others(folders):
-    params, report = initialise(blocks.stack(fresh(AUTOENCODER)), folders / "pretrained")
-    assert (report.dropped, report.fresh) == ((), ())
-    assert_equal(flatten(blocks.unstack(params)), random_weights(AUTOENCODER).params)
-
-
-def test_stacked_blocks_of_another_depth_are_refused(folders):
-    deeper = dataclasses.replace(AUTOENCODER, encoder=TransformerConfig(24, 3, 3))
-    with pytest.raises(CheckpointError, match=r"scale: \(2, 24\) there, \(3, 24\) in the model"):
-        initialise(blocks.stack(fresh(deeper)), folders / "pretrained")
-
-
-def test_learned_positions_are_taken_from_the_nearest_of_another_grid(monkeypatch):
+def test_learned_positions_are_taken_from_the_nearest_of_another_grid(tmp_path):
     architecture = timesformer("timesformer_joint")
-    other = random_weights(architecture)
     r = np.random.default_rng(0)
-    space, time = (r.random(shape).astype(np.float32) for shape in ((2, 4, 24), (2, 24)))
-    other.params.update({"encoder/positions/space": space, "encoder/positions/time": time})
-    monkeypatch.setattr(weights, "read", lambda path, heads: other)
+    space, time = (r.random(shape).astype(np.float32) for shape in ((4, 4, 24), (4, 24)))
+    params = random_weights(architecture).params
+    params |= {"encoder/positions/space": space, "encoder/positions/time": time}
+    write_run(tmp_path, params, model__backbone="timesformer_joint")
     own = flatten(fresh(architecture))
-    own["encoder/positions/space"] = np.ones((4, 2, 24), np.float32)
-    own["encoder/positions/time"] = np.ones((5, 24), np.float32)
-    params, report = initialise(traverse_util.unflatten_dict(own, sep="/"), "a run")
+    own["encoder/positions/space"] = np.ones((8, 2, 24), np.float32)
+    own["encoder/positions/time"] = np.ones((6, 24), np.float32)
+    params, report = initialise(traverse_util.unflatten_dict(own, sep="/"), tmp_path)
     positions = params["encoder"]["positions"]
-    np.testing.assert_array_equal(positions["space"], space[[0, 0, 1, 1]][:, [0, 2]])
-    np.testing.assert_array_equal(positions["time"], time[[0, 0, 0, 1, 1]])
+    rows, columns = [0, 0, 1, 1, 2, 2, 3, 3], [0, 2]
+    np.testing.assert_array_equal(positions["space"], space[rows][:, columns])
+    np.testing.assert_array_equal(positions["time"], time[[0, 0, 1, 2, 2, 3]])
     assert report.fresh == ()
-    assert "for other clips: encoder/positions/space: (2, 4, 24) there, (4, 2, 24)" in str(report)
+    assert "for other clips: encoder/positions/space: (4, 4, 24) in the source" in str(report)
 
 
 def test_files_that_do_not_say_their_heads_have_the_models(tmp_path):
@@ -152,39 +137,45 @@ def test_files_that_do_not_say_their_heads_have_the_models(tmp_path):
     assert_equal(flatten(params), random_weights(AUTOENCODER).params)
 
 
-ENCODER = CLASSIFIER.encoder
-
-
 @pytest.mark.parametrize(
-    ("encoder", "message"),
+    ("encoder", "change", "message"),
     [
         (
-            TransformerConfig(ENCODER.dim, 3, ENCODER.heads),
-            r"encoder/blocks/2/norm1/scale: absent there, \(24,\) in the model",
+            (24, 3, 3),
+            fresh,
+            r"encoder/blocks/2/norm1/scale: absent in the source, \(24,\) in the model",
         ),
         (
-            TransformerConfig(ENCODER.dim, 1, ENCODER.heads),
-            r"encoder/blocks/1/norm1/scale: \(24,\) there, absent in the model",
+            (24, 1, 3),
+            fresh,
+            r"encoder/blocks/1/norm1/scale: \(24,\) in the source, absent in the model",
         ),
         (
-            TransformerConfig(48, 2, 3),
-            r"encoder/embed/kernel: \(384, 24\) there, \(384, 48\) in the model",
+            (48, 2, 3),
+            fresh,
+            r"encoder/embed/kernel: \(384, 24\) in the source, \(384, 48\) in the model",
         ),
+        ((24, 2, 6), fresh, r"attention/q_bias: \(3, 8\) in the source, \(6, 4\) in the model"),
         (
-            TransformerConfig(ENCODER.dim, 2, 6),
-            r"attention/q_bias: \(3, 8\) there, \(6, 4\) in the model",
+            (24, 3, 3),
+            lambda architecture: blocks.stack(fresh(architecture)),
+            r"scale: \(2, 24\) in the source, \(3, 24\) in the model",
         ),
     ],
 )
-def test_another_encoder_is_refused_with_every_tensor_that_does_not_fit(folders, encoder, message):
-    other = Architecture(encoder, TUBELET, num_classes=5, final_norm=False)
+def test_another_encoder_is_refused_with_every_tensor_that_does_not_fit(
+    folders, encoder, change, message
+):
+    other = dataclasses.replace(CLASSIFIER, encoder=TransformerConfig(*encoder))
     with pytest.raises(CheckpointError, match=message) as refusal:
-        initialise(fresh(other), folders / "pretrained")
+        initialise(change(other), folders / "pretrained")
     assert "does not fit the model" in str(refusal.value)
     assert "decoder" not in str(refusal.value).partition("\n")[2]
 
 
 def test_another_decoder_is_refused_where_both_have_one(folders):
-    other = Architecture(ENCODER, TUBELET, TransformerConfig(16, 2, 2))
-    with pytest.raises(CheckpointError, match=r"decoder/blocks/1/mlp/fc1/bias: absent there"):
+    other = dataclasses.replace(AUTOENCODER, decoder=TransformerConfig(16, 2, 2))
+    with pytest.raises(
+        CheckpointError, match=r"decoder/blocks/1/mlp/fc1/bias: absent in the source"
+    ):
         initialise(fresh(other), folders / "pretrained")

@@ -143,14 +143,6 @@ def test_a_walk_moves_by_its_velocity_at_most_and_stays_inside(velocity, side):
     np.testing.assert_allclose(near_border, 0.1, atol=0.05)
 
 
-@pytest.mark.parametrize("grid", [(8, 14, 14), (8, 1, 196), (1, 2, 2), (16, 64, 64), (300, 4, 4)])
-def test_units_are_as_fine_as_int32_allows(grid):
-    unit = moving_boxes.units_per_cell(grid)
-    side = max(grid[1:])
-    assert max(grid[0], side) * side**2 * unit**2 < 2**31
-    assert unit >= 16
-
-
 def test_a_grid_too_large_for_int32_is_refused():
     with pytest.raises(ValueError, match="larger patches or smaller clips"):
         moving_boxes.units_per_cell((8, 256, 256))

@@ -128,16 +128,8 @@ def test_parameter_count_of_the_base_autoencoder():
     clips = jax.ShapeDtypeStruct((1, 16, 224, 224, 3), jnp.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), clips, *ids)["params"]
 
-    def count(tree):
-        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
-
-    def block_count(dim):
-        return (4 * dim * dim + 2 * dim + dim) + (8 * dim * dim + 4 * dim + dim) + 4 * dim
-
-    assert count(shapes["decoder"]) == 4 * block_count(384) + 2 * 384 + (384 + 1) * 1536
-    assert count(shapes["encoder_to_decoder"]) == 768 * 384
-    assert count(shapes["mask_token"]) == 384
-    assert count(shapes) / 1e6 == pytest.approx(94.2, abs=0.05)
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+    assert count / 1e6 == pytest.approx(94.2, abs=0.05)
 
 
 def test_mask_token_starts_within_one_deviation():

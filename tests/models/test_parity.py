@@ -29,27 +29,9 @@ CLASSES = 7
 
 # Name: encoder, decoder, tubelet, frames, size.
 SHAPES = {
-    "like_small": (
-        TransformerConfig(48, 2, 6),
-        TransformerConfig(24, 1, 3),
-        (2, 16, 16),
-        8,
-        64,
-    ),
-    "like_base": (
-        TransformerConfig(96, 1, 12),
-        TransformerConfig(48, 2, 6),
-        (2, 16, 16),
-        4,
-        64,
-    ),
-    "odd": (
-        TransformerConfig(40, 2, 5, 3.0),
-        TransformerConfig(56, 1, 7, 3.0),
-        (3, 8, 8),
-        9,
-        24,
-    ),
+    "like_small": (TransformerConfig(48, 2, 6), TransformerConfig(24, 1, 3), (2, 16, 16), 8, 64),
+    "like_base": (TransformerConfig(96, 1, 12), TransformerConfig(48, 2, 6), (2, 16, 16), 4, 64),
+    "odd": (TransformerConfig(40, 2, 5, 3.0), TransformerConfig(56, 1, 7, 3.0), (3, 8, 8), 9, 24),
 }
 
 

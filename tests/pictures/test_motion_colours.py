@@ -53,4 +53,4 @@ def test_the_legend_shows_what_the_maps_show():
     vector = (np.array([(column, row)]) + 0.5) / size * 2 - 1
     expected = motion_colours.motion_to_colours(vector, 1.0)[0].astype(int)
     assert np.abs(wheel[row, column] - expected).max() <= 4
-    assert "4 pixels" in legend.caption
+    assert "4 px" in legend.caption

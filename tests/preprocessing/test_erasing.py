@@ -39,21 +39,10 @@ def test_one_box_of_noise_through_all_frames_of_a_quarter_of_the_clips(batch, er
     assert noise.std() == pytest.approx(1.0, abs=0.03)
 
 
-def test_noise_is_new_in_every_frame_channel_and_clip(batch, erase):
-    out = np.asarray(erase(*batch))
-    values = out[out != 9.0]
-    assert len(np.unique(values)) > 0.99 * len(values)
-
-
 def test_a_clip_depends_on_its_key_alone(batch, erase):
     keys, clips = batch
     out = erase(keys, clips)
     np.testing.assert_array_equal(erase(keys[::-1], clips)[::-1], out)
-
-
-def test_clips_keep_their_dtype(batch):
-    keys, clips = batch
-    assert jax.eval_shape(erasing.erase, keys, clips.astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize("probability", [0.0, 1.0])

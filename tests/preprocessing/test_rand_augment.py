@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
+from mgm_jax.errors import ConfigError
 from mgm_jax.preprocessing import rand_augment
 from mgm_jax.preprocessing.rand_augment import OPERATIONS
 from mgm_jax.training import sharding
@@ -165,15 +166,6 @@ def test_the_order_of_the_kinds_is_fixed(apply, later, earlier):
         assert np.percentile(difference, 99.5) <= 2
 
 
-def test_without_operations_a_clip_is_rounded_to_levels(apply):
-    np.testing.assert_array_equal(apply([]), FRAMES)
-
-
-def test_no_layers_leave_clips_as_they_are(batch):
-    out = jax.jit(lambda *batch: rand_augment.rand_augment(*batch, num_layers=0))(*batch)
-    np.testing.assert_allclose(out, batch[1], atol=1e-6)
-
-
 @jax.jit
 def draw(magnitude, magnitude_std, probability):
     keys = jax.random.split(jax.random.key(0), 4000)
@@ -199,17 +191,10 @@ def test_what_is_drawn():
     assert level.std() == pytest.approx(0.5, abs=0.02)
     assert np.asarray(drawn.sign).mean() == pytest.approx(0.0, abs=0.04)
     assert set(np.unique(drawn.sign)) == {-1.0, 1.0}
-
-
-def test_levels_stay_in_range():
-    level = draw(9.0, 5.0, 0.5).level
-    assert level.min() == 0.0
-    assert level.max() == 10.0
-
-
-def test_probability_zero_applies_nothing_and_one_everything():
     assert (draw(7.0, 0.5, 0.0).operation == -1).all()
-    assert (draw(7.0, 0.5, 1.0).operation >= 0).all()
+    clipped = draw(9.0, 5.0, 1.0)
+    assert (clipped.operation >= 0).all()
+    assert (clipped.level.min(), clipped.level.max()) == (0.0, 10.0)
 
 
 @pytest.fixture(scope="module")
@@ -256,15 +241,7 @@ def test_all_frames_of_a_clip_get_the_same(augment):
     assert not np.array_equal(out[0], out[1])
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"num_layers": -1}, "-1 layers"),
-        ({"magnitude_std": -0.5}, "neither can be negative"),
-        ({"magnitude": 11.0}, "magnitude 11.0"),
-        ({"probability": 1.5}, "between 0 and 1"),
-    ],
-)
-def test_settings_out_of_range_are_refused(batch, wrong, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize("wrong", [{"num_layers": -1}, {"magnitude": 11.0}, {"probability": 1.5}])
+def test_settings_out_of_range_are_refused(batch, wrong):
+    with pytest.raises(ConfigError):
         rand_augment.rand_augment(*batch, **wrong)

@@ -51,7 +51,7 @@ def test_alone_where_nothing_is_said():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "several processes need --num_processes, --process_id as well"),
+        ((), "--num_processes, --process_id"),
         (("--num_processes=2", "--process_id=2"), "process_id < num_processes"),
     ],
 )
@@ -69,9 +69,9 @@ def test_half_of_it_or_nonsense_is_refused(flags, message):
 def test_slurm_gives_one_process_all_gpus_of_its_node(told, gpus, monkeypatch):
     for name, value in zip(SLURM, told, strict=True):
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
-    assert distributed._gpus_of_a_node() == gpus
+    assert distributed._all_gpus_of_node() == gpus
     monkeypatch.setenv("JAX_LOCAL_DEVICE_IDS", "0")
-    assert distributed._gpus_of_a_node() is None
+    assert distributed._all_gpus_of_node() is None
 
 
 def test_a_failed_computation_waits_for_word_of_the_others(monkeypatch):

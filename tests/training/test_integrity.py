@@ -3,14 +3,13 @@ import shutil
 
 import jax.numpy as jnp
 import pytest
-from jax.sharding import PartitionSpec
 
-from mgm_jax import base_config, io
+from mgm_jax import io
 from mgm_jax.errors import CheckpointError
-from mgm_jax.training import digests, sharding
+from mgm_jax.training import digests
 from mgm_jax.training.checkpoints import Checkpoints
 from mgm_jax.training.integrity import recover
-from tests.training.test_checkpoints import DATA, STATE, abstract, save
+from tests.training.test_checkpoints import CONFIG, DATA, STATE, abstract, save
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +18,7 @@ def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("written") / "checkpoints"
     checkpoints = Checkpoints(folder)
     for step in (2, 5):
-        save(checkpoints, step, STATE | {"step": jnp.int32(step)}, score=0.5)
+        save(checkpoints, step, STATE.replace(step=jnp.int32(step)), score=0.5)
     checkpoints.close()
     return folder
 
@@ -57,16 +56,13 @@ def test_whatever_file_is_damaged_the_checkpoint_before_is_used(written, tmp_pat
                 assert str(name) in {"_CHECKPOINT_METADATA", "commit_success.txt", "files.sha256"}
                 continue
             assert left == {"2", "5.damaged"}
-            assert f"step 5: {name} is" in caplog.text or str(name) == "files.sha256"
-            assert "going on from the one before, of step 2" in caplog.text
+            assert f"step 5: {name} " in caplog.text or str(name) == "files.sha256"
+            assert "resuming from the one before, of step 2" in caplog.text
             restored += 1
     assert restored > 30
     checkpoints = Checkpoints(folder)
-    place = abstract(
-        STATE, sharding.make_mesh({"data": -1, "fsdp": 1, "tensor": 1}), PartitionSpec()
-    )
-    state, _ = checkpoints.restore(place)
-    assert int(state["step"]) == 2
+    state, _ = checkpoints.restore(abstract())
+    assert int(state.step) == 2
     save(checkpoints, 5)  # Its place is free again.
     assert checkpoints.latest_step() == 5
     checkpoints.close()
@@ -78,9 +74,7 @@ def test_without_an_intact_checkpoint_nothing_is_begun_anew(written, tmp_path):
     for step in (2, 5):
         truncate(folder / str(step) / "state" / "manifest.ocdbt")
     for _ in range(2):
-        with pytest.raises(
-            CheckpointError, match=r"(?s)every .* damaged:.*step 5: .*step 2: state"
-        ):
+        with pytest.raises(CheckpointError, match=r"(?s)step 5: .*step 2: state/manifest\.ocdbt"):
             recover(folder)
     assert {path.name for path in folder.iterdir()} == {"2", "5"}
 
@@ -91,13 +85,11 @@ def test_readers_refuse_a_damaged_checkpoint_with_the_cure(written, tmp_path):
     flip_a_bit(folder / "5" / "data" / "metadata")
     checkpoints = Checkpoints(folder)
     checkpoints.check(2)
-    with pytest.raises(
-        CheckpointError, match=r"step 5 .* data/metadata .* remove .*5 to .* step 2"
-    ):
+    with pytest.raises(CheckpointError, match=r"step 5 .* data/metadata .* step 2"):
         checkpoints.check(5)
     checkpoints.close()
     truncate(folder / "2" / "metrics" / "metrics")
-    with pytest.raises(CheckpointError, match=r"(?s)scores .* step 2: metrics/metrics is not"):
+    with pytest.raises(CheckpointError, match=r"(?s)step 2: metrics/metrics"):
         Checkpoints(folder)
 
 
@@ -105,11 +97,11 @@ def test_in_a_bucket_torn_saves_and_damage_are_found_and_the_checkpoint_before_i
     folder = io.make_path(f"{bucket}/checkpoints")
     checkpoints = Checkpoints(folder, keep=3)
     for step in (2, 5, 7):
-        checkpoints.save(step, STATE | {"step": jnp.int32(step)}, DATA, base_config.pretrain(), 0.5)
+        checkpoints.save(step, STATE.replace(step=jnp.int32(step)), DATA, CONFIG, 0.5)
     checkpoints.close()
     flip_a_bit(folder / "7" / "state" / "manifest.ocdbt")
     checkpoints = Checkpoints(folder, keep=3)
-    with pytest.raises(CheckpointError, match=r"manifest.ocdbt is not .* use that of step 5"):
+    with pytest.raises(CheckpointError, match=r"state/manifest\.ocdbt .* step 5"):
         checkpoints.check(7)
     checkpoints.close()
 
@@ -120,9 +112,6 @@ def test_in_a_bucket_torn_saves_and_damage_are_found_and_the_checkpoint_before_i
     assert "state/manifest.ocdbt" in io.files_below(folder / "7.damaged")
 
     checkpoints = Checkpoints(folder, keep=3)
-    place = abstract(
-        STATE, sharding.make_mesh({"data": -1, "fsdp": 1, "tensor": 1}), PartitionSpec()
-    )
-    state, data = checkpoints.restore(place)
-    assert (int(state["step"]), data) == (5, DATA)
+    state, data = checkpoints.restore(abstract())
+    assert (int(state.step), data) == (5, DATA)
     checkpoints.close()

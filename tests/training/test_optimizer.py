@@ -236,6 +236,6 @@ def test_clipping_bounds_the_gradient_before_the_moments():
     np.testing.assert_allclose(moments["kernel"], 0.1 * 0.5, rtol=1e-5)
 
 
-def test_an_unknown_optimiser_is_refused():
-    with pytest.raises(ValueError, match="no optimiser named 'lion'"):
+def test_an_unknown_optimizer_is_refused():
+    with pytest.raises(ValueError, match=r"'lion' in config\.optimizer"):
         optim.make_optimizer(optimizer_config(name="lion"), 10, 0, 256)
