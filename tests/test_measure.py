@@ -131,6 +131,7 @@ def test_a_clip_without_boxes_has_no_value_among_others(demo_set):
     assert np.isnan(measured.motions["codec"]["inside"][1])
 
 
+@pytest.mark.slow
 def test_the_command_prints_its_table_and_writes_sheets(demo_set, tmp_path):
     arguments = [
         "--config=configs/demo_pretrain.py",
