@@ -16,6 +16,8 @@ from mgm_jax.evaluation.full_evaluation import evaluate
 from mgm_jax.train import train
 from mgm_jax.training.runs import load_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def videos(video_folder, tmp_path_factory):

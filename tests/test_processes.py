@@ -20,6 +20,8 @@ from test_train import TINY
 from mgm_jax.train import train
 from mgm_jax.training import preemption
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 

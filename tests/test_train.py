@@ -75,6 +75,7 @@ def test_prepared_records_train_with_the_papers_recipe(tmp_path):
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one_exactly(video_folder, tmp_path, caplog):
     config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=4, checkpoint_every=2)
     whole = train(config, str(tmp_path / "whole"))
@@ -99,6 +100,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_exactly(video_folder, tmp_pat
     assert "of step 3" in caplog.text
 
 
+@pytest.mark.slow
 def test_one_device_and_eight_give_the_same_losses(video_folder, tmp_path):
     config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=3)
     train(config, str(tmp_path / "one"), devices=jax.devices()[:1])
@@ -110,6 +112,7 @@ def test_one_device_and_eight_give_the_same_losses(video_folder, tmp_path):
     np.testing.assert_allclose(*losses, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_another_config_or_model_is_refused_by_name(video_folder, tmp_path):
     config = shrunk.recipe("demo_pretrain", video_folder, **TINY)
     train(config, str(tmp_path), jax.devices()[:1])
@@ -124,6 +127,7 @@ def test_another_config_or_model_is_refused_by_name(video_folder, tmp_path):
         train(config, str(tmp_path), jax.devices()[:1])
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_a_good_state_saved(video_folder, tmp_path):
     config = shrunk.recipe(
         "demo_pretrain", video_folder, **TINY, num_steps=8, log_every=4, optimizer__base_lr=1e38
@@ -161,6 +165,7 @@ def test_a_codec_without_vectors_is_skipped_with_the_cure_in_the_log(real_videos
     )
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_with_the_older_checkpoint_kept(video_folder, tmp_path):
     """The kernel limits the size of files, which fails writes as a full disk does."""
     config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=4, stop_at_step=2)

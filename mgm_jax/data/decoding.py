@@ -73,11 +73,6 @@ class Video:
         return self._layout.size[1]
 
     @property
-    def fps(self) -> float:
-        """Frames per second; nan if the file does not say."""
-        return self._decoder.fps
-
-    @property
     def codec(self) -> str:
         """FFmpeg's name of the codec."""
         return self._decoder.codec

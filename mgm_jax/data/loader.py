@@ -110,7 +110,6 @@ class ClipBatches:
         next_batch: Number of the next batch.
         seen: Items read.
         skipped: Items among them that were unreadable.
-        videos: Index in the source of each clip of the last batch; -1 for padding.
         errors: Why a video could not be read, by its index in the source.
 
     Raises:
@@ -148,7 +147,6 @@ class ClipBatches:
             state[name] for name in ("next_batch", "skipped", "seen")
         )
         self.read_timeout = read_timeout
-        self.videos = np.zeros(0, np.int64)
         self._load, self._num_workers = load, num_workers
         self._max_bad_fraction = max_bad_fraction
         self._reads = ReadsInProgress()
@@ -201,7 +199,6 @@ class ClipBatches:
         self.next_batch += 1
         # The copies of an item are read, and fail, together.
         self._account(batch["video"][:, 0], batch["error"][:, 0])
-        self.videos = batch["video"].reshape(-1)
         return {
             name: array.reshape(-1, *array.shape[2:])
             for name, array in batch.items()

@@ -1,4 +1,4 @@
-"""From flow on any grid to the motion cells of a source frame."""
+"""Averages flow on any grid over the motion cells of a source frame."""
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -20,8 +20,8 @@ def cell_means(
         source_size: (height, width) of the source frame.
 
     Returns:
-        `[..., ceil(H/8), ceil(W/8), 2]` in source pixels; cells at the right and bottom edge may
-        be cut off by it.
+        `[..., ceil(H/8), ceil(W/8), 2]` in source pixels; cells at the right and bottom edge may be
+        smaller.
     """
     rows = _area_weights(flow.shape[-3], source_size[0])
     columns = _area_weights(flow.shape[-2], source_size[1])
@@ -32,7 +32,7 @@ def cell_means(
 
 
 def _area_weights(values: int, length: int) -> Float[np.ndarray, "cells {values}"]:
-    """Share of each value in each cell of an axis of `length` source pixels."""
+    """Fraction of each cell that each value covers, along an axis of `length` source pixels."""
     edges = np.arange(values + 1) * (length / values)
     starts = np.arange(0, length, MOTION_CELL)[:, None]
     ends = np.minimum(starts + MOTION_CELL, length)

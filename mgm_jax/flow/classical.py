@@ -1,7 +1,4 @@
-"""Optical flow without a network: OpenCV's Dense Inverse Search (Kroeger et al., 2016).
-
-It needs no weights and no accelerator. OpenCV is optional: pip install opencv-python-headless.
-"""
+"""Optical flow without a network: OpenCV's Dense Inverse Search (Kroeger et al., 2016)."""
 
 from types import ModuleType
 
@@ -17,14 +14,7 @@ _SMALLEST_SIDE = 32
 
 
 def load_opencv() -> ModuleType:
-    """Imports OpenCV.
-
-    Returns:
-        The module `cv2`.
-
-    Raises:
-        ConfigError: It is not installed.
-    """
+    """Imports OpenCV, which is optional; raises `ConfigError` if it is not installed."""
     try:
         import cv2
     except ImportError as error:
@@ -40,19 +30,19 @@ def dis_flow(
     *,
     preset: str = "medium",
 ) -> Float32[np.ndarray, "rows columns 2"]:
-    """Motion map of a frame by Dense Inverse Search, in the form of the codec's.
+    """Motion map of a frame by Dense Inverse Search, in the form of a codec's.
 
-    As in `raft.flow_motion`, the flow is estimated from this frame to the one before, averaged
+    As in `raft.flow_motion`, the flow is estimated from this frame to the previous one, averaged
     over the cells, and negated.
 
     Args:
-        luma_previous: Y plane of the frame before.
+        luma_previous: Y plane of the previous frame.
         luma: Y plane of this frame.
-        preset: One of `PRESETS`. Decision: "medium", which is truest at the edges of moving
-            things; "fast" takes about a tenth of its time.
+        preset: One of `PRESETS`. *Decision*: "medium", the most accurate at the edges of moving
+            objects; "fast" takes about a tenth of its time.
 
     Returns:
-        Displacement (dx, dy) from the frame before, `[ceil(h/8), ceil(w/8), 2]`, in pixels.
+        Displacement (dx, dy) from the previous frame, `[ceil(h/8), ceil(w/8), 2]`, in pixels.
 
     Raises:
         ConfigError: OpenCV is not installed.
@@ -66,7 +56,7 @@ def dis_flow(
             f"Dense Inverse Search takes frames of at least {_SMALLEST_SIDE} pixels a side, not "
             f"{luma.shape[1]}x{luma.shape[0]} (width x height); enlarge them"
         )
-    # A new one each time: it keeps the last flow, and is not safe to share between threads.
+    # Not reused: it keeps the last flow, and must not be shared between threads.
     search = cv2.DISOpticalFlow_create(getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}"))
     flow = search.calc(luma, luma_previous, None)
     return cell_means(-flow, flow_size=luma.shape, source_size=luma.shape)

@@ -1,4 +1,4 @@
-"""Converts torchvision's RAFT-Small weights, and reads what was converted.
+"""Converts torchvision's RAFT-Small weights, and reads converted ones.
 
     python -m mgm_jax.flow.convert --weights=raft_small_C_T_V2.pth --out=raft_small.npz
 
@@ -24,23 +24,17 @@ from mgm_jax.errors import CheckpointError
 from mgm_jax.flow.raft import SMALLEST_SIDE, RaftSmall
 
 HOW_TO_GET = """\
-torchvision gives them (Raft_Small_Weights.C_T_V2). Where PyTorch and torchvision are installed:
+They are torchvision's Raft_Small_Weights.C_T_V2. With PyTorch and torchvision installed, run:
   python -c "import torch, torchvision; torch.save(torchvision.models.optical_flow.raft_small(\
 weights='C_T_V2').state_dict(), 'raft_small_C_T_V2.pth')"
   python -m mgm_jax.flow.convert --weights=raft_small_C_T_V2.pth --out=raft_small.npz"""
 
 
 def load_weights(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads converted weights.
-
-    Args:
-        path: The .npz that `convert` wrote.
-
-    Returns:
-        Parameters of `raft.RaftSmall`.
+    """Reads parameters of `raft.RaftSmall` from the .npz that `convert` wrote.
 
     Raises:
-        CheckpointError: No such file, not such a file, or its arrays do not fit.
+        CheckpointError: The file is missing, of another kind, or its arrays do not fit.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -68,8 +62,7 @@ def from_torchvision(
         float32 parameters of `raft.RaftSmall` by path, names joined with "/".
 
     Raises:
-        CheckpointError: The state dict is not that of `raft_small`; the message lists the missing,
-            the unexpected and the misshapen tensors.
+        CheckpointError: The state dict is another model's; lists the tensors that differ.
     """
     _check_fit({key: np.shape(value) for key, value in state.items()}, torchvision_shapes(), name)
     return {
@@ -90,15 +83,7 @@ def torchvision_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def convert(weights: str | os.PathLike, out: str | os.PathLike) -> None:
-    """Writes the .npz of a PyTorch file, whole or not at all.
-
-    Args:
-        weights: State dict of torchvision's `raft_small`, saved by `torch.save`.
-        out: The .npz.
-
-    Raises:
-        CheckpointError: There is no such file, it cannot be read, or it does not fit.
-    """
+    """Converts a state dict saved by `torch.save` to an .npz; raises `CheckpointError`."""
     arrays = from_torchvision(_read_torch(pathlib.Path(weights)), str(weights))
     io.write_arrays(pathlib.Path(out), arrays)
     logging.info("wrote %s: %d tensors", out, len(arrays))
@@ -112,7 +97,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     except ImportError as error:
         raise CheckpointError(
             f"reading {path} needs PyTorch, which is not installed: pip install torch (or convert "
-            "on another machine, and bring the .npz)"
+            "on another machine and copy the .npz)"
         ) from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -121,7 +106,9 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
             f"{path} is not a state dict that PyTorch can load ({error}). {HOW_TO_GET}"
         ) from error
     if not isinstance(state, Mapping):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}, no state dict. {HOW_TO_GET}")
+        raise CheckpointError(
+            f"{path} holds a {type(state).__name__}, not a state dict. {HOW_TO_GET}"
+        )
     return {
         name: value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
         for name, value in state.items()
@@ -129,7 +116,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _to_own_layout(array: np.ndarray) -> np.ndarray:
-    """A convolution's [out, in, height, width] becomes [height, width, in, out]."""
+    """Transposes a convolution from [out, in, height, width] to [height, width, in, out]."""
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
 
 

@@ -15,13 +15,10 @@ def correlation_pyramid(
 ) -> tuple[Float[Array, "b n _ _"], ...]:
     """Correlates every cell of one map with every cell of another.
 
-    Args:
-        features1: First map; n = h·w.
-        features2: Second map.
-
     Returns:
-        Per level, for each cell of the first map a map of its correlations with the second, the
-        second halved from level to level by averaging. An odd last row or column is dropped.
+        Per level, for each of the n = h·w cells of the first map, a map of its correlations with
+        the second, which is halved from level to level by averaging. An odd last row or column is
+        dropped.
     """
     batch, height, width, channels = features1.shape
     level = jnp.einsum(
@@ -44,10 +41,10 @@ def look_up(
     """Samples the correlations of each cell around a position, on every level.
 
     Bilinear, zero outside the map. The samples lie one cell apart along each axis, so sampling is
-    one small matrix per axis, which accelerators like better than a gather.
+    one small matrix per axis, which is faster than a gather on accelerators.
 
     Args:
-        pyramid: Of `correlation_pyramid`, for h·w cells.
+        pyramid: From `correlation_pyramid`, for h·w cells.
         centres: Position (x, y) in the second map, in cells of the finest level.
 
     Returns:
@@ -69,6 +66,6 @@ def look_up(
 
 
 def _hat_weights(positions: Float[Array, "*n"], size: int) -> Float[Array, "*n {size}"]:
-    """Linear interpolation at positions along an axis, as weights of its cells."""
+    """Weights of an axis' cells for linear interpolation at positions along it."""
     cells = jnp.arange(size, dtype=positions.dtype)
     return jnp.maximum(1 - jnp.abs(positions[..., None] - cells), 0)

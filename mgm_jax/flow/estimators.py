@@ -1,4 +1,4 @@
-"""The flow of whole videos, by the network or by the classical method."""
+"""The flow of whole videos, by RAFT-Small or by Dense Inverse Search."""
 
 import os
 from collections.abc import Callable
@@ -19,25 +19,22 @@ from mgm_jax.flow.cells import cell_means
 FlowFn = Callable[[DecodedClip], Float32[np.ndarray, "frames rows columns 2"]]
 """Motion of frames 1, 2, … of a clip, per 8x8 cell, in pixels of the clip."""
 
-# Decision: flow is stored in steps of 1/16 pixel (a codec's are 1/4), which makes the files a
-# third of the size.
+# Decision: flow is rounded to 1/16 pixel (codecs round to 1/4), which makes the files three times
+# smaller.
 _STEPS_PER_PIXEL = 16
 _FRAMES_PER_READ = 128
 _PAIRS_PER_CALL = 8
 
 
 def make_raft_flow(weights: str | os.PathLike, num_flow_updates: int = 12) -> FlowFn:
-    """Flow by RAFT-Small, compiled once per size of frame.
+    """Flow by RAFT-Small, compiled once per frame size.
 
     Args:
-        weights: The .npz of `convert`.
+        weights: The .npz that `convert` wrote.
         num_flow_updates: How often the network improves the flow.
 
-    Returns:
-        The method.
-
     Raises:
-        CheckpointError: The weights are not there or do not fit.
+        CheckpointError: The weights are missing or do not fit.
     """
     params = jax.device_put(convert.load_weights(weights))
 
@@ -68,7 +65,7 @@ def _to_rgb(
     chroma: UInt8[Array, "t h/2 w/2 2"],
     yuv_to_rgb: Float[Array, "3 4"],
 ) -> Float[Array, "t h w 3"]:
-    """RGB in [0, 1]; chroma is taken as sited at the centre of its four luma pixels."""
+    """RGB in [0, 1], as if chroma were sited at the centre of its four luma pixels."""
     luma, chroma = luma[..., None].astype(jnp.float32), chroma.astype(jnp.float32)
     chroma = jax.image.resize(chroma, (*luma.shape[:3], 2), "linear")
     yuv = jnp.concatenate([luma, chroma], axis=-1)
@@ -77,16 +74,10 @@ def _to_rgb(
 
 
 def make_dis_flow(preset: str = "medium") -> FlowFn:
-    """Flow by Dense Inverse Search.
+    """Flow by Dense Inverse Search; raises `ConfigError` if OpenCV is not installed.
 
     Args:
         preset: One of `classical.PRESETS`.
-
-    Returns:
-        The method.
-
-    Raises:
-        ConfigError: OpenCV is not installed.
     """
     classical.load_opencv()
 
@@ -98,19 +89,11 @@ def make_dis_flow(preset: str = "medium") -> FlowFn:
 
 
 def processing_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """Size to which frames are scaled before their flow is estimated.
+    """Size (height, width) to which source frames are scaled before their flow is estimated.
 
-    Decision: large frames are brought down to the short side, small ones are not enlarged, and
-    each side is rounded to a multiple of 8, which changes the aspect ratio by a little; the
-    vectors are scaled back axis by axis.
-
-    Args:
-        height: Of the source, pixels.
-        width: Of the source, pixels.
-        short_side: The longest the short side may be, about, pixels.
-
-    Returns:
-        (height, width), multiples of 8 and at least 64.
+    *Decision*: large frames are scaled down to about `short_side`, small ones are not enlarged,
+    and each side is rounded to a multiple of 8 and at least 64, which changes the aspect ratio
+    slightly; the vectors are scaled back separately along each axis.
     """
     scale = min(1.0, short_side / min(height, width))
     height, width = (
@@ -127,12 +110,12 @@ def video_flow(
 
     Args:
         video: The video.
-        flow: The method.
+        flow: From `make_raft_flow` or `make_dis_flow`.
         short_side: See `processing_size`.
 
     Returns:
-        For each frame the displacement (dx, dy) from the frame before it, in source pixels, on
-        this frame's grid of `[ceil(H/8), ceil(W/8)]` cells; zero for frame 0.
+        For each frame the displacement (dx, dy) from the previous one, in source pixels, on this
+        frame's grid of `[ceil(H/8), ceil(W/8)]` cells; zero for frame 0.
 
     Raises:
         VideoError: A frame cannot be read, or its flow is not finite.
@@ -149,8 +132,8 @@ def video_flow(
         means = cell_means(flow(clip), flow_size=size, source_size=source_size)
         if not np.isfinite(means).all():
             raise VideoError(
-                f"{video.name}: the flow of frames {first} to {stop - 1} is not finite; check that "
-                "the weights are whole"
+                f"{video.name}: the flow of frames {first} to {stop - 1} is not finite; check "
+                "the weights"
             )
         motion[first:stop] = np.round(means * _STEPS_PER_PIXEL) / _STEPS_PER_PIXEL
     return motion

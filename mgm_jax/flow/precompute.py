@@ -2,10 +2,10 @@
 
     python -m mgm_jax.flow.precompute --weights=raft_small.npz --videos=DIR --out=FLOW
 
-writes `FLOW/class/clip.mp4.flow.npz` for `DIR/class/clip.mp4` (see `sidecar`). Videos that have
-their file are passed over, so a stopped run goes on where it was. `--shard=0 --num_shards=8` to
-`--shard=7 --num_shards=8` divide the work between eight processes or machines. `--method=dis`
-needs no weights and no accelerator, but OpenCV.
+writes `FLOW/class/clip.mp4.flow.npz` for `DIR/class/clip.mp4` (see `data.motion.flow_files`).
+Videos that already have a file are skipped, so a stopped run resumes. `--shard=0 --num_shards=8`
+to `--shard=7 --num_shards=8` divide the work between eight processes or machines. `--method=dis`
+needs OpenCV, but no weights and no accelerator.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ METHODS = ("raft_small", "dis")
 _SECONDS_BETWEEN_REPORTS = 10.0
 
 
-def make_sidecars(
+def write_flow_of_videos(
     source: VideoSource,
     out: str | os.PathLike,
     flow_fn: estimators.FlowFn,
@@ -38,15 +38,15 @@ def make_sidecars(
     shard: int = 0,
     num_shards: int = 1,
 ) -> list[str]:
-    """Writes the flow of every video that has none yet.
+    """Writes the flow of every video of a shard that has none yet.
 
     Args:
         source: The videos.
         out: Folder for the flow.
-        flow_fn: The method.
+        flow_fn: See `estimators`.
         short_side: See `estimators.processing_size`.
-        shard: Which share of the videos is this process's.
-        num_shards: Into how many shares the videos are divided.
+        shard: Number of the shard.
+        num_shards: Number of shards that the videos are divided into.
 
     Returns:
         Messages about the videos that could not be read.
@@ -59,7 +59,7 @@ def make_sidecars(
         if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
             reported = time.monotonic()
             rate = made / (reported - start)
-            logging.info("%d of %d videos, %.2f made per second", done, len(mine), rate)
+            logging.info("%d of %d videos, %.2f computed per second", done, len(mine), rate)
         try:
             record = source[index]
             path = flow_files.flow_path(out, record.video_id)
@@ -74,7 +74,7 @@ def make_sidecars(
         flow_files.write_flow(path, motion)
         made += 1
     logging.info(
-        "flow of %d videos in %s: %d made in %.1f s, %d were there, %d failed",
+        "flow of %d videos in %s: %d computed in %.1f s, %d existed already, %d failed",
         len(mine) - len(failures),
         out,
         made,
@@ -101,8 +101,8 @@ def _define_flags() -> None:
         "Larger videos are scaled down to it, pixels.",
         lower_bound=raft.SMALLEST_SIDE,
     )
-    flags.DEFINE_integer("shard", 0, "Which share of the videos to do.", lower_bound=0)
-    flags.DEFINE_integer("num_shards", 1, "Number of shares.", lower_bound=1)
+    flags.DEFINE_integer("shard", 0, "Number of the shard to compute.", lower_bound=0)
+    flags.DEFINE_integer("num_shards", 1, "Number of shards of the videos.", lower_bound=1)
 
 
 def _make_method(values: flags.FlagValues) -> tuple[estimators.FlowFn, dict[str, Any]]:
@@ -122,10 +122,9 @@ def _make_method(values: flags.FlagValues) -> tuple[estimators.FlowFn, dict[str,
 
 
 def main(argv: Sequence[str]) -> None:
-    """Makes the flow that the flags ask for; exit code 1 if a video failed."""
+    """Computes the flow that the flags ask for; the exit code is 1 if a video failed."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
-    # Imported late: worker processes that read flow import this module, and not jax.
     values = flags.FLAGS
     if values.shard >= values.num_shards:
         raise app.UsageError(
@@ -135,7 +134,7 @@ def main(argv: Sequence[str]) -> None:
         source = make_source(values.source, values.videos, values.split, values.root)
         flow, settings = _make_method(values)
         flow_files.check_settings(values.out, settings)
-        failures = make_sidecars(
+        failures = write_flow_of_videos(
             source,
             values.out,
             flow,

@@ -1,11 +1,11 @@
 """RAFT-Small (Teed & Deng, 2020) in Flax, and the motion of clips by it (Table 4b).
 
-The network is torchvision's `raft_small`: every pair of 1/8-resolution features is correlated
+The network is torchvision's `raft_small`: all pairs of 1/8-resolution features are correlated
 once, and a small recurrent network looks up the correlations around its current estimate of the
-flow and improves the estimate, twelve times over. `convert` brings torchvision's weights.
+flow and improves it, twelve times. `convert` converts torchvision's weights.
 
-Accelerators multiply float32 in fewer bits by default, which moves the flow a little;
-`jax.default_matmul_precision("highest")` gives torchvision's numbers back.
+Accelerators multiply float32 with reduced precision by default, which changes the flow slightly;
+`jax.default_matmul_precision("highest")` gives torchvision's numbers.
 """
 
 from typing import Any
@@ -23,18 +23,12 @@ FEATURE_STRIDE = 8
 """Pixels per cell of the feature maps, along each axis."""
 HIDDEN_CHANNELS, CONTEXT_CHANNELS = 96, 64
 SMALLEST_SIDE = FEATURE_STRIDE * 2 ** (PYRAMID_LEVELS - 1)
-"""Decision: the shortest side whose coarsest level still has a cell, pixels. torchvision refuses
-frames below 128 pixels; between the two only the coarsest level gets thin."""
+"""*Decision*: the shortest side whose coarsest level still has a cell, pixels. torchvision refuses
+frames below 128 pixels."""
 
 
 class Bottleneck(nn.Module):
-    """Residual block of a 1x1, a 3x3 and a 1x1 convolution.
-
-    Attributes:
-        features: Output channels.
-        stride: Of the 3x3 convolution.
-        normalise: Whether to normalise each channel of each image (instance norm).
-    """
+    """Residual block of a 1x1, a 3x3 (with the stride) and a 1x1 convolution."""
 
     features: int
     stride: int
@@ -53,19 +47,14 @@ class Bottleneck(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Images to maps of 1/8 resolution.
-
-    Attributes:
-        features: Output channels.
-        normalise: Whether the blocks normalise; the context encoder's do not.
-    """
+    """Images in [-1, 1] to maps of 1/8 resolution; the context encoder does not normalise."""
 
     features: int
     normalise: bool
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h8 w8 {self.features}"]:
-        """Encodes images in [-1, 1]."""
+        """Encodes images."""
         norm = instance_norm if self.normalise else _identity
         x = nn.relu(norm(_conv(32, 7, 2, name="stem")(images)))
         for stage, (features, stride) in enumerate(((32, 1), (64, 2), (96, 2)), start=1):
@@ -75,7 +64,7 @@ class Encoder(nn.Module):
 
 
 class MotionEncoder(nn.Module):
-    """Correlations and flow to motion features; the flow itself is passed on at the end."""
+    """Correlations and flow to motion features, of which the last two are the flow itself."""
 
     @nn.compact
     def __call__(
@@ -130,10 +119,10 @@ class FlowUpdate(nn.Module):
         Args:
             state: Hidden state, and the flow in cells.
             context: Features of the first image.
-            pyramid: Of `correlation_pyramid`.
+            pyramid: From `correlation_pyramid`.
 
         Returns:
-            The new state, and the new flow once more for the scan to collect.
+            The new state, and the new flow again for the scan to collect.
         """
         hidden, flow = state
         correlations = look_up(pyramid, flow + _cell_positions(*flow.shape[1:3]))
@@ -148,16 +137,16 @@ class RaftSmall(nn.Module):
     """Optical flow between two images.
 
     Attributes:
-        num_flow_updates: How often the flow is improved, at least once.
+        num_flow_updates: How often the flow is improved.
     """
 
     num_flow_updates: int = 12
 
     def setup(self) -> None:
-        """Names the parts."""
+        """Creates the submodules."""
         self.feature_encoder = Encoder(128, normalise=True)
         self.context_encoder = Encoder(HIDDEN_CHANNELS + CONTEXT_CHANNELS, normalise=False)
-        # Scanned, so that one step is compiled and not twelve.
+        # Scanned, so that one step is compiled instead of twelve.
         self.update = nn.scan(
             FlowUpdate,
             variable_broadcast="params",
@@ -170,18 +159,16 @@ class RaftSmall(nn.Module):
         self,
         image1: Float[Array, "b h w 3"],
         image2: Float[Array, "b h w 3"],
-        all_iterates: bool = False,
-    ) -> Float[Array, "*iterates b h w 2"]:
+    ) -> Float[Array, "{self.num_flow_updates} b h w 2"]:
         """Estimates where each pixel of the first image is in the second.
 
         Args:
             image1: RGB in [0, 1]; sides of at least 64 pixels, multiples of 8.
-            image2: The same shape.
-            all_iterates: Whether to return the flow after every update.
+            image2: Likewise.
 
         Returns:
-            Flow (dx, dy) from `image1` to `image2` on the grid of `image1`, in pixels; with
-            `all_iterates` one per update, the last one last, along a new first axis.
+            After each update, the flow (dx, dy) from `image1` to `image2` on the grid of `image1`,
+            in pixels; the last is the best.
 
         Raises:
             ValueError: The images' size does not fit.
@@ -190,13 +177,12 @@ class RaftSmall(nn.Module):
         images = 2 * jnp.concatenate([image1, image2]) - 1
         features1, features2 = jnp.split(self.feature_encoder(images), 2)
         context = self.context_encoder(images[: image1.shape[0]])
-        flows = self._refine(features1, features2, context)
-        return jax.vmap(upsample_flow)(flows) if all_iterates else upsample_flow(flows[-1])
+        return jax.vmap(upsample_flow)(self._refine(features1, features2, context))
 
     def to_previous_frames(self, clips: Float[Array, "b T h w 3"]) -> Float[Array, "b T-1 h w 2"]:
-        """Estimates where each pixel of frames 1, 2, … is in the frame before.
+        """Estimates where each pixel of frames 1, 2, … is in the previous frame.
 
-        Features of a frame serve the pair with the frame before and the pair with the one after.
+        Each frame's features are computed once, for the pairs with its two neighbours.
 
         Args:
             clips: RGB in [0, 1].
@@ -235,26 +221,23 @@ class RaftSmall(nn.Module):
 def flow_motion(
     params: Any, clips: Float[Array, "b T h w 3"], *, num_flow_updates: int = 12
 ) -> tuple[Float[Array, "b T h/8 w/8 2"], Bool[Array, "b T"]]:
-    """Motion maps of clips by optical flow, on the device, in the form of the codec's.
+    """Motion maps of clips by optical flow, on the device, in the form of a codec's.
 
-    A codec vector at frame t says how far a block has come: its place now minus its place before,
-    drawn where it is now. So the flow is estimated from frame t back to frame t - 1, which puts it
-    on the grid of frame t, and negated.
+    A codec vector at frame t is a block's position now minus its position before, stored at the
+    position now. So the flow is estimated from frame t back to frame t - 1, and negated.
 
-    The frame before is the one before **in the clip**. In a clip of stride s the motion spans s
-    frames, about s times a codec's vector between neighbouring frames.
-
-    Decision: a cell's motion is the mean flow of its 8x8 pixels.
+    The previous frame is the one **in the clip**: with stride s the motion spans s frames. A cell's
+    motion is the mean flow of its 8x8 pixels (*decision*).
 
     Args:
-        params: Parameters of `RaftSmall`, of `convert.load_weights`.
+        params: Parameters of `RaftSmall`, from `convert.load_weights`.
         clips: RGB in [0, 1], after cropping and flipping; sides of at least 64 pixels, multiples
             of 8.
-        num_flow_updates: How often the flow is improved; fewer are faster and coarser.
+        num_flow_updates: How often the flow is improved.
 
     Returns:
         Displacement (dx, dy) from the previous frame, in pixels of the clip, and whether a frame
-        has one: frame 0 has not, and its map is zero.
+        has one. Frame 0 has none; its map is zero.
 
     Raises:
         ValueError: The frames' size does not fit, or the clips have a single frame.
@@ -264,6 +247,7 @@ def flow_motion(
         raise ValueError("optical flow needs clips of at least 2 frames; these have 1")
     model = RaftSmall(num_flow_updates)
     flow = model.apply({"params": params}, clips, method="to_previous_frames")
+    assert isinstance(flow, jax.Array)
     rows, columns = height // MOTION_CELL, width // MOTION_CELL
     cells = flow.reshape(batch, frames - 1, rows, MOTION_CELL, columns, MOTION_CELL, 2)
     motion = jnp.pad(-cells.mean(axis=(3, 5)), ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
@@ -278,7 +262,7 @@ def instance_norm(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 
 
 def upsample_flow(flow: Float[Array, "b h8 w8 2"]) -> Float[Array, "b h w 2"]:
-    """Brings flow in cells to pixels, bilinearly; the outermost values come to the corners."""
+    """Interpolates flow in cells to flow in pixels, bilinearly, with corners aligned."""
     rows, columns = (_upsampling_matrix(size) for size in flow.shape[1:3])
     flow = jnp.einsum("ih,bhwc->biwc", rows, flow, precision=jax.lax.Precision.HIGHEST)
     flow = jnp.einsum("jw,biwc->bijc", columns, flow, precision=jax.lax.Precision.HIGHEST)

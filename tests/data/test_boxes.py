@@ -4,12 +4,12 @@ import zipfile
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from data_prep import transcode
-from mgm_jax.data import boxes, crops
+from mgm_jax.data import boxes
 from mgm_jax.data.clip_reader import ReadSpec
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.records import VideoRecord
@@ -105,53 +105,6 @@ def test_boxes_of_frames_and_past_the_last():
     chosen = boxes.boxes_at(known, np.array([2, 0, 3, 2]))
     np.testing.assert_array_equal(chosen[[0, 1, 3]], known[[2, 0, 2]])
     assert np.isnan(chosen[2]).all()
-
-
-@given(seed=st.integers(0, 2**32 - 1), flip=st.booleans())
-@settings(deadline=None, max_examples=60)
-def test_a_box_goes_where_the_pixels_go(seed, flip):
-    """Every edge, read off the ramp that the device makes of the pixels' own positions."""
-    window, size = 96, 64
-    rng = np.random.default_rng(seed)
-    height, width = rng.integers(48, 300, 2).tolist()
-    frame_size = crops.scaled_size(height, width, window)
-    crop = crops.random_resized_crop(rng, *frame_size, area=(0.3, 1.0))
-    (crop,), frame_size = crops.fit_host_crop([crop], frame_size, window)
-    per_frame = np.divide((height, width), frame_size)
-    source_box = np.array(
-        [
-            crop.top * per_frame[0],
-            crop.left * per_frame[1],
-            crop.height * per_frame[0],
-            crop.width * per_frame[1],
-        ],
-        np.float32,
-    )
-    corners = rng.uniform(size=(3, 2, 2, 2)) * (width, height)
-    inside = np.concatenate([corners.min(axis=2), corners.max(axis=2)], axis=-1)
-    moved = boxes.crop_boxes(inside.astype(np.float32), source_box, flip, size)
-
-    top, left, *_ = crops.host_crop_region(crop, window)
-    centres = np.arange(size) + 0.5
-    for axis, (origin, start, side) in enumerate(
-        [(left, crop.left, crop.width), (top, crop.top, crop.height)]
-    ):
-        mirrored = flip and axis == 0
-        matrix = preprocess.resize_matrix(
-            jnp.float32(start - origin), jnp.float32(side), jnp.asarray(mirrored), size, window
-        )
-        # Where in the source each output pixel's colour comes from.
-        ramp = np.asarray(matrix) @ ((np.arange(window) + 0.5 + origin) * per_frame[1 - axis])
-        # The kernel is cut off at the crop's border, which bends the ramp there.
-        straight = slice(4, -4)
-        line = np.polyfit(centres[straight], ramp[straight], 1)
-        edges = moved[..., [axis, axis + 2]]
-        named = np.polyval(line, edges)
-        expected = inside[..., [axis, axis + 2]]
-        expected = expected[..., ::-1] if mirrored else expected
-        uncut = (edges > 0) & (edges < size)
-        tolerance = 0.05 * side / size * per_frame[1 - axis]
-        np.testing.assert_allclose(named[uncut], expected[uncut], atol=tolerance, rtol=1e-4)
 
 
 @given(seed=st.integers(0, 2**32 - 1), flip=st.booleans())

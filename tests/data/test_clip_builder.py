@@ -1,5 +1,3 @@
-import dataclasses
-
 import encoded
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from mgm_jax.data.decoding import Video
 from mgm_jax.data.motion.block_matching import estimate
 from mgm_jax.data.motion.codec_vectors import rasterise, vectors_of
 from mgm_jax.data.video.decoder import FrameDecoder
-from mgm_jax.data.video.planes import FrameLayout, Orientation
+from mgm_jax.data.video.planes import FrameLayout
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +82,6 @@ def test_does_not_estimate_across_a_gap(frames):
     np.testing.assert_array_equal(clip.motion_valid, [False, True])
 
 
-def test_no_motion_is_zero_and_not_valid(frames):
-    clip = build(frames, [1, 2], "none").finish()
-    assert clip.motion_source == "none"
-    assert not clip.motion.any()
-    assert not clip.motion_valid.any()
-
-
 @pytest.mark.parametrize(
     ("profile", "numbers", "expected"),
     [("low_delay", [2, 6, 14], [2, 2, -2]), ("stride_aligned", [4, 8, 12], [8, 8, 8])],
@@ -115,20 +106,3 @@ def test_reports_what_it_saw(frames):
     builder = build(frames, [1], shown=[0, 1])
     assert builder.saw_inter
     assert builder.num_seen == 2
-
-
-@pytest.mark.parametrize("source", ["codec", "estimate"])
-def test_motion_turns_with_the_picture(frames, source):
-    upright = build(frames, [6], source).finish()
-    layout = dataclasses.replace(
-        FrameLayout.of_frame(frames[0]), orientation=Orientation(transpose=True, flip_x=True)
-    )
-    assert layout.size == (176, 144)
-    builder = ClipBuilder([6], layout, source, None, None)
-    for number in range(7):
-        builder.add(number, frames[number])
-    turned = builder.finish()
-    # A clockwise quarter turn: right becomes down, down becomes left.
-    np.testing.assert_array_equal(turned.luma[0], np.rot90(upright.luma[0], -1))
-    field = np.rot90(upright.motion[0], -1)
-    np.testing.assert_array_equal(turned.motion[0], np.stack([-field[..., 1], field[..., 0]], -1))

@@ -6,39 +6,15 @@
 Weights and images come from a seed by numpy alone, so the tests make the same ones without torch.
 """
 
-import importlib
 import json
 import pathlib
-import sys
 from collections.abc import Mapping
-from types import ModuleType
 
 import numpy as np
 
 FILE = pathlib.Path(__file__).with_name("reference.json")
 HEIGHT, WIDTH = 128, 160
 _SAMPLES = 48
-_declared = []
-
-
-def import_optical_flow() -> ModuleType:
-    """Imports `torchvision.models.optical_flow`, also where torchvision lacks its C++ operators.
-
-    Builds of the two packages that do not match import only once the operators are declared that
-    detection models use.
-    """
-    import torch
-
-    try:
-        return importlib.import_module("torchvision.models.optical_flow")
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor a) -> Tensor")
-        library.define("qnms(Tensor a) -> Tensor")
-        _declared.append(library)  # The declarations go when the library does.
-        return importlib.import_module("torchvision.models.optical_flow")
 
 
 def make_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -79,8 +55,8 @@ def summarise(array: np.ndarray) -> dict[str, object]:
 
 def main() -> None:
     """Runs torchvision's network stage by stage."""
-    optical_flow = import_optical_flow()
     import torch
+    from torchvision.models import optical_flow
 
     def channels_first(array: np.ndarray) -> torch.Tensor:
         return torch.tensor(array).permute(0, 3, 1, 2)

@@ -109,7 +109,7 @@ def test_colours_are_those_of_ffmpeg():
     video = encoded.encode(encoded.moving_square(2))
     frames = encoded.decode_all(video)
     with Video(video) as opened:
-        clip = opened.read(range(opened.num_frames), motion="none")
+        clip = opened.read([0, 1], motion="none")
     found = estimators._to_rgb(*map(jnp.asarray, (clip.luma, clip.chroma, clip.yuv_to_rgb)))
     expected = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]) / 255
     assert np.abs(found - expected).mean() < 0.01

@@ -33,7 +33,7 @@ def test_a_folder_is_done_in_shares_and_gone_on_with(tmp_path, square_video):
     failures = [
         failure
         for shard in (0, 1)
-        for failure in precompute.make_sidecars(
+        for failure in precompute.write_flow_of_videos(
             source, tmp_path / "flow", flow, shard=shard, num_shards=2
         )
     ]
@@ -47,7 +47,7 @@ def test_a_folder_is_done_in_shares_and_gone_on_with(tmp_path, square_video):
     np.testing.assert_allclose(motion[1, ..., 0], 1)
     np.testing.assert_array_equal(valid, [False, True])
     made[1].unlink()
-    precompute.make_sidecars(source, tmp_path / "flow", flow)
+    precompute.write_flow_of_videos(source, tmp_path / "flow", flow)
     assert len(calls) == 4
     assert made[1].exists()
 
@@ -57,6 +57,7 @@ def run_command(*arguments):
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_command_makes_flow_and_reports_what_failed(tmp_path):
     pytest.importorskip("cv2", reason="Dense Inverse Search needs opencv-python-headless")
     videos, out = tmp_path / "videos", tmp_path / "flow"

@@ -26,9 +26,7 @@ def params():
 def run_all():
     """Compiled once for the whole file."""
     return jax.jit(
-        lambda params, image1, image2: raft.RaftSmall().apply(
-            {"params": params}, image1, image2, all_iterates=True
-        )
+        lambda params, image1, image2: raft.RaftSmall().apply({"params": params}, image1, image2)
     )
 
 
@@ -79,13 +77,10 @@ def test_each_stage_equals_torchvision(stages, stage):
 
 @pytest.fixture(scope="module")
 def optical_flow():
-    pytest.importorskip("torch", reason="parity with torchvision itself needs torch")
-    try:
-        return make_reference.import_optical_flow()
-    except ImportError as error:
-        pytest.skip(f"parity with torchvision itself needs torchvision: {error}")
+    return pytest.importorskip("torchvision.models.optical_flow")
 
 
+@pytest.mark.slow
 def test_every_iterate_equals_torchvision_on_its_own_initial_weights(optical_flow, run_all):
     import torch
 
@@ -125,6 +120,7 @@ def test_flow_motion_is_the_flow_back_to_the_previous_frame_negated(params, run_
             np.testing.assert_allclose(of_clip[number], -cells, rtol=0, atol=1e-4 * scale)
 
 
+@pytest.mark.slow
 def test_the_number_of_updates_changes_the_flow_and_not_the_weights():
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     shapes = [
@@ -135,7 +131,7 @@ def test_the_number_of_updates_changes_the_flow_and_not_the_weights():
         lambda leaf: leaf.shape, shapes[1]
     )
     flows = jax.eval_shape(
-        lambda variables, image: raft.RaftSmall(5).apply(variables, image, image, True),
+        lambda variables, image: raft.RaftSmall(5).apply(variables, image, image),
         shapes[0],
         image,
     )

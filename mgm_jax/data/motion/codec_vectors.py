@@ -117,7 +117,7 @@ def rasterise(
     vectors = frames[0]
     if any(map(len, frames)):
         vectors = np.frombuffer(b"".join(frames), RECORD)  # type: ignore[arg-type]
-    displacement = from_past(vectors)
+    displacement = _from_past(vectors)
     block_rows = _covered_cells(vectors["dst_y"].copy(), vectors["h"], rows)
     block_columns = _covered_cells(vectors["dst_x"].copy(), vectors["w"], columns)
     # An extra row and an extra column take what falls outside the frame.
@@ -140,7 +140,7 @@ def rasterise(
     return inner.copy().view(np.float32).reshape(len(frames), rows, columns, 2)
 
 
-def from_past(vectors: Vectors) -> Complex64[np.ndarray, " n"]:
+def _from_past(vectors: Vectors) -> Complex64[np.ndarray, " n"]:
     """Displacement of each block from the past, dx + i dy in pixels.
 
     Vectors with a `motion_scale` of 0 have no fraction: their whole-pixel positions are used.

@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Sequence
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import BinaryIO
 
 import av
 from av.stream import Disposition
@@ -19,33 +19,7 @@ VideoInput = str | os.PathLike | bytes
 """Path of a video file, or its bytes."""
 
 
-@runtime_checkable
-class Container(Protocol):
-    """An open video file.
-
-    Attributes:
-        codec: FFmpeg's name of the codec.
-        fps: Frames per second; nan if the file does not say.
-        index: Its packets.
-        size: (height, width) of the stored frames in luma pixels if the headers state it; the
-            frames are then stored upright. None if a frame has to be decoded to know.
-    """
-
-    codec: str
-    fps: float
-    index: PacketIndex
-    size: tuple[int, int] | None
-
-    def make_decoder(self, export_vectors: bool) -> av.VideoCodecContext:
-        """A new single-threaded decoder; earlier ones must not be used any more."""
-        ...
-
-    def close(self) -> None:
-        """Closes the file."""
-        ...
-
-
-def open_container(source: VideoInput, name: str) -> Container:
+def open_container(source: VideoInput, name: str) -> "DemuxedFile | Mp4File":
     """Opens a video file: by its tables if it is a plain mp4, otherwise by demultiplexing it.
 
     Raises:
@@ -66,7 +40,13 @@ def _cannot_open(name: str, error: OSError | av.FFmpegError) -> VideoError:
 
 
 class DemuxedFile:
-    """A file of any format with all packets in memory; a `Container`."""
+    """A file of any format with all packets in memory.
+
+    Attributes:
+        codec: FFmpeg's name of the codec.
+        index: The packets.
+        size: None: a frame has to be decoded to know the size and the orientation.
+    """
 
     def __init__(self, source: VideoInput, name: str) -> None:
         self.size: tuple[int, int] | None = None
@@ -74,7 +54,6 @@ class DemuxedFile:
         self._container, stream = self._open()
         self._decoder: av.VideoCodecContext | None = stream.codec_context
         self.codec: str = stream.codec_context.codec.canonical_name
-        self.fps = float(stream.average_rate or stream.guessed_rate or "nan")
         try:
             self.index = index_packets(self._container, stream, name)
         except av.FFmpegError as error:
@@ -91,7 +70,10 @@ class DemuxedFile:
         self._container.close()
 
     def make_decoder(self, export_vectors: bool) -> av.VideoCodecContext:
-        """As `Container`. A decoder belongs to an open file, so a second one opens it again."""
+        """A new single-threaded decoder; earlier ones must not be used any more.
+
+        A decoder belongs to an open file, so the second one opens the file again.
+        """
         decoder, self._decoder = self._decoder, None
         if decoder is None:
             self.close()
@@ -154,13 +136,18 @@ class Mp4Packets(Sequence[av.Packet]):
 
 
 class Mp4File:
-    """A plain mp4 file of which only the requested packets are read; a `Container`."""
+    """A plain mp4 file of which only the requested packets are read.
+
+    Attributes:
+        codec: FFmpeg's name of the codec.
+        index: The packets.
+        size: (height, width) of the frames in luma pixels; they are stored upright.
+    """
 
     codec = "h264"
 
     def __init__(self, file: BinaryIO | None, tables: Mp4Tables, index: PacketIndex) -> None:
         self._file, self._tables = file, tables
-        self.fps = tables.fps
         self.index = index
         self.size: tuple[int, int] | None = (tables.header.height, tables.header.width)
 
@@ -170,7 +157,7 @@ class Mp4File:
             self._file.close()
 
     def make_decoder(self, export_vectors: bool) -> av.VideoCodecContext:
-        """As `Container`."""
+        """A new single-threaded decoder."""
         decoder = av.CodecContext.create("h264", "r")
         decoder.extradata = self._tables.configuration
         # What the stream itself states takes precedence in the decoder.

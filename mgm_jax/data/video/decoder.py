@@ -42,9 +42,9 @@ class FrameDecoder:
 
     Attributes:
         codec: FFmpeg's name of the codec.
-        fps: Frames per second; nan if the file does not say.
         index: The packets.
-        size: See `Container.size`.
+        size: (height, width) of the stored frames in luma pixels if the headers state it; the
+            frames are then stored upright. None if a frame has to be decoded to know.
         timed: Whether frames are known by their time stamps. If not, they are counted as they
             leave the decoder, from the first one on.
         num_frames: Number of frames; corrected by `count_instead`.
@@ -60,7 +60,6 @@ class FrameDecoder:
         self._decoder: av.VideoCodecContext | None = None
         self._exports_vectors = False
         self.codec = self._file.codec
-        self.fps = self._file.fps
         self.size = self._file.size
         self.index = self._file.index
         self.timed = self.index.timed

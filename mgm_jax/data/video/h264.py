@@ -1,17 +1,10 @@
-"""What the headers of H.264 say, read without decoding; fields are named as in ITU-T H.264."""
+"""Reads H.264 headers without decoding; fields are named as in ITU-T H.264."""
 
 import dataclasses
 import functools
 from collections.abc import Iterator
 
-__all__ = [
-    "VideoHeader",
-    "is_instantaneous_refresh",
-    "is_unreferenced",
-    "parse_sequence_parameters",
-]
-
-# Profiles whose header goes on with the format of the chroma (7.3.2.1.1).
+# Profiles whose header states the chroma format (7.3.2.1.1).
 _WITH_CHROMA_FORMAT = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
 _CHROMA_420 = 1
 _IDR_SLICE = 5
@@ -20,13 +13,11 @@ _EXTENDED_ASPECT_RATIO = 255
 
 @dataclasses.dataclass(frozen=True)
 class VideoHeader:
-    """What a sequence parameter set says of all frames.
+    """What a sequence parameter set says of all frames; sizes are of decoded frames, luma pixels.
 
     Attributes:
-        height: Rows of the decoded frame, luma pixels.
-        width: Columns of the decoded frame, luma pixels.
-        num_reorder_frames: How many frames may come before another one in the file, but after it on
-            the screen; None if it does not say.
+        num_reorder_frames: How many frames may precede another one in decoding order, but follow
+            it in presentation order; None if it is not stated.
     """
 
     height: int
@@ -35,14 +26,14 @@ class VideoHeader:
 
 
 class _Bits:
-    """Reads a bit string from its start; past its end is a ValueError."""
+    """Reads a bit string from its start; raises ValueError past its end."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "big")
         self._left = 8 * len(data)
 
     def take(self, count: int = 1) -> int:
-        """An unsigned number of so many bits."""
+        """An unsigned number of `count` bits."""
         self._left -= count
         if self._left < 0:
             raise ValueError("the header ends early")
@@ -64,8 +55,8 @@ def parse_sequence_parameters(unit: bytes) -> VideoHeader | None:
         unit: The NAL unit, without start code or length.
 
     Returns:
-        What it says; None for what FFmpeg had better be asked: fields instead of frames, other
-        chroma than 4:2:0, own quantisation matrices, and pictures cut at their top or left.
+        None for unusual streams, which are left to FFmpeg: fields instead of frames, chroma other
+        than 4:2:0, custom quantisation matrices, and frames cropped at their top or left.
 
     Raises:
         ValueError: It ends early.
@@ -98,13 +89,13 @@ def parse_sequence_parameters(unit: bytes) -> VideoHeader | None:
         if left or top:
             return None
         width, height = width - right, height - bottom
-    # Order type 2 means that frames are shown in the order of decoding.
+    # Order type 2 means that frames are presented in decoding order.
     stated = _stated_reordering(bits) if bits.take() else None
     return VideoHeader(height, width, 0 if order_type == 2 else stated)
 
 
 def _stated_reordering(bits: _Bits) -> int | None:
-    """max_num_reorder_frames of the video usability information, if it has it."""
+    """max_num_reorder_frames of the video usability information, if it is there."""
     if bits.take() and bits.take(8) == _EXTENDED_ASPECT_RATIO:
         bits.take(32)  # sar_width, sar_height
     if bits.take():  # overscan_info_present_flag
@@ -117,7 +108,7 @@ def _stated_reordering(bits: _Bits) -> int | None:
         bits.exp_golomb(), bits.exp_golomb()
     if bits.take():  # timing_info_present_flag
         bits.take(65)
-    # The parameters of a hypothetical decoder are not read, nor what follows them.
+    # Hypothetical decoder parameters, and what follows them, are not read.
     if bits.take() or bits.take():  # nal_ and vcl_hrd_parameters_present_flag
         return None
     bits.take()  # pic_struct_present_flag
@@ -133,11 +124,8 @@ def is_unreferenced(data: bytes | memoryview, length_size: int) -> bool:
     """Whether no other frame is predicted from this one: no slice has a nal_ref_idc.
 
     Args:
-        data: The frame's NAL units.
+        data: The frame's NAL units; False if none is a slice.
         length_size: Bytes of the length before each unit; 0 means start codes.
-
-    Returns:
-        False also where there is no slice.
     """
     has_slice = False
     for header in _unit_headers(data, length_size):
@@ -149,15 +137,7 @@ def is_unreferenced(data: bytes | memoryview, length_size: int) -> bool:
 
 
 def is_instantaneous_refresh(data: bytes | memoryview, length_size: int) -> bool:
-    """Whether the frame is an IDR picture: no later frame is predicted from an earlier one.
-
-    Args:
-        data: The frame's NAL units.
-        length_size: Bytes of the length before each unit; 0 means start codes.
-
-    Returns:
-        False also where there is no slice.
-    """
+    """Whether a frame is an IDR picture: no later frame is predicted from an earlier one."""
     return any(header & 31 == _IDR_SLICE for header in _unit_headers(data, length_size))
 
 

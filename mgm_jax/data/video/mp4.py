@@ -1,9 +1,8 @@
-"""Where the frames of an mp4 file lie and when they are shown, by the file's own tables.
+"""Reads the tables of an mp4 file: where its frames are stored and when they are presented.
 
-So a clip costs what its own frames cost, however long the video is: nothing else of the file is
-read. Only the plain layout is taken, which encoders write (ISO/IEC 14496-12): one H.264 track in
-one piece, upright, whose edit list hides nothing. For anything else, damage included, the answer is
-None, and the file has to be demultiplexed; both ways give the same frames.
+Then only the frames of a clip are read, however long the video is. Only the usual layout is
+supported (ISO/IEC 14496-12): one H.264 track in one piece, upright, whose edit list hides nothing.
+Any other file, damaged ones included, has to be demultiplexed, which gives the same frames.
 """
 
 import dataclasses
@@ -16,11 +15,11 @@ from jaxtyping import Bool, Int
 from mgm_jax.data.video.h264 import VideoHeader, parse_sequence_parameters
 
 ReadAt = Callable[[int, int], bytes | memoryview]
-"""Gives so many bytes from a position of the file on; fewer only at the file's end."""
+"""(position, size) to the bytes of the file there; fewer only at the file's end."""
 
 _IDENTITY = np.array([65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30])
 _RATE_ONE = 65536
-# Boxes, and groups of frames, that change which frames are key frames, or hide something.
+# Boxes and sample groups that change which frames are key frames, or hide something.
 _UNUSUAL_TABLES = frozenset({b"stps", b"stz2", b"senc", b"saiz", b"saio"})
 _UNUSUAL_GROUPS = frozenset({b"rap ", b"sync"})
 _USUAL_SAMPLE_BOXES = frozenset({b"avcC", b"btrt", b"colr", b"pasp"})
@@ -28,7 +27,7 @@ _VISUAL_ENTRY_BYTES = 78
 
 
 class _UnusualError(Exception):
-    """Not the plain layout."""
+    """Not the usual layout."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +39,10 @@ class Mp4Tables:
         sizes: Bytes of each frame.
         decoding_times: In units of the track's time scale.
         times: Presentation times, likewise.
-        key_frames: Which frames are said to be key frames.
-        fps: Frames per second, the mean.
+        key_frames: Which frames are flagged as key frames.
         configuration: The decoder's configuration record (avcC).
-        header: What the configuration says of all frames.
-        colour_space: Number of the colour matrix that the container states (ITU-T H.273), or None.
-        full_range: Whether the container states the full range, or None.
+        colour_space: Number of the colour matrix that the container states (ITU-T H.273).
+        full_range: Whether the container states the full range.
     """
 
     positions: Int[np.ndarray, " n"]
@@ -53,7 +50,6 @@ class Mp4Tables:
     decoding_times: Int[np.ndarray, " n"]
     times: Int[np.ndarray, " n"]
     key_frames: Bool[np.ndarray, " n"]
-    fps: float
     configuration: bytes
     header: VideoHeader
     colour_space: int | None
@@ -61,18 +57,7 @@ class Mp4Tables:
 
 
 def read_mp4_tables(read_at: ReadAt, file_size: int) -> Mp4Tables | None:
-    """Reads the tables of an mp4 file.
-
-    Args:
-        read_at: Reads the file.
-        file_size: Its bytes.
-
-    Returns:
-        The tables; None if the file is no mp4 of the plain layout with all its frames in it.
-
-    Raises:
-        OSError: From `read_at`.
-    """
+    """The tables of a file; None unless it is a complete mp4 of the usual layout."""
     try:
         movie = _find_movie(read_at, file_size)
         return None if movie is None else _read_movie(movie, file_size)
@@ -86,7 +71,7 @@ def _require(condition: bool | np.bool) -> None:
 
 
 def _find_movie(read_at: ReadAt, file_size: int) -> memoryview | None:
-    """The content of the box `moov`; None if the file does not begin as an mp4."""
+    """The content of the box `moov`; None if the file does not begin like an mp4."""
     if read_at(4, 4) != b"ftyp":
         return None
     position = 0
@@ -105,7 +90,7 @@ def _find_movie(read_at: ReadAt, file_size: int) -> memoryview | None:
 
 
 def _children(box: memoryview) -> dict[bytes, list[memoryview]]:
-    """Contents of the boxes in a box, by type."""
+    """Contents of the boxes inside a box, by type."""
     found: dict[bytes, list[memoryview]] = {}
     position = 0
     while position + 8 <= len(box):
@@ -138,7 +123,7 @@ def _read_movie(movie: memoryview, file_size: int) -> Mp4Tables:
     _require(_is_upright(header, 52 if header[0] else 40))
     information = _children(_only(media, b"minf"))
     reference = _only(_children(_only(information, b"dinf")), b"dref")
-    # One entry, whose flag says that the frames are in this very file.
+    # One entry, flagged to say that the frames are in this file.
     count, _, _, flags = struct.unpack_from(">II4sI", reference, 4)
     _require(count == 1 and flags == 1)
     header = _only(media, b"mdhd")
@@ -168,9 +153,8 @@ def _read_movie(movie: memoryview, file_size: int) -> Mp4Tables:
         _require((numbers > 0).all())
         key_frames[:] = False
         key_frames[numbers - 1] = True
-    fps = scale * len(sizes) / total
     described = _sample_description(_only(tables, b"stsd"))
-    return Mp4Tables(positions, sizes, decoding_times, times, key_frames, fps, *described)
+    return Mp4Tables(positions, sizes, decoding_times, times, key_frames, *described)
 
 
 def _is_upright(header: memoryview, offset: int) -> bool:
@@ -178,7 +162,7 @@ def _is_upright(header: memoryview, offset: int) -> bool:
 
 
 def _table(box: memoryview, kind: str, columns: int) -> Int[np.ndarray, "n columns"]:
-    """A table whose length stands before it."""
+    """A table that begins with its length."""
     (count,) = struct.unpack_from(">I", box, 4)
     _require(len(box) >= 8 + 4 * columns * count)
     rows = np.frombuffer(box, kind, columns * count, 8)
@@ -192,7 +176,7 @@ def _sizes(box: memoryview) -> Int[np.ndarray, " n"]:
 
 
 def _runs(box: memoryview, total: int, kind: str) -> Int[np.ndarray, " total"]:
-    """A column that is stored as (how often, value); the first is never negative."""
+    """A run-length encoded column: pairs of (count, value)."""
     values = _table(box, kind, 2)
     repeats = values[:, 0]
     _require((repeats >= 0).all() and repeats.sum() == total)
@@ -202,7 +186,7 @@ def _runs(box: memoryview, total: int, kind: str) -> Int[np.ndarray, " total"]:
 def _positions(
     tables: dict[bytes, list[memoryview]], sizes: Int[np.ndarray, " n"]
 ) -> Int[np.ndarray, " n"]:
-    """Frames lie side by side in chunks; the tables hold the chunks."""
+    """Positions of the frames, which are contiguous within chunks, from the chunks' positions."""
     if b"stco" in tables:
         chunks = _table(_only(tables, b"stco"), ">u4", 1)[:, 0]
     else:

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from mgm_jax.data.decoding import Video
 from mgm_jax.data.motion.codec_vectors import (
     RECORD,
-    from_past,
     orient,
     rasterise,
     vectors_of,
@@ -110,16 +108,6 @@ def test_vectors_turn_as_the_picture_turns(transpose, flip_x, flip_y, vectors):
     np.testing.assert_array_equal(turned, expected)
 
 
-@given(
-    hnp.arrays(np.int16, 2, elements=st.integers(-300, 300)),
-    st.sampled_from([-1, 1]),
-    st.sampled_from([0, 2, 4]),
-)
-def test_displacement_points_from_the_past_whatever_the_reference(shift, source, scale):
-    vector = np.array([block(32, 32, 16, 16, *shift, source=source, scale=scale)], RECORD)
-    np.testing.assert_array_equal(from_past(vector), [complex(*shift)])
-
-
 def cells_of(top, left, shrink=0):
     """Cells that lie wholly inside the square, `shrink` pixels from its edge."""
     rows = slice(-(-(top + shrink) // 8), (top + encoded.SQUARE - shrink) // 8)
@@ -212,23 +200,3 @@ def test_codecs_said_to_export_vectors_do(encoder, container):
     inside, outside = inside_and_outside(clip.motion[0], number, STEP)
     np.testing.assert_allclose(np.median(inside, axis=0), STEP, atol=0.5)
     assert np.abs(np.median(outside, axis=0)).max() == 0
-
-
-@pytest.mark.parametrize(
-    ("encoder", "container", "options"),
-    [
-        ("libx265", "mp4", {"x265-params": "log-level=none"}),
-        ("libvpx-vp9", "webm", {"deadline": "realtime", "cpu-used": "8"}),
-        ("libvpx", "webm", {"deadline": "realtime", "cpu-used": "8"}),
-        ("libsvtav1", "mp4", {"preset": "12", "svtav1-params": "lp=1"}),
-    ],
-)
-def test_codecs_said_to_export_none_export_none(encoder, container, options):
-    try:
-        av.codec.Codec(encoder, "w")
-    except av.codec.codec.UnknownCodecError:
-        pytest.skip(f"this FFmpeg has no encoder {encoder}")
-    data = encoded.encode(encoded.moving_square(4), encoder, container, options=options)
-    assert all("MOTION_VECTORS" not in f.side_data for f in decode_with_vectors(data))
-    with Video(data) as video:
-        assert video.codec not in EXPORTING_CODECS

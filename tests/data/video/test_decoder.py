@@ -114,12 +114,6 @@ def test_only_key_frames_need_a_fallback_and_counted_frames_none(stride_aligned)
     assert counted.motion_fallbacks([0, 12], 4) == set()
 
 
-def test_vectors_only_when_wanted(stride_aligned):
-    for export in (True, False, True):
-        frame = read(stride_aligned, [8], export_vectors=export)[8]
-        assert ("MOTION_VECTORS" in frame.side_data) == export
-
-
 @pytest.mark.parametrize("expected", [True, False])
 @pytest.mark.parametrize("container", ["mp4", "matroska"])  # by its tables, and demultiplexed
 def test_takes_a_new_decoder_only_when_vectors_were_not_expected(container, expected):
@@ -135,46 +129,10 @@ def test_takes_a_new_decoder_only_when_vectors_were_not_expected(container, expe
     assert ("MOTION_VECTORS" in frame.side_data) != expected
 
 
-def test_time_stamps_that_lie_are_given_up():
-    decoder = FrameDecoder(encoded.swapped_times(), "clip")
-    assert decoder.timed
-    with pytest.raises(UnexpectedFrameError):
-        read(decoder, [5, 6, 7])
-    decoder.count_instead()
-    expected = encoded.decode_all(encoded.swapped_times())
-    assert decoder.num_frames == len(expected) == 14
-    for number in (5, 6, 7):
-        np.testing.assert_array_equal(luma(read(decoder, [number])[number]), luma(expected[number]))
-
-
-def test_false_key_frame_is_noticed():
-    # FFmpeg takes every H.263 packet in an AVI for a key frame.
-    data = encoded.encode(encoded.moving_square(12), "h263", "avi")
-    decoder = FrameDecoder(data, "clip")
-    assert 6 in decoder.index.key_frames
-    with pytest.raises(UnexpectedFrameError):
-        dict(decoder.frames(decoder.start_for(8), [8], (), False))
-    frame = dict(decoder.frames(0, [8], (), False))[8]
-    np.testing.assert_array_equal(luma(frame), luma(encoded.decode_all(data)[8]))
-
-
 def without_first_key_frame(gop):
     """13 frames are announced; those before the second key frame cannot be decoded."""
     data = encoded.encode(encoded.moving_square(14), gop=gop, options={"bf": "0"})
     return encoded.remux(data, "matroska", lambda number, packet: packet if number else None)
-
-
-def test_up_to_two_missing_frames_repeat_the_last():
-    data = without_first_key_frame(3)
-    decoder, expected = FrameDecoder(data, "clip"), encoded.decode_all(data)
-    assert decoder.num_frames == 13
-    with pytest.raises(UnexpectedFrameError):
-        read(decoder, [0])
-    decoder.count_instead()
-    assert decoder.num_frames == len(expected) == 11
-    frames = read(decoder, [0, 10, 11, 12])
-    for number, shown in ((0, 0), (10, 10), (11, 10), (12, 10)):
-        np.testing.assert_array_equal(luma(frames[number]), luma(expected[shown]))
 
 
 def test_more_missing_frames_are_an_error():
@@ -201,14 +159,6 @@ def test_damage_names_the_frame_and_spares_those_before():
     with pytest.raises(VideoError, match=r"clip: frame 7 of 12 cannot be decoded \(.*\); the file"):
         read(decoder, [8])
     assert 6 in read(decoder, [6])
-
-
-def test_damaged_video_of_the_wild(real_videos):
-    path = real_videos / "mixed" / "decord" / "tests" / "test_data" / "corrupted.mp4"
-    decoder = FrameDecoder(path, "corrupted.mp4")
-    assert 20 in read(decoder, [20])
-    with pytest.raises(VideoError, match=r"corrupted\.mp4: frame 30 of 50 cannot be decoded"):
-        read(decoder, [40])
 
 
 def audio_only():
