@@ -8,7 +8,6 @@ import multiprocessing.connection
 import resource
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -68,13 +67,6 @@ def random_batch(config: ConfigDict, clips: int) -> dict[str, np.ndarray]:
     }
 
 
-def make_model(config: ConfigDict) -> Any:
-    """The autoencoder of a config."""
-    from mgm_jax.models import mae
-
-    return mae.make_autoencoder(config)
-
-
 def make_ours(setting: Setting) -> Callable[[], None]:
     """Makes a function that runs a training step of mgm_jax and waits for it."""
     import jax
@@ -103,10 +95,11 @@ def make_masks(setting: Setting) -> Callable[[], None]:
 
     from mgm_jax.data.crops import MOTION_CELL
     from mgm_jax.masking import strategies
+    from mgm_jax.models import mae
 
     config = setting.recipe()
-    grid = make_model(config).grid
-    draw = jax.jit(strategies.make_mask_fn("mgm", grid, setting.mask_ratio))
+    grid = mae.make_autoencoder(config).grid
+    draw = jax.jit(strategies.make_mask_fn(config.masking, grid))
     keys = jax.random.split(jax.random.key(0), setting.clips)
     cells = config.data.size // MOTION_CELL
     magnitude = jax.random.uniform(keys[0], (setting.clips, grid[0], cells, cells))
@@ -171,9 +164,10 @@ def step_flops(setting: Setting) -> float:
 
     from mgm_jax.aot.flops import count_flops
     from mgm_jax.masking import strategies
+    from mgm_jax.models import mae
 
     config = setting.recipe()
-    data, model = config.data, make_model(config)
+    data, model = config.data, mae.make_autoencoder(config)
     num_masked = strategies.num_masked(model.grid, setting.mask_ratio)
     counts = (math.prod(model.grid) - num_masked, num_masked)
     inputs = [jax.ShapeDtypeStruct((1, data.clip_frames, data.size, data.size, 3), "float32")]

@@ -76,9 +76,7 @@ class Conversion:
 
     Attributes:
         video: The encoded file; empty if the video is unreadable.
-        facts: Fields of the record: `fps`, `num_frames`, `height`, `width`, `profile`, `encoder`;
-            and `key_frame` if the entry has one.
-        problem: What went wrong, if anything.
+        facts: Further fields of the record, from `fps` to `encoder`, and `key_frame` if it has one.
     """
 
     video: bytes

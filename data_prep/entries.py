@@ -66,11 +66,10 @@ class Entry:
 
     Attributes:
         video_id: Unique in the dataset.
-        split: Name of the split.
         label: Class index, or `UNLABELLED`.
         file: Path of the video relative to the video folder, with slashes; None if it is missing.
         key_frame: Set if the record is a clip around one moment of a longer video.
-        other_files: Further files that match as well; they are not used.
+        other_files: Further files that match; they are not used.
     """
 
     video_id: str
@@ -83,13 +82,11 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """A whole dataset, as its annotations describe it.
+    """A whole dataset; within a split, records have the order of the entries.
 
     Attributes:
         name: Used in file names: lower-case letters, digits and underscores.
         class_names: In the order of the labels.
-        entries: In the order of the annotations, which is the order of the records of a split.
-        description: For a reader.
     """
 
     name: str
@@ -105,15 +102,10 @@ class Listing:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What went wrong with one video.
+    """What went wrong with the video of an entry.
 
-    Attributes:
-        kind: `MISSING` and `UNREADABLE` videos have no record; those with `NO_CLASS`,
-            `LOST_FRAMES` or `SEVERAL_FILES` have one.
-        video_id: Of the entry.
-        split: Of the entry.
-        file: Of the entry.
-        reason: A sentence.
+    `MISSING` and `UNREADABLE` videos have no record; those with `NO_CLASS`, `LOST_FRAMES` or
+    `SEVERAL_FILES` have one.
     """
 
     kind: str
@@ -124,7 +116,7 @@ class Problem:
 
     @classmethod
     def of(cls, kind: str, entry: Entry, reason: str) -> "Problem":
-        """A problem with the video of an entry."""
+        """A problem with the video of this entry."""
         return cls(kind, entry.video_id, entry.split, entry.file, reason)
 
 

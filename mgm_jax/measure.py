@@ -15,7 +15,6 @@ Boxes are those of the records, or with `--boxes=FILE` those of J-HMDB's annotat
 """
 
 import dataclasses
-import json
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +28,6 @@ from ml_collections import ConfigDict, config_flags
 from mgm_jax import config as config_lib
 from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
-from mgm_jax.data.motion import flow_files
 from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import ConfigError, MgmError, VideoError
 from mgm_jax.masking import statistics, variants
@@ -90,9 +88,8 @@ def measure(
                 f"--motions={name}: config.data.motion={changed.data.motion!r} gives no motion to "
                 "measure; for optical flow, compute it with mgm_jax.flow.precompute and use flow"
             )
-    # Sources of motion that differ in one part of the config share the other.
-    mask_fns = {c.masking.camera_compensation: c for c in configs.values()}
-    mask_fns = {mode: make_mask_fns(c, strategies) for mode, c in mask_fns.items()}
+    mask_fns = {name: make_mask_fns(changed, strategies) for name, changed in configs.items()}
+    # Each clip is read once for all sources of motion that read it in the same way.
     readers = {str(c.data): CentreClips(c, source) for c in configs.values()}
     keys = jax.random.split(jax.random.key(config.seed), num_draws)
     unread, measured = [], []
@@ -103,16 +100,9 @@ def measure(
             logging.warning("skipped %s", error)
             unread.append(str(error))
             continue
+        clips = {name: clips[str(changed.data)] for name, changed in configs.items()}
         measured.append(
-            {
-                name: _measure_clip(
-                    changed,
-                    clips[str(changed.data)],
-                    mask_fns[changed.masking.camera_compensation],
-                    keys,
-                )
-                for name, changed in configs.items()
-            }
+            {m: _measure_clip(configs[m], clips[m], mask_fns[m], keys) for m in motions}
         )
     if not measured:
         raise VideoError(
@@ -159,31 +149,21 @@ def to_markdown(config: ConfigDict, measures: Measures) -> str:
     Shares are means over clips ± their standard error, in percent. Beside each stands its
     difference to that of the first strategy, averaged over clips, in percentage points.
     """
-    data, (t, h, w) = config.data, config.model.tubelet
+    data = config.data
     facts = {
         "clips": measures.num_clips,
         "videos that could not be read": len(measures.unread),
         "frames": data.clip_frames,
         "stride": data.stride,
         "size": data.size,
-        "token grid": f"{data.clip_frames // t}x{data.size // h}x{data.size // w}",
+        "tubelet": "x".join(map(str, config.model.tubelet)),
         "mask ratio": f"{config.masking.ratio:g}",
     }
-    if any("flow" in name for name in measures.motions):
-        facts |= _flow_settings(config)
     lines = [f"- {name}: {value}" for name, value in facts.items()]
     any_boxes = any(np.isfinite(sides["inside"]).any() for sides in measures.motions.values())
     if any_boxes:
         lines += ["", *_saliency_table(measures)]
     return "\n".join([*lines, "", *_mask_table(measures, any_boxes)]) + "\n"
-
-
-def _flow_settings(config: ConfigDict) -> dict[str, str]:
-    """How the stored flow was computed, as far as its files say."""
-    folder = pathlib.Path(config.data.flow_path)
-    found = [*folder.glob(flow_files.SETTINGS_FILE), *folder.glob(f"*/{flow_files.SETTINGS_FILE}")]
-    made = {", ".join(f"{k} {v}" for k, v in json.loads(f.read_text()).items()) for f in found}
-    return {"flow": " or ".join(sorted(made))} if config.data.flow_path and made else {}
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -246,9 +226,10 @@ def main(_: Sequence[str]) -> None:
     values = flags.FLAGS
     distributed.use_compile_cache()
     config, out = values.config, pathlib.Path(values.out)
-    data_flags = {"source": "data_source", "path": "data_path", "root": "data_root"}
-    given = {name: values[flag].value for name, flag in (data_flags | {"split": "split"}).items()}
-    config.data.update({name: value for name, value in given.items() if value is not None})
+    for name in ("source", "path", "root", "split"):
+        given = values["split" if name == "split" else f"data_{name}"].value
+        if given is not None:
+            config.data[name] = given
     try:
         strategies = variants.all_strategies(values.strategies)
         source = open_with_boxes(config.data, values.boxes)

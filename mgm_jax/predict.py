@@ -74,12 +74,7 @@ def predict_files(
 ) -> Iterator[Predictions]:
     """Classifies files; yields the predictions of a few at a time, in order.
 
-    Args:
-        run: A classifier or a linear probe.
-        files: Paths.
-        temporal_views: Clips per file along time.
-        spatial_views: Crops per clip along the frame's long side.
-        head: Which head of a linear probe to use.
+    `head` chooses one of a linear probe's heads.
     """
     config = run.config.copy_and_resolve_references()
     config.data.num_workers = 0  # Few files do not repay starting processes.
@@ -119,28 +114,21 @@ def most_probable(predictions: Predictions, index: int) -> list[tuple[str, float
     return [(predictions.class_names[i], float(row[i])) for i in order]
 
 
-def table_rows(predictions: Predictions) -> list[list[object]]:
-    """Per file: path, number of views read, the most probable classes, and the error if any."""
-    width = 2 * min(NUM_SHOWN, len(predictions.class_names))
-    rows = []
-    for index, file in enumerate(predictions.names):
-        classes = most_probable(predictions, index)
-        cells = [cell for name, value in classes for cell in (name, f"{value:.6f}")]
-        cells += [""] * (width - len(cells))
-        error = predictions.errors.get(index, "")
-        rows.append([file, int(predictions.num_views[index]), *cells, error])
-    return rows
-
-
-def write_table(path: AnyPath, rows: Sequence[Sequence[object]], num_classes: int) -> None:
-    """Writes the `table_rows` of all files as csv."""
-    ranks = range(1, min(NUM_SHOWN, num_classes) + 1)
+def to_csv(groups: Sequence[Predictions], class_names: Sequence[str]) -> str:
+    """One line per file: path, number of views read, the most probable classes, and the error."""
+    ranks = range(1, min(NUM_SHOWN, len(class_names)) + 1)
     columns = [column for rank in ranks for column in (f"class_{rank}", f"probability_{rank}")]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([["file", "views", *columns, "error"], *rows])
-    with replacing(path) as file:
-        file.write(text.getvalue().encode())
+    writer.writerow(["file", "views", *columns, "error"])
+    for predictions in groups:
+        for index, file in enumerate(predictions.names):
+            classes = most_probable(predictions, index)
+            cells = [cell for name, value in classes for cell in (name, f"{value:.6f}")]
+            cells += [""] * (len(columns) - len(cells))
+            error = predictions.errors.get(index, "")
+            writer.writerow([file, int(predictions.num_views[index]), *cells, error])
+    return text.getvalue()
 
 
 def _define_flags() -> None:
@@ -157,7 +145,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) < 2:
         raise app.UsageError("name video files, or folders of them, to classify")
     distributed.use_compile_cache()
-    rows, failed = [], []
+    groups, failed = [], []
     try:
         files = find_files(argv[1:])
         run = load_run(args.checkpoint, checkpoint=args.which)
@@ -173,16 +161,17 @@ def main(argv: Sequence[str]) -> None:
             spatial_views=args.spatial_views or run.config.eval.spatial_views,
             head=chosen_head(run, make_path(args.checkpoint)),
         ):
-            rows += table_rows(predictions)
-            for index, file in enumerate(predictions.names):
+            groups.append(predictions)
+            for index, path in enumerate(predictions.names):
                 if not predictions.read[index]:
-                    failed.append(file)
+                    failed.append(path)
                     continue
-                print(file)
+                print(path)
                 for name, probability in most_probable(predictions, index):
                     print(f"  {100 * probability:5.1f} %  {name}", flush=True)
         if args.out:
-            write_table(make_path(args.out), rows, len(run.class_names))
+            with replacing(make_path(args.out)) as file:
+                file.write(to_csv(groups, run.class_names).encode())
             logging.info("wrote %s", args.out)
     except MgmError as error:
         sys.exit(f"error: {error}")

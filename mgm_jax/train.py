@@ -39,18 +39,12 @@ def train(
 ) -> TrainState:
     """Trains a run, or resumes it from its newest checkpoint.
 
-    Args:
-        config: The run's config.
-        workdir: Folder of the run, or gs://: checkpoints, metrics, pictures, results.
-        devices: Devices to train on; all by default.
-
-    Returns:
-        The state after the last step.
+    Checkpoints, metrics and results go to `workdir`, a folder or gs://BUCKET/PATH. All devices are
+    used by default. Returns the state after the last step.
 
     Raises:
         ConfigError: A value that cannot work.
-        CheckpointError: The folder's checkpoint was made with another config, all are damaged, or a
-            save failed.
+        CheckpointError: A save failed, or the checkpoint in `workdir` does not fit or is damaged.
         NonFiniteLossError: The loss or a gradient is not finite; the last good state is saved.
         Preempted: A signal asked the program to stop; the state is saved.
     """

@@ -1,11 +1,14 @@
 """Every backbone of Table 4a goes from pretraining to finetuning through the one loop."""
 
 import jax
+import pytest
 import shrunk
 
 from mgm_jax.convert.init_from import initialise
 from mgm_jax.train import train
 from mgm_jax.training import tasks
+
+pytestmark = pytest.mark.slow
 
 SMALL = {
     "model__encoder__dim": 16,

@@ -10,12 +10,13 @@ import pytest
 import shrunk
 from test_train import assert_same_state, logged
 
-from mgm_jax import train as train_lib
 from mgm_jax.data.sources import make_source
 from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.evaluation.full_evaluation import evaluate
 from mgm_jax.train import train
 from mgm_jax.training.runs import load_run
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -51,29 +52,20 @@ def finetuned(videos, pretrained, tmp_path_factory):
     return config, folder, train(config, str(folder))
 
 
-def test_finetuning_starts_from_the_pretrained_encoder(videos, pretrained, tmp_path):
-    config = shrunk.recipe("demo_finetune", "", init_from=str(pretrained), **videos)
-    config.optimizer.base_lr = 0.0
-    config.optimizer.warmup_lr = 0.0
-    config.optimizer.min_lr = 0.0
-    state = train(config, str(tmp_path))
-    encoder = load_run(pretrained).params["encoder"]
-    assert_same_state(state.params["encoder"]["blocks"], encoder["blocks"])
-    assert_same_state(state.params["encoder"]["embed"], encoder["embed"])
-
-
 def test_finetuning_reports_accuracy_and_writes_its_results(finetuned):
     _, folder, state = finetuned
     assert int(state.step) == 2
-    lines = logged(folder)
-    assert any("eval/top1" in line for line in lines)
+    assert any("eval/top1" in line for line in logged(folder))
     evaluation = json.loads((folder / "evaluation.json").read_text())
     assert evaluation["step"] == 2
     assert 0 <= evaluation["top1"] <= 1
     assert evaluation["num_videos"] == 4
+    for name in ("predictions.csv", "confusion.png", "report.html"):
+        assert (folder / name).stat().st_size
+    assert load_run(folder, checkpoint="best").step == 2
 
 
-def test_no_sample_of_the_test_reaches_training(videos):
+def test_no_test_video_reaches_training(videos):
     def ids(split):
         source = make_source("csv", videos["data__path"], split, videos["data__root"])
         return {source[index].video_id for index in range(len(source))}
@@ -83,54 +75,32 @@ def test_no_sample_of_the_test_reaches_training(videos):
     assert not ids("train") & ids("test")
 
 
-def test_evaluating_the_checkpoint_alone_gives_the_same(finetuned):
+def test_evaluating_the_checkpoint_alone_gives_the_same(finetuned, caplog):
     config, folder, _ = finetuned
-    before = (folder / "evaluation.json").read_bytes()
-    predictions = [evaluate(config, str(folder), jax.devices()[:n]) for n in (1, 8)]
-    assert (
-        json.loads((folder / "evaluation.json").read_bytes())["top1"] == json.loads(before)["top1"]
-    )
-    np.testing.assert_allclose(
-        predictions[0].probabilities, predictions[1].probabilities, rtol=1e-4, atol=1e-6
-    )
-
-
-def test_evaluating_clips_unlike_those_of_training_is_said(finetuned, caplog):
-    config, folder, _ = finetuned
-    changed = config.copy_and_resolve_references()
-    changed.data.stride = 3
+    before = json.loads((folder / "evaluation.json").read_bytes())
     with caplog.at_level(logging.WARNING, "absl"):
+        one, eight = (evaluate(config, str(folder), jax.devices()[:n]) for n in (1, 8))
+        assert "config.data.stride" not in caplog.text
+        changed = config.copy_and_resolve_references()
+        changed.data.stride = 3
         evaluate(changed, str(folder))
         assert "config.data.stride: 2 -> 3" in caplog.text
-        caplog.clear()
-        evaluate(config, str(folder))
-        assert "not as in training" not in caplog.text
+    np.testing.assert_allclose(one.probabilities, eight.probabilities, rtol=1e-4, atol=1e-6)
+    assert one.accuracy() == pytest.approx(before["top1"])
 
 
-def test_best_and_last_checkpoints_are_kept(videos, tmp_path, monkeypatch):
-    scores = iter([0.2, 0.9, 0.5, 0.4, 0.3])
-
-    def report(self, state, step):
-        self.score = next(scores)
-        yield "eval/top1", self.score
-
-    monkeypatch.setattr(train_lib.AccuracyReporter, "report", report)
-    config = shrunk.recipe("demo_finetune", "", num_steps=5, eval__every=1, **videos)
-    train(config, str(tmp_path))
-    assert load_run(tmp_path).step == 5
-    assert load_run(tmp_path, checkpoint="best").step == 2
-
-
-def test_a_probe_chooses_its_head_on_videos_put_aside(videos, pretrained, tmp_path):
-    config = shrunk.recipe("small_linear_probe", "", init_from=str(pretrained), **videos)
+def test_a_probe_keeps_its_encoder_and_chooses_its_head_on_held_out_videos(
+    videos, pretrained, tmp_path
+):
+    config = shrunk.recipe("jhmdb_linear_probe", "", init_from=str(pretrained), **videos)
     config.batch_size = 4
     config.mesh.update({"data": 4, "fsdp": 1, "tensor": 1})
     config.probe.held_out = 0.25
     state = train(config, str(tmp_path), jax.devices()[:4])
-    encoder = load_run(pretrained).params["encoder"]
-    assert_same_state(state.params["encoder"], encoder)
-    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
-    assert evaluation["head"] in range(4)
+    assert_same_state(state.params["encoder"], load_run(pretrained).params["encoder"])
+    assert json.loads((tmp_path / "evaluation.json").read_text())["head"] in range(4)
+    variables = load_run(tmp_path).variables
+    assert_same_state(variables, state.variables)  # BatchNorm's statistics too.
 
 
 def test_a_resumed_finetuning_equals_an_uninterrupted_one(finetuned, tmp_path):
@@ -144,17 +114,13 @@ def test_a_resumed_finetuning_equals_an_uninterrupted_one(finetuned, tmp_path):
 
 def test_what_cannot_be_evaluated_is_refused(videos, pretrained, tmp_path):
     config = shrunk.recipe("demo_finetune", "", mode="eval", **videos)
-    with pytest.raises(CheckpointError, match=r"no run at|no complete checkpoint"):
+    with pytest.raises(CheckpointError, match="--workdir"):
         evaluate(config, str(tmp_path))
-    config = shrunk.recipe(
-        "demo_pretrain",
-        "",
-        mode="eval",
-        **{name: value for name, value in videos.items() if not name.startswith("eval")},
-    )
-    with pytest.raises(ConfigError, match="classifies nothing"):
+    data = {name: value for name, value in videos.items() if not name.startswith("eval")}
+    config = shrunk.recipe("demo_pretrain", "", mode="eval", **data)
+    with pytest.raises(ConfigError, match=r"config\.mode=eval"):
         evaluate(config, str(pretrained))
     config = shrunk.recipe("demo_finetune", "", **(videos | {"eval__split": "tset"}))
-    with pytest.raises(ConfigError, match="no split 'tset'; it has test, train"):
+    with pytest.raises(ConfigError, match=r"'tset'.* test, train"):
         train(config, str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

@@ -42,19 +42,16 @@ def test_motion_guides_masks_to_motion_and_to_the_boxes_of_the_demo_set(demo_set
     }
     assert len(means) == 8
     for name in ("codec", "median"):
-        for guided in ("mgm", "mgm_sparse"):
-            for measured_share in (measure.MOTION, measure.BOX_AREA):
-                for unguided in ("random", "random_tube"):
-                    assert (
-                        means[name, guided][measured_share] > means[name, unguided][measured_share]
-                    )
+        for share in (measure.MOTION, measure.BOX_AREA):
+            guided = [means[name, strategy][share] for strategy in ("mgm", "mgm_sparse")]
+            unguided = [means[name, strategy][share] for strategy in ("random", "random_tube")]
+            assert min(guided) > max(unguided)
         assert means[name, "random_tube"][measure.CONTINUITY] == 1
         sides = measured.motions[name]
         assert np.nanmean(sides["inside"]) > np.nanmean(sides["outside"])
     # The camera's pan moves what is outside the boxes.
-    assert np.mean(measured.motions["median"]["outside"]) < np.mean(
-        measured.motions["codec"]["outside"]
-    )
+    outside = {name: np.mean(sides["outside"]) for name, sides in measured.motions.items()}
+    assert outside["median"] < outside["codec"]
     table = measure.to_markdown(config, measured)
     assert "- clips: 6\n" in table
     assert table.count("\n| codec |") == 5
@@ -79,9 +76,6 @@ def test_stored_flow_is_measured(demo_set, tmp_path):
     assert (inside > 2).all()
     assert (inside <= 2.5).all()
     assert (measured.motions["flow"]["outside"] < 0.6).all()
-    assert "- flow" not in measure.to_markdown(config, measured)
-    flow_files.check_settings(tmp_path / "part", {"method": "dis", "preset": "medium"})
-    assert "- flow: method dis, preset medium\n" in measure.to_markdown(config, measured)
 
 
 def test_videos_without_boxes_are_measured_without_them(video_folder):
@@ -116,8 +110,7 @@ def test_motion_that_is_not_there_is_named(video_folder):
         measure.measure(recipe(video_folder, data__motion="none"), source, ["mgm"], ["median"])
 
 
-def test_an_unreadable_column_is_not_a_number(demo_set):
-    """A clip without a box has no value, and does not pull the mean."""
+def test_a_clip_without_boxes_has_no_value_among_others(demo_set):
     config = recipe(demo_set)
     source = RecordSource(str(demo_set), "train")
 
@@ -138,6 +131,7 @@ def test_an_unreadable_column_is_not_a_number(demo_set):
     assert np.isnan(measured.motions["codec"]["inside"][1])
 
 
+@pytest.mark.slow
 def test_the_command_prints_its_table_and_writes_sheets(demo_set, tmp_path):
     arguments = [
         "--config=configs/demo_pretrain.py",
@@ -161,8 +155,5 @@ def test_the_command_prints_its_table_and_writes_sheets(demo_set, tmp_path):
     table = (tmp_path / "out" / "measures.md").read_text()
     assert table in done.stdout
     assert "| codec | mgm+window |" in table
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
-        "masks_clip0.png",
-        "masks_clip0.webp",
-        "measures.md",
-    ]
+    files = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert files == ["masks_clip0.png", "masks_clip0.webp", "measures.md"]

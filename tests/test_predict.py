@@ -31,6 +31,7 @@ def broken(tmp_path_factory):
     return file
 
 
+@pytest.mark.slow
 def test_predictions_are_those_of_the_evaluation(workdir, video_folder):
     evaluated, _, _ = read_results(workdir)
     files = find_files([str(video_folder)])
@@ -59,6 +60,7 @@ def test_folders_stand_for_the_videos_below_them(video_folder, broken, tmp_path)
         find_files([str(tmp_path)])
 
 
+@pytest.mark.slow
 def test_a_probe_uses_the_head_that_its_evaluation_chose(workdir, tmp_path):
     run = load_run(workdir)
     assert chosen_head(run, tmp_path) == 0
@@ -68,6 +70,7 @@ def test_a_probe_uses_the_head_that_its_evaluation_chose(workdir, tmp_path):
         chosen_head(run, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_prints_classes_and_reports_broken_files(
     workdir, video_folder, broken, tmp_path
 ):

@@ -20,6 +20,8 @@ from test_train import TINY
 from mgm_jax.train import train
 from mgm_jax.training import preemption
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -131,11 +133,15 @@ def test_four_processes_save_two_go_on_and_one_ends_as_one_would(
 
 
 def test_two_processes_finetune_and_evaluate_as_one(config_file, video_folder, tmp_path):
-    job = Job(f"{config_file}:demo_finetune", tmp_path / "two", 2, **{"eval.split": "train"})
+    pretrained = str(tmp_path / "pretrained")
+    train(shrunk.recipe("demo_pretrain", video_folder, **TINY), pretrained, jax.devices()[:1])
+    options = {"eval.split": "train", "init_from": pretrained}
+    job = Job(f"{config_file}:demo_finetune", tmp_path / "two", 2, **options)
     codes, said = job.end()
     assert codes == [0] * 2, said
 
-    config = shrunk.recipe("demo_finetune", video_folder, **ENCODER, eval__split="train")
+    options = {"eval__split": "train", "init_from": pretrained}
+    config = shrunk.recipe("demo_finetune", video_folder, **ENCODER, **options)
     train(config, str(tmp_path / "one"), jax.devices()[:1])
     assert_same_run(tmp_path / "one", tmp_path / "two", "loss", "train_top1", "eval/top1")
     one, two = ((tmp_path / run / "evaluation.json").read_text() for run in ("one", "two"))

@@ -127,7 +127,7 @@ def test_the_step_of_a_recipe_fits_together_at_its_real_size(name):
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
     if task.predict_fn:
-        made = jax.eval_shape(task.predict_fn, state, abstract_batch(config, 3))
+        made = jax.eval_shape(task.predict_fn, state.variables, abstract_batch(config, 3))
         assert made["probabilities"].shape[1:] == (3, len(CLASSES))
 
 

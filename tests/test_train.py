@@ -16,7 +16,7 @@ from mgm_jax.errors import (
     TooManySkippedError,
 )
 from mgm_jax.train import train
-from mgm_jax.training.checkpoints import Checkpoints
+from mgm_jax.training import digests, integrity
 from mgm_jax.training.runs import load_run
 from mgm_jax.training.step_counts import count_steps
 
@@ -41,6 +41,26 @@ def assert_same_state(left, right):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(left), jax.device_get(right))
 
 
+def use_names_of_an_earlier_version(workdir, step):
+    """Rewrites the config of a checkpoint, and of the run, as the first version would have it."""
+
+    def rewrite(file):
+        config = json.loads(file.read_text())
+        config["accumulate_steps"] = config.pop("grad_accum_steps")
+        config["target"] = "normalised_pixels" if config.pop("norm_pix_loss") else "pixels"
+        data, masking = config["data"], config["masking"]
+        data["window"] = data.pop("host_crop_size")
+        data["max_skipped_share"] = data.pop("max_bad_fraction")
+        data["modality"], data["motion_frames"] = "rgb", "sampled"
+        masking["guide_first_step"] = masking.pop("guide_first_tubelet")
+        file.write_text(json.dumps(config))
+
+    rewrite(workdir / "config.json")
+    checkpoint = workdir / "checkpoints" / str(step)
+    rewrite(checkpoint / "config" / "metadata")
+    digests.write(checkpoint, exclude=integrity._WRITTEN_LAST)
+
+
 def test_prepared_records_train_with_the_papers_recipe(tmp_path):
     demo.make_demo(tmp_path / "data", num_train=8, num_validation=1, seed=0)
     config = shrunk.recipe(
@@ -55,15 +75,18 @@ def test_prepared_records_train_with_the_papers_recipe(tmp_path):
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one_exactly(video_folder, tmp_path, caplog):
     config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=4, checkpoint_every=2)
     whole = train(config, str(tmp_path / "whole"))
     expected = logged(tmp_path / "whole")
     config.stop_at_step = 3
-    config.data.num_workers = 1  # Another number of workers on the way.
+    config.data.num_workers = 1  # Resumed with another number of workers.
     train(config, str(tmp_path / "parts"))
     config.stop_at_step = None
     config.data.num_workers = 0
+    use_names_of_an_earlier_version(tmp_path / "parts", 3)
+    assert load_run(tmp_path / "parts").config.data.host_crop_size == config.data.host_crop_size
     assert_same_state(whole, train(config, str(tmp_path / "parts")))
     assert logged(tmp_path / "parts") == expected
 
@@ -74,9 +97,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one_exactly(video_folder, tmp_pat
     assert_same_state(whole, train(config, str(tmp_path / "parts")))
     assert logged(tmp_path / "parts") == expected
     assert "4.damaged" in {path.name for path in newest.parent.iterdir()}
-    assert "resuming from the one before, of step 3" in caplog.text
+    assert "of step 3" in caplog.text
 
 
+@pytest.mark.slow
 def test_one_device_and_eight_give_the_same_losses(video_folder, tmp_path):
     config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=3)
     train(config, str(tmp_path / "one"), devices=jax.devices()[:1])
@@ -88,39 +112,30 @@ def test_one_device_and_eight_give_the_same_losses(video_folder, tmp_path):
     np.testing.assert_allclose(*losses, rtol=2e-5)
 
 
-def test_a_changed_config_is_refused_by_name_unless_allowed(video_folder, tmp_path):
+@pytest.mark.slow
+def test_another_config_or_model_is_refused_by_name(video_folder, tmp_path):
     config = shrunk.recipe("demo_pretrain", video_folder, **TINY)
     train(config, str(tmp_path), jax.devices()[:1])
     config.masking.ratio = 0.5
     config.num_steps = 3
-    with pytest.raises(
-        CheckpointError, match=r"masking\.ratio: 0\.75 -> 0\.5\n.*num_steps: 2 -> 3"
-    ):
+    with pytest.raises(CheckpointError, match=r"masking\.ratio: 0\.75 -> 0\.5\n.*num_steps: 2"):
         train(config, str(tmp_path), jax.devices()[:1])
     config.allow_config_change = True
     assert int(train(config, str(tmp_path), jax.devices()[:1]).step) == 3
-
-
-def test_another_model_in_the_workdir_is_refused(video_folder, tmp_path):
-    config = shrunk.recipe("demo_pretrain", video_folder, **TINY)
-    train(config, str(tmp_path), jax.devices()[:1])
     config.model.encoder.depth = 3
-    config.allow_config_change = True
-    with pytest.raises(CheckpointError, match=r"step 2 .* does not fit the model"):
+    with pytest.raises(CheckpointError, match=r"step 3 .* model"):
         train(config, str(tmp_path), jax.devices()[:1])
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_a_good_state_saved(video_folder, tmp_path):
     config = shrunk.recipe(
         "demo_pretrain", video_folder, **TINY, num_steps=8, log_every=4, optimizer__base_lr=1e38
     )
-    with pytest.raises(NonFiniteLossError, match=r"step \d.*saved at step \d.*clip_norm"):
+    with pytest.raises(NonFiniteLossError, match=r"config\.optimizer\.clip_norm"):
         train(config, str(tmp_path), jax.devices()[:1])
-    checkpoints = Checkpoints(tmp_path / "checkpoints")
-    assert checkpoints.latest_step() is not None
-    restored = checkpoints._manager.restore(checkpoints.latest_step())["state"]
-    checkpoints.close()
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(restored["params"]))
+    params = load_run(tmp_path).params
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 
 def test_bad_input_is_refused_before_anything_is_computed(video_folder, tmp_path):
@@ -130,12 +145,12 @@ def test_bad_input_is_refused_before_anything_is_computed(video_folder, tmp_path
         assert not (tmp_path / "run").exists()
 
     (tmp_path / "empty").mkdir()
-    refused("no video file below", data__path=str(tmp_path / "empty"))
-    refused("batch_size=12 is not divisible by the 8 shards", batch_size=12)
-    refused("masking strategy 'mgn'; did you mean mgm", masking__strategy="mgn")
-    refused(r"mask_ratio 1\.0", masking__ratio=1.0)
-    refused("'Q'; choose one of Ti, S, B, L, H", model__size="Q")
-    refused("warm-up of 5 steps is longer than the run of 2", warmup_steps=5)
+    refused(r"config\.data\.path", data__path=str(tmp_path / "empty"))
+    refused("batch_size=12 .* use 8 or 16", batch_size=12)
+    refused(r"config\.masking\.strategy='mgn'.* mgm", masking__strategy="mgn")
+    refused(r"ratio.*1\.0", masking__ratio=1.0)
+    refused("'Q'.* Ti, S, B, L, H", model__size="Q")
+    refused(r"config\.warmup_steps", warmup_steps=5)
 
 
 def test_a_codec_without_vectors_is_skipped_with_the_cure_in_the_log(real_videos, tmp_path, caplog):
@@ -150,8 +165,9 @@ def test_a_codec_without_vectors_is_skipped_with_the_cure_in_the_log(real_videos
     )
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_with_the_older_checkpoint_kept(video_folder, tmp_path):
-    """The kernel refuses to grow files past a limit, as a full disk does."""
+    """The kernel limits the size of files, which fails writes as a full disk does."""
     config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=4, stop_at_step=2)
     train(config, str(tmp_path))
     program = f"""
@@ -171,21 +187,17 @@ except CheckpointError as error:
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ended.returncode == 7, ended.stderr[-3000:]
-    assert "could not be written" in ended.stdout
-    assert "newest complete one is step 2" in ended.stdout
-    assert "--workdir" in ended.stdout
-    checkpoints = Checkpoints(tmp_path / "checkpoints")
-    assert checkpoints.latest_step() == 2
-    checkpoints.close()
+    assert "step 2. Free space" in ended.stdout
+    assert load_run(tmp_path).step == 2
 
 
-def test_plan_counts_steps_from_epochs_or_takes_them(video_folder):
+def test_steps_are_counted_from_epochs_or_given(video_folder):
     config = shrunk.recipe("demo_pretrain", video_folder, num_steps=None, warmup_steps=None)
     config.epochs, config.warmup_epochs, config.batch_size = 10.0, 2.0, 8
-    plan = count_steps(config, num_videos=100)
-    assert (plan.total_steps, plan.warmup_steps, plan.stop_step) == (125, 25, 125)
+    counts = count_steps(config, num_videos=100)
+    assert (counts.total_steps, counts.warmup_steps, counts.stop_step) == (125, 25, 125)
     config.stop_at_step = 7
     assert count_steps(config, num_videos=100).stop_step == 7
     config.batch_size = 2000
-    with pytest.raises(ConfigError, match="make no batch of 2000"):
+    with pytest.raises(ConfigError, match=r"config\.batch_size"):
         count_steps(config, num_videos=100)

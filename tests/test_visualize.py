@@ -52,6 +52,7 @@ def names_of(stem):
     return [f"{stem}_clip{number}.{suffix}" for number in (0, 1) for suffix in ("png", "webp")]
 
 
+@pytest.mark.slow
 def test_reconstructions_of_the_last_checkpoint(run, tmp_path):
     config = read_config(run)
     files = draw(config, run, tmp_path / "pictures", leaky=True)
@@ -63,6 +64,7 @@ def test_reconstructions_of_the_last_checkpoint(run, tmp_path):
     assert Image.open(shorter).height < sheet.height
 
 
+@pytest.mark.slow
 def test_other_data_can_be_shown_and_predicted_pixels(run, tmp_path):
     config = read_config(run)
     config.data.path = str(rendered.write_folder(tmp_path / "videos", num_videos=1))
@@ -70,6 +72,7 @@ def test_other_data_can_be_shown_and_predicted_pixels(run, tmp_path):
     assert len(draw(config, run, tmp_path / "out")) == 2
 
 
+@pytest.mark.slow
 def test_the_attention_of_a_pretraining_run(run, tmp_path):
     files = draw(read_config(run), run, tmp_path, attention=["1", "0", "3"])
     assert [file.name for file in files] == names_of("attention_step0000000")
@@ -78,6 +81,7 @@ def test_the_attention_of_a_pretraining_run(run, tmp_path):
     assert Image.open(files[1]).n_frames == 8
 
 
+@pytest.mark.slow
 def test_a_finetuning_run_has_attention_but_no_reconstruction(video_folder, tmp_path):
     changes = {"num_pictures": 1, "model__encoder__depth": 1}
     config = shrunk.recipe("demo_finetune", video_folder, **changes)
@@ -87,6 +91,7 @@ def test_a_finetuning_run_has_attention_but_no_reconstruction(video_folder, tmp_
         visualize.draw_run(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_refused(run, tmp_path):
     config = read_config(run)
     with pytest.raises(ConfigError, match="--block=5"):
@@ -103,6 +108,7 @@ def test_what_is_not_there_is_refused(run, tmp_path):
         visualize.draw_run(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_sheets_during_training(run, video_folder):
     config = read_config(run)
     task = tasks.make_task(config, ())

@@ -41,8 +41,8 @@ class Evaluator:
             temporal_views: Clips per video along time.
             spatial_views: Crops per clip along the frame's long side.
         """
-        self._config, self._mesh = config, mesh
-        self._views = {"temporal_views": temporal_views, "copies": spatial_views}
+        self._config = config
+        self._temporal_views, self._spatial_views = temporal_views, spatial_views
         # config.eval.batch_size, rounded up to what the devices divide evenly.
         unit = math.lcm(mesh.shape["data"] * mesh.shape["fsdp"], jax.process_count())
         self._global_batch = -(-config.eval.batch_size // unit) * unit
@@ -63,7 +63,8 @@ class Evaluator:
             TooManySkippedError: More views than `config.data.max_bad_fraction` cannot be read.
         """
         data = self._config.data
-        loader = LoadViews(source, ReadSpec.from_config(data), **self._views)
+        spec = ReadSpec.from_config(data)
+        loader = LoadViews(source, spec, self._temporal_views, self._spatial_views)
         batches = ClipBatches.from_config(
             data,
             loader,

@@ -37,6 +37,7 @@ _CHARTS = {
     _ACCURACY: {"train": "train_top1", "eval": "eval/top1", "held out": "eval/held_out_top1"},
 }
 
+_NONE = "<p>None.</p>"
 _PAGE = string.Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -91,15 +92,10 @@ def write_report(
     step: int,
     settings: Mapping[str, Any],
 ) -> AnyPath:
-    """Writes the page into the folder of a run and returns its path.
+    """Writes the page into the folder of a run, and returns its path.
 
-    Args:
-        workdir: Folder of the run; the curves are those of its `metrics.jsonl`.
-        predictions: Of one head.
-        source: The videos of the predictions.
-        config: The run's config.
-        step: Training step of the model.
-        settings: Describes the evaluation, such as its number of views.
+    The curves are those of the run's `metrics.jsonl`. `source` holds the videos of the
+    predictions; `settings` describe the evaluation, such as its number of views.
     """
     numbers, counts = predictions.summary(), predictions.confusion()
     names = predictions.class_names
@@ -122,7 +118,8 @@ def write_report(
                 [names[one.true], names[one.predicted], one.count, _percent(one.share)]
                 for one in most_confused(counts)
             ],
-        ),
+        )
+        or _NONE,
         confusion=_image(figures.render(charts.confusion(counts, names)), "confusion matrix"),
         correct=_examples(predictions, source, correct),
         wrong=_examples(predictions, source, wrong),
@@ -202,7 +199,7 @@ def _examples(predictions: Predictions, source: VideoSource, videos: Iterable[in
             shown = html.escape(str(error))
         caption = "<br>".join(text)
         parts.append(f"<figure>{shown}<figcaption>{caption}</figcaption></figure>")
-    return "\n".join(parts) or "<p>None.</p>"
+    return "\n".join(parts) or _NONE
 
 
 def _table(

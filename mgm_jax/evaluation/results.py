@@ -36,16 +36,9 @@ def write_results(
 ) -> list[AnyPath]:
     """Writes an evaluation; each file is written completely or not at all.
 
-    Args:
-        predictions: Of all videos.
-        folder: Where the files go.
-        step: Training step of the model.
-        settings: What describes the evaluation, such as its views, as JSON types; its names must
-            not be those of `Predictions.summary`.
-
-    Returns:
-        `evaluation.json` (step, settings and summary), `predictions.csv` (one line per video),
-        `predictions.npz` (what `read_results` needs), `confusion.png`.
+    `settings` describe the evaluation, such as its views, as JSON types. The files, in this order:
+    `evaluation.json` (step, settings, summary), `predictions.csv` (one line per video),
+    `predictions.npz` (for `read_results`) and `confusion.png`.
     """
     files = [folder / name for name in (NUMBERS_FILE, TABLE_FILE, ARRAYS_FILE, PICTURE_FILE)]
     _write_text(files[1], _table(predictions))

@@ -174,7 +174,7 @@ def _figure(
 
 def _write_title(figure: Figure, title: str, align: str = "left") -> Text:
     width, height = figure.bbox.size
-    x = _BOTTOM if align == "left" else width - _BOTTOM
+    x = width - _BOTTOM if align == "right" else _BOTTOM
     lines = "\n".join(shorten(line, int(width / 13)) for line in title.splitlines())
     style = {"ha": align, "va": "top", "fontsize": TITLE_SIZE, "parse_math": False}
     return figure.text(x / width, 1 - _BOTTOM / height, lines, fontdict=style)

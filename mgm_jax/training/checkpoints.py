@@ -32,12 +32,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: AnyPath, *, keep: int = 2, scored: bool = True):
-        """Opens or creates the folder.
-
-        Args:
-            folder: Where the checkpoints are, in a folder named by its step each.
-            keep: How many of the newest to keep.
-            scored: Whether saves have a score, so that the best is kept too.
+        """Opens or creates the folder; `scored` says whether saves have a score, to keep the best.
 
         Raises:
             CheckpointError: The score of an earlier save is damaged.
@@ -112,7 +107,7 @@ class Checkpoints:
             state: Train state, of jax arrays; with a single process also of numpy arrays.
             data: Position of the data iterator.
             config: The run's config.
-            score: The model's accuracy at this step, by which the best is found; None if unknown.
+            score: The model's accuracy, by which the best checkpoint is found.
 
         Raises:
             CheckpointError: This save or the one before failed.
@@ -140,13 +135,9 @@ class Checkpoints:
         return self._manager.restore(self.latest_step(), args=items)["config"]
 
     def restore(self, abstract_state: TrainState) -> tuple[TrainState, dict[str, int]]:
-        """Reads the newest checkpoint, to continue training.
+        """Reads the train state and the data position of the newest checkpoint.
 
-        Args:
-            abstract_state: `jax.ShapeDtypeStruct`s with the shardings to restore to.
-
-        Returns:
-            The train state, and the position of the data iterator.
+        The arrays go to the shardings of `abstract_state`.
 
         Raises:
             CheckpointError: The arrays do not fit the model.
@@ -159,9 +150,7 @@ class Checkpoints:
     def restore_variables(self, step: int, abstract_variables: Mapping[str, Any]) -> dict[str, Any]:
         """Reads the model's variables without the optimizer's state, which is twice their size.
 
-        Args:
-            step: Step of the checkpoint.
-            abstract_variables: `jax.ShapeDtypeStruct`s with the shardings to restore to.
+        The arrays go to the shardings of `abstract_variables`.
 
         Raises:
             CheckpointError: The arrays do not fit the model.

@@ -54,12 +54,7 @@ class Writer:
     """
 
     def __init__(self, workdir: AnyPath, *, from_step: int = 0):
-        """Opens the files.
-
-        Args:
-            workdir: Folder of the run.
-            from_step: Step that the run resumes from; lines of later steps are removed.
-        """
+        """Opens the files; lines of steps after `from_step`, from which the run resumes, go."""
         self._active = jax.process_index() == 0
         if not self._active:
             return

@@ -93,6 +93,7 @@ def test_operations_along_one_dimension_of_the_torus_have_its_links_alone():
     assert seconds == pytest.approx([2 * 3e9 / 100e9, 2 * 15 / 16 * 1e9 / 200e9])
 
 
+@pytest.mark.slow
 @needs_libtpu
 def test_the_command_compiles_for_a_slice_and_refuses_what_does_not_fit():
     def run(*arguments):

@@ -125,6 +125,7 @@ def test_a_loop_gathers_its_weights_in_every_round():
     assert 5 in {c.times for c in found}
 
 
+@pytest.mark.slow
 def test_a_train_step_reduces_its_gradients_along_data_and_gathers_weights_along_fsdp(tmp_path):
     config = shrunk.recipe("k400_pretrain", tmp_path, mesh__fsdp=2, model__encoder__depth=1)
     mesh = sharding.make_mesh(config.mesh.to_dict())

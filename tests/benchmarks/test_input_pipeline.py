@@ -1,3 +1,7 @@
+import re
+import subprocess
+import sys
+
 import encoded
 import numpy as np
 import pytest
@@ -48,6 +52,14 @@ def test_bare_readers_decode_what_the_clip_needs(prepared, tmp_path):
     assert clip_decoders.make_libavcodec_loop(clip)() == 54 - 24 + 1
     read = clip_decoders.make_libavcodec_decoder(clip)
     assert read() == read() == 54 - 24 + 1
+
+
+@pytest.mark.slow
+def test_the_first_batch_is_timed(prepared):
+    command = [sys.executable, "-m", "benchmarks.first_batch", f"--path={prepared[1] / LOW_DELAY}"]
+    command += ["--workers=1", "--batch=1"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert re.fullmatch(r"first batch: [\d.]+ s, CPU [\d.]+ s\n", printed)
 
 
 def test_rows_compare_with_ours():

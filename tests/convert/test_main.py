@@ -33,6 +33,7 @@ def hugging_face_folder(folder, architecture, classes=()):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "architecture", "classes", "changes"),
     [
@@ -61,6 +62,7 @@ def test_a_run_is_made_of_the_whole_model_only(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_command_converts_there_and_back(tmp_path):
     source = hugging_face_folder(tmp_path / "model", CLASSIFIER, ("a", "b", "c"))
     file = tmp_path / "model.safetensors"

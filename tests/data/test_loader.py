@@ -205,6 +205,7 @@ def test_a_batch_that_hosts_cannot_share_is_refused(video_folder):
         )
 
 
+@pytest.mark.slow
 def test_killed_worker_is_an_error_and_workers_die_with_close(video_folder):
     reader = ClipBatches(
         make_loader(video_folder), global_batch=4, num_batches=10**6, seed=3, num_workers=1
@@ -225,6 +226,7 @@ def test_killed_worker_is_an_error_and_workers_die_with_close(video_folder):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_close_is_bounded_when_the_workers_do_not_answer(video_folder, monkeypatch, caplog):
     reader = ClipBatches(
         make_loader(video_folder), global_batch=4, num_batches=10**6, seed=3, num_workers=1
@@ -267,6 +269,7 @@ class LeavingSource(FolderSource):
         return record
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make_source", "running"), [(StalledSource, 1), (LeavingSource, 0)], ids=["hangs", "leaves"]
 )

@@ -10,6 +10,7 @@ import pytest
 
 from data_prep.conversion import Settings
 from data_prep.entries import DatasetOptions
+from data_prep.files import VideoFiles
 from data_prep.prepare import prepare
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -73,3 +74,17 @@ def run() -> Callable[..., dict[str, Any] | None]:
 def contents() -> Callable[[pathlib.Path], dict[str, bytes]]:
     """The bytes of all files of a dataset."""
     return lambda out: {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+@pytest.fixture
+def lay_out(tmp_path: pathlib.Path) -> Callable[..., VideoFiles]:
+    """Makes empty video files, whose paths are given, below a folder."""
+
+    def make(*paths: str) -> VideoFiles:
+        for path in paths:
+            file = tmp_path / "videos" / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        return VideoFiles(tmp_path / "videos")
+
+    return make

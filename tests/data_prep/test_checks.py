@@ -16,7 +16,7 @@ def low_delay():
     return encoded.encode(encoded.moving_square(20))
 
 
-def test_what_a_record_says_is_held_against_its_video(low_delay):
+def test_a_record_is_compared_with_its_video(low_delay):
     checked = check_record(record(low_delay, "low_delay"))
     assert checked.faults == ()
     assert checked.with_motion == pytest.approx(19 / 20)
@@ -30,14 +30,14 @@ def test_what_a_record_says_is_held_against_its_video(low_delay):
     )
 
 
-def test_other_profiles_are_told_apart(low_delay, one_video):
+def test_a_wrong_profile_is_found(low_delay, one_video):
     (fault,) = check_record(record(low_delay, "stride_aligned:4")).faults
     assert fault == "frame 1 is coded as P, stride_aligned:4 needs B"
     assert "low_delay needs I or P" in check_record(record(one_video, "low_delay")).faults[0]
     assert check_record(record(one_video, "")).faults == ()  # as published
 
 
-def test_damaged_videos_are_told(low_delay):
+def test_damaged_videos_are_reported(low_delay):
     checked = check_record(record(low_delay[:1000], "low_delay"))
     assert checked.clip is None
     assert "x: it cannot be opened" in checked.faults[0]

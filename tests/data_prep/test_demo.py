@@ -54,6 +54,7 @@ def test_records_hold_the_rendered_clips(small_set):
     assert tuple(names) == CLASS_NAMES
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(small_set, tmp_path, contents):
     demo.make_demo(tmp_path / "set", num_train=17, num_validation=3, seed=5, workers=2)
     assert contents(small_set) == contents(tmp_path / "set")
@@ -105,6 +106,7 @@ def test_invalid_settings_are_named(tmp_path, settings):
     assert not (tmp_path / "set").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path):
     def command(*arguments):
         return subprocess.run(
@@ -126,6 +128,7 @@ def test_the_command_line(tmp_path):
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_domain_shift_gives_grey_negatives_of_half_the_classes():
     def make(domain_shift, split, index):
         return demo.make_record(5, "low_delay", domain_shift, split, index)

@@ -155,6 +155,7 @@ def test_errors_name_the_cause(videos, tmp_path, run, csv, message):
         run(videos, tmp_path / "out", "csv", write_csv(tmp_path, csv))
 
 
+@pytest.mark.slow
 def test_the_command_line(videos, tmp_path):
     def command(*arguments):
         return subprocess.run(

@@ -57,6 +57,7 @@ def run_command(*arguments):
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_command_makes_flow_and_reports_what_failed(tmp_path):
     pytest.importorskip("cv2", reason="Dense Inverse Search needs opencv-python-headless")
     videos, out = tmp_path / "videos", tmp_path / "flow"

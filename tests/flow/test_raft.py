@@ -80,6 +80,7 @@ def optical_flow():
     return pytest.importorskip("torchvision.models.optical_flow")
 
 
+@pytest.mark.slow
 def test_every_iterate_equals_torchvision_on_its_own_initial_weights(optical_flow, run_all):
     import torch
 
@@ -119,6 +120,7 @@ def test_flow_motion_is_the_flow_back_to_the_previous_frame_negated(params, run_
             np.testing.assert_allclose(of_clip[number], -cells, rtol=0, atol=1e-4 * scale)
 
 
+@pytest.mark.slow
 def test_the_number_of_updates_changes_the_flow_and_not_the_weights():
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     shapes = [

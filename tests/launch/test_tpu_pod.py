@@ -86,6 +86,7 @@ def test_a_slice_that_is_there_is_reused(machine):
     assert "create" not in actions(machine)
 
 
+@pytest.mark.slow
 def test_goes_on_after_preemption_on_the_same_slice_or_another(machine):
     (machine.folder / "stockout").touch()
     machine.training_ends(75, "lost", 137, 0)
@@ -100,6 +101,7 @@ def test_goes_on_after_preemption_on_the_same_slice_or_another(machine):
     assert len(machine.calls(MAIN)) == 4
 
 
+@pytest.mark.slow
 def test_ends_with_the_exit_code_of_an_error_or_after_too_many_crashes(machine):
     machine.training_ends(1)
     assert machine.launch(SCRIPT, "run", *SLICE, *KIND, *TRAINING)[0] == 1
@@ -108,6 +110,7 @@ def test_ends_with_the_exit_code_of_an_error_or_after_too_many_crashes(machine):
     assert len(machine.calls(MAIN)) == 3
 
 
+@pytest.mark.slow
 def test_a_broken_connection_comes_back_to_the_running_training(machine):
     (machine.folder / "broken").touch()
     machine.training_ends(0)
@@ -117,6 +120,7 @@ def test_a_broken_connection_comes_back_to_the_running_training(machine):
     assert len(machine.calls(MAIN)) == 1
 
 
+@pytest.mark.slow
 def test_stop_saves_and_a_second_run_joins_what_trains(machine):
     machine.training_ends("wait", 0)
     first = machine.start(SCRIPT, "run", *SLICE, *KIND, *TRAINING)

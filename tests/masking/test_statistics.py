@@ -103,13 +103,6 @@ def test_a_tokens_mask_hides_its_tubelet():
     assert statistics.box_area_covered(inside_of((48, 32, 64, 48)), mask) == 0.25
 
 
-def test_without_motion_or_box_there_is_no_share():
-    mask = np.ones((1, *GRID), bool)
-    assert np.isnan(statistics.motion_covered(np.zeros((T, *CELLS)), mask))
-    assert np.isnan(statistics.motion_covered(np.full((T, *CELLS), np.nan), mask))
-    assert np.isnan(statistics.box_area_covered(inside_of((np.nan,) * 4), mask))
-
-
 def test_continuity_is_the_overlap_of_consecutive_tubelets():
     mask = np.zeros((1, 3, 1, 4), bool)
     mask[0, 0, 0, :2] = mask[0, 1, 0, :2] = mask[0, 2, 0, 1:3] = True

@@ -20,6 +20,8 @@ from mgm_jax.models.layers import TransformerConfig
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import losses
 
+pytestmark = pytest.mark.slow
+
 torch = pytest.importorskip("torch", reason="parity with Hugging Face needs torch")
 transformers = pytest.importorskip(
     "transformers", reason="parity with Hugging Face needs transformers"

@@ -55,15 +55,9 @@ def test_a_mixed_clip_counts_only_with_its_partner(monkeypatch, group_size):
     assert np.isfinite(targets).all()
 
 
-def test_where_nothing_is_mixed_each_clip_stands_for_itself(monkeypatch):
-    drawn = []
-    monkeypatch.setattr(
-        mixing, "draw_own_share", lambda *s: drawn.append(s) or jnp.ones((HEIGHT, WIDTH))
-    )
+def test_where_nothing_is_mixed_each_clip_stands_for_itself():
     valid = jnp.array([True, False, True, True])
     clips, targets, weights = mix(jax.random.key(0), valid=valid, mixup_alpha=0.0, cutmix_alpha=0.0)
-    *_, probability, _ = drawn[0]
-    assert probability == 0.0
     np.testing.assert_array_equal(clips, CLIPS)
     np.testing.assert_array_equal(weights, valid)
     np.testing.assert_allclose(targets[0], [0.02, 0.02, 0.02, 0.92, 0.02], rtol=1e-6)
@@ -136,16 +130,12 @@ def test_how_often_which():
     assert (draw_many(0.0, 0.5) == 1).all()
 
 
-@pytest.mark.parametrize(("alpha", "cutmix"), [("mixup_alpha", True), ("cutmix_alpha", False)])
-def test_an_alpha_of_zero_leaves_the_other_kind(monkeypatch, alpha, cutmix):
-    shares = []
-    monkeypatch.setattr(
-        mixing, "draw_own_share", lambda *settings: shares.append(settings) or own_share("mixup")
-    )
-    mix(jax.random.key(0), **{alpha: 0.0})
-    *_, probability, cutmix_share = shares[0]
-    assert probability == 1.0
-    assert cutmix_share == cutmix
+def test_an_alpha_of_zero_leaves_the_other_kind():
+    by_cutmix, *_ = mix(jax.random.key(0), mixup_alpha=0.0)
+    assert np.isin(by_cutmix, range(4)).all()
+    by_mixup, *_ = mix(jax.random.key(0), cutmix_alpha=0.0)
+    assert not np.isin(by_mixup, range(4)).any()
+    np.testing.assert_array_equal(by_mixup, np.broadcast_to(by_mixup[:, :1, :1, :1], CLIPS.shape))
 
 
 @pytest.mark.parametrize("wrong", [{"probability": 1.2}, {"mixup_alpha": -1.0}, {"group_size": 3}])

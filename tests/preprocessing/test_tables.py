@@ -107,16 +107,6 @@ def test_a_composed_table_is_one_operation_after_the_other(first, second):
     np.testing.assert_array_equal(composed, pixels(second(UNCHANGED, count(between)), between))
 
 
-def test_contrast_after_another_operation():
-    frames = FRAMES["smooth"]
-    counts, factor = count(frames), jnp.array(1.6)
-    dark = tables.brighten(UNCHANGED, jnp.array(0.5))
-    between = images.by_pillow(lambda image: ImageEnhance.Brightness(image).enhance(0.5), frames)
-    expected = images.by_pillow(lambda image: ImageEnhance.Contrast(image).enhance(1.6), between)
-    got = pixels(tables.contrast(dark, counts, factor), frames)
-    assert abs(got - expected.astype(int)).max() <= 1
-
-
 def test_operations_take_each_frame_and_channel_by_itself():
     frames = FRAMES["dim"]
     other = frames.copy()

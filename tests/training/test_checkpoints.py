@@ -58,10 +58,13 @@ def test_state_data_and_config_come_back_onto_another_mesh(checkpoints):
     assert variables["params"]["kernel"].sharding.spec == PartitionSpec(*split)
 
 
-def test_the_newest_are_kept(checkpoints, tmp_path):
-    for step in (1, 2, 3):
-        save(checkpoints, step)
-    assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [2, 3]
+def test_the_newest_and_the_best_are_kept(checkpoints, tmp_path):
+    assert checkpoints.best_step() is None
+    for step, score in enumerate((0.2, 0.9, 0.5, None, 0.3), 1):
+        save(checkpoints, step, score=score)
+    assert (checkpoints.latest_step(), checkpoints.best_step()) == (5, 2)
+    kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
+    assert kept == {2, 4, 5}
 
 
 def test_only_large_arrays_are_sliced_by_compiled_programs(checkpoints, caplog):

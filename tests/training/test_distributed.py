@@ -85,6 +85,7 @@ def test_a_failed_computation_waits_for_word_of_the_others(monkeypatch):
     assert naps == [120]
 
 
+@pytest.mark.slow
 def test_the_death_of_one_process_ends_the_others_with_its_number():
     said = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}", "JAX_NUM_PROCESSES": "2"}
     first, second = (

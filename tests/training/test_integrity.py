@@ -11,6 +11,8 @@ from mgm_jax.training.checkpoints import Checkpoints
 from mgm_jax.training.integrity import recover
 from tests.training.test_checkpoints import CONFIG, DATA, STATE, abstract, save
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):

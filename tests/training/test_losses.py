@@ -126,15 +126,6 @@ def test_cross_entropy_of_classes_and_of_extreme_logits():
     np.testing.assert_allclose(wrong, 2000.0)
 
 
-def test_a_clip_without_weight_has_no_gradient():
-    r = np.random.default_rng(0)
-    logits, targets = (jnp.asarray(r.random((2, 4)), jnp.float32) for _ in range(2))
-    targets = targets / targets.sum(1, keepdims=True)
-    gradient = jax.grad(losses.soft_cross_entropy)(logits, targets, jnp.array([True, False]))
-    np.testing.assert_allclose(gradient[0], jax.nn.softmax(logits[0]) - targets[0], atol=1e-6)
-    np.testing.assert_array_equal(gradient[1], 0)
-
-
 def test_cross_entropy_of_bfloat16_logits_is_computed_in_float32():
     logits = jnp.linspace(-3, 3, 100, dtype=jnp.bfloat16)[None]
     targets = jnp.full((1, 100), 0.01)

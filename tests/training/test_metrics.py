@@ -103,8 +103,3 @@ def test_profiler_window_traces_its_steps_only(tmp_path):
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
     metrics.ProfilerWindow(tmp_path / "none", first=0, last=0).before(1)
     assert not (tmp_path / "none").exists()
-
-
-@pytest.mark.parametrize("line", ['{"step": 7}', '{"step": 7, "loss": 1}\n'])
-def test_step_of_a_whole_line(line):
-    assert metrics._step_of(line) == 7

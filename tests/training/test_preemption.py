@@ -63,6 +63,7 @@ def config_file(video_folder, tmp_path):
     return file
 
 
+@pytest.mark.slow
 def test_a_signal_saves_ends_with_the_code_and_the_run_goes_on_exactly(
     config_file, video_folder, tmp_path
 ):

@@ -129,6 +129,7 @@ def test_reconstruction_predicts_the_masked_tubelets(parts, norm_pix_loss):
     np.testing.assert_array_equal(made["masked_ids"][0], ids)
 
 
+@pytest.mark.slow
 def test_raft_on_the_device_gives_the_masks_their_motion(video_folder, tmp_path):
     """The weights are random; what they make of a clip is what its mask follows."""
     shapes = json.loads(make_reference.FILE.read_text())["shapes"]

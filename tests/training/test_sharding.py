@@ -139,6 +139,7 @@ def some_state(init_fn):
     )
 
 
+@pytest.mark.slow
 def test_every_mesh_computes_what_one_device_does(batch, video_folder):
     """The pretraining loss with its gradients, and a classifier's logits."""
     config, pretrain = make_task("demo_pretrain", video_folder)
@@ -177,6 +178,7 @@ def test_every_mesh_computes_what_one_device_does(batch, video_folder):
         )
 
 
+@pytest.mark.slow
 def test_scanned_blocks_of_fsdp_exchange_parameters_and_not_tokens(video_folder):
     changes = DIVISIBLE | {"model__encoder__depth": 3, "data__size": 32}
     config = shrunk.recipe("demo_pretrain", video_folder, model__scan=True, **changes)
@@ -194,6 +196,7 @@ def test_scanned_blocks_of_fsdp_exchange_parameters_and_not_tokens(video_folder)
     assert sent < 1.1 * sum(4 * leaf.size for leaf in jax.tree.leaves(state.params))
 
 
+@pytest.mark.slow
 def test_a_probe_steps_and_predicts_on_a_mesh_as_on_one_device(batch, video_folder):
     _, task = make_task("small_linear_probe", video_folder)
     batch = batch | {"label": np.arange(8, dtype=np.int32) % 2}
@@ -214,6 +217,7 @@ def test_a_probe_steps_and_predicts_on_a_mesh_as_on_one_device(batch, video_fold
     np.testing.assert_allclose(made[0][1], made[1][1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [

@@ -1,8 +1,9 @@
 """Every dataset: its official lists, and videos laid out as they are downloaded.
 
-Which file a listing finds is a matter of names, so most files here are empty.
+A listing finds files by their names, so most files here are empty.
 """
 
+import collections
 import json
 import shutil
 
@@ -17,22 +18,7 @@ from data_prep.entries import (
     DatasetOptions,
     annotation_problems,
 )
-from data_prep.files import VideoFiles
 from mgm_jax.errors import ConfigError
-
-
-@pytest.fixture
-def lay_out(tmp_path):
-    """Makes empty files below a folder."""
-
-    def make(*paths):
-        for path in paths:
-            file = tmp_path / "videos" / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch()
-        return VideoFiles(tmp_path / "videos")
-
-    return make
 
 
 def read(dataset, videos, annotations=None, **options):
@@ -44,8 +30,8 @@ def by_id(listing):
     return {entry.video_id: entry for entry in listing.entries}
 
 
-def count(listing, split):
-    return sum(entry.split == split for entry in listing.entries)
+def counts(listing):
+    return dict(collections.Counter(entry.split for entry in listing.entries))
 
 
 def found(listing):
@@ -56,64 +42,85 @@ def ssv2_annotations(annotations, folder):
     """The published files, and a training list of their form."""
     shutil.copytree(annotations / "ssv2", folder)
     rows = [
-        {
-            "id": "78687",
-            "label": "holding potato next to vicks vaporub bottle",
-            "template": "Holding [something] next to [something]",
-            "placeholders": ["potato", "vicks vaporub bottle"],
-        },
-        {"id": "42326", "label": "?", "template": "Juggling [something]", "placeholders": ["?"]},
+        {"id": "78687", "label": "?", "template": "Holding [something] next to [something]"},
+        {"id": "42326", "label": "?", "template": "Juggling [something]"},
     ]
     (folder / "something-something-v2-train.json").write_text(json.dumps(rows))
     return folder
 
 
-def test_ssv2(annotations, lay_out, tmp_path):
-    videos = lay_out(
-        "20bn-something-something-v2/74225.webm", "20bn-something-something-v2/78687.webm"
-    )
-    listing = read("ssv2", videos, ssv2_annotations(annotations, tmp_path / "ssv2"))
-    assert (len(listing.class_names), count(listing, "validation")) == (174, 24777)
-    assert found(listing) == {
-        "74225": "20bn-something-something-v2/74225.webm",
-        "78687": "20bn-something-something-v2/78687.webm",
-    }
-    entries = by_id(listing)
-    assert entries["78687"].split == "train"
-    names = listing.class_names
-    assert names[entries["78687"].label] == "Holding something next to something"
-    assert names[entries["74225"].label] == "Spinning something that quickly stops spinning"
-    # The published numbers are the labels.
-    labels = json.loads((annotations / "ssv2/something-something-v2-labels.json").read_text())
-    assert all(int(number) == names.index(name) for name, number in labels.items())
-    assert {entry.label for entry in listing.entries} == {-1, *range(174)}
-    assert entries["42326"].label == -1
+CLIMBING = "(HQ)_Rock_Climbing_-_Free_Solo_Speed_Climb_-_Dan_Osman_climb_f_cm_np1_le_med_2"
+# Dataset: number of classes, videos of each split, and the classes of some files.
+OFFICIAL = {
+    "ssv2": (
+        174,
+        {"train": 2, "validation": 24777},
+        {
+            "20bn-something-something-v2/78687.webm": "Holding something next to something",
+            "74225.webm": "Spinning something that quickly stops spinning",
+        },
+    ),
+    "k400": (
+        400,
+        {"validation": 19787},
+        {
+            "val/butterfly/0wR5jVB-WPk_000417_000427.mp4": "swimming butterfly stroke",
+            "compress/val_256/--nQbRBEz2s.mp4": "hugging",
+        },
+    ),
+    "ucf101": (
+        101,
+        {"train": 9537, "test": 3783},
+        {
+            "UCF-101/ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi": "ApplyEyeMakeup",
+            "UCF-101/v_YoYo_g01_c01.avi": "YoYo",
+        },
+    ),
+    "hmdb51": (
+        51,
+        {"train": 3570, "test": 1530},
+        {
+            f"hmdb51_org/climb/{CLIMBING}.avi": "climb",
+            "April_09_brush_hair_u_nm_np1_ba_goo_0.avi": "brush_hair",
+        },
+    ),
+    "diving48": (
+        48,
+        {"train": 15027, "test": 1970},
+        {"rgb/8qRmKunCjtY_00016.mp4": "Back 15som 05Twis FREE"},
+    ),
+}
 
 
-def test_ssv2_under_the_later_names(annotations, lay_out, tmp_path):
+@pytest.mark.parametrize("dataset", OFFICIAL)
+def test_official_lists(annotations, lay_out, tmp_path, dataset):
+    num_classes, splits, files = OFFICIAL[dataset]
+    folder = annotations / dataset
+    if dataset == "ssv2":
+        folder = ssv2_annotations(annotations, tmp_path / "ssv2")
+    listing = read(dataset, lay_out(*files, "other/unlisted.mp4"), folder)
+    assert counts(listing) == splits
+    assert len(listing.class_names) == num_classes
+    assert {e.label for e in listing.entries} <= {-1, *range(num_classes)}
+    assert files == {e.file: listing.class_names[e.label] for e in listing.entries if e.file}
+
+
+def test_labels_have_the_published_numbers(annotations, lay_out, tmp_path):
+    videos = lay_out("42326.webm")
     folder = ssv2_annotations(annotations, tmp_path / "ssv2")
+    listing = read("ssv2", videos, folder)
+    labels = json.loads((folder / "something-something-v2-labels.json").read_text())
+    assert all(int(number) == listing.class_names.index(name) for name, number in labels.items())
+    assert by_id(listing)["42326"].label == -1  # Of no known template.
     for file in list(folder.iterdir()):
         file.rename(folder / file.name.removeprefix("something-something-v2-"))
-    rows = json.loads((folder / "validation.json").read_text())
-    (folder / "validation.json").write_text(json.dumps(rows[:5]))
-    assert len(read("ssv2", lay_out("74225.webm"), folder).entries) == 7
-
-
-def test_k400_by_lists_of_numbers(annotations, lay_out):
-    videos = lay_out(
-        "val/stretching arm/0wR5jVB-WPk_000417_000427.mp4",  # class folders
-        "compress/val_256/3caPS4FHFF8.mp4",  # flat
-        "val/-_dashes_-x_000001_000011.mp4",
-    )
-    listing = read("k400", videos, annotations / "k400")
-    assert (len(listing.class_names), len(listing.entries)) == (400, 19787)
-    assert {entry.split for entry in listing.entries} == {"validation"}
-    assert found(listing) == {
-        "0wR5jVB-WPk": "val/stretching arm/0wR5jVB-WPk_000417_000427.mp4",
-        "3caPS4FHFF8": "compress/val_256/3caPS4FHFF8.mp4",
-    }
-    assert by_id(listing)["0wR5jVB-WPk"].label == 341
-    assert youtube_id("val/-_dashes_-x_000001_000011.mp4") == "-_dashes_-x"
+    assert read("ssv2", videos, folder) == listing  # The later names of the files.
+    entries = by_id(read("ucf101", videos, annotations / "ucf101"))
+    for line in (annotations / "ucf101/trainlist01.txt").read_text().splitlines():
+        path, number = line.split()
+        assert entries[path.split("/")[1].removesuffix(".avi")].label == int(number) - 1
+    with pytest.raises(ConfigError, match=r"trainlist02\.txt"):
+        read("ucf101", videos, annotations / "ucf101", split_number=2)
 
 
 def test_k400_by_the_official_csv_files(lay_out, tmp_path):
@@ -142,6 +149,7 @@ def test_k400_by_the_official_csv_files(lay_out, tmp_path):
         ("validation", "0wR5jVB-WPk", 0, "val/abseiling/0wR5jVB-WPk_000417_000427.mp4"),
         ("test", "--4-0ihtnBU", -1, "test/--4-0ihtnBU_000058_000068.mp4"),
     ]
+    assert youtube_id("val/-_dashes_-x_000001_000011.mp4") == "-_dashes_-x"
     kinds = [[problem.kind for problem in annotation_problems(entry)] for entry in listing.entries]
     assert kinds == [[], [MISSING], [], [NO_CLASS]]
 
@@ -162,7 +170,7 @@ def test_minik200(annotations, lay_out, tmp_path):
     # Validation videos are Kinetics-400's; the training list of Kinetics-400 is not here.
     videos = lay_out("val/zkyy5cC7SL4_000001_000011.mp4", "train/kIRmvrmc2nM_000001_000011.mp4")
     listing = read("minik200", videos, lists)
-    assert (count(listing, "train"), count(listing, "validation")) == (1000, 5000)
+    assert counts(listing) == {"train": 1000, "validation": 5000}
     assert len(listing.class_names) == 200
     entries = by_id(listing)
     rows = (annotations / "k400/val_list.csv").read_text().split()
@@ -175,53 +183,6 @@ def test_minik200(annotations, lay_out, tmp_path):
     assert sum(e.label < 0 for e in listing.entries if e.split == "validation") == 12
 
 
-def test_minik200_needs_the_lists_of_kinetics_400(annotations, lay_out, tmp_path):
-    shutil.copytree(annotations / "minik200", tmp_path / "lists")
-    (tmp_path / "lists/val.csv").write_text("label,youtube_id\nabseiling,zkyy5cC7SL4\n")
-    with pytest.raises(ConfigError, match="1 classes"):
-        read("minik200", lay_out("a.mp4"), tmp_path / "lists")
-
-
-def test_ucf101(annotations, lay_out):
-    videos = lay_out(
-        "UCF-101/ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi",  # class folders
-        "UCF-101/v_ApplyEyeMakeup_g01_c01.avi",  # flat
-    )
-    listing = read("ucf101", videos, annotations / "ucf101")
-    assert (count(listing, "train"), count(listing, "test")) == (9537, 3783)
-    assert len(listing.class_names) == 101
-    assert (listing.class_names[0], listing.class_names[100]) == ("ApplyEyeMakeup", "YoYo")
-    entries = by_id(listing)
-    assert entries["v_ApplyEyeMakeup_g08_c01"].split == "train"
-    assert entries["v_ApplyEyeMakeup_g01_c01"].split == "test"
-    assert len(found(listing)) == 2
-    for line in (annotations / "ucf101/trainlist01.txt").read_text().splitlines():
-        path, number = line.split()
-        assert entries[path.split("/")[1].removesuffix(".avi")].label == int(number) - 1
-    with pytest.raises(ConfigError, match=r"trainlist02\.txt"):
-        read("ucf101", videos, annotations / "ucf101", split_number=2)
-
-
-def test_hmdb51(annotations, lay_out):
-    odd = "(HQ)_Rock_Climbing_-_Free_Solo_Speed_Climb_-_Dan_Osman_climb_f_cm_np1_le_med_2"
-    videos = lay_out(f"hmdb51_org/climb/{odd}.avi", "April_09_brush_hair_u_nm_np1_ba_goo_0.avi")
-    listing = read("hmdb51", videos, annotations / "hmdb51")
-    assert (count(listing, "train"), count(listing, "test")) == (3570, 1530)
-    assert len(listing.class_names) == 51
-    assert listing.class_names == tuple(sorted(listing.class_names))
-    assert set(found(listing)) == {odd, "April_09_brush_hair_u_nm_np1_ba_goo_0"}
-    assert listing.class_names[by_id(listing)[odd].label] == "climb"
-
-
-def test_diving48(annotations, lay_out):
-    listing = read("diving48", lay_out("rgb/8qRmKunCjtY_00016.mp4"), annotations / "diving48")
-    assert (count(listing, "train"), count(listing, "test")) == (15027, 1970)
-    assert len(listing.class_names) == 48
-    assert listing.class_names[0] == "Back 15som 05Twis FREE"
-    assert found(listing) == {"8qRmKunCjtY_00016": "rgb/8qRmKunCjtY_00016.mp4"}
-    assert by_id(listing)["8qRmKunCjtY_00016"].split == "test"
-
-
 @pytest.mark.parametrize(
     ("setting", "train", "test", "source", "lists"),
     [
@@ -231,7 +192,7 @@ def test_diving48(annotations, lay_out):
 )
 def test_partial_domain_adaptation(annotations, lay_out, setting, train, test, source, lists):
     listing = read(setting, lay_out("UCF-101/Archery/v_Archery_g08_c01.avi"), annotations)
-    assert (count(listing, "train"), count(listing, "test")) == (train, test)
+    assert counts(listing) == {"train": train, "test": test}
     assert len(listing.class_names) == 14
     assert len({e.label for e in listing.entries if e.split == "train"}) == 14
     assert {e.label for e in listing.entries if e.split == "test"} == set(range(7))
@@ -258,8 +219,8 @@ def test_partial_domain_adaptation(annotations, lay_out, setting, train, test, s
 
 def test_folder(lay_out):
     videos = lay_out("b/1.mp4", "b/deep/2.AVI", "a/3.webm", "4.mp4", "a/notes.txt", ".cache/5.mp4")
-    listing = read("folder", videos)
-    assert listing.class_names == ("a", "b")
+    listing = read("folder", videos, name="mine")
+    assert (listing.name, listing.class_names) == ("mine", ("a", "b"))
     assert [(e.video_id, e.split, e.label) for e in listing.entries] == [
         ("4.mp4", "train", -1),
         ("a/3.webm", "train", 0),
@@ -268,65 +229,10 @@ def test_folder(lay_out):
     ]
 
 
-def test_folder_of_splits(lay_out):
-    listing = read("folder", lay_out("train/b/1.mp4", "val/a/2.mp4", "val/3.mp4"), name="mine")
-    assert listing.name == "mine"
-    assert [(e.split, e.label) for e in listing.entries] == [
-        ("train", 1),
-        ("validation", -1),
-        ("validation", 0),
-    ]
-
-
-def write_csv(tmp_path, text, name="My set-2.csv"):
-    file = tmp_path / name
-    file.write_text(text)
-    return file
-
-
-def test_csv(lay_out, tmp_path):
-    videos = lay_out("x/a b.mp4", "y.mp4")
-    file = write_csv(
-        tmp_path,
-        'path,label,label_id,group,split\n"x/a b.mp4",wave,1,g,train\ny.mp4,clap,0,g,test\n'
-        "z.mp4,wave,1,g,test\nw.mp4,,,g,\n",
-    )
-    listing = read("csv", videos, file)
-    assert (listing.name, listing.class_names) == ("my_set_2", ("clap", "wave"))
-    assert [(e.video_id, e.split, e.label, e.file) for e in listing.entries] == [
-        ("x/a b.mp4", "train", 1, "x/a b.mp4"),
-        ("y.mp4", "test", 0, "y.mp4"),
-        ("z.mp4", "test", 1, None),
-        ("w.mp4", "train", -1, None),
-    ]
-    plain = read("csv", videos, write_csv(tmp_path, "path,label\nx/a b.mp4,b\ny.mp4,a\n"))
-    assert [(e.split, e.label) for e in plain.entries] == [("train", 1), ("train", 0)]
-    unlabelled = read("csv", videos, write_csv(tmp_path, "path\ny.mp4\n"))
-    assert (unlabelled.class_names, unlabelled.entries[0].label) == ((), -1)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("file,label\na,b\n", "column path"),
-        ("path,label\n", "0 rows"),
-        ("path,label,label_id\na,x,0\nb,x,1\n", "line 3: class 'x'"),
-        ("path,label,label_id\na,x,0\nb,y,0\n", "label_ids of 2 classes"),
-        ("path,label,label_id\na,x,1\nb,y,2\n", "label_ids of 2 classes"),
-        ("path,split\na,train\na,test\n", "lists 'a' twice"),
-    ],
-)
-def test_invalid_csv_files_are_named(lay_out, tmp_path, text, message):
-    with pytest.raises(ConfigError, match=message):
-        read("csv", lay_out("a.mp4"), write_csv(tmp_path, text))
-
-
-def test_the_real_split_of_jhmdb(real_videos):
-    file = real_videos.parent / "splits" / "jhmdb_split1.csv"
-    listing = read("csv", VideoFiles(real_videos), file)
-    assert (count(listing, "train"), count(listing, "test")) == (660, 268)
-    assert len(found(listing)) == 928
-    assert len(listing.class_names) == 21
+def test_folders_of_splits(lay_out):
+    listing = read("folder", lay_out("train/b/1.mp4", "val/a/2.mp4", "val/3.mp4"))
+    described = [(e.split, e.label) for e in listing.entries]
+    assert described == [("train", 1), ("validation", -1), ("validation", 0)]
 
 
 def test_files_of_equal_names_are_reported(lay_out, tmp_path):
