@@ -74,9 +74,6 @@ def test_all_numbers_agree(classes, videos, seed):
         assert numbers[f"top{k}"] == pytest.approx(predictions.accuracy(k))
     per_class = [(one["num_videos"], one["num_right"]) for one in numbers["per_class"]]
     assert per_class == list(zip(counts.sum(axis=1), np.diag(counts), strict=True))
-    confused = most_confused(counts, limit=classes**2)
-    assert sum(one.count for one in confused) == counts.sum() - np.trace(counts)
-    assert [one.count for one in confused] == sorted((one.count for one in confused), reverse=True)
 
 
 def test_the_most_frequent_confusions_come_first():
