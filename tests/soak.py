@@ -2,12 +2,12 @@
 
     python -m tests.soak --kills=100
 
-Each life of the run is the real program on real encoded videos, with a checkpoint every few steps,
-and ends by SIGKILL: while it starts, while it trains, or in the middle of a save; the program
-alone or its data workers with it. Now and then a file of the newest checkpoint is damaged as well.
-What is checked: each life goes on from the newest checkpoint that was complete and undamaged when
-it began, no process outlives it, and in the end every loss and every number of the state are those
-of the run that was left alone, bit for bit.
+The run is the real program on real encoded videos, with a checkpoint every few steps. It is
+started again and again, and ended by SIGKILL while it starts, while it trains, or in the middle of
+a save; the program alone or its data workers with it. Now and then a file of the newest checkpoint
+is damaged as well. Each start must resume from the newest checkpoint that was complete and
+undamaged, no process may outlive its program, and in the end every loss and every number of the
+state must be those of an uninterrupted run, bit for bit.
 """
 
 import argparse
@@ -60,62 +60,50 @@ class SoakError(AssertionError):
 
 
 class Soak:
-    """One run and its lives.
+    """One run that is killed again and again.
 
     Attributes:
         counts: What happened, by name.
     """
 
     def __init__(self, folder: pathlib.Path, seed: int):
-        """Writes the videos and the recipe.
-
-        Args:
-            folder: Empty folder for all that is written.
-            seed: Of the moments and of the damage; the machine's pace is chance too.
-        """
+        """Writes the videos and the recipe into an empty folder."""
         self.counts: collections.Counter[str] = collections.Counter()
         self._folder, self._workdir = folder, folder / "killed"
         self._random = random.Random(seed)
-        self._recipe, self._log = folder / "recipe.py", folder / "life.log"
+        self._recipe, self._log = folder / "recipe.py", folder / "program.log"
         videos = rendered.write_folder(folder / "videos", num_videos=6, frames=12)
         self._recipe.write_text(_RECIPE.format(videos=str(videos), every=CHECKPOINT_EVERY))
         self._start_seconds = 5.0
         self._damaged: set[int] = set()  # Inodes, for a step may be saved again.
 
     def kill(self, moment: str, *, group: bool, workers: int) -> None:
-        """Starts the run, kills it, and checks what it went on from.
+        """Starts the run, kills it at one of `MOMENTS`, and checks where it resumed.
 
-        Args:
-            moment: One of `MOMENTS`.
-            group: Whether to kill the data workers too, or leave it to them.
-            workers: How many.
+        With `group`, the data workers are killed too; otherwise they must end by themselves.
         """
         expected, began = self._newest_intact(), time.time()
-        life = self._start(self._workdir, f"--config.data.num_workers={workers}")
+        program = self._start(self._workdir, f"--config.data.num_workers={workers}")
         try:
             self._wait_for(moment, began)
         finally:
-            (os.killpg if group else os.kill)(life.pid, signal.SIGKILL)
-        if life.wait() != -signal.SIGKILL:
-            raise SoakError(f"ended by itself, code {life.returncode}:\n{self._said()}")
-        self._check_that_none_is_left(life.pid)
+            (os.killpg if group else os.kill)(program.pid, signal.SIGKILL)
+        if program.wait() != -signal.SIGKILL:
+            raise SoakError(f"ended by itself, code {program.returncode}:\n{self._said()}")
+        self._poll(lambda: not _is_alive(program.pid))
 
-        went_on = re.search(r"resuming from the checkpoint of step (\d+)", self._said())
+        resumed = re.search(r"resuming from the checkpoint of step (\d+)", self._said())
         last_step = self._last_step()
-        if (went_on or last_step) and expected != (int(went_on[1]) if went_on else 0):
+        if (resumed or last_step) and expected != (int(resumed[1]) if resumed else 0):
             raise SoakError(f"step {expected} was saved, but:\n{self._said()}")
         self.counts["kills"] += 1
-        self.counts["in the middle of a save"] += self._is_saving(began)
-        self.counts["before the first step of a life"] += not last_step
-        self.counts["of the program without its data workers"] += bool(workers and not group)
-        if last_step:
-            repeated = last_step - self._newest_intact()
-            self.counts["steps repeated in all"] += repeated
-            most = max(repeated, self.counts["steps repeated at most after a kill"])
-            self.counts["steps repeated at most after a kill"] = most
+        self.counts["kills in the middle of a save"] += self._is_saving(began)
+        self.counts["kills before the first step"] += not last_step
+        self.counts["kills of the program without its data workers"] += bool(workers and not group)
+        self.counts["steps repeated"] += max(last_step - self._newest_intact(), 0)
 
     def damage(self) -> None:
-        """Damages a file of the newest checkpoint, if there is one to go on from before it."""
+        """Damages a file of the newest checkpoint, if there is an older one to resume from."""
         intact = [step for step in self._steps() if self._inode(step) not in self._damaged]
         if len(intact) < 2:
             return
@@ -132,25 +120,23 @@ class Soak:
         else:
             file.write_bytes(data[: 0 if how == "emptied" else self._random.randrange(len(data))])
         self._damaged.add(self._inode(intact[0]))
-        self.counts["checkpoints damaged"] += 1
-        self.counts[f"  {how}"] += 1
+        self.counts[f"files of checkpoints {how}"] += 1
 
     def compare(self) -> None:
-        """Lets the run go on a little, and another run go as far alone; they must be equal."""
+        """Lets the run train a little further, and compares it with an uninterrupted one."""
         stop = f"--config.stop_at_step={(self._newest_intact() or 0) + 2 * CHECKPOINT_EVERY}"
         alone = self._folder / "alone"
         for workdir, *flags in ((self._workdir,), (alone, "--config.checkpoint_every=100000")):
-            life = self._start(workdir, stop, *flags)
-            if life.wait():
-                raise SoakError(f"code {life.returncode}:\n{self._said()}")
-        lines = {workdir: _logged(workdir) for workdir in (self._workdir, alone)}
-        states = {workdir: _saved_state(workdir) for workdir in lines}
-        if lines[self._workdir] != lines[alone]:
-            raise SoakError("the losses differ from those of the run that was left alone")
-        equal = jax.tree.map(np.array_equal, states[self._workdir], states[alone])
+            program = self._start(workdir, stop, *flags)
+            if program.wait():
+                raise SoakError(f"code {program.returncode}:\n{self._said()}")
+        lines = _logged(alone)
+        if _logged(self._workdir) != lines:
+            raise SoakError("the losses differ from those of the uninterrupted run")
+        equal = jax.tree.map(np.array_equal, _saved_state(self._workdir), _saved_state(alone))
         if not all(jax.tree.leaves(equal)):
-            raise SoakError("the state differs from that of the run that was left alone")
-        self.counts["steps of the run, all equal to one left alone"] = len(lines[alone])
+            raise SoakError("the state differs from that of the uninterrupted run")
+        self.counts["steps, all equal to an uninterrupted run's"] = len(lines)
 
     def _start(self, workdir: pathlib.Path, *flags: str) -> subprocess.Popen:
         with self._log.open("w") as log:
@@ -169,7 +155,7 @@ class Soak:
         return self._log.read_text()
 
     def _last_step(self) -> int:
-        """The last step that this life has logged; 0 for none."""
+        """The last step that the program has logged since it started; 0 for none."""
         return int(["0", *re.findall(r"step (\d+)/100000 ", self._said())][-1])
 
     def _steps(self) -> list[int]:
@@ -202,18 +188,16 @@ class Soak:
         deadline = time.time() + _PATIENCE
         while not happened():
             if time.time() > deadline:
-                raise SoakError(f"nothing happened for {_PATIENCE} s:\n{self._said()}")
+                raise SoakError(f"still waiting after {_PATIENCE} s:\n{self._said()}")
             time.sleep(0.002)
 
-    def _check_that_none_is_left(self, group: int) -> None:
-        deadline = time.time() + _PATIENCE
-        while time.time() < deadline:
-            try:
-                os.killpg(group, 0)
-            except ProcessLookupError:
-                return
-            time.sleep(0.01)
-        raise SoakError(f"processes of group {group} live on")
+
+def _is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _logged(workdir: pathlib.Path) -> list[dict[str, float]]:
@@ -231,7 +215,7 @@ def _saved_state(workdir: pathlib.Path) -> object:
 
 
 def main() -> None:
-    """Runs the command; ends with a traceback where the run did what it must not do."""
+    """Runs the command; ends with a traceback if a check fails."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)

@@ -9,4 +9,4 @@ def test_a_run_killed_again_and_again_equals_one_left_alone(tmp_path):
     soak.damage()
     soak.compare()
     assert soak.counts["kills"] == 2
-    assert soak.counts["steps of the run, all equal to one left alone"] >= 2 * CHECKPOINT_EVERY
+    assert soak.counts["steps, all equal to an uninterrupted run's"] >= 2 * CHECKPOINT_EVERY
