@@ -105,8 +105,7 @@ def test_what_cannot_be_evaluated_is_refused(videos, pretrained, tmp_path):
     config = shrunk.recipe("demo_finetune", "", mode="eval", **videos)
     with pytest.raises(CheckpointError, match="--workdir"):
         evaluate(config, str(tmp_path))
-    data = {name: value for name, value in videos.items() if not name.startswith("eval")}
-    config = shrunk.recipe("demo_pretrain", "", mode="eval", **data)
+    config = shrunk.recipe("demo_pretrain", videos["data__root"], mode="eval")
     with pytest.raises(ConfigError, match=r"config\.mode=eval"):
         evaluate(config, str(pretrained))
     config = shrunk.recipe("demo_finetune", "", **(videos | {"eval__split": "tset"}))

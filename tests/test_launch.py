@@ -3,7 +3,6 @@ import shutil
 import subprocess
 import sys
 
-import fake_programs
 import pytest
 
 LAUNCH = pathlib.Path(__file__).resolve().parent.parent / "launch"
@@ -36,16 +35,3 @@ def test_a_machine_without_a_new_enough_python_is_told_so(tmp_path):
     assert ended.returncode == 1
     assert "no Python 3.11 or newer" in ended.stderr
     assert not (tmp_path / "env").exists()
-
-
-def test_what_python_compiles_is_kept(tmp_path):
-    machine = fake_programs.Machine(tmp_path)
-    ended = subprocess.run(
-        ["bash", "-c", f"source {LAUNCH}/environment.sh && env"],
-        env=machine.environment | {"PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "GLIBC_TUNABLES=" in ended.stdout
-    assert "PYTHONDONTWRITEBYTECODE" not in ended.stdout

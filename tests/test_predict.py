@@ -92,9 +92,6 @@ def test_the_command_prints_classes_and_reports_broken_files(
     assert sum(percentages) == pytest.approx(100, abs=0.2)
     with table.open(newline="") as lines:
         rows = list(csv.DictReader(lines))
-    assert list(rows[0]) == [
-        *("file", "views", "class_1", "probability_1", "class_2", "probability_2", "error")
-    ]
     assert len(rows) == 8
     assert (rows[0]["file"], rows[0]["views"], rows[0]["class_1"]) == (str(broken), "0", "")
     assert str(broken) in rows[0]["error"]

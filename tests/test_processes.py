@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import socket
@@ -15,10 +16,11 @@ import numpy as np
 import pytest
 import shrunk
 from quick_compilation import XLA_FLAGS
-from test_train import TINY, assert_same_state
+from test_train import TINY, assert_same_state, logged
 
 from mgm_jax.train import train
 from mgm_jax.training import preemption
+from mgm_jax.training.runs import load_run
 
 pytestmark = pytest.mark.slow
 
@@ -90,14 +92,13 @@ def config_file(video_folder, tmp_path):
     return file
 
 
-def logged(workdir, name):
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [(line["step"], line[name]) for line in lines if name in line]
+def series(workdir, name):
+    return [(line["step"], line[name]) for line in logged(workdir) if name in line]
 
 
 def assert_same_run(one, other, *names):
     for name in names:
-        np.testing.assert_allclose(logged(one, name), logged(other, name), rtol=1e-4)
+        np.testing.assert_allclose(series(one, name), series(other, name), rtol=1e-4)
 
 
 def test_a_signal_saves_ends_with_the_code_and_the_run_goes_on_exactly(
@@ -118,7 +119,7 @@ def test_a_signal_saves_ends_with_the_code_and_the_run_goes_on_exactly(
     config.stop_at_step = saved + 1
     states = [train(config, str(tmp_path / name), jax.devices()[:4]) for name in ("run", "whole")]
     assert_same_state(*states)
-    assert [step for step, _ in logged(run, "loss")] == list(range(1, saved + 2))
+    assert [line["step"] for line in logged(run)] == list(range(1, saved + 2))
 
 
 def test_four_processes_save_two_go_on_and_one_ends_as_one_would(
@@ -150,7 +151,7 @@ def test_four_processes_save_two_go_on_and_one_ends_as_one_would(
     config.stop_at_step = saved + 2
     train(config, str(run), jax.devices()[:1])
     train(config, str(tmp_path / "one"), jax.devices()[:1])
-    assert [step for step, _ in logged(run, "loss")] == list(range(1, saved + 3))
+    assert [line["step"] for line in logged(run)] == list(range(1, saved + 3))
     assert_same_run(tmp_path / "one", run, "loss")
 
 
@@ -168,3 +169,16 @@ def test_two_processes_finetune_and_evaluate_as_one(config_file, video_folder, t
     assert_same_run(tmp_path / "one", tmp_path / "two", "loss", "train_top1", "eval/top1")
     one, two = ((tmp_path / run / "evaluation.json").read_text() for run in ("one", "two"))
     assert json.loads(one)["top1"] == json.loads(two)["top1"]
+
+
+def test_a_full_disk_stops_with_the_older_checkpoint_kept(config_file, video_folder, tmp_path):
+    """The kernel limits the size of files, which fails writes as a full disk does."""
+    run = tmp_path / "run"
+    config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=4, stop_at_step=2)
+    train(config, str(run), jax.devices()[:1])
+    job = Job(f"{config_file}:demo_pretrain", run, 1, num_steps=4)
+    resource.prlimit(job.processes[0].pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
+    codes, said = job.end()
+    assert codes == [1], said
+    assert "step 2. Free space" in said[0]
+    assert load_run(run).step == 2

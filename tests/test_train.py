@@ -1,7 +1,5 @@
 import json
 import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -160,32 +158,6 @@ def test_a_codec_without_vectors_is_skipped_with_the_cure_in_the_log(real_videos
     assert any(
         "vp9.webm" in record.message and "estimate" in record.message for record in caplog.records
     )
-
-
-@pytest.mark.slow
-def test_a_full_disk_stops_with_the_older_checkpoint_kept(video_folder, tmp_path):
-    """The kernel limits the size of files, which fails writes as a full disk does."""
-    config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=4, stop_at_step=2)
-    train(config, str(tmp_path))
-    program = f"""
-import resource, sys
-sys.path[:0] = [{str(REPOSITORY)!r}, {str(REPOSITORY / "tests")!r}]
-import shrunk
-from mgm_jax.errors import CheckpointError
-from mgm_jax.train import train
-config = shrunk.recipe("demo_pretrain", {str(video_folder)!r}, **{TINY}, num_steps=4)
-config.checkpoint_every = 3
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-try:
-    train(config, {str(tmp_path)!r})
-except CheckpointError as error:
-    print(error)
-    sys.exit(7)
-"""
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert ended.returncode == 7, ended.stderr[-3000:]
-    assert "step 2. Free space" in ended.stdout
-    assert load_run(tmp_path).step == 2
 
 
 def test_steps_are_counted_from_epochs_or_given(video_folder):
