@@ -46,7 +46,7 @@ def evaluate(
     changes = config_lib.differences(config, config_lib.to_json(read_config(workdir)))
     for change in changes:
         if change.startswith(tuple(f"data.{name}:" for name in _INPUT_VALUES)):
-            logging.warning("not as in training, which may cost accuracy: config.%s", change)
+            logging.warning("differs from training, which may cost accuracy: config.%s", change)
     source = make_source(config.data.source, config.data.path, config.data.split, config.data.root)
     _, held_out = split_held_out(config, source)
     reporter = AccuracyReporter(

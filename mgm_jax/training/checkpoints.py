@@ -19,7 +19,7 @@ from mgm_jax.training.integrity import complete_steps, find_damage, list_damage,
 from mgm_jax.training.state import TrainState
 
 _MIN_SLICE_BYTES = 2**20
-"""Replicas share the writing of an array only if each has at least so much to write.
+"""Replicas share the writing of an array only if each has at least this many bytes to write.
 
 Slicing an array compiles a program for each device and shape, which delays the first save.
 """

@@ -109,7 +109,7 @@ def wait_for_peer_error() -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() > 1:
             logging.error(
-                "process %d of %d failed; waiting %d s for news of the other processes: %s",
+                "process %d of %d failed; waiting %d s for JAX to report a dead one: %s",
                 jax.process_index(),
                 jax.process_count(),
                 2 * _PEER_TIMEOUT.value,

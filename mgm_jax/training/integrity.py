@@ -53,7 +53,7 @@ def list_damage(damage: Mapping[int, str]) -> str:
 
 
 def recover(folder: AnyPath) -> None:
-    """Prepares a run's checkpoints to be continued; call it before they are opened for writing.
+    """Cleans up the checkpoints of a run before it resumes; call it before they are opened.
 
     Damaged checkpoints newer than the newest intact one are renamed to STEP.damaged, and unfinished
     saves are removed. All processes call it; the first one does the work. The folder need not

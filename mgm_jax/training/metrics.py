@@ -18,8 +18,8 @@ from jaxtyping import UInt8
 
 from mgm_jax.io import AnyPath, in_bucket, replacing, upload
 
-# Objects of a bucket cannot grow, so each upload writes the whole files again. Uploads are at least
-# so many seconds apart, and take at most this fraction of the time.
+# Objects of a bucket cannot grow, so each upload writes the whole files again. To limit the cost,
+# uploads are at least this many seconds apart, and take at most this fraction of the time.
 _UPLOAD_SECONDS = 60
 _UPLOAD_FRACTION = 0.02
 
@@ -74,7 +74,7 @@ class Writer:
         )
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes the values of a step; they are readable at once, in a bucket later."""
+        """Writes the values of a step; readable at once, in a bucket after an upload."""
         if not self._active:
             return
         self._file.write(json.dumps({"step": step, **values}) + "\n")

@@ -47,10 +47,10 @@ def make_schedule(
 
 
 def weight_decay_mask(params: PyTree) -> PyTree[bool]:
-    """True for the parameters with weight decay: not 1-D, no bias, LayerNorm scale or mask token.
+    """True for parameters with weight decay: not 1-D ones, biases, LayerNorm scales, mask tokens.
 
-    Learned positions do not decay either, as in TimeSformer. Ranks alone do not tell: the query and
-    value biases are [heads, head_dim], and stacked layers have one more axis.
+    Learned positions do not decay either, as in TimeSformer. The rank alone does not tell: query
+    and value biases are [heads, head_dim], and stacked layers have one more axis.
     """
 
     def decays(path: tuple[Any, ...], value: Any) -> bool:

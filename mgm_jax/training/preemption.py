@@ -16,8 +16,8 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 EXIT_CODE = 75
-"""EX_TEMPFAIL of sysexits.h: "run the same command again". No error of the program and no death by
-a signal has this code, so it also says that everything is saved."""
+"""EX_TEMPFAIL of sysexits.h: "run the same command again". Neither an error of the program nor a
+fatal signal gives this code, so it also means that everything is saved."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 

@@ -73,7 +73,7 @@ def make_pretrain_step(
             clips, mask = prepare_fn(batch, mask_key)
             visible_ids, masked_ids = strategies.split_ids(mask, num_masked)
             inputs = rgb.normalise(clips)
-            # As VideoMAE: patches are normalised as RGB in [0, 1]; plain pixels are the inputs.
+            # As in VideoMAE: normalised targets are made from RGB, plain ones from the inputs.
             normalise = config.norm_pix_loss
             targets = losses.normalised_pixel_target(
                 clips if normalise else inputs, tubelet, masked_ids, normalise=normalise

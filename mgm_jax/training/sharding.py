@@ -64,7 +64,7 @@ ACTIVATION_RULES = (("batch", ("data", "fsdp")),)
 
 
 def on_mesh(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """Lets the models in a function shard their activations over a mesh; to be jitted for it."""
+    """Wraps a function so that its models shard their activations over a mesh; to be jitted."""
 
     @functools.wraps(function)
     def placed(*arguments: Any) -> Any:

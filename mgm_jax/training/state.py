@@ -39,7 +39,7 @@ class TrainState(flax.struct.PyTreeNode):
     seed: Any
 
     def step_key(self) -> Key[Array, ""]:
-        """The random key of the coming step."""
+        """The random key of the next step."""
         return jax.random.fold_in(jax.random.wrap_key_data(self.seed), self.step)
 
     def apply_gradients(

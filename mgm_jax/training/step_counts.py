@@ -37,7 +37,7 @@ def count_steps(config: ConfigDict, num_videos: int) -> StepCounts:
     warmup = count(config.warmup_steps, config.warmup_epochs)
     if total < 1:
         raise ConfigError(
-            f"config.epochs={config.epochs} of {num_videos} videos make no batch of "
+            f"config.epochs={config.epochs} of {num_videos} videos are less than one batch of "
             f"{config.batch_size}; lower config.batch_size, or set config.num_steps"
         )
     if warmup > total:

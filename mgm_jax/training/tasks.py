@@ -39,7 +39,7 @@ class Task:
 
 
 def make_model(config: ConfigDict, num_classes: int) -> nn.Module:
-    """Builds the model of `config.task`; an autoencoder has no use for the number of classes."""
+    """Builds the model of `config.task`; autoencoders ignore the number of classes."""
     if config.task == "pretrain":
         return mae.make_autoencoder(config)
     if config.task == "finetune":
