@@ -77,7 +77,7 @@ def predict_files(
     `head` chooses one of a linear probe's heads.
     """
     config = run.config.copy_and_resolve_references()
-    config.data.num_workers = 0  # Few files do not repay starting processes.
+    config.data.num_workers = 0  # Starting processes does not pay off for a few files.
     config.data.max_bad_fraction = 1.0
     config.eval.batch_size = temporal_views
     evaluator = Evaluator(
@@ -134,8 +134,12 @@ def to_csv(groups: Sequence[Predictions], class_names: Sequence[str]) -> str:
 def _define_flags() -> None:
     flags.DEFINE_string("checkpoint", None, "Folder of the run.", required=True)
     flags.DEFINE_enum("which", "last", ["last", "best"], "Which of the run's checkpoints.")
-    flags.DEFINE_integer("temporal_views", None, "Instead of the run's.", lower_bound=1)
-    flags.DEFINE_integer("spatial_views", None, "Instead of the run's.", lower_bound=1)
+    flags.DEFINE_integer(
+        "temporal_views", None, "Clips per video; by default as in the run.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "spatial_views", None, "Crops per clip; by default as in the run.", lower_bound=1
+    )
     flags.DEFINE_string("out", None, "csv file to write as well.")
 
 
