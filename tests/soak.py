@@ -110,7 +110,7 @@ class Soak:
         checkpoint = self._workdir / "checkpoints" / str(intact[0])
         listed = (checkpoint / digests.FILE).read_text().splitlines()
         file = checkpoint / self._random.choice(listed).split("  ", 1)[1]
-        how = self._random.choice(("cut short", "emptied", "deleted", "one bit flipped"))
+        how = self._random.choice(("cut short", "deleted", "one bit flipped"))
         data = bytearray(file.read_bytes())
         if how == "deleted":
             file.unlink()
@@ -118,7 +118,7 @@ class Soak:
             data[self._random.randrange(len(data))] ^= 1 << self._random.randrange(8)
             file.write_bytes(data)
         else:
-            file.write_bytes(data[: 0 if how == "emptied" else self._random.randrange(len(data))])
+            file.write_bytes(data[: self._random.randrange(len(data))])
         self._damaged.add(self._inode(intact[0]))
         self.counts[f"files of checkpoints {how}"] += 1
 

@@ -7,12 +7,7 @@ import pytest
 import shrunk
 
 from data_prep import demo
-from mgm_jax.errors import (
-    CheckpointError,
-    ConfigError,
-    NonFiniteLossError,
-    TooManySkippedError,
-)
+from mgm_jax.errors import CheckpointError, ConfigError, NonFiniteLossError
 from mgm_jax.train import train
 from mgm_jax.training import digests, integrity
 from mgm_jax.training.runs import load_run
@@ -146,18 +141,6 @@ def test_bad_input_is_refused_before_anything_is_written(message, changes, video
     with pytest.raises(ConfigError, match=message):
         train(shrunk.recipe("demo_pretrain", video_folder, **changes), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
-
-
-def test_a_codec_without_vectors_is_skipped_with_the_cure_in_the_log(real_videos, tmp_path, caplog):
-    folder = tmp_path / "videos"
-    folder.mkdir()
-    (folder / "vp9.webm").symlink_to(real_videos / "mixed/20bn_talk/smth-smth-1.webm")
-    config = shrunk.recipe("demo_pretrain", folder, data__motion="codec")
-    with pytest.raises(TooManySkippedError, match=r"vp9\.webm"):
-        train(config, str(tmp_path / "run"))
-    assert any(
-        "vp9.webm" in record.message and "estimate" in record.message for record in caplog.records
-    )
 
 
 def test_steps_are_counted_from_epochs_or_given(video_folder):
