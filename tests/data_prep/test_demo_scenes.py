@@ -2,8 +2,6 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from data_prep.demo_scenes import CLASS_NAMES, render_clip
 
@@ -84,25 +82,18 @@ def test_every_clip_has_the_shapes_and_boxes_of_its_class():
         assert np.abs(clip.pan).max() <= 0.4
 
 
-@settings(max_examples=6, deadline=None)
-@given(seed=st.integers(0, 2**32), split=st.sampled_from(["train", "test"]), index=st.integers(0))
-def test_a_clip_depends_on_its_arguments_only(seed, split, index):
-    index %= 10_000
-    clip = digest(render_clip(seed, split, index))
-    render_clip(seed + 1, split, index + 1)
-    assert digest(render_clip(seed, split, index)) == clip
-    assert digest(render_clip(seed + 1, split, index)) != clip
-    assert digest(render_clip(seed, split + "2", index)) != clip
+def test_a_clip_depends_on_its_arguments_only():
+    clip = digest(render_clip(7, "train", 40))
+    others = {digest(render_clip(*of)) for of in ((8, "train", 41), (7, "train2", 40))}
+    assert clip not in others
+    assert digest(render_clip(7, "train", 40)) == clip
 
 
 def test_the_colours_tell_nothing_about_the_class():
     rows = 6
-    colours = np.array(
-        [
-            render_clip(0, "train", index, size=32).frames[0].mean((0, 1))
-            for index in range(rows * len(CLASS_NAMES))
-        ]
-    ).reshape(rows, len(CLASS_NAMES), 3)
+    clips = (render_clip(0, "train", index) for index in range(rows * len(CLASS_NAMES)))
+    colours = np.array([clip.frames[0].mean((0, 1)) for clip in clips])
+    colours = colours.reshape(rows, len(CLASS_NAMES), 3)
     between = colours.mean(0).var(0, ddof=1)
     within = colours.var(0, ddof=1).mean(0) / rows
     assert (between / within < 2.4).all()  # F(13, 70): exceeded once in a hundred
@@ -205,9 +196,3 @@ def test_the_camera_pans_in_some_clips_and_the_background_goes_along():
         dx, dy = np.rint(25 * clip.pan).astype(int)
         along = np.abs(later[y + 12 + dy, x + 12 + dx] - first).mean()
         assert along < 0.6 * np.abs(later[y + 12, x + 12] - first).mean()
-
-
-def test_a_larger_picture_shows_the_same_scene():
-    small, large = render_clip(0, "train", 1), render_clip(0, "train", 1, size=256)
-    np.testing.assert_allclose(large.boxes / 2, small.boxes, atol=1.5)
-    np.testing.assert_allclose(large.pan, 2 * small.pan)

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pathlib
-import random
 import re
 import shutil
 import signal
@@ -152,31 +151,6 @@ def test_worker_processes_are_killed(many_videos, tmp_path, run, contents):
     one, other = contents(out), contents(tmp_path / "alone")
     assert one.pop("report.json") != other.pop("report.json")
     assert one == other
-
-
-@pytest.mark.slow
-def test_killed_at_random_times(many_videos, tmp_path, run, contents):
-    run(many_videos, tmp_path / "alone", records_per_shard=3)
-    chance, out, kills = random.Random(), tmp_path / "out", 0
-    finished = tmp_path / ".out.incomplete" / "finished"
-    for _ in range(3):
-        process = start(many_videos, out, workers=2)
-        enough = len(list(finished.glob("*.json"))) + chance.randint(0, 1)
-        wait_for(
-            lambda enough=enough, process=process: (
-                process.poll() is not None
-                or (finished.exists() and len(list(finished.glob("*.json"))) >= enough)
-            )
-        )
-        time.sleep(chance.uniform(0, 0.5))
-        process.kill()
-        process.communicate()
-        kills += process.returncode != 0
-    process = start(many_videos, out, workers=2)
-    log = process.communicate(timeout=120)[1]
-    assert process.returncode == 0, log
-    assert kills
-    assert contents(out) == contents(tmp_path / "alone")
 
 
 class Stop(Exception):

@@ -1,9 +1,5 @@
 import json
-import pathlib
-import subprocess
-import sys
 
-import encoded
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,13 +7,6 @@ from PIL import Image
 from data_prep.records import write_records
 from data_prep.verify import draw, verify
 from mgm_jax.errors import ConfigError
-
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def video():
-    return encoded.encode(encoded.moving_square(20))
 
 
 def record(video, name, label, **changes):
@@ -41,8 +30,8 @@ def write(directory, rows, **splits):
     return directory
 
 
-def test_a_good_dataset(video, tmp_path):
-    rows = [record(video, str(i), i % 2) for i in range(5)]
+def test_a_good_dataset(low_delay_video, tmp_path):
+    rows = [record(low_delay_video, str(i), i % 2) for i in range(5)]
     text, faults, sample = verify(write(tmp_path / "set", rows), 2)
     assert faults == []
     assert [checked.video_id for checked in sample] == ["0", "4"]
@@ -55,9 +44,9 @@ def test_a_good_dataset(video, tmp_path):
     assert "4 I, 36 P-frames" in text
 
 
-def test_faults_are_named(video, tmp_path):
-    rows = [record(video, "a", 0, num_frames=19), record(video[:500], "b", 1)]
-    directory = write(tmp_path / "set", rows, test=[record(video, "c", -1, profile="")])
+def test_faults_are_named(low_delay_video, tmp_path):
+    rows = [record(low_delay_video, "a", 0, num_frames=19), record(low_delay_video[:500], "b", 1)]
+    directory = write(tmp_path / "set", rows, test=[record(low_delay_video, "c", -1, profile="")])
     report = {"splits": {"train": {"records": 2}, "test": {"records": 2}, "more": {"records": 0}}}
     (directory / "report.json").write_text(json.dumps(report))
     text, faults, _ = verify(directory, 9)
@@ -69,26 +58,22 @@ def test_faults_are_named(video, tmp_path):
     assert lacking == "test: 1 records, its report.json says 2"
 
 
-def test_damaged_shards_are_named(video, tmp_path):
-    directory = write(tmp_path / "set", [record(video, str(i), 0) for i in range(4)])
-    (shard,) = directory.glob("*array_record*")
-    data = bytearray(shard.read_bytes())
-    data[len(data) // 3 : len(data) // 3 + 64] = bytes(64)
-    shard.write_bytes(data)
-    _, faults, _ = verify(directory, 1)
-    assert any("cannot be read" in fault for fault in faults)
-
-
-def test_repeated_ids_are_found(video, tmp_path):
-    directory = write(tmp_path / "set", [record(video, "a", 0)], test=[record(video, "b", 0)])
-    (shard,) = directory.glob("*test.array_record*")
+def test_damaged_shards_and_repeated_ids_are_named(low_delay_video, tmp_path):
+    rows = [record(low_delay_video, str(i), 0) for i in range(4)]
+    directory = write(tmp_path / "set", rows, test=[record(low_delay_video, "a", 0)])
     (train,) = directory.glob("*train.array_record*")
-    shard.write_bytes(train.read_bytes())
-    assert verify(directory, 1)[1] == ["test: a is also in train"]
+    data = train.read_bytes()
+    (damaged,) = directory.glob("*test.array_record*")
+    damaged.write_bytes(data)
+    assert "test: 0 is also in train" in verify(directory, 1)[1]
+    third = len(data) // 3
+    damaged.write_bytes(data[:third] + bytes(64) + data[third + 64 :])
+    assert any("cannot be read" in fault for fault in verify(directory, 1)[1])
 
 
-def test_pictures_show_frames_and_motion(video, tmp_path):
-    directory = write(tmp_path / "set", [record(video, "a", 0), record(video[:99], "b", 0)])
+def test_pictures_show_frames_and_motion(low_delay_video, tmp_path):
+    rows = [record(low_delay_video, "a", 0), record(low_delay_video[:99], "b", 0)]
+    directory = write(tmp_path / "set", rows)
     sheet = draw(verify(directory, 2)[2], "toy")
     assert sheet.shape[1] > 8 * 160
     alone = draw(verify(directory, 1)[2], "toy")
@@ -98,25 +83,13 @@ def test_pictures_show_frames_and_motion(video, tmp_path):
     assert sheet.std() > 20
 
 
-def test_the_command_line(video, tmp_path):
-    def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "data_prep.verify", *map(str, arguments)],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    good = run(write(tmp_path / "good", [record(video, "a", 0)]))
+def test_the_command_line(low_delay_video, tmp_path, command):
+    good = command("verify", write(tmp_path / "good", [record(low_delay_video, "a", 0)]))
     assert (good.returncode, "all is well" in good.stdout) == (0, True), good.stderr
     assert Image.open(tmp_path / "good.verify.png").size[0] > 1000
-    bad = write(tmp_path / "bad", [record(video, "a", 0, height=2)])
-    wrong = run(bad, f"--pictures={tmp_path / 'x.png'}")
+    bad = write(tmp_path / "bad", [record(low_delay_video, "a", 0, height=2)])
+    wrong = command("verify", bad, f"--pictures={tmp_path / 'x.png'}")
     assert wrong.returncode == 1
     assert "WRONG: train: a: height is 144, the record says 2" in wrong.stdout
-
-
-def test_other_folders_are_named(tmp_path):
-    with pytest.raises(ConfigError, match="not a prepared dataset"):
+    with pytest.raises(ConfigError, match="dataset_info"):
         verify(tmp_path, 1)
