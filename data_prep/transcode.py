@@ -137,12 +137,7 @@ def encode_planes(
 ) -> bytes:
     """Encodes `yuv420p` frames to an mp4 in memory, one at a time; replaces their time stamps.
 
-    Args:
-        frames: At least one.
-        size: (height, width) of the frames, even.
-        fps: Frames per second.
-        profile: Of the encoder.
-        colours: Stored in the file.
+    There must be at least one frame; `size` is (height, width), both even.
 
     Raises:
         ValueError: The frame rate is not positive.

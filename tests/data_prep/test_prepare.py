@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_prep.conversion import Settings, make_settings
+from data_prep.conversion import Settings
 from mgm_jax.data.decoding import Video
 from mgm_jax.data.records import RecordSource
 from mgm_jax.errors import ConfigError
@@ -49,14 +49,6 @@ def test_records_are_what_training_reads(videos, tmp_path, run, contents):
     assert (unlabelled["kind"], unlabelled["file"]) == ("no class", "5.mp4")
     assert (broken["kind"], broken["video_id"]) == ("unreadable", "a/broken.mp4")
     assert not list(tmp_path.glob(".*"))
-
-
-def test_copies(videos, tmp_path, one_video, run):
-    run(videos, tmp_path / "out", settings=make_settings("copy", 4, 256))
-    row = read(tmp_path / "out", "train")[0]
-    assert row["video"] == one_video
-    assert (row["profile"], row["num_frames"], row["height"]) == (b"", 20, 144)
-    assert RecordSource(str(tmp_path / "out"), "train")[3].video[:4] == b"\x1a\x45\xdf\xa3"  # webm
 
 
 def test_missing_videos_and_empty_shards(tmp_path, one_video, run):

@@ -43,23 +43,13 @@ def files(directory):
 
 def test_tfds_reads_the_records_in_order(tmp_path):
     written = {"train": [record(i) for i in range(70)], "validation": [record(100)]}
-    counts = write_records(
-        tmp_path / "set",
-        "toy",
-        CLASSES,
-        {split: iter(rows) for split, rows in written.items()},
-        description="A toy.",
-        metadata={"seed": 3},
-        records_per_shard=30,
-    )
+    more = {"description": "A toy.", "metadata": {"seed": 3}, "records_per_shard": 30}
+    counts = write_records(tmp_path / "set", "toy", CLASSES, written, **more)
     assert counts == {"train": 70, "validation": 1}
     assert files(tmp_path) == ["set"]
+    shards = [f"toy-train.array_record-{shard:05d}" for shard in range(3)]
     assert files(tmp_path / "set") == [
-        "dataset_info.json",
-        "features.json",
-        "label.labels.txt",
-        "metadata.json",
-        *(f"toy-train.array_record-{shard:05d}" for shard in range(3)),
+        *("dataset_info.json", "features.json", "label.labels.txt", "metadata.json", *shards),
         "toy-validation.array_record-00000",
     ]
     builder = tfds.builder_from_directory(tmp_path / "set")
@@ -128,12 +118,11 @@ def test_an_empty_folder_is_used_and_nothing_is_overwritten(tmp_path):
     directory = tmp_path / "deep" / "set"
     directory.mkdir(parents=True)
     write_records(directory, "toy", CLASSES, {"train": [record(0)]})
-    with pytest.raises(FileExistsError, match="set"):
-        write_records(directory, "toy", CLASSES, {"train": [record(1)]})
-    assert read(directory, "train")[0]["video_id"].decode() == record(0)["video_id"]
     (tmp_path / "file").write_text("notes")
-    with pytest.raises(FileExistsError, match="file"):
-        write_records(tmp_path / "file", "toy", CLASSES, {"train": [record(0)]})
+    for path in (directory, tmp_path / "file"):
+        with pytest.raises(FileExistsError, match=path.name):
+            write_records(path, "toy", CLASSES, {"train": [record(1)]})
+    assert read(directory, "train")[0]["video_id"].decode() == record(0)["video_id"]
 
 
 def test_a_killed_writer_leaves_no_dataset(tmp_path):

@@ -42,14 +42,10 @@ def many_videos(tmp_path_factory):
 
 
 def start(videos, out, workers):
-    arguments = [f"--videos={videos}", f"--out={out}", f"--workers={workers}"]
-    more = ("--dataset=folder", "--short_side=72", "--records_per_shard=3")
-    return subprocess.Popen(
-        [sys.executable, "-m", "data_prep.prepare", *arguments, *more],
-        cwd=REPOSITORY,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-m", "data_prep.prepare", "--dataset=folder", "--short_side=72"]
+    command += [f"--videos={videos}", f"--out={out}", f"--workers={workers}"]
+    command.append("--records_per_shard=3")
+    return subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
 
 
 def to_write(log):
@@ -92,11 +88,9 @@ def blocked_process(path):
 
 
 def is_running(process):
-    try:
-        state = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+    with contextlib.suppress(FileNotFoundError):
+        return " Z " not in pathlib.Path(f"/proc/{process}/stat").read_text()
+    return False
 
 
 @pytest.mark.slow
