@@ -31,7 +31,6 @@ def test_frames_are_those_that_training_would_read(real_videos, name):
     with Video(real_videos / name) as video:
         clip = video.read(range(video.num_frames), motion="none")
         assert scaler.size == (video.height // 2 * 2, video.width // 2 * 2)
-        assert source.fps == video.fps
     height, width = scaler.size
     missing = len(clip.luma) - len(frames)  # what `Video` repeats at the end
     assert 0 <= missing <= 2
@@ -102,9 +101,6 @@ def test_a_segment_of_a_long_video(tmp_path):
     assert frames.stats.describe_losses() == "49 of 74 frames are missing"
     with SegmentFrames(str(path), "film", 19.0, 22.0) as frames:
         assert list(frames.read()) == []
-    path.write_bytes(b"no video")
-    with pytest.raises(VideoError, match="film: "):
-        SegmentFrames(str(path), "film", 9.0, 12.0)
 
 
 def test_seconds_count_from_the_first_frame(tmp_path):

@@ -51,7 +51,7 @@ def test_records_are_what_training_reads(videos, tmp_path, run, contents):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_missing_videos_and_empty_shards(tmp_path, one_video, run):
+def test_missing_videos_and_empty_shards(tmp_path, one_video, run, capsys):
     """A shard may be empty; a split without readable videos does not exist."""
     (tmp_path / "videos").mkdir()
     for name, data in (("a", b"x"), ("b", b"x"), ("c", one_video), ("d", b"x")):
@@ -61,6 +61,9 @@ def test_missing_videos_and_empty_shards(tmp_path, one_video, run):
         "path,label,split\na.mp4,x,train\nb.mp4,x,train\nc.mp4,y,train\ne.mp4,y,train\n"
         "d.mp4,x,test\nf.mp4,x,more\n",
     )
+    assert run(tmp_path / "videos", tmp_path / "out", "csv", csv, dry_run=True) is None
+    assert "train: 3 of 4 listed videos" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["list.csv", "videos"]
     report = run(tmp_path / "videos", tmp_path / "out", "csv", csv, records_per_shard=2)
     source = RecordSource(str(tmp_path / "out"), "train")
     assert [source[i].video_id for i in range(len(source))] == ["c.mp4"]
@@ -116,13 +119,6 @@ def test_ava(tmp_path, run):
     (annotations / "ava_val_v2.2.csv").write_text("1j20qq1JyX4,0902,0.0,0.1,0.2,0.3,81,4\n")
     with pytest.raises(ConfigError, match=r"ava_val_v2\.2\.csv, line 1: .*1j20"):
         run(tmp_path / "trainval", tmp_path / "other", "ava", annotations)
-
-
-def test_a_dry_run_counts_and_writes_nothing(videos, tmp_path, capsys, run):
-    csv = write_csv(tmp_path, "path\na/3.mp4\nnowhere.mp4\n")
-    assert run(videos, tmp_path / "out", "csv", csv, dry_run=True) is None
-    assert capsys.readouterr().out == "train: 1 of 2 listed videos found\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["list.csv", "videos"]
 
 
 @pytest.mark.parametrize(

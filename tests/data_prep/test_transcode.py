@@ -62,9 +62,8 @@ def test_low_delay_has_vectors_from_the_previous_frame():
     assert [number for *_, number in frames] == list(range(30))
     assert [kind for kind, *_ in frames] == [INTRA if t % 12 == 0 else FORWARD for t in range(30)]
     for kind, vectors, t in frames:
-        if kind == INTRA:
-            assert vectors is None
-        else:
+        assert (vectors is None) == (kind == INTRA)
+        if vectors is not None:
             assert set(vectors["source"]) == {-1}
             np.testing.assert_array_equal(displacement(vectors), path[t - 1] - path[t])
 

@@ -124,30 +124,27 @@ def test_labels_have_the_published_numbers(annotations, lay_out, tmp_path):
 
 
 def test_k400_by_the_official_csv_files(lay_out, tmp_path):
-    folder = tmp_path / "annotations"
-    folder.mkdir()
     header = "label,youtube_id,time_start,time_end,split\n"
-    (folder / "train.csv").write_text(
-        f'{header}"testifying",---QUuC4vJs,84,94,train\nabseiling,--3ouPhoy2A,20,30,train\n'
-    )
-    (folder / "val.csv").write_text(f"{header}abseiling,0wR5jVB-WPk,417,427,val\n")
-    (folder / "test.csv").write_text(
-        "youtube_id,time_start,time_end,split\n--4-0ihtnBU,58,68,test\n"
-    )
-    videos = lay_out(
+    lists = {
+        "train": f"{header}testifying,---QUuC4vJs,84,94,train\nabseiling,--3ouPhoy2A,20,30,train\n",
+        "val": f"{header}abseiling,0wR5jVB-WPk,417,427,val\n",
+        "test": "youtube_id,time_start,time_end,split\n--4-0ihtnBU,58,68,test\n",
+    }
+    for name, text in lists.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    files = (
         "train/---QUuC4vJs_000084_000094.mp4",
-        "replacement/---QUuC4vJs_000084_000094.mp4",
         "val/abseiling/0wR5jVB-WPk_000417_000427.mp4",
         "test/--4-0ihtnBU_000058_000068.mp4",
     )
-    listing = read("k400", videos, folder)
+    listing = read("k400", lay_out("other/---QUuC4vJs_000084_000094.mp4", *files), tmp_path)
     assert listing.class_names == ("abseiling", "testifying")
     described = [(e.split, e.video_id, e.label, e.file) for e in listing.entries]
     assert described == [
-        ("train", "---QUuC4vJs", 1, "train/---QUuC4vJs_000084_000094.mp4"),
+        ("train", "---QUuC4vJs", 1, files[0]),
         ("train", "--3ouPhoy2A", 0, None),
-        ("validation", "0wR5jVB-WPk", 0, "val/abseiling/0wR5jVB-WPk_000417_000427.mp4"),
-        ("test", "--4-0ihtnBU", -1, "test/--4-0ihtnBU_000058_000068.mp4"),
+        ("validation", "0wR5jVB-WPk", 0, files[1]),
+        ("test", "--4-0ihtnBU", -1, files[2]),
     ]
     assert youtube_id("val/-_dashes_-x_000001_000011.mp4") == "-_dashes_-x"
     kinds = [[problem.kind for problem in annotation_problems(entry)] for entry in listing.entries]
