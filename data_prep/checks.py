@@ -21,7 +21,6 @@ class CheckedRecord:
     """What decoding a record showed.
 
     Attributes:
-        video_id: Of the record.
         faults: Sentences; none if the record is correct.
         clip: All frames and their motion; None if they cannot be decoded.
         with_motion: Fraction of frames that have a motion map.

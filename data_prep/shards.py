@@ -32,9 +32,8 @@ class Shard:
     """Consecutive entries of a split, with everything that is needed to write their records.
 
     Attributes:
-        path: Of the records file.
-        result_path: Of the JSON file that marks the shard as complete.
-        videos: Folder of the videos.
+        path: The records file.
+        result_path: The JSON file that marks the shard as complete.
     """
 
     split: str
