@@ -33,7 +33,8 @@ from mgm_jax.training.step_counts import StepCounts, count_steps
 
 _DAY = 86400
 
-# Training videos and classes of the data sets, by a word of the recipe's file name or argument.
+# Training videos and classes by data set: the recipe's argument `dataset`, or the first word of its
+# file name.
 TRAINING_SETS = {
     "ssv2": (168_913, 174),
     "k400": (240_000, 400),
@@ -49,7 +50,7 @@ def training_set(
     """Videos and classes of a run: those of the flags, else those of the recipe's data set.
 
     Args:
-        recipe: Path of the recipe.
+        recipe: Path of the recipe, with its arguments.
         task: Its config.task.
         num_videos: The flag's value.
         num_classes: The flag's value.
