@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_models
 
 from mgm_jax.errors import ConfigError
 from mgm_jax.models import blocks, classifier, mae
@@ -29,10 +30,9 @@ def random_classifier(backbone):
     encoder = dataclasses.replace(ENCODER, backbone=backbone)
     model = classifier.Classifier(encoder, GRID, 5, TUBELET)
     r = np.random.default_rng(1)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), some_clips())["params"]
-    return model, jax.tree.map(
-        lambda s: jnp.asarray(0.4 * r.standard_normal(s.shape), jnp.float32), shapes
-    )
+    shapes = tiny_models.shapes(model, some_clips())
+    draw = lambda leaf: (0.4 * r.standard_normal(leaf.shape)).astype(np.float32)  # noqa: E731
+    return model, jax.tree.map(draw, shapes)
 
 
 def maps(model, params, block):
@@ -112,18 +112,9 @@ def test_autoencoders_and_probes_have_maps_too():
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_query_is_the_centre_by_default():
+def test_the_query_is_the_centre_by_default_and_others_are_checked():
     assert attention_maps.check_query(None, (8, 14, 14)) == (4, 7, 7)
-    assert attention_maps.check_query(QUERY, GRID) == QUERY
-
-
-def test_tokens_and_blocks_that_are_not_there_are_refused():
     with pytest.raises(ConfigError, match=r"--attention=0,2,0: .* 2 rows and 3 columns"):
         attention_maps.check_query((0, 2, 0), GRID)
     with pytest.raises(ConfigError, match=r"--block=2: .* -2 to 1"):
         attention_maps.make_attention_fn(random_classifier("vit")[0], QUERY, 2)
-
-
-def test_what_maps_need_is_no_part_of_the_model():
-    model, _ = random_classifier("vit")
-    assert set(jax.eval_shape(model.init, jax.random.key(0), some_clips())) == {"params"}
