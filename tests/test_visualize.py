@@ -62,12 +62,7 @@ def test_reconstructions_of_the_last_checkpoint(run, tmp_path):
     assert Image.open(files[1]).n_frames == 8
     shorter = draw(config, run, tmp_path / "without")[0]
     assert Image.open(shorter).height < sheet.height
-
-
-@pytest.mark.slow
-def test_other_data_can_be_shown_and_predicted_pixels(run, tmp_path):
-    config = read_config(run)
-    config.data.path = str(rendered.write_folder(tmp_path / "videos", num_videos=1))
+    config.data.path = str(rendered.write_folder(tmp_path / "others", num_videos=1))
     config.norm_pix_loss = False
     assert len(draw(config, run, tmp_path / "out")) == 2
 
