@@ -89,8 +89,6 @@ def test_a_finetuning_run_has_attention_but_no_reconstruction(video_folder, tmp_
 @pytest.mark.slow
 def test_what_is_not_there_is_refused(run, tmp_path):
     config = read_config(run)
-    with pytest.raises(ConfigError, match="--block=5"):
-        draw(config, run, tmp_path, attention=["centre"], block=5)
     with pytest.raises(ConfigError, match="--attention=9,0,0"):
         draw(config, run, tmp_path, attention=["9", "0", "0"])
     for parts in (["1", "2"], ["1", "a", "0"]):

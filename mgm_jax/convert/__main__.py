@@ -69,17 +69,10 @@ def convert(
     size: int | None = None,
     heads: Mapping[str, int] | None = None,
 ) -> None:
-    """Reads a model and writes it in another form.
+    """Reads a model, as `weights.read` does with `heads`, and writes it in another form.
 
-    Args:
-        source: The model, with `heads` as in `weights.read`.
-        out: Folder to write, or file for "original"; nothing is overwritten.
-        to: The form.
-        config: Config of the run, for "run" only.
-        class_names: Replace those of the source.
-        frames: Frames of a clip, if the source does not store them or others are wanted.
-        size: Side of a clip in pixels, likewise.
-        heads: See `source`.
+    `out` is a folder, or for "original" a file; nothing is overwritten. "run" needs the `config` of
+    the run. `class_names`, `frames` and `size` (of clips) replace those that the source stores.
 
     Raises:
         CheckpointError: The source cannot be read, or has no counterpart in this form.

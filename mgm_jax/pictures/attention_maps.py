@@ -45,7 +45,7 @@ def make_attention_fn(
     Args:
         model: An autoencoder, a classifier or a linear probe.
         query: Tubelet, row and column of the token that attends.
-        block: Which block; negative numbers count from the last.
+        block: Index of the block; negative numbers count from the last.
 
     Returns:
         `(params, normalised clips) -> weights`, which sum to 1 over each clip.
