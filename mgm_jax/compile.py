@@ -33,7 +33,8 @@ from mgm_jax.training.step_counts import StepCounts, count_steps
 
 _DAY = 86400
 
-# Training videos and classes, by a word in the recipe's file name or argument.
+# Training videos and classes by data set: the recipe's argument `dataset`, or the first word of its
+# file name.
 TRAINING_SETS = {
     "ssv2": (168_913, 174),
     "k400": (240_000, 400),
@@ -46,7 +47,13 @@ TRAINING_SETS = {
 def training_set(
     recipe: str, task: str, num_videos: int | None, num_classes: int | None
 ) -> tuple[int, int]:
-    """The numbers of videos and classes: those of the flags, else those of the recipe's data set.
+    """Videos and classes of a run: those of the flags, else those of the recipe's data set.
+
+    Args:
+        recipe: Path of the recipe, with its arguments.
+        task: Its config.task.
+        num_videos: The flag's value.
+        num_classes: The flag's value.
 
     Raises:
         ConfigError: Neither the recipe nor a flag gives a number that is needed.
@@ -61,8 +68,8 @@ def training_set(
         missing.append("--num_classes=N")
     if missing:
         raise ConfigError(
-            f"the training set of {recipe} is not one of {', '.join(TRAINING_SETS)}; give "
-            f"{' and '.join(missing)}"
+            f"the size of the training set of {recipe} is not known (known are those of "
+            f"{', '.join(TRAINING_SETS)}); give {' and '.join(missing)}"
         )
     return videos, classes
 

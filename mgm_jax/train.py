@@ -74,7 +74,6 @@ def train(
     _log_setup(config, mesh, source, counts, state)
 
     step_fn = jit_step(task, mesh, state_shardings)
-    batch_sharding = sharding.batch_sharding(mesh)
     batches = ClipBatches.from_config(
         config.data,
         LoadClip.from_config(config.data, source),
@@ -98,7 +97,7 @@ def train(
         for step in range(first_step, counts.stop_step + 1):
             profiler.before(step)
             with throughput.waiting():
-                batch = sharding.global_batch(batch_sharding, next(batches))
+                batch = sharding.global_batch(sharding.batch_sharding(mesh), next(batches))
             state, step_metrics = step_fn(state, batch)
             del batch  # Frees the data workers' shared memory.
             unlogged.append(step_metrics)
@@ -123,8 +122,8 @@ def train(
                     for name, value in reporter.report(state.variables, step):
                         writer.write(step, name, value)
                 score = reporter.score
-            due = step % config.checkpoint_every == 0 or score is not None
-            if due or last or preempted or non_finite is not None:
+            due = step % config.checkpoint_every == 0 or last or preempted
+            if due or score is not None or non_finite is not None:
                 writer.flush()
                 data_state = batches.state() | _clip_counts(batches)
                 checkpoints.save(step, state, data_state, config, score)
@@ -169,10 +168,9 @@ def _log_setup(
     logging.info(
         "\n%s", clu.parameter_overview.get_parameter_overview(state.params, include_stats=False)
     )
-    scale = config.batch_size / 256
     logging.info(
         "%d videos, %d classes; global batch %d on %s, %.2f steps per epoch, %d steps with %d of "
-        "warm-up; learning rate %.3g = %.3g x %d / 256, to %.3g",
+        "warm-up; peak learning rate %.3g",
         len(source),
         len(source.class_names),
         config.batch_size,
@@ -180,10 +178,7 @@ def _log_setup(
         counts.steps_per_epoch,
         counts.total_steps,
         counts.warmup_steps,
-        config.optimizer.base_lr * scale,
-        config.optimizer.base_lr,
-        config.batch_size,
-        config.optimizer.min_lr * scale,
+        config.optimizer.base_lr * config.batch_size / 256,
     )
 
 

@@ -20,6 +20,8 @@ def test_sizes_come_from_the_flags_or_the_data_set():
     find = compile.training_set
     assert find("configs/k400_pretrain.py:mask=smm", "pretrain", None, None) == (240_000, 400)
     assert find("configs/k400_pretrain.py", "pretrain", 7, None) == (7, 400)
+    transfer = "configs/transfer_finetune.py:views=2,dataset=hmdb51"
+    assert find(transfer, "finetune", None, None) == (3_570, 51)
     transfer = "configs/transfer_finetune.py:dataset=hmdb51,epochs=50"
     assert find(transfer, "finetune", None, None) == (3_570, 51)
     with pytest.raises(ConfigError, match=r"mine\.py.*--num_videos"):

@@ -92,7 +92,7 @@ def test_evaluating_the_checkpoint_alone_gives_the_same(finetuned, caplog):
 def test_a_probe_keeps_its_encoder_and_chooses_its_head_on_held_out_videos(
     videos, pretrained, tmp_path
 ):
-    config = shrunk.recipe("jhmdb_linear_probe", "", init_from=str(pretrained), **videos)
+    config = shrunk.recipe("small_linear_probe", "", init_from=str(pretrained), **videos)
     config.batch_size = 4
     config.mesh.update({"data": 4, "fsdp": 1, "tensor": 1})
     config.probe.held_out = 0.25

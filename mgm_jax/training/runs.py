@@ -94,7 +94,8 @@ def load_run(
             is damaged or does not fit the config's model.
     """
     workdir = make_path(workdir)
-    config = config or read_config(workdir)
+    saved_config = read_config(workdir)
+    config = config or saved_config
     classes = workdir / CLASSES_FILE
     class_names = tuple(json.loads(classes.read_text())) if classes.exists() else ()
     checkpoints = Checkpoints(workdir / "checkpoints")

@@ -126,6 +126,7 @@ def test_going_on_from_a_state_gives_the_rest(video_folder):
     assert_equal(whole[4:], read(loader, state=state, num_workers=1))
 
 
+@pytest.mark.slow
 def test_going_on_with_other_numbers_of_hosts_gives_the_rest(video_folder):
     loader = make_loader(video_folder)
     settings = {"global_batch": 6, "num_batches": 4}

@@ -16,7 +16,7 @@ def reads():
     reads.remove()
 
 
-def test_reads_under_way_are_told_the_longest_first(reads):
+def test_reads_in_progress_are_listed_longest_first(reads):
     go = threading.Event()
 
     def read():
@@ -36,13 +36,13 @@ def test_reads_under_way_are_told_the_longest_first(reads):
     assert reads.snapshot() == []
 
 
-def test_a_read_that_fails_is_over(reads):
+def test_a_failed_read_is_no_longer_listed(reads):
     with pytest.raises(OSError, match="gone"), reads.reading(1):
         raise OSError("gone")
     assert reads.snapshot() == []
 
 
-def test_a_reader_outlives_the_reads(reads):
+def test_reading_goes_on_after_the_folder_is_removed(reads):
     with reads.reading(1):
         reads.remove()
     with reads.reading(2):
