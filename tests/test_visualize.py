@@ -97,6 +97,7 @@ def test_what_is_not_there_is_refused(run, tmp_path):
     assert visualize.parse_query(["centre"]) is None
     with pytest.raises(CheckpointError, match=r"config\.json"):
         read_config(tmp_path)
+    runs.describe_run(tmp_path, config, ())
     with pytest.raises(CheckpointError, match="no complete checkpoint"):
         visualize.draw_run(config, tmp_path)
 

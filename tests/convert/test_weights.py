@@ -38,11 +38,6 @@ def torch():
     return pytest.importorskip("torch", reason="PyTorch's own files need torch")
 
 
-@pytest.fixture
-def transformers(torch):
-    return pytest.importorskip("transformers", reason="loading as users do needs transformers")
-
-
 @BOTH
 def test_a_runs_parameters_are_read_without_its_optimizer(tmp_path, architecture):
     params = random_params(architecture)
@@ -110,9 +105,8 @@ def our_logits(params, clips, visible, masked):
 
 
 @BOTH
-def test_transformers_loads_what_is_written_and_writes_what_is_read(
-    tmp_path, architecture, torch, transformers
-):
+def test_transformers_loads_what_is_written_and_writes_what_is_read(tmp_path, architecture, torch):
+    transformers = pytest.importorskip("transformers", reason="loading as users do needs it")
     written = random_weights(architecture)
     weights.write_hugging_face(tmp_path / "ours", written)
     config = transformers.AutoConfig.from_pretrained(tmp_path / "ours")
