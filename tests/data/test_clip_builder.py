@@ -44,22 +44,6 @@ def test_keeps_the_order_asked_for(frames):
     np.testing.assert_array_equal(clip.motion_valid, [True, True, True, False])
 
 
-def test_intra_frame_holds_the_map_of_the_frame_decoded_before(frames):
-    clip = build(frames, [0, 11, 12, 13]).finish()
-    assert clip.motion_source == "codec"
-    np.testing.assert_array_equal(clip.motion_valid, [False, True, True, True])
-    assert not clip.motion[0].any()
-    assert clip.motion[2].any()
-    np.testing.assert_array_equal(clip.motion[2], clip.motion[1])
-    assert (clip.motion[3] != clip.motion[2]).any()
-
-
-def test_intra_frame_decoded_first_is_not_valid(frames):
-    clip = build(frames, [12, 13], shown=[12, 13]).finish()
-    np.testing.assert_array_equal(clip.motion_valid, [False, True])
-    assert not clip.motion[0].any()
-
-
 def test_inter_frame_without_vectors_stands_still():
     decoder = FrameDecoder(encoded.encode(encoded.moving_square(3)), "clip")
     bare = dict(decoder.frames(0, range(3), (), False))
@@ -98,11 +82,3 @@ def test_motion_of_a_prepared_video_is_that_of_its_square(profile, numbers, expe
         top, left = encoded.square_corner(number, (2, 0))
         inside = clip.motion[slot, top // 8 + 2 : top // 8 + 6, left // 8 + 2 : left // 8 + 6]
         np.testing.assert_array_equal(np.median(inside, axis=(0, 1)), [dx, 0])
-
-
-def test_reports_what_it_saw(frames):
-    assert not build(frames, [0], shown=[0]).saw_inter
-    assert not build(frames, [12], shown=[0, 12]).saw_inter
-    builder = build(frames, [1], shown=[0, 1])
-    assert builder.saw_inter
-    assert builder.num_seen == 2

@@ -36,7 +36,7 @@ def test_multi_scale_crop_lies_in_the_frame_and_in_the_host_crop(height, width, 
 
 def test_multi_scale_crop_draws_every_size_and_place():
     rng = np.random.default_rng(0)
-    crops = [multi_scale_crop(rng, 256, 340, size=224) for _ in range(2000)]
+    crops = [multi_scale_crop(rng, 256, 340, size=224, flip=True) for _ in range(2000)]
     sizes = {(crop.height, crop.width) for crop in crops}
     allowed = (256, 224, 192, 168)
     assert sizes == {
@@ -44,12 +44,7 @@ def test_multi_scale_crop_draws_every_size_and_place():
     }
     smallest = {(crop.top, crop.left) for crop in crops if (crop.height, crop.width) == (168, 168)}
     assert len(smallest) == 13
-
-
-def test_flip_mirrors_half_of_the_crops():
-    rng = np.random.default_rng(0)
-    flips = [multi_scale_crop(rng, 64, 64, size=56, flip=True).flip for _ in range(400)]
-    assert 140 < sum(flips) < 260
+    assert 0.4 < np.mean([crop.flip for crop in crops]) < 0.6
 
 
 @given(height=frame_sides, width=frame_sides, side=st.sampled_from([64, 128, 256]))
@@ -57,11 +52,6 @@ def test_scaling_brings_the_short_side_into_the_host_crop_and_keeps_the_shape(he
     scaled = scaled_size(height, width, side)
     assert min(scaled) == min(height, width, side)
     assert scaled[0] / scaled[1] == pytest.approx(height / width, rel=0.02)
-
-
-def test_centre_crop_starts_at_even_pixels():
-    assert centre_crop(120, 160) == Crop(0, 20, 120, 120)
-    assert centre_crop(122, 120) == Crop(0, 0, 120, 120)
 
 
 def test_crop_larger_than_the_host_crop_is_refused():
@@ -159,4 +149,5 @@ def test_random_resized_crops_have_the_areas_and_shapes_asked_for():
 def test_three_spatial_views_take_both_ends_and_the_middle():
     assert [crop.left for crop in spatial_views(256, 341, 3)] == [0, 42, 85]
     assert [crop.top for crop in spatial_views(320, 240, 3)] == [0, 40, 80]
-    assert spatial_views(240, 320, 1) == [centre_crop(240, 320)]
+    assert spatial_views(240, 320, 1) == [centre_crop(240, 320)] == [Crop(0, 40, 240, 240)]
+    assert centre_crop(122, 120) == Crop(0, 0, 120, 120)  # An odd offset is rounded down.

@@ -26,11 +26,7 @@ def test_size_and_order_of_what_encoders_write():
     assert parsed(146, 178, "bframes=3:b-pyramid=normal") == VideoHeader(146, 178, 2)
     # Baseline, another aspect ratio of the pixels, and colours that are stated.
     told = "cabac=0:8x8dct=0:bframes=0:weightp=0:sar=40/33:colormatrix=bt709:fullrange=on"
-    assert parsed(
-        144,
-        176,
-        told,
-    ) == VideoHeader(144, 176, 0)
+    assert parsed(144, 176, told) == VideoHeader(144, 176, 0)
     # The parameters of a hypothetical decoder come before the reordering, and are not read.
     rate = "bframes=2:nal-hrd=vbr:vbv-maxrate=500:vbv-bufsize=500:bitrate=400"
     assert parsed(144, 176, rate) == VideoHeader(144, 176, None)
