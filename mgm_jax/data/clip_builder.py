@@ -113,10 +113,16 @@ class ClipBuilder:
         """The clip, after every frame that it needs has been added."""
         self._paint()
         assert self._yuv_to_rgb is not None
-        arrays = [self._luma, self._chroma, self._motion, self._motion_valid]
-        if not np.array_equal(self._order, np.arange(len(self._slots))):
-            arrays = [array[self._order] for array in arrays]
-        return DecodedClip(*arrays, self._yuv_to_rgb, self._source)
+        in_order = np.array_equal(self._order, np.arange(len(self._slots)))
+        order = slice(None) if in_order else self._order
+        return DecodedClip(
+            self._luma[order],
+            self._chroma[order],
+            self._motion[order],
+            self._motion_valid[order],
+            self._yuv_to_rgb,
+            self._source,
+        )
 
     def _add_motion(self, slot: int, vectors: Vectors) -> None:
         self._motion_valid[slot] = True

@@ -105,8 +105,9 @@ def main(argv: Sequence[str]) -> None:
         source = make_source(values.source, values.videos, values.split, values.root)
         flow, settings = _make_method(values)
         flow_files.check_settings(values.out, settings)
-        sizes = {name: values[name].value for name in ("short_side", "shard", "num_shards")}
-        failures = write_flow_of_videos(source, values.out, flow, **sizes)
+        names = ("short_side", "shard", "num_shards")
+        numbers: dict[str, Any] = {name: values[name].value for name in names}
+        failures = write_flow_of_videos(source, values.out, flow, **numbers)
     except MgmError as error:
         sys.exit(f"error: {error}")
     if failures:

@@ -5,7 +5,6 @@ import pytest
 from data_prep import transcode
 from mgm_jax.data.clip_builder import ClipBuilder
 from mgm_jax.data.decoding import Video
-from mgm_jax.data.motion.block_matching import estimate
 from mgm_jax.data.motion.codec_vectors import rasterise, vectors_of
 from mgm_jax.data.video.decoder import FrameDecoder
 from mgm_jax.data.video.planes import FrameLayout
@@ -50,15 +49,6 @@ def test_inter_frame_without_vectors_stands_still():
     clip = build(bare, [1, 2]).finish()
     assert clip.motion_valid.all()
     assert not clip.motion.any()
-
-
-def test_estimates_from_the_frame_before(frames):
-    clip = build(frames, [0, 5, 12], "estimate").finish()
-    assert clip.motion_source == "estimate"
-    np.testing.assert_array_equal(clip.motion_valid, [False, True, True])
-    for slot, number in ((1, 5), (2, 12)):
-        vectors = estimate(frames[number - 1], frames[number])
-        np.testing.assert_array_equal(clip.motion[slot], rasterise([vectors], 144, 176)[0])
 
 
 def test_does_not_estimate_across_a_gap(frames):

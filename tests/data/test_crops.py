@@ -20,15 +20,17 @@ from mgm_jax.preprocessing import rgb
 frame_sides = st.integers(16, 400)
 
 
+def assert_inside(crop, height, width):
+    assert 0 <= crop.top <= height - crop.height
+    assert 0 <= crop.left <= width - crop.width
+
+
 @given(height=frame_sides, width=frame_sides, seed=st.integers(0, 2**32 - 1), flip=st.booleans())
 def test_multi_scale_crop_lies_in_the_frame_and_in_the_host_crop(height, width, seed, flip):
     height, width = scaled_size(height, width, 256)
     rng = np.random.default_rng(seed)
     crop = multi_scale_crop(rng, height, width, size=224, flip=flip)
-    assert crop.top >= 0
-    assert crop.left >= 0
-    assert crop.top + crop.height <= height
-    assert crop.left + crop.width <= width
+    assert_inside(crop, height, width)
     top, left, *_ = host_crop_region(crop, 256)
     assert top % 2 == left % 2 == 0
     assert not crop.flip or flip
@@ -123,10 +125,7 @@ def test_random_resized_crops_lie_in_the_frame_and_fit_the_host_crop(
     rng = np.random.default_rng(seed)
     crops = [random_resized_crop(rng, height, width, flip=True) for _ in range(copies)]
     for crop in crops:
-        assert crop.top >= 0
-        assert crop.left >= 0
-        assert crop.top + crop.height <= height
-        assert crop.left + crop.width <= width
+        assert_inside(crop, height, width)
     fitted, size = fit_host_crop(crops, (height, width), window)
     for crop, original in zip(fitted, crops, strict=True):
         host_crop_region(crop, window)

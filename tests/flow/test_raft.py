@@ -80,35 +80,6 @@ def test_each_stage_equals_torchvision(stages, stage):
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=tolerance)
 
 
-@pytest.fixture(scope="module")
-def optical_flow():
-    return pytest.importorskip("torchvision.models.optical_flow")
-
-
-@pytest.mark.slow
-def test_every_iterate_equals_torchvision_on_its_own_initial_weights(optical_flow, run_all):
-    import torch
-
-    torch.manual_seed(0)
-    model = optical_flow.raft_small(weights=None).eval()
-    with torch.no_grad():
-        for name, tensor in model.named_parameters():
-            if name.endswith("bias"):  # else the biases' places would hardly be tested
-                tensor.uniform_(-0.1, 0.1)
-    rng = np.random.default_rng(5)
-    shape = (make_reference.HEIGHT, make_reference.WIDTH)
-    images = rng.random((2, 1, *shape, 3), np.float32)
-    with torch.no_grad():
-        expected = model(*(2 * torch.tensor(image).permute(0, 3, 1, 2) - 1 for image in images))
-    expected = np.stack([flow.permute(0, 2, 3, 1).numpy() for flow in expected])
-    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    found = run_all(to_params(state), *images)
-    scale = np.abs(expected).max(axis=(1, 2, 3, 4))
-    error = np.abs(found - expected).max(axis=(1, 2, 3, 4))
-    assert scale[-1] > 1
-    assert (error <= 1e-4 * scale).all(), f"errors {error} of flows up to {scale} pixels"
-
-
 def test_flow_motion_is_the_flow_back_to_the_previous_frame_negated(params, run_all):
     height, width = make_reference.HEIGHT, make_reference.WIDTH
     clips = np.random.default_rng(0).random((2, 3, height, width, 3), np.float32)

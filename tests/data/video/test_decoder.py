@@ -9,11 +9,8 @@ from hypothesis import strategies as st
 
 from mgm_jax.data.video.decoder import FrameDecoder, UnexpectedFrameError
 from mgm_jax.errors import VideoError
+from tests.data.video.test_packets import STRIDE_ALIGNED
 
-STRIDE_ALIGNED = {
-    "x264-params": "bframes=3:b-adapt=0:b-pyramid=none:ref=1:weightb=0:scenecut=0:keyint=12"
-    ":open-gop=0:log-level=none"
-}
 OPEN_GOP = {"x264-params": "keyint=8:open-gop=1:bframes=3:b-adapt=0:log-level=none"}
 
 
@@ -106,12 +103,6 @@ def test_leaves_out_only_what_nothing_needs(stride_aligned, wanted, needed, from
         expected |= (references | needed) & set(group[: last + 1])
     first = 0 if from_start else 12 * (wanted[0] // 12)
     assert list(frames) == sorted(n for n in expected if first <= n <= wanted[-1])
-
-
-def test_only_key_frames_need_a_fallback_and_counted_frames_none(stride_aligned):
-    assert stride_aligned.motion_fallbacks([0, 4, 12, 16, 24], 4) == {-4, 8, 20}
-    counted = FrameDecoder(encoded.encode(encoded.moving_square(26), "libx264", "h264"), "clip")
-    assert counted.motion_fallbacks([0, 12], 4) == set()
 
 
 def test_more_missing_frames_are_an_error():

@@ -6,7 +6,6 @@ import pytest
 
 from mgm_jax.data.video.packets import PacketIndex, index_packets
 from mgm_jax.errors import VideoError
-from tests.data.video.test_mp4 import muxed
 
 STRIDE_ALIGNED = {
     "x264-params": "bframes=3:b-adapt=0:b-pyramid=none:ref=1:weightb=0:scenecut=0:keyint=12"
@@ -112,7 +111,7 @@ def test_edit_list_hides_frames(frames):
 
 def test_a_file_that_is_cut_off_names_the_frame(frames):
     # The table of contents of the mp4 is in front, so that the file can be opened.
-    front = muxed(encoded.encode(frames), {"movflags": "faststart"})
+    front = encoded.remux(encoded.encode(frames), "mp4", options={"movflags": "faststart"})
     avi = encoded.encode(frames, "mpeg4", "avi")
     for data in (front[: int(len(front) * 0.6)], avi[: int(len(avi) * 0.8)]):
         with pytest.raises(VideoError, match=r"clip: .*cut off in frame \d+ of \d+"):
