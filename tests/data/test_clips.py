@@ -58,14 +58,6 @@ def test_views_are_always_the_same_and_cover_the_video(video_folder):
         assert sides[2, 1] + sides[2, 3] == video.width
 
 
-def test_positions_past_the_end_are_blank_and_no_error(video_folder):
-    views = LoadViews(FolderSource(str(video_folder)), SPEC)
-    clip = views.random_map((12, 0), np.random.default_rng(0))
-    assert clip["video"].tolist() == [-1]
-    assert not clip["valid"].any()
-    assert not reason(clip)
-
-
 @pytest.fixture
 def flow_folder(video_folder, tmp_path):
     record = FolderSource(str(video_folder))[0]

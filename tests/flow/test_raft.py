@@ -13,13 +13,10 @@ REFERENCE = json.loads(make_reference.FILE.read_text())
 SHAPES = {name: tuple(shape) for name, shape in REFERENCE["shapes"].items()}
 
 
-def to_params(state):
-    return traverse_util.unflatten_dict(convert.from_torchvision(state), sep="/")
-
-
 @pytest.fixture(scope="module")
 def params():
-    return to_params(make_reference.make_weights(SHAPES))
+    arrays = convert.from_torchvision(make_reference.make_weights(SHAPES))
+    return traverse_util.unflatten_dict(arrays, sep="/")
 
 
 @pytest.fixture(scope="module")
