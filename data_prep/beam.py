@@ -17,10 +17,8 @@ from mgm_jax.errors import ConfigError
 def write_shards_on_beam(shards: Sequence[Shard], isolate: bool, options: Sequence[str]) -> None:
     """Writes all shards that are absent; returns when the pipeline has finished.
 
-    Args:
-        shards: Of a dataset.
-        isolate: As in `write_shard`.
-        options: Of the pipeline, such as "--runner=DirectRunner".
+    `options` are those of the pipeline, such as "--runner=DirectRunner"; `isolate` is explained in
+    `shards.write_shard`.
 
     Raises:
         ConfigError: Apache Beam is not installed.

@@ -21,7 +21,6 @@ class CheckedRecord:
     """What decoding a record showed.
 
     Attributes:
-        video_id: Of the record.
         faults: Sentences; none if the record is correct.
         clip: All frames and their motion; None if they cannot be decoded.
         with_motion: Fraction of frames that have a motion map.
@@ -73,15 +72,10 @@ def check_record(record: Mapping[str, Any]) -> CheckedRecord:
 def profile_faults(
     types: str, unreferenced: set[int], profile: transcode.EncodingProfile
 ) -> list[str]:
-    """Frames of a video that do not match its profile.
+    """Says which frames do not match the profile, with at most one sentence of each kind.
 
-    Args:
-        types: I, P or B for each frame.
-        unreferenced: Indices of the frames that no other frame is predicted from.
-        profile: Of the record.
-
-    Returns:
-        Sentences, at most one of each kind.
+    `types` has I, P or B for each frame; `unreferenced` are the indices of the frames that no other
+    frame is predicted from.
     """
     faults = []
     for number, kind in enumerate(types):

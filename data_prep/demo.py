@@ -70,16 +70,9 @@ def make_demo(
     domain_shift: bool = False,
     workers: int = 0,
 ) -> bool:
-    """Makes the demo dataset, unless it exists.
+    """Makes the demo dataset in `out`, an absent or empty folder, unless it exists.
 
-    Args:
-        out: The dataset folder, absent or empty.
-        num_train: Clips in the split `train`.
-        num_validation: Clips in the split `validation`.
-        seed: Of the whole dataset, not negative.
-        profile: Label of the encoding profile, see `transcode.parse_profile`.
-        domain_shift: Whether `validation` is the target domain.
-        workers: Processes that render and encode; 0 uses this process.
+    `profile` is a label of `transcode.parse_profile`. With `workers` 0 this process renders.
 
     Returns:
         True if the dataset was made, False if it existed.

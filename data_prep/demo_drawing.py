@@ -33,14 +33,9 @@ def draw(
     radius: Float[np.ndarray, "t"],
     angle: Float[np.ndarray, "t"],
 ) -> Patches:
-    """Places a sprite in all frames at once, at subpixel positions.
+    """Places a sprite in all frames at once, with its centre at subpixel positions.
 
-    Args:
-        levels: Of `demo_looks.sprite`.
-        x: Centre of the sprite.
-        y: Centre of the sprite.
-        radius: Of the sprite, in pixels.
-        angle: Rotation, clockwise, in radians.
+    `levels` are those of `demo_looks.sprite`; `angle` is clockwise, in radians.
     """
     reach = int(np.ceil(radius.max())) + 1
     left, top = np.floor(x).astype(int) - reach, np.floor(y).astype(int) - reach

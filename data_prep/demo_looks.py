@@ -108,12 +108,8 @@ def texture(
 ) -> Float32[np.ndarray, "size size 3"]:
     """A random pattern in two colours under fine grain.
 
-    Args:
-        random: Stream to draw from.
-        size: Height and width in pixels.
-        palette: The two colours.
-        frequency: Cycles of the pattern from edge to edge.
-        cells: Cells from edge to edge of the grain's finest octave, at least 4.
+    From edge to edge there are `frequency` cycles of the pattern, and `cells` cells (at least 4)
+    of the grain's finest octave.
     """
     pattern = _pattern(random, size, frequency)[..., None]
     grain = random.uniform(8, 20) * _noise(random, size, (cells // 4, cells // 2, cells))

@@ -4,8 +4,7 @@ In the spirit of Something-Something V2: the appearance, size, place and speed o
 background are independent of the class. A clip is a function of (seed, split, index) only.
 Appearance and motion use separate random streams.
 
-A scene is laid out in pixels of a frame of `DESIGN_SIZE`; results are in pixels of the frame, x to
-the right and y down; pixel i covers [i, i+1).
+Lengths are in pixels, x to the right and y down; pixel i covers [i, i+1).
 """
 
 import dataclasses
@@ -73,18 +72,14 @@ def _distractors(
     return circles
 
 
-def render_clip(seed: int, split: str, index: int, size: int = DESIGN_SIZE) -> DemoClip:
-    """Renders one clip of 40 to 56 frames; its class is `index` modulo the number of classes.
+def render_clip(seed: int, split: str, index: int) -> DemoClip:
+    """Renders clip `index` of a split: 40 to 56 frames of `DESIGN_SIZE` x `DESIGN_SIZE` pixels.
 
-    Args:
-        seed: Of the whole dataset, not negative.
-        split: Name of the split.
-        index: Of the clip in its split.
-        size: Height and width of the frames in pixels.
+    `seed`, of the whole dataset, is not negative. The class is `index` modulo the number of
+    classes.
     """
     streams = np.random.SeedSequence([seed, zlib.crc32(split.encode()), index]).spawn(7)
     motion, looks, *object_looks = (np.random.default_rng(stream) for stream in streams)
-    unit = size / DESIGN_SIZE
     label = index % len(CLASS_NAMES)
 
     num_frames = int(motion.integers(_NUM_FRAMES[0], _NUM_FRAMES[1], endpoint=True))
@@ -96,35 +91,36 @@ def render_clip(seed: int, split: str, index: int, size: int = DESIGN_SIZE) -> D
     circles = _distractors(motion, tracks)
 
     palettes = [demo_looks.palette(looks)]
-    margin = int(np.ceil(_MARGIN * unit))
-    scene = demo_looks.texture(looks, size + 2 * margin, palettes[0], looks.uniform(3, 10), 36)
+    scene = demo_looks.texture(
+        looks, DESIGN_SIZE + 2 * _MARGIN, palettes[0], looks.uniform(3, 10), 36
+    )
     for circle, random in zip(circles, object_looks[2:], strict=False):
         levels = demo_looks.sprite(random, demo_looks.contrasting_palette(random, palettes))
-        x, y, radius = circle[:, None] * unit
+        x, y, radius = circle[:, None]
         angle = random.uniform(0, 2 * np.pi, size=1)
-        patches = demo_drawing.draw(levels, x + margin, y + margin, radius, angle)
+        patches = demo_drawing.draw(levels, x + _MARGIN, y + _MARGIN, radius, angle)
         demo_drawing.composite(scene, patches, 0)
 
     objects = []
     for track, random in zip(tracks, object_looks, strict=False):
         palettes.append(demo_looks.contrasting_palette(random, palettes))
-        x, y = (track.x + pan[:, 0]) * unit, (track.y + pan[:, 1]) * unit
+        x, y = track.x + pan[:, 0], track.y + pan[:, 1]
         levels = demo_looks.sprite(random, palettes[-1])
-        objects.append(demo_drawing.draw(levels, x, y, track.radius * unit, track.angle))
+        objects.append(demo_drawing.draw(levels, x, y, track.radius, track.angle))
 
-    frames = np.empty((num_frames, size, size, 3), np.uint8)
+    frames = np.empty((num_frames, DESIGN_SIZE, DESIGN_SIZE, 3), np.uint8)
     boxes = np.empty((num_frames, sum(track.has_box for track in tracks), 4), np.float32)
     for frame in range(num_frames):
-        left, top = margin - pan[frame] * unit
-        canvas = demo_drawing.crop(scene, left, top, size)
+        left, top = _MARGIN - pan[frame]
+        canvas = demo_drawing.crop(scene, left, top, DESIGN_SIZE)
         visible = []
         for track, patches in zip(tracks, objects, strict=True):
             rows, columns, alpha = demo_drawing.composite(canvas, patches, frame)
             for further in visible:
                 further[rows, columns] *= 1 - alpha
             if track.has_box:
-                visible.append(np.zeros((size, size), np.float32))
+                visible.append(np.zeros((DESIGN_SIZE, DESIGN_SIZE), np.float32))
                 visible[-1][rows, columns] = alpha
         boxes[frame] = [demo_drawing.visible_box(alpha) for alpha in visible]
         frames[frame] = canvas + np.float32(0.5)
-    return DemoClip(frames, boxes, label, velocity * unit)
+    return DemoClip(frames, boxes, label, velocity)

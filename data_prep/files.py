@@ -76,9 +76,7 @@ class VideoFinder:
 class AnnotationFiles:
     """The annotation files of a dataset, found by name at any depth below a folder.
 
-    Args:
-        folder: None if the command line names none.
-        where_from: Where to get them, for error messages.
+    `where_from` tells the user in error messages where to get them.
 
     Raises:
         ConfigError: No folder.

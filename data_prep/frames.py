@@ -113,18 +113,12 @@ class VideoFrames(_OpenVideo):
 
 
 class SegmentFrames(_OpenVideo):
-    """The frames of a time segment of a long file; a context manager.
-
-    Args:
-        path: Of the file.
-        name: For error messages.
-        start: Seconds from the start of the video, inclusive.
-        end: Seconds, exclusive.
+    """The frames of a long file from second `start` to before second `end`; a context manager.
 
     Attributes:
         fps: Frames per second, on average over the file.
         stats: Complete after `read`.
-        times: Seconds of each decoded frame.
+        times: Seconds of each decoded frame, from the start of the video.
 
     Raises:
         VideoError: Not a video.
@@ -167,16 +161,11 @@ class SegmentFrames(_OpenVideo):
 
 
 class Downscaler:
-    """Rotates frames upright and downscales them to one size.
+    """Rotates frames upright and downscales them to the size that `first` gets.
 
-    *Decision*: the short side becomes `short_side` if it is longer; nothing is enlarged. The long
-    side keeps the aspect ratio. Both become even: by scaling if the frame is scaled, otherwise by
-    cropping the last row or column.
-
-    Args:
-        first: The first frame; later frames of another size are scaled to the same result.
-        short_side: Pixels; 0 keeps the size.
-        name: For error messages.
+    *Decision*: the short side becomes `short_side` pixels if it is longer and `short_side` is not
+    0; nothing is enlarged. The long side keeps the aspect ratio. Both become even: by scaling if
+    the frame is scaled, otherwise by cropping the last row or column.
 
     Attributes:
         size: (height, width) of the result.

@@ -20,7 +20,7 @@ from data_prep import output, records
 from data_prep.beam import write_shards_on_beam
 from data_prep.conversion import COPY, Settings, make_settings
 from data_prep.datasets import DATASETS, read_dataset
-from data_prep.entries import UNREADABLE, DatasetOptions, Listing
+from data_prep.entries import UNREADABLE, DatasetOptions
 from data_prep.files import VideoFiles
 from data_prep.shards import Shard, ShardResult, plan_shards, read_result, write_shards
 from mgm_jax.errors import ConfigError, MgmError
@@ -40,22 +40,15 @@ def prepare(
     dry_run: bool = False,
     beam_options: Sequence[str] | None = None,
 ) -> dict[str, Any] | None:
-    """Makes a dataset, unless it exists.
+    """Makes the dataset `dataset`, a key of `datasets.DATASETS`, in `out`, unless it exists.
 
-    Args:
-        dataset: A key of `datasets.DATASETS`.
-        videos: Folder of the videos.
-        out: The dataset folder: absent, empty, or left by an interrupted run.
-        options: Of the dataset.
-        settings: Of the conversion.
-        workers: Processes, each of which writes one shard at a time; 0 uses this process.
-        records_per_shard: Listed videos per file.
-        dry_run: Only count the videos.
-        beam_options: Of an Apache Beam pipeline that writes the shards; None uses this machine.
+    `out` is absent, empty, or left by an interrupted run. Each of `workers` processes writes one
+    shard at a time; with 0 this process writes them all. With `beam_options` an Apache Beam
+    pipeline does. A dry run only counts the videos.
 
     Returns:
-        The content of `report.json`: listed videos, records and kinds of problems of each split,
-        and all problems. None after a dry run, or if the dataset existed.
+        The content of `report.json`: for each split the number of listed videos, records and
+        problems of each kind, and all problems. None after a dry run, or if the dataset existed.
 
     Raises:
         ConfigError: A flag cannot work, or no video can be read.
@@ -68,7 +61,14 @@ def prepare(
     out = pathlib.Path(out).absolute()
     files = VideoFiles(videos)
     listing = read_dataset(dataset, files, options)
-    _check(listing, settings)
+    try:
+        records.check_names(listing.name, {entry.split for entry in listing.entries})
+    except ValueError as error:
+        raise ConfigError(f"--name, --annotations: {error}") from error
+    if settings.profile == COPY and listing.has_key_frames:
+        raise ConfigError(
+            f"--profile: {COPY} cannot cut clips out of films; choose low_delay or stride_aligned"
+        )
     request = {
         "command": "data_prep.prepare",
         "dataset": dataset,
@@ -106,17 +106,6 @@ def prepare(
     logging.info("%s is complete; its problems are in %s", out, output.REPORT)
     _log_report(report)
     return report
-
-
-def _check(listing: Listing, settings: Settings) -> None:
-    try:
-        records.check_names(listing.name, {entry.split for entry in listing.entries})
-    except ValueError as error:
-        raise ConfigError(f"--name, --annotations: {error}") from error
-    if settings.profile == COPY and listing.has_key_frames:
-        raise ConfigError(
-            f"--profile: {COPY} cannot cut clips out of films; choose low_delay or stride_aligned"
-        )
 
 
 def _make_report(

@@ -60,7 +60,6 @@ class IsolatedProcess:
 
         Raises:
             BrokenProcessPool: The call ended its process, and so did a second attempt.
-            Exception: Of the function.
         """
         for attempt in range(2):
             if self._pool is None:

@@ -31,23 +31,23 @@ from data_prep.entries import UNLABELLED
 def record_features(
     class_names: Sequence[str], *, key_frames: bool = False
 ) -> tfds.features.FeaturesDict:
-    """The fields of a record; read back as bytes, int, float and arrays.
+    """The fields of a record; tfds reads them as bytes, int, float and arrays.
 
-    Args:
-        class_names: In the order of their labels.
-        key_frames: Whether records are clips around key frames (AVA).
+    video: the encoded file.
+    video_id: unique in the dataset.
+    label: class index, or `UNLABELLED`.
+    fps, num_frames, height, width (pixels): of the encoded video.
+    profile: label of the encoding profile; empty if the video is a copy of the download.
+    encoder: software that encoded the video; empty for a copy.
+    boxes: x1, y1, x2, y2 in pixels of k objects in each frame (`boxes.reshape(num_frames, -1, 4)`),
+        NaN where an object is hidden; [0, 4] without boxes.
 
-    Returns:
-        video: the encoded file. video_id: unique in the dataset. label: class index, or
-        `UNLABELLED`. fps, num_frames, height, width (pixels): of the encoded video. profile:
-        label of the encoding profile, empty if the file is a copy of the download. encoder:
-        software that encoded it, likewise. boxes: [num_frames * k, 4] float32, the boxes
-        x1, y1, x2, y2 in pixels of k objects in each frame (`boxes.reshape(num_frames, -1, 4)`),
-        NaN where an object is hidden, [0, 4] if there are no boxes. With key frames also
-        key_frame: index of the annotated frame in the clip. key_seconds: its time in the whole
-        video. key_boxes: [k, 4] float32, x1, y1, x2, y2 of k people as fractions of the width and
-        the height. key_actions: [k, classes] uint8, 1 for each action of a person.
-        key_person_ids: [k] int64.
+    Clips around key frames (AVA) also have, for k people:
+    key_frame: index of the annotated frame in the clip.
+    key_seconds: time of this frame in the whole video.
+    key_boxes: x1, y1, x2, y2 as fractions of the width and the height.
+    key_actions: 1 for each action of a person.
+    key_person_ids: the same in neighbouring key frames.
     """
     fields = {
         "video": tfds.features.Tensor(shape=(), dtype=np.object_),
@@ -193,13 +193,7 @@ def write_description(
 ) -> None:
     """Writes the files that turn a folder of shards into a dataset.
 
-    Args:
-        folder: Of the shards.
-        name: Of the dataset, as in the file names of the shards.
-        features: That the shards were written with.
-        shards: Sizes of the shards of each split.
-        description: For a reader.
-        metadata: For `metadata.json`, which describes how the dataset was made.
+    `shards` gives the sizes of each split's shards; `metadata` says how the dataset was made.
     """
     info = tfds.core.DatasetInfo(
         builder=DatasetIdentity(
@@ -238,14 +232,7 @@ def write_records(
 ) -> dict[str, int]:
     """Writes a whole dataset in this process; `out_dir` appears when it is complete.
 
-    Args:
-        out_dir: The dataset folder, absent or empty.
-        name: Of the dataset: lower-case letters, digits and underscores.
-        class_names: In the order of their labels.
-        splits: The records of each split, consumed one at a time, in this order.
-        description: For a reader.
-        metadata: For `metadata.json`.
-        records_per_shard: Records per file.
+    The records of the splits are consumed one at a time, in the order of the splits.
 
     Returns:
         The number of records in each split.

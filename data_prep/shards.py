@@ -32,9 +32,8 @@ class Shard:
     """Consecutive entries of a split, with everything that is needed to write their records.
 
     Attributes:
-        path: Of the records file.
-        result_path: Of the JSON file that marks the shard as complete.
-        videos: Folder of the videos.
+        path: The records file.
+        result_path: The JSON file that marks the shard as complete.
     """
 
     split: str
@@ -129,7 +128,12 @@ def _make_records(
         problems += annotation_problems(entry)
         if entry.file is None:
             continue
-        conversion = _convert(shard, entry, process)
+        arguments = (shard.videos, entry, shard.settings)
+        try:
+            conversion = process.call(convert, *arguments) if process else convert(*arguments)
+        except BrokenProcessPool:
+            reason = "its conversion was killed: it crashes the decoder, or the memory is too small"
+            conversion = Conversion(b"", {}, Problem.of(UNREADABLE, entry, reason))
         if conversion.problem is not None:
             problems.append(conversion.problem)
         if not conversion.video:
@@ -144,16 +148,6 @@ def _make_records(
             "boxes": np.zeros((0, 4), np.float32),
             **fields,
         }
-
-
-def _convert(shard: Shard, entry: Entry, process: IsolatedProcess | None) -> Conversion:
-    if process is None:
-        return convert(shard.videos, entry, shard.settings)
-    try:
-        return process.call(convert, shard.videos, entry, shard.settings)
-    except BrokenProcessPool:
-        reason = "its conversion was killed: it crashes the decoder, or the memory is too small"
-        return Conversion(b"", {}, Problem.of(UNREADABLE, entry, reason))
 
 
 def write_shards(shards: Sequence[Shard], workers: int) -> None:

@@ -41,13 +41,11 @@ class EncodingProfile:
         references_per_gop: Reference frames per group of pictures, which therefore lasts
             `stride * references_per_gop` frames.
         crf: x264's constant rate factor, 0 (lossless) to 51.
-        preset: x264's speed preset.
     """
 
     stride: int = 1
     references_per_gop: int = 12
     crf: int = 20
-    preset: str = "medium"
 
     def __post_init__(self) -> None:
         if not 1 <= self.stride <= 17 or self.references_per_gop < 1:
@@ -78,7 +76,7 @@ class EncodingProfile:
             # An I-frame at a scene cut would move the reference frames off the stride.
             x264["scenecut"] = 0
         return {
-            "preset": self.preset,
+            "preset": "medium",
             "tune": "fastdecode",
             "crf": str(self.crf),
             "x264-params": ":".join(f"{key}={value}" for key, value in x264.items()),
@@ -137,12 +135,7 @@ def encode_planes(
 ) -> bytes:
     """Encodes `yuv420p` frames to an mp4 in memory, one at a time; replaces their time stamps.
 
-    Args:
-        frames: At least one.
-        size: (height, width) of the frames, even.
-        fps: Frames per second.
-        profile: Of the encoder.
-        colours: Stored in the file.
+    There must be at least one frame; `size` is (height, width), both even.
 
     Raises:
         ValueError: The frame rate is not positive.

@@ -33,14 +33,10 @@ _FAULTS_PRINTED = 20
 
 
 def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str], list[CheckedRecord]]:
-    """Reads all records of a dataset and decodes a sample.
-
-    Args:
-        directory: Of the dataset.
-        sample: Records of each split to decode, evenly spaced.
+    """Reads all records of a dataset; decodes `sample` evenly spaced records of each split.
 
     Returns:
-        A description, what is wrong (empty if nothing is), and the sample.
+        A description, what is wrong (empty if nothing is), and the decoded records.
 
     Raises:
         ConfigError: There is no dataset.

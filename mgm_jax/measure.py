@@ -1,17 +1,16 @@
-"""Statistics of masks, and of the motion that guides them, for any videos.
+"""Measures masks, and the motion that guides them, on any videos.
 
     python -m mgm_jax.measure --config=configs/ssv2_pretrain.py --strategies=all,variants \
         --data_source=folder --data_path=DIR --out=measures
 
-writes tables (`OUT/measures.md`) and sheets of a few clips. For each source of motion
-(`--motions=codec,median`; see `masking.variants`): how much more motion there is inside object
-boxes than outside, where boxes are known. For each masking strategy: how much of the motion and of
-the box area it masks, and how continuous it is in time; `masking.statistics` defines the measures.
-Each video contributes one clip, cropped at the centre.
+writes tables (`OUT/measures.md`) and sheets of a few clips. The tables show, for each source of
+motion (`--motions=codec,median`; see `masking.variants`), how much more motion there is inside
+object boxes than outside, if there are boxes; and for each masking strategy, how much of the motion
+and of the box area it masks, and how similar its masks are from one tubelet to the next
+(`masking.statistics`). One clip of each video is measured, cropped at the centre.
 
-Boxes are those of the records, or with `--boxes=FILE` those of J-HMDB's annotations. For
-`--motions=flow`, compute the flow first with `mgm_jax.flow.precompute` and set
-`--config.data.flow_path`.
+Boxes are those of the records, or J-HMDB's annotations (`--boxes=FILE`). For `--motions=flow`,
+compute the flow first with `mgm_jax.flow.precompute` and set `--config.data.flow_path`.
 """
 
 import dataclasses
@@ -42,7 +41,6 @@ class Measures:
     """Arrays over clips; NaN where a clip has no value, such as without a box.
 
     Attributes:
-        num_clips: Number of clips.
         unread: Error messages of the videos that could not be read.
         motions: By source of motion: mean motion `inside` and `outside` the boxes, pixels.
         masks: By source of motion and strategy: `MOTION`, `BOX_AREA` and `CONTINUITY`.
@@ -62,22 +60,20 @@ def measure(
     num_clips: int | None = None,
     num_draws: int = 8,
 ) -> Measures:
-    """Computes the statistics of masks on clips of evenly spaced videos.
+    """Measures masks on clips of `num_clips` evenly spaced videos (default: all).
+
+    Videos that cannot be read with one of the sources of motion are left out.
 
     Args:
         config: The run's config.
         source: The videos.
         strategies: Names for `variants.with_strategy`.
-        motions: Names for `variants.with_motion`. Each guides the masks, which are then measured
-            against this motion.
-        num_clips: How many videos; all by default.
-        num_draws: Masks drawn for each clip, to be averaged.
-
-    Returns:
-        The measures, without videos that cannot be read with one of the sources of motion.
+        motions: Names for `variants.with_motion`. Each guides the masks and measures them.
+        num_clips: Number of videos.
+        num_draws: Masks of a clip, over which the measures are averaged.
 
     Raises:
-        ConfigError: No such strategy or source of motion.
+        ConfigError: There is no such strategy or source of motion.
         VideoError: No video can be read.
     """
     configs = {name: variants.with_motion(config, name) for name in motions}
@@ -106,8 +102,7 @@ def measure(
         )
     if not measured:
         raise VideoError(
-            f"nothing can be measured: none of the {len(unread)} videos can be read, the first is "
-            + unread[0]
+            f"none of the {len(unread)} videos can be read; the first error: {unread[0]}"
         )
     return Measures(
         len(measured),
@@ -120,7 +115,7 @@ def measure(
 def _measure_clip(
     config: ConfigDict, clip: CentreClip, mask_fns: Mapping[str, Callable], keys: Array
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """The measures of the motion of a clip, and of its masks by each strategy."""
+    """The measures of a clip's motion, and those of its masks by strategy."""
     motion, valid = guiding_motion(config, clip), clip.batch["motion_valid"][0]
     lengths = statistics.magnitude(motion, valid)
     inside, sides = None, (np.nan, np.nan)
@@ -146,8 +141,8 @@ def _stack(clips: Sequence[Mapping[str, float]]) -> dict[str, Float[np.ndarray, 
 def to_markdown(config: ConfigDict, measures: Measures) -> str:
     """The tables as Markdown.
 
-    Shares are means over clips ± their standard error, in percent. Beside each stands its
-    difference to that of the first strategy, averaged over clips, in percentage points.
+    Shares are means over clips ± their standard error, in percent, followed by the mean difference
+    to the first strategy in percentage points.
     """
     data = config.data
     facts = {
@@ -191,7 +186,7 @@ def _mask_table(measures: Measures, any_boxes: bool) -> list[str]:
     for (motion, strategy), values in measures.masks.items():
         cells = []
         for column in shown:
-            # Paired by clip, differences have a much smaller error than the means.
+            # Differences within a clip have a much smaller error than the means.
             difference = values[column] - measures.masks[motion, first][column]
             cells.append(f"{_percent(values[column])} %")
             cells.append("" if strategy == first else _percent(difference, "+"))
@@ -222,7 +217,7 @@ def _define_flags() -> None:
 
 
 def main(_: Sequence[str]) -> None:
-    """Computes and writes what the flags ask for."""
+    """Measures what the flags ask for."""
     values = flags.FLAGS
     distributed.use_compile_cache()
     config, out = values.config, pathlib.Path(values.out)
@@ -250,7 +245,7 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    # Only in the program itself: other commands have flags of equal names.
+    # Not at import: other commands define flags of the same names.
     _define_flags()
     distributed.log_to_stderr()
     app.run(main)

@@ -1,11 +1,11 @@
-"""Pictures of a run, or of the masks that strategies make for any videos.
+"""Draws reconstructions and attention of a run, or masks on any videos.
 
     python -m mgm_jax.visualize --workdir=runs/mine
 
 writes a sheet (PNG) and an animation (WebP) for each of a few clips: frames, motion, mask, visible
 input and the reconstruction by the run's last checkpoint. Models trained with `norm_pix_loss` do
-not predict the mean and variance of a tubelet; they are interpolated from the visible tubelets.
-`--leaky` adds a row with those of the target itself.
+not predict the mean and variance of a tubelet, which are interpolated from the visible tubelets.
+`--leaky` adds a row that uses those of the target itself.
 
     python -m mgm_jax.visualize --workdir=runs/mine --attention=3,4,4
 
@@ -65,15 +65,15 @@ def draw_run(
     """Draws what a run's last checkpoint reconstructs, or the attention of one token.
 
     Args:
-        config: The run's config, perhaps with other `data` and `num_pictures`.
+        config: The run's config; its `data` and `num_pictures` may differ from training.
         workdir: Folder of the run.
         boxes: Zip or folder of J-HMDB's person boxes.
         leaky: Whether to add a reconstruction un-normalised with the target's statistics.
-        attention: Token whose attention is drawn, as `parse_query` takes it.
+        attention: Token whose attention is drawn, for `parse_query`.
         block: Block whose attention is drawn; negative numbers count from the last.
 
     Returns:
-        A name for the files, and the pictures.
+        A prefix for the names of the files, and the pictures.
 
     Raises:
         CheckpointError: There is no checkpoint.
@@ -85,15 +85,13 @@ def draw_run(
             "reconstructs; for its attention add --attention=centre"
         )
     run = load_run(workdir, config=config)
-    model, params, step = run.model, run.params, run.step
     source = open_with_boxes(config.data, boxes)
     if attention:
-        shown = gallery.attention_pictures(
-            config, model, params, source, step=step, block=block, query=parse_query(attention)
-        )
-        return f"attention_step{step:07d}", shown
-    clips = gallery.Gallery(config, model, source)
-    return f"step{step:07d}", clips.pictures(params, step, leaky=leaky)
+        query = parse_query(attention)
+        pictures = gallery.attention_pictures(run, source, block=block, query=query)
+        return f"attention_step{run.step:07d}", pictures
+    clips = gallery.Gallery(config, run.model, source)
+    return f"step{run.step:07d}", clips.pictures(run.params, run.step, leaky=leaky)
 
 
 def parse_query(parts: Sequence[str]) -> tuple[int, int, int] | None:
@@ -126,16 +124,15 @@ def main(_: Sequence[str]) -> None:
         config.data.update({name: value for name, value in given.items() if value is not None})
         config.num_pictures = _NUM_CLIPS.value
         config_lib.check_values(config)
-        boxes = _BOXES.value
         if _STRATEGIES.value:
             strategies = variants.all_strategies(_STRATEGIES.value)
-            source = open_with_boxes(config.data, boxes)
+            source = open_with_boxes(config.data, _BOXES.value)
             name, pictures = "masks", gallery.mask_pictures(config, source, strategies)
         else:
             name, pictures = draw_run(
                 config,
                 workdir,
-                boxes,
+                _BOXES.value,
                 leaky=_LEAKY.value,
                 attention=_ATTENTION.value,
                 block=_BLOCK.value,

@@ -36,15 +36,9 @@ esac
 
 
 class Machine:
-    """A machine with fake programs and those of the system on its PATH.
-
-    Attributes:
-        folder: Its files.
-        environment: Environment variables of its processes.
-    """
+    """A machine with fake programs and those of the system on its PATH; everything is installed."""
 
     def __init__(self, folder: pathlib.Path):
-        """Creates an environment in which everything is installed."""
         self.folder = folder
         self._calls = folder / "calls"
         bin_folder, venv = folder / "bin", folder / "venv"

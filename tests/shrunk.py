@@ -3,7 +3,12 @@
 import importlib
 import pathlib
 
+import numpy as np
 from ml_collections import ConfigDict
+
+from mgm_jax.data.clips import LoadClip
+from mgm_jax.data.loader import ClipBatches
+from mgm_jax.data.sources import FolderSource
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 RECIPES = sorted(file.stem for file in CONFIGS.glob("[!_]*.py"))
@@ -51,3 +56,12 @@ def recipe(name: str, data_path: pathlib.Path | str, **changes: object) -> Confi
         {name.replace("__", "."): value for name, value in changes.items()}
     )
     return config
+
+
+def first_batch(config: ConfigDict) -> dict[str, np.ndarray]:
+    """The first batch of a shrunk recipe, read from its videos."""
+    loader = LoadClip.from_config(config.data, FolderSource(config.data.path))
+    batches = ClipBatches(loader, global_batch=config.batch_size, num_batches=1, seed=0)
+    batch = next(batches)
+    batches.close()
+    return batch

@@ -15,30 +15,18 @@ SMALL = {
     "model__encoder__heads": 2,
     "data__clip_frames": 4,
     "data__size": 16,
+    "model__backbone": "timesformer_divided",
 }
 
 
 def test_a_timesformer_pretrains_scanned_and_starts_a_classifier_that_is_not(
     video_folder, tmp_path
 ):
-    pretraining = shrunk.recipe(
-        "demo_pretrain",
-        video_folder,
-        num_steps=1,
-        batch_size=2,
-        **SMALL,
-        model__backbone="timesformer_divided",
-        model__scan=True,
-        model__remat="dots",
-    )
-    train(pretraining, str(tmp_path), jax.devices()[:1])
-    finetuning = shrunk.recipe(
-        "demo_finetune",
-        video_folder,
-        **SMALL | {"data__clip_frames": 8},
-        model__backbone="timesformer_divided",
-    )
-    task = tasks.make_task(finetuning, ("a", "b"))
+    memory = {"model__scan": True, "model__remat": "dots"}
+    config = shrunk.recipe("demo_pretrain", video_folder, num_steps=1, **memory, **SMALL)
+    train(config, str(tmp_path), jax.devices()[:1])
+    config = shrunk.recipe("demo_finetune", video_folder, **SMALL | {"data__clip_frames": 8})
+    task = tasks.make_task(config, ("a", "b"))
     shapes = jax.eval_shape(task.init_fn).params
     params, report = initialise(shapes, tmp_path)
     assert jax.tree.map(lambda leaf: leaf.shape, params) == jax.tree.map(

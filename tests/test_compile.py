@@ -51,29 +51,25 @@ def test_the_report_says_what_limits_and_how_long_it_takes():
         compile_seconds=61.0,
     )
     text = compile.report(found, StepCounts(4_320_000, 10, 4_320_000, 1.0))
-    assert "94.0 M parameters; a checkpoint holds 1.00 GB" in text
-    assert "peak            4.002    25%" in text
-    assert "8.00 T on all chips, 0.500 T per clip" in text
-    assert (
-        "all-reduce         along data: 3 times, 0.300 GB in total; a chip sends 0.525 GB" in text
-    )
-    assert "trip count of while.7 not known" in text
-    assert "compute 10.00 ms, memory 20.00 ms, network 2.00 ms; limited by memory" in text
-    assert "20.00 ms per step,      800 clips/s, per host    400 clips/s and 0.40 GB/s" in text
-    assert "32.00 ms per step,      500 clips/s, per host    250 clips/s" in text
-    assert "1.60 days for 4320000 steps" in text
+    for shown in (
+        "94.0 M parameters; a checkpoint holds 1.00 GB",
+        "peak            4.002    25%",
+        "0.500 T per clip",
+        "along data: 3 times, 0.300 GB in total; a chip sends 0.525 GB",
+        "while.7",
+        "limited by memory",
+        "20.00 ms per step,      800 clips/s, per host    400 clips/s and 0.40 GB/s",
+        "32.00 ms per step,      500 clips/s, per host    250 clips/s",
+        "1.60 days for 4320000 steps",
+    ):
+        assert shown in text, shown
     assert dataclasses.replace(found.time, network=1.0).limit == "network"
 
 
 def test_the_command_names_a_wrong_topology():
+    command = [sys.executable, "-m", "mgm_jax.compile", "--config=configs/k400_pretrain.py"]
     ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "mgm_jax.compile", "--config=configs/k400_pretrain.py"),
-            "--topology=v9:2x2",
-        ],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
+        [*command, "--topology=v9:2x2"], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert ended.returncode == 1
     assert "no chip 'v9'" in ended.stderr

@@ -10,7 +10,6 @@ import pytest
 import shrunk
 from test_train import assert_same_state, logged
 
-from mgm_jax.data.sources import make_source
 from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.evaluation.full_evaluation import evaluate
 from mgm_jax.train import train
@@ -63,16 +62,6 @@ def test_finetuning_reports_accuracy_and_writes_its_results(finetuned):
     for name in ("predictions.csv", "confusion.png", "report.html"):
         assert (folder / name).stat().st_size
     assert load_run(folder, checkpoint="best").step == 2
-
-
-def test_no_test_video_reaches_training(videos):
-    def ids(split):
-        source = make_source("csv", videos["data__path"], split, videos["data__root"])
-        return {source[index].video_id for index in range(len(source))}
-
-    assert len(ids("train")) == 8
-    assert len(ids("test")) == 4
-    assert not ids("train") & ids("test")
 
 
 def test_evaluating_the_checkpoint_alone_gives_the_same(finetuned, caplog):

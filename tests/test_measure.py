@@ -55,8 +55,6 @@ def test_motion_guides_masks_to_motion_and_to_the_boxes_of_the_demo_set(demo_set
     table = measure.to_markdown(config, measured)
     assert "- clips: 6\n" in table
     assert table.count("\n| codec |") == 5
-    assert "motion masked | minus mgm's | box area masked | minus mgm's | continuity" in table
-    assert table.count("\n| median | mgm") == 2
 
 
 def test_stored_flow_is_measured(demo_set, tmp_path):
@@ -111,41 +109,28 @@ def test_motion_that_is_not_there_is_named(video_folder):
 
 
 def test_a_clip_without_boxes_has_no_value_among_others(demo_set):
-    config = recipe(demo_set)
-    source = RecordSource(str(demo_set), "train")
-
-    class SomeBoxes:
-        class_names = source.class_names
-        describe = source.describe
-
-        def __len__(self):
-            return 3
-
+    class SomeBoxes(RecordSource):
         def __getitem__(self, index):
-            record = source[index]
+            record = super().__getitem__(index)
             return dataclasses.replace(record, boxes=None) if index == 1 else record
 
-    measured = measure.measure(config, SomeBoxes(), ["random_tube"], ["codec"])
+    source = SomeBoxes(str(demo_set), "train")
+    measured = measure.measure(recipe(demo_set), source, ["random_tube"], ["codec"])
+    without = np.arange(6) == 1
     area = measured.masks["codec", "random_tube"][measure.BOX_AREA]
-    np.testing.assert_array_equal(np.isnan(area), [False, True, False])
-    assert np.isnan(measured.motions["codec"]["inside"][1])
+    np.testing.assert_array_equal(np.isnan(area), without)
+    np.testing.assert_array_equal(np.isnan(measured.motions["codec"]["inside"]), without)
 
 
 @pytest.mark.slow
 def test_the_command_prints_its_table_and_writes_sheets(demo_set, tmp_path):
-    arguments = [
-        "--config=configs/demo_pretrain.py",
-        f"--data_path={demo_set}",
-        "--split=validation",
-        "--strategies=mgm+window,random",
-        "--motions=codec",
-        "--num_pictures=1",
-        "--config.data.size=32",
-        "--config.data.clip_frames=8",
-        f"--out={tmp_path / 'out'}",
-    ]
+    flags = (
+        f"--config=configs/demo_pretrain.py --data_path={demo_set} --split=validation "
+        "--strategies=mgm+window,random --motions=codec --num_pictures=1 "
+        f"--config.data.size=32 --config.data.clip_frames=8 --out={tmp_path / 'out'}"
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "mgm_jax.measure", *arguments],
+        [sys.executable, "-m", "mgm_jax.measure", *flags.split()],
         cwd=REPOSITORY,
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
         capture_output=True,

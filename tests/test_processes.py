@@ -1,4 +1,4 @@
-"""Several real processes make one run, through jax.distributed on this machine."""
+"""Real processes, one or several, make one run, through jax.distributed on this machine."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import shrunk
 from quick_compilation import XLA_FLAGS
-from test_train import TINY
+from test_train import TINY, assert_same_state
 
 from mgm_jax.train import train
 from mgm_jax.training import preemption
@@ -56,6 +56,7 @@ class Job:
                     env=os.environ | {"XLA_FLAGS": flags},
                     stderr=subprocess.PIPE,
                     text=True,
+                    start_new_session=True,
                 )
             )
 
@@ -97,6 +98,27 @@ def logged(workdir, name):
 def assert_same_run(one, other, *names):
     for name in names:
         np.testing.assert_allclose(logged(one, name), logged(other, name), rtol=1e-4)
+
+
+def test_a_signal_saves_ends_with_the_code_and_the_run_goes_on_exactly(
+    config_file, video_folder, tmp_path
+):
+    run, workers = tmp_path / "run", "--config.data.num_workers=1"
+    steps = {"num_steps": 1000, "checkpoint_every": 1000}
+    job = Job(f"{config_file}:demo_pretrain", run, 1, workers, **steps)
+    job.wait_for_step(2)
+    os.killpg(job.processes[0].pid, signal.SIGTERM)  # To the data worker too, as SLURM does.
+    codes, said = job.end()
+    assert codes == [preemption.EXIT_CODE], said
+    (saved,) = (int(file.name) for file in (run / "checkpoints").iterdir())
+    assert saved >= 2
+    assert f"step {saved} is saved; exit code 75" in said[0]
+
+    config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=1000)
+    config.stop_at_step = saved + 1
+    states = [train(config, str(tmp_path / name), jax.devices()[:4]) for name in ("run", "whole")]
+    assert_same_state(*states)
+    assert [step for step, _ in logged(run, "loss")] == list(range(1, saved + 2))
 
 
 def test_four_processes_save_two_go_on_and_one_ends_as_one_would(

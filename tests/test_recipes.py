@@ -12,8 +12,9 @@ import shrunk
 
 from mgm_jax import base_config
 from mgm_jax import config as config_lib
+from mgm_jax.aot import check
 from mgm_jax.errors import ConfigError
-from mgm_jax.training import tasks
+from mgm_jax.training import sharding, tasks
 
 CLASSES = ("one", "two", "three")
 VARIANTS = (
@@ -96,25 +97,6 @@ def test_a_recipe_says_its_command(name):
     assert f"--config=configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
 
 
-def abstract_batch(config, size=16):
-    data, half, cells = config.data, config.data.host_crop_size // 2, config.data.size // 8
-    shapes = {
-        "luma": ((data.clip_frames, data.host_crop_size, data.host_crop_size), jnp.uint8),
-        "chroma": ((data.clip_frames, half, half, 2), jnp.uint8),
-        "crop_box": ((4,), jnp.float32),
-        "flip": ((), jnp.bool_),
-        "yuv_to_rgb": ((3, 4), jnp.float32),
-        "motion": ((data.clip_frames, cells, cells, 2), jnp.float32),
-        "motion_valid": ((data.clip_frames,), jnp.bool_),
-        "valid": ((), jnp.bool_),
-        "label": ((), jnp.int32),
-        "index": ((), jnp.uint32),
-    }
-    return {
-        name: jax.ShapeDtypeStruct((size, *shape), dtype) for name, (shape, dtype) in shapes.items()
-    }
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_step_of_a_recipe_fits_together_at_its_real_size(name):
@@ -123,12 +105,14 @@ def test_the_step_of_a_recipe_fits_together_at_its_real_size(name):
     config.init_from = "somewhere"
     task = tasks.make_task(config, CLASSES, total_steps=100, warmup_steps=10)
     state = jax.eval_shape(task.init_fn)
-    after, _ = jax.eval_shape(task.step_fn, state, abstract_batch(config))
+    batch = check.abstract_batch(config, sharding.make_mesh(config.mesh.to_dict()))
+    batch = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in batch.items()}
+    after, _ = jax.eval_shape(task.step_fn, state, batch)
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
     if task.predict_fn:
-        made = jax.eval_shape(task.predict_fn, state.variables, abstract_batch(config, 3))
-        assert made["probabilities"].shape[1:] == (3, len(CLASSES))
+        made = jax.eval_shape(task.predict_fn, state.variables, batch)
+        assert made["probabilities"].shape[1:] == (len(batch["label"]), len(CLASSES))
 
 
 def test_arguments_set_what_they_name():

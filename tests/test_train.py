@@ -113,7 +113,7 @@ def test_one_device_and_eight_give_the_same_losses(video_folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_another_config_or_model_is_refused_by_name(video_folder, tmp_path):
+def test_another_config_is_refused_by_name_unless_allowed(video_folder, tmp_path):
     config = shrunk.recipe("demo_pretrain", video_folder, **TINY)
     train(config, str(tmp_path), jax.devices()[:1])
     config.masking.ratio = 0.5
@@ -122,9 +122,6 @@ def test_another_config_or_model_is_refused_by_name(video_folder, tmp_path):
         train(config, str(tmp_path), jax.devices()[:1])
     config.allow_config_change = True
     assert int(train(config, str(tmp_path), jax.devices()[:1]).step) == 3
-    config.model.encoder.depth = 3
-    with pytest.raises(CheckpointError, match=r"step 3 .* model"):
-        train(config, str(tmp_path), jax.devices()[:1])
 
 
 @pytest.mark.slow
@@ -138,19 +135,19 @@ def test_a_loss_that_is_not_finite_stops_with_a_good_state_saved(video_folder, t
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 
-def test_bad_input_is_refused_before_anything_is_computed(video_folder, tmp_path):
-    def refused(message, error=ConfigError, **changes):
-        with pytest.raises(error, match=message):
-            train(shrunk.recipe("demo_pretrain", video_folder, **changes), str(tmp_path / "run"))
-        assert not (tmp_path / "run").exists()
-
-    (tmp_path / "empty").mkdir()
-    refused(r"config\.data\.path", data__path=str(tmp_path / "empty"))
-    refused("batch_size=12 .* use 8 or 16", batch_size=12)
-    refused(r"config\.masking\.strategy='mgn'.* mgm", masking__strategy="mgn")
-    refused(r"ratio.*1\.0", masking__ratio=1.0)
-    refused("'Q'.* Ti, S, B, L, H", model__size="Q")
-    refused(r"config\.warmup_steps", warmup_steps=5)
+@pytest.mark.parametrize(
+    ("message", "changes"),
+    [
+        (r"config\.data\.path", {"data__path": str(REPOSITORY / "launch")}),
+        ("batch_size=12 .* use 8 or 16", {"batch_size": 12}),
+        (r"config\.masking\.strategy='mgn'.* mgm", {"masking__strategy": "mgn"}),
+        (r"config\.warmup_steps", {"warmup_steps": 5}),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(message, changes, video_folder, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        train(shrunk.recipe("demo_pretrain", video_folder, **changes), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_codec_without_vectors_is_skipped_with_the_cure_in_the_log(real_videos, tmp_path, caplog):

@@ -21,9 +21,6 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     Annotation files: `ava_{train,val}_v2.2.csv`, `ava_action_list_v2.2.pbtxt` and, if present,
     `ava_{train,val}_excluded_timestamps_v2.2.csv`. An id is `YOUTUBEID_SECOND`; label i is the
     action that AVA numbers i + 1.
-
-    Raises:
-        ConfigError: An annotation file is missing or invalid.
     """
     files = AnnotationFiles(options.annotations, "of AVA Actions 2.2: ava_train_v2.2.csv, ...")
     class_names = _action_names(

@@ -16,9 +16,6 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     Columns: `path`, relative to the video folder, which is also the id; and optionally `label`, the
     name of the class (empty for no class); `label_id`, its index (by default, classes are numbered
     in alphabetical order); and `split` (`train` by default). Other columns are ignored.
-
-    Raises:
-        ConfigError: No file, no column `path`, or inconsistent labels.
     """
     if options.annotations is None or not os.path.isfile(options.annotations):
         raise ConfigError(

@@ -10,9 +10,6 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     """Lists the training and the test split; a class is named like "Back 15som 05Twis FREE".
 
     The annotated range of frames is ignored: it is the whole file for all 16,997 videos.
-
-    Raises:
-        ConfigError: An annotation file is missing.
     """
     files = AnnotationFiles(
         options.annotations, "of Diving48, version 2: Diving48_V2_train.json, ..."

@@ -8,20 +8,16 @@ _SPLITS = {"1": "train", "2": "test"}
 
 
 def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
-    """Lists an official split: 70 training and 30 test videos per class.
-
-    Raises:
-        ConfigError: No split file.
-    """
+    """Lists an official split: 70 training and 30 test videos per class."""
     files = AnnotationFiles(options.annotations, WHERE_FROM)
     listed = list_videos(files, options.split_number)
     class_names = tuple(sorted({class_name for _, class_name, _ in listed}))
     label_of = {name: label for label, name in enumerate(class_names)}
     finder = VideoFinder(videos)
     entries = []
-    for split, class_name, name in listed:
-        file, others = finder.find(stem(name), (class_name,))
-        entries.append(Entry(stem(name), split, label_of[class_name], file, other_files=others))
+    for split, class_name, video in listed:
+        file, others = finder.find(video, (class_name,))
+        entries.append(Entry(video, split, label_of[class_name], file, other_files=others))
     return Listing(
         "hmdb51",
         class_names,
@@ -31,7 +27,7 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
 
 
 def list_videos(files: AnnotationFiles, split_number: int) -> list[tuple[str, str, str]]:
-    """(split, class name, VIDEO.avi) of an official split, without unused videos (mark 0)."""
+    """(split, class name, video name) of an official split, without unused videos (mark 0)."""
     ending = f"_test_split{split_number}.txt"
     listed = []
     for path in files.all(f"*{ending}"):
@@ -40,5 +36,5 @@ def list_videos(files: AnnotationFiles, split_number: int) -> list[tuple[str, st
             if line.strip():
                 name, mark = line.rsplit(maxsplit=1)
                 if mark in _SPLITS:
-                    listed.append((_SPLITS[mark], class_name, name))
+                    listed.append((_SPLITS[mark], class_name, stem(name)))
     return listed

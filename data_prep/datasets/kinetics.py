@@ -7,6 +7,7 @@ folders or not. Kinetics-400 has one clip per YouTube video, so the id is unique
 import csv
 import pathlib
 import re
+from collections.abc import Mapping
 
 from data_prep.entries import UNLABELLED, DatasetOptions, Entry, Listing
 from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, stem
@@ -31,25 +32,11 @@ def read_k400(videos: VideoFiles, options: DatasetOptions) -> Listing:
 
     If these give labels as numbers, `label_map.txt` has a class name per line. Without it, classes
     are numbered in alphabetical order.
-
-    Raises:
-        ConfigError: No annotation file, or an invalid one.
     """
     files = AnnotationFiles(options.annotations, _WHERE_FROM)
     rows, class_names = _read_lists(files)
-    label_of = {name: label for label, name in enumerate(class_names)}
-    finder = VideoFinder(videos, youtube_id)
-    entries = []
-    for split, video, class_name in rows:
-        file, others = finder.find(video, (*_SPLITS[split], class_name))
-        label = label_of[class_name] if class_name else UNLABELLED
-        entries.append(Entry(video, split, label, file, other_files=others))
-    return Listing(
-        "k400",
-        class_names,
-        tuple(entries),
-        f"Kinetics-400: human actions from YouTube, {len(class_names)} classes.",
-    )
+    description = f"Kinetics-400: human actions from YouTube, {len(class_names)} classes."
+    return _list("k400", description, videos, rows, class_names, _SPLITS)
 
 
 def read_minik200(videos: VideoFiles, options: DatasetOptions) -> Listing:
@@ -57,9 +44,6 @@ def read_minik200(videos: VideoFiles, options: DatasetOptions) -> Listing:
 
     Its lists hold only ids; the classes come from the annotation files of Kinetics-400, training
     and validation. A video that is not in these has no class.
-
-    Raises:
-        ConfigError: An annotation file is missing, or the classes are not 200.
     """
     files = AnnotationFiles(
         options.annotations,
@@ -78,23 +62,31 @@ def read_minik200(videos: VideoFiles, options: DatasetOptions) -> Listing:
             f"the files of Kinetics-400 below {files.folder}; put the complete training and "
             "validation files there"
         )
-    label_of = {name: label for label, name in enumerate(class_names)}
+    rows = [
+        (split, video, class_of.get(video, "")) for split, ids in lists.items() for video in ids
+    ]
+    description = "Mini-Kinetics-200: 85,000 videos of 200 classes of Kinetics-400."
+    # The split of a video may differ from that in Kinetics-400.
+    folders = dict.fromkeys(lists, _SPLITS["train"] + _SPLITS["validation"])
+    return _list("minik200", description, videos, rows, class_names, folders)
+
+
+def _list(
+    name: str,
+    description: str,
+    videos: VideoFiles,
+    rows: list[tuple[str, str, str]],
+    class_names: tuple[str, ...],
+    folders: Mapping[str, tuple[str, ...]],
+) -> Listing:
+    """Finds the videos of (split, YouTube id, class name or ""), best in `folders` of the split."""
+    label_of = {name: label for label, name in enumerate(class_names)} | {"": UNLABELLED}
     finder = VideoFinder(videos, youtube_id)
     entries = []
-    for split, ids in lists.items():
-        for video in ids:
-            class_name = class_of.get(video, "")
-            # Its split may differ from that in Kinetics-400.
-            folders = (class_name, *_SPLITS["train"], *_SPLITS["validation"])
-            file, others = finder.find(video, folders)
-            label = label_of[class_name] if class_name else UNLABELLED
-            entries.append(Entry(video, split, label, file, other_files=others))
-    return Listing(
-        "minik200",
-        class_names,
-        tuple(entries),
-        "Mini-Kinetics-200: 85,000 videos of 200 classes of Kinetics-400.",
-    )
+    for split, video, class_name in rows:
+        file, others = finder.find(video, (*folders[split], class_name))
+        entries.append(Entry(video, split, label_of[class_name], file, other_files=others))
+    return Listing(name, class_names, tuple(entries), description)
 
 
 def _read_lists(files: AnnotationFiles) -> tuple[list[tuple[str, str, str]], tuple[str, ...]]:

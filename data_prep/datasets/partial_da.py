@@ -6,81 +6,50 @@ classes of the source domain, the split `test` seven of them from the target dom
 
 from data_prep.datasets import hmdb51, ucf101
 from data_prep.entries import DatasetOptions, Entry, Listing
-from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, stem
+from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder
 
-CLASSES: dict[str, tuple[tuple[str, str, bool], ...]] = {
-    "ucf14_hmdb7": (
-        ("RockClimbingIndoor", "climb", True),
-        ("Diving", "dive", True),
-        ("Fencing", "fencing", True),
-        ("GolfSwing", "golf", True),
-        ("HandstandWalking", "handstand", True),
-        ("SoccerPenalty", "kick_ball", True),
-        ("PullUps", "pullup", True),
-        ("Punch", "punch", False),
-        ("PushUps", "pushup", False),
-        ("Biking", "ride_bike", False),
-        ("HorseRiding", "ride_horse", False),
-        ("Basketball", "shoot_ball", False),
-        ("Archery", "shoot_bow", False),
-        ("WalkingWithDog", "walk", False),
-    ),
-    "hmdb14_ucf7": (
-        ("Archery", "shoot_bow", True),
-        ("Basketball", "shoot_ball", True),
-        ("Biking", "ride_bike", True),
-        ("Diving", "dive", True),
-        ("Fencing", "fencing", True),
-        ("GolfSwing", "golf", True),
-        ("HandstandWalking", "handstand", True),
-        ("HorseRiding", "ride_horse", False),
-        ("PullUps", "pullup", False),
-        ("Punch", "punch", False),
-        ("PushUps", "pushup", False),
-        ("RockClimbingIndoor", "climb", False),
-        ("SoccerPenalty", "kick_ball", False),
-        ("WalkingWithDog", "walk", False),
-    ),
-}
-"""(class of UCF101, class of HMDB51, whether `test` has it); the position is the label."""
+# (class of UCF101, class of HMDB51)
+_CLASSES = (
+    ("Archery", "shoot_bow"),
+    ("Basketball", "shoot_ball"),
+    ("Biking", "ride_bike"),
+    ("Diving", "dive"),
+    ("Fencing", "fencing"),
+    ("GolfSwing", "golf"),
+    ("HandstandWalking", "handstand"),
+    ("HorseRiding", "ride_horse"),
+    ("PullUps", "pullup"),
+    ("Punch", "punch"),
+    ("PushUps", "pushup"),
+    ("RockClimbingIndoor", "climb"),
+    ("SoccerPenalty", "kick_ball"),
+    ("WalkingWithDog", "walk"),
+)
 
 
 def read(setting: str, videos: VideoFiles, options: DatasetOptions) -> Listing:
-    """Lists a setting, a key of `CLASSES`; both datasets' files are below the same folders.
+    """Lists `ucf14_hmdb7` or `hmdb14_ucf7`; both datasets' files are below the same folders.
 
-    Classes are named as in the source; ids begin with `ucf101/` or `hmdb51/`.
-
-    Raises:
-        ConfigError: An annotation file is missing.
+    Labels have the alphabetical order of the classes' names in the target domain, which holds the
+    first seven. Classes are named as in the source; ids begin with `ucf101/` or `hmdb51/`.
     """
     files = AnnotationFiles(options.annotations, f"{ucf101.WHERE_FROM}, and {hmdb51.WHERE_FROM}")
-    from_ucf = setting == "ucf14_hmdb7"
+    listed = {"ucf101": ucf101.list_videos(files, 1), "hmdb51": hmdb51.list_videos(files, 1)}
+    source, target = listed if setting == "ucf14_hmdb7" else reversed(listed)
+    classes = [dict(zip(listed, names, strict=True)) for names in _CLASSES]
+    classes.sort(key=lambda names: names[target])
     finder = VideoFinder(videos)
-    videos_of = {
-        "ucf101": [
-            (split, path.split("/")[0], stem(path)) for split, path in ucf101.list_videos(files, 1)
-        ],
-        "hmdb51": [
-            (split, class_name, stem(name))
-            for split, class_name, name in hmdb51.list_videos(files, 1)
-        ],
-    }
     entries = []
-    for split, is_source in (("train", True), ("test", False)):
-        origin = "ucf101" if is_source == from_ucf else "hmdb51"
-        label_of = {
-            row[0 if origin == "ucf101" else 1]: label
-            for label, row in enumerate(CLASSES[setting])
-            if is_source or row[2]
-        }
-        for its_split, class_name, name in videos_of[origin]:
+    for split, domain, shared in (("train", source, classes), ("test", target, classes[:7])):
+        label_of = {names[domain]: label for label, names in enumerate(shared)}
+        for its_split, class_name, video in listed[domain]:
             if its_split == split and class_name in label_of:
-                file, others = finder.find(name, (class_name,))
+                file, others = finder.find(video, (class_name,))
                 label = label_of[class_name]
-                entries.append(Entry(f"{origin}/{name}", split, label, file, other_files=others))
+                entries.append(Entry(f"{domain}/{video}", split, label, file, other_files=others))
     return Listing(
         setting,
-        tuple(row[0 if from_ucf else 1] for row in CLASSES[setting]),
+        tuple(names[source] for names in classes),
         tuple(entries),
         f"Partial domain adaptation {setting}: 14 classes of the source in `train`, 7 of them from "
         "the target in `test`.",

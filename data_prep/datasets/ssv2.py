@@ -17,9 +17,6 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     """Lists the training and the validation split; the test split has no public labels.
 
     A video whose template is not among the labels has no class.
-
-    Raises:
-        ConfigError: An annotation file is missing.
     """
     files = AnnotationFiles(options.annotations, "from the Something-Something V2 download page")
     labels_file = files.get("something-something-v2-labels.json", "labels.json")

@@ -7,11 +7,7 @@ WHERE_FROM = "of UCF101's action recognition task: classInd.txt, trainlist0N.txt
 
 
 def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
-    """Lists an official split; label 0 is number 1 of `classInd.txt`.
-
-    Raises:
-        ConfigError: An annotation file is missing.
-    """
+    """Lists an official split; label 0 is number 1 of `classInd.txt`."""
     files = AnnotationFiles(options.annotations, WHERE_FROM)
     numbers = [line.split() for line in files.get("classInd.txt").read_text().splitlines()]
     class_names = tuple(
@@ -20,10 +16,9 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     label_of = {name: label for label, name in enumerate(class_names)}
     finder = VideoFinder(videos)
     entries = []
-    for split, path in list_videos(files, options.split_number):
-        class_name = path.split("/")[0]
-        file, others = finder.find(stem(path), (class_name,))
-        entries.append(Entry(stem(path), split, label_of[class_name], file, other_files=others))
+    for split, class_name, video in list_videos(files, options.split_number):
+        file, others = finder.find(video, (class_name,))
+        entries.append(Entry(video, split, label_of[class_name], file, other_files=others))
     return Listing(
         "ucf101",
         class_names,
@@ -32,11 +27,12 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     )
 
 
-def list_videos(files: AnnotationFiles, split_number: int) -> list[tuple[str, str]]:
-    """(split, CLASS/VIDEO.avi) of an official split, in the order of the lists."""
+def list_videos(files: AnnotationFiles, split_number: int) -> list[tuple[str, str, str]]:
+    """(split, class name, video name) of an official split, in the order of the lists."""
     listed = []
     for split in ("train", "test"):
-        lines = files.get(f"{split}list{split_number:02d}.txt").read_text().splitlines()
-        # Training lists have the class number after the path.
-        listed += [(split, line.split()[0]) for line in lines if line.strip()]
+        for line in files.get(f"{split}list{split_number:02d}.txt").read_text().splitlines():
+            if line.strip():
+                path = line.split()[0]  # Training lists have the class number after the path.
+                listed.append((split, path.split("/")[0], stem(path)))
     return listed

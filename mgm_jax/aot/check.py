@@ -58,14 +58,11 @@ class CompiledStep:
     """What a train step needs on a topology.
 
     Attributes:
-        num_hosts: Hosts of the slice.
-        num_parameters: Parameters of the model.
         state_bytes: The whole train state, as in a checkpoint.
         memory: Memory of one chip.
         flops: FLOPs of a step's matrix products, all chips together.
         chip_flops: FLOPs that one chip's matrix units run in a step.
         memory_bytes: Bytes to and from one chip's memory in a step.
-        collectives: Communication between chips in a step.
         unknown_loops: Loops counted once because their trip count is not known.
         batch_bytes: One batch, all chips together.
         clips: Clips in a batch.
@@ -90,15 +87,10 @@ class CompiledStep:
 
 
 def check(config: ConfigDict, topology: str, num_classes: int = 0) -> CompiledStep:
-    """Compiles the train step of a config for a topology, as `train` would run it there.
-
-    Args:
-        config: The run's config.
-        topology: For example v5e:16x16.
-        num_classes: Classes of the data; not needed for pretraining.
+    """Compiles the step that `mgm_jax.main` would run on a topology such as v5e:16x16.
 
     Raises:
-        ConfigError: A config value cannot work, or libtpu is missing.
+        ConfigError: A config value is invalid, or libtpu is missing.
         DoesNotFitError: The step needs more memory than a chip has.
     """
     config_lib.check_values(config)
@@ -110,7 +102,7 @@ def check(config: ConfigDict, topology: str, num_classes: int = 0) -> CompiledSt
     state = abstract_state(task.init_fn, mesh)
     batch = abstract_batch(config, mesh)
     if (needed := _chip_bytes(state) + _chip_bytes(batch)) > chip.memory:
-        raise refusal(needed, config, topology, mesh, state)  # Without minutes of compiling.
+        raise refusal(needed, config, topology, mesh, state)  # Saves minutes of compiling.
 
     start = time.monotonic()
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
@@ -138,8 +130,7 @@ def check(config: ConfigDict, topology: str, num_classes: int = 0) -> CompiledSt
     program = hlo.parse(text)
     collectives = find_collectives(program, mesh.shape)
     flops, matrix_unit_flops = count_flops(task.step_fn, state, batch)
-    chip_flops = matrix_unit_flops / mesh.size
-    memory_bytes = traffic.count_bytes(program)
+    chip_flops, memory_bytes = matrix_unit_flops / mesh.size, traffic.count_bytes(program)
     return CompiledStep(
         topology=topology,
         chip=chip,
@@ -161,17 +152,17 @@ def check(config: ConfigDict, topology: str, num_classes: int = 0) -> CompiledSt
 
 
 def topology_devices(topology: str) -> list[jax.Device]:
-    """Devices of a topology to compile for; nothing can run on them.
+    """Devices to compile for, on which nothing can run.
 
     Raises:
-        ConfigError: libtpu is missing, or does not know the topology.
+        ConfigError: libtpu is missing, or does not support the topology.
     """
     chip = parse_topology(topology)
     if importlib.util.find_spec("libtpu") is None:
         raise ConfigError(
             "libtpu, which compiles for TPUs, is not installed; pip install -r requirements-tpu.txt"
         )
-    # Keeps libtpu from looking for chips in this machine or a cloud around it.
+    # Keeps libtpu from looking for chips in this machine or in the cloud.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     try:
@@ -202,14 +193,9 @@ def abstract_batch(config: ConfigDict, mesh: Mesh) -> dict[str, jax.ShapeDtypeSt
 def refusal(
     needed: float, config: ConfigDict, topology: str, mesh: Mesh, state: TrainState
 ) -> DoesNotFitError:
-    """Makes the error for a step that does not fit, with what helps.
+    """The error for a step that does not fit, with the config values that help.
 
-    Args:
-        needed: Bytes that the step needs on a chip; NaN if not known.
-        config: The run's config.
-        topology: For example v5e:16x16.
-        mesh: The topology's devices as the config arranges them.
-        state: The abstract train state.
+    `needed` is in bytes per chip, NaN if not known.
     """
     limit = parse_topology(topology).memory
     state_bytes = _chip_bytes(state)
@@ -243,7 +229,7 @@ def refusal(
 
 
 def _needed_bytes(message: str) -> float:
-    """What the compiler's error message says that the program needs; NaN if it does not."""
+    """Bytes that the program needs according to the compiler's message; NaN if it has none."""
     for pattern in (r"Used ([\d.]+)([KMGT]) of", r"\(([\d.]+)([KMGT])\) exceeds"):
         if found := re.search(pattern, message):
             return float(found[1]) * 2 ** (10 * (1 + "KMGT".index(found[2])))

@@ -1,4 +1,4 @@
-"""Published peaks of Cloud TPU chips, and the names of their topologies.
+"""Published peak rates of Cloud TPU chips, and the names of their topologies.
 
 Source: Google Cloud's TPU documentation (cloud.google.com/tpu/docs/v4, v5e, v5p, v6e; read in
 2026), with three exceptions. Memory (32, 16, 95 and 32 GB there) is what libtpu 0.0.42 lets a

@@ -32,8 +32,8 @@ class Collective:
         kind: One of `KINDS`.
         axes: Mesh axes that it runs along.
         group_size: Chips of a group.
-        num_bytes: Bytes of the array on a chip; the full array for all-gather (its result) and
-            reduce-scatter (its operand).
+        num_bytes: Bytes of the array on a chip; of an all-gather its result, of a reduce-scatter
+            its operand.
         times: How often it runs in a step.
     """
 
@@ -50,15 +50,11 @@ class Collective:
 
 
 def find_collectives(program: Program, mesh_shape: Mapping[str, int]) -> list[Collective]:
-    """The collectives of a program between more than one chip, in the order of the program.
+    """The collectives between more than one chip, in the order of the program.
 
     An asynchronous operation, which starts and ends separately, counts once. So does one that a TPU
     program repeats with the same channel in several fusions, to overlap it with other work. An
     all-reduce in a fusion of which each chip keeps a part counts as a reduce-scatter.
-
-    Args:
-        program: Compiled for the devices of a mesh.
-        mesh_shape: Size of each axis, as `jax.sharding.Mesh.shape`.
     """
     found, channels = [], set()
     for computation, instruction, times, fused in program.executed():
@@ -100,14 +96,10 @@ def summarise(
 
 
 def parse_groups(text: str, num_devices: int) -> Int[np.ndarray, "groups size"]:
-    """Reads the device groups of an instruction, as positions in the program's device order.
+    """Reads the groups of devices in the text of an instruction's attributes.
 
     XLA writes them as a list `{{0,1},{2,3}}`, a reshaped iota `[2,2]<=[2,2]T(1,0)`, mesh axes
     `mesh['a'=2,'b'=2] {'a'}`, or source-target pairs.
-
-    Args:
-        text: Attributes of the instruction.
-        num_devices: Devices of the program.
     """
     pairs = re.search(r"source_target_pairs=\{(.*?\})?\}", text)
     if pairs:
@@ -125,7 +117,7 @@ def parse_groups(text: str, num_devices: int) -> Int[np.ndarray, "groups size"]:
         raise ValueError(f"no groups of devices in {text[:300]}")
     sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", mesh[1])}
     ids = _sequence(mesh[2]) if mesh[2] else np.arange(num_devices)
-    # A name alone is the whole axis; 'a':(n)m is its part of size m after n.
+    # 'a' is the whole axis; 'a':(n)m is its part of size m inside the first part, of size n.
     parts = {
         name: (int(before or 1), int(size or sizes[name]))
         for name, before, size in re.findall(r"'(\w+)'(?::\((\d+)\)(\d+))?", mesh[3])

@@ -11,14 +11,10 @@ _PASSES = {jax.lax.Precision.HIGHEST: 6, jax.lax.Precision.HIGH: 3}
 
 
 def count_flops(function: Callable[..., Any], *arguments: Any) -> tuple[float, float]:
-    """Counts the FLOPs of the traced function, all devices together.
+    """Counts the FLOPs of a function for arrays or `jax.ShapeDtypeStruct`s, all devices together.
 
-    A product of m×k and k×n is 2·m·k·n FLOPs; other operations count zero. Loops count as often as
-    they run, and rematerialisation counts again.
-
-    Args:
-        function: As `jax.jit` takes it.
-        *arguments: Arrays or `jax.ShapeDtypeStruct`s.
+    A product of m×k and k×n is 2·m·k·n FLOPs; other operations count zero. Every iteration of a
+    loop counts, and so does rematerialisation.
 
     Returns:
         FLOPs as written, and as a TPU's matrix units run them: a float32 product of a higher

@@ -36,14 +36,12 @@ class Array:
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """An HLO instruction.
+    """An HLO instruction, such as `ROOT %name = f32[8] opcode(%operand, ...), attributes`.
 
     Attributes:
-        name: Without the percent sign.
-        opcode: For example "fusion".
         arrays: Its result.
         operands: Names of its operands.
-        text: Its attributes: the line after the operands.
+        text: Its attributes.
         called: Computations that it calls, except a loop's condition.
         literal: The text in the parentheses.
         is_root: Whether its result is that of its computation.
@@ -68,7 +66,7 @@ class Program:
 
     @functools.cached_property
     def instructions(self) -> dict[str, dict[str, Instruction]]:
-        """Instructions by computation and name."""
+        """Instructions by name, by computation."""
         return {
             name: {instruction.name: instruction for instruction in body}
             for name, body in self.computations.items()
@@ -110,7 +108,7 @@ class Program:
             inner = times
             if instruction.opcode == "while":
                 inner *= self.trip_count(instruction) or 1
-            # Others, such as a reduction's function, run per element.
+            # Other computations, such as a reduction's function, run for each element.
             if instruction.opcode in ("while", "call", "conditional", "fusion", "async-start"):
                 for called in instruction.called:
                     yield from self._executed(

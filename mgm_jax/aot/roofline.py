@@ -12,12 +12,12 @@ from mgm_jax.aot.collectives import Collective
 
 @dataclasses.dataclass(frozen=True)
 class StepTime:
-    """Seconds of a step, each at its peak rate.
+    """Seconds that a chip needs for a step at its peak rates.
 
     Attributes:
-        compute: FLOPs of a chip over its peak rate.
-        memory: Bytes to and from its memory over the memory bandwidth.
-        network: Bytes that it sends over the bandwidth of the links in use.
+        compute: For its FLOPs.
+        memory: To read from and write to its memory.
+        network: To send to other chips, over the links in use.
     """
 
     compute: float
@@ -26,12 +26,12 @@ class StepTime:
 
     @property
     def best(self) -> float:
-        """If all three overlap: the longest."""
+        """The longest of the three, as if they overlap fully."""
         return max(self.compute, self.memory, self.network)
 
     @property
     def estimate(self) -> float:
-        """If nothing overlaps: the sum."""
+        """The sum, as if nothing overlaps."""
         return self.compute + self.memory + self.network
 
     @property
@@ -47,17 +47,10 @@ def step_time(
     collectives: Sequence[Collective],
     mesh: Mesh,
 ) -> StepTime:
-    """Estimates the time of a step.
+    """Estimates the time of a step from the FLOPs and the memory traffic of one chip.
 
-    An operation along mesh axes that lie along one dimension of the torus uses the links of that
-    dimension only.
-
-    Args:
-        chip: The chip.
-        flops: FLOPs of one chip.
-        memory_bytes: Bytes to and from the memory of one chip.
-        collectives: The step's communication.
-        mesh: The devices it runs on.
+    A collective whose chips lie along one dimension of the torus uses only the links of that
+    dimension.
     """
     network = sum(
         collective.sent / (chip.interconnect * _share_of_links(mesh, collective.axes, chip))

@@ -1,4 +1,4 @@
-"""Converts a model between runs of this project, Hugging Face's folders and the original's files.
+"""Converts models between runs of this project, Hugging Face's folders and VideoMAE's own files.
 
     python -m mgm_jax.convert --source=runs/ssv2 --out=exported --to=hugging_face
     python -m mgm_jax.convert --source=runs/ssv2 --out=ssv2.pth --to=original
@@ -6,9 +6,9 @@
         --config=configs/ssv2_pretrain.py
 
 The source is whatever `--config.init_from` takes: the folder of a run (its last checkpoint), a
-folder of Hugging Face's, or a file of tensors in either layout. Training needs no conversion first:
-give it the source as `--config.init_from`. `--to=run` makes a run at step 0 from a recipe, to be
-evaluated, visualized or trained further. Only .pth, .pt and .bin files need PyTorch.
+Hugging Face folder, or a file of tensors in either layout. Training needs no conversion: pass the
+source as `--config.init_from`. `--to=run` makes a run at step 0 from a recipe, to evaluate,
+visualize or train further. Only .pth, .pt and .bin files need PyTorch.
 """
 
 import dataclasses
@@ -37,24 +37,18 @@ def write_run(
     config: ConfigDict,
     class_names: Sequence[str],
 ) -> None:
-    """Makes a run whose checkpoint, at step 0, has the parameters of another model.
-
-    Args:
-        workdir: Folder of the run.
-        source: The other model; see `weights.read`.
-        config: Config of the run.
-        class_names: Classes of its data.
+    """Makes a run whose checkpoint, at step 0, holds the parameters of `source` (`weights.read`).
 
     Raises:
-        CheckpointError: The model's parameters are not exactly those of the config's model.
-        ConfigError: The config cannot work.
+        CheckpointError: The parameters are not exactly those of the config's model.
+        ConfigError: The config has an invalid value.
     """
     config_lib.check_values(config)
     task = tasks.make_task(config, tuple(class_names))
     params, report = init_from.initialise(jax.eval_shape(task.init_fn).params, source)
     if report.fresh or report.dropped:
         raise CheckpointError(f"{source} is not the whole model of the recipe:\n{report}")
-    # Without the parameters, whose initialization would take long to compile and run.
+    # Without the parameters: they are replaced, and initialising them is slow.
     state = jax.jit(lambda: dataclasses.replace(task.init_fn(), params=None))()
     workdir.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(workdir / "checkpoints")
@@ -75,27 +69,20 @@ def convert(
     size: int | None = None,
     heads: Mapping[str, int] | None = None,
 ) -> None:
-    """Reads a model and writes it in another form.
+    """Reads a model, as `weights.read` does with `heads`, and writes it in another form.
 
-    Args:
-        source: The model; see `weights.read`.
-        out: Folder to write, or file for "original"; nothing is overwritten.
-        to: The form.
-        config: Config of the run for "run".
-        class_names: Replaces those of the source.
-        frames: Frames of a clip; replaces what the source says.
-        size: Side of a clip in pixels; replaces what the source says.
-        heads: Number of heads by part if the source does not say it; see `weights.read`.
+    `out` is a folder, or for "original" a file; nothing is overwritten. "run" needs the `config` of
+    the run. `class_names`, `frames` and `size` (of clips) replace those that the source stores.
 
     Raises:
-        CheckpointError: The source cannot be read, or does not fit the form.
+        CheckpointError: The source cannot be read, or has no counterpart in this form.
         ConfigError: The arguments contradict each other, or `out` exists.
     """
     out = make_path(out)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ConfigError(f"{out} exists; give another --out, or remove it")
     if (to == "run") != (config is not None):
-        raise ConfigError("a recipe (--config) belongs to --to=run; give both or neither")
+        raise ConfigError("--to=run needs a recipe (--config), and only --to=run takes one")
     weights = weights_lib.read(source, heads)
     logging.info("read %s: %s", weights.origin, weights.architecture)
     num_classes = weights.architecture.num_classes or 0
@@ -124,11 +111,11 @@ def _define_flags() -> None:
     flags.DEFINE_string("out", None, "Folder, or file for --to=original.", required=True)
     flags.DEFINE_enum("to", None, ["hugging_face", "original", "run"], "Form.", required=True)
     config_flags.DEFINE_config_file("config", None, "--to=run: its recipe.")
-    flags.DEFINE_string("classes", None, "JSON list of class names, where the source has none.")
-    flags.DEFINE_integer("frames", None, "Frames of a clip, where the source does not say.")
-    flags.DEFINE_integer("size", None, "Side of a clip, where the source does not say.")
-    flags.DEFINE_integer("encoder_heads", None, "Heads, where the source does not say.")
-    flags.DEFINE_integer("decoder_heads", None, "Heads, where the source does not say.")
+    flags.DEFINE_string("classes", None, "JSON file: list of class names, if the source has none.")
+    flags.DEFINE_integer("frames", None, "Frames of a clip, if the source does not store it.")
+    flags.DEFINE_integer("size", None, "Side of a clip in pixels, if not stored.")
+    flags.DEFINE_integer("encoder_heads", None, "Attention heads, if not stored.")
+    flags.DEFINE_integer("decoder_heads", None, "Attention heads, if not stored.")
 
 
 def _read_classes(file: str) -> list[str]:
@@ -139,7 +126,7 @@ def _read_classes(file: str) -> list[str]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Converts a model; errors of the user end the program with a message."""
+    """Converts as the flags say."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     args = flags.FLAGS

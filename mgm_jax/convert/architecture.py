@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -32,8 +31,8 @@ class Architecture:
     Attributes:
         encoder: Shape of the encoder.
         tubelet: Size of a tubelet in frames, pixels, pixels.
-        decoder: Shape of the decoder; None unless the model is an autoencoder.
-        num_classes: Number of classes; None unless the model is a classifier.
+        decoder: Shape of an autoencoder's decoder.
+        num_classes: Number of a classifier's classes.
         final_norm: For an encoder alone, whether it ends with a LayerNorm, as that of an
             autoencoder does and that of a classifier does not.
     """
@@ -65,10 +64,10 @@ class Architecture:
 
 @functools.lru_cache(maxsize=16)
 def parameter_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    """Returns the shape of every parameter by its path.
+    """The shape of every parameter by its path.
 
-    The length and size of clips do not matter to a ViT, whose position table is not a parameter.
-    TimeSformer's learned positions have here the shapes for clips of 1x1x2 tubelets.
+    A ViT's parameters do not depend on the shape of clips, as its position table is computed.
+    TimeSformer's learned positions have the shapes for clips of 1x1x2 tubelets.
     """
     encoder, tubelet = architecture.encoder, architecture.tubelet
     grid, (frames, height, width) = (1, 1, 2), tubelet
@@ -89,7 +88,7 @@ def parameter_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def from_config(config: ConfigDict, num_classes: int) -> Architecture:
-    """Returns the architecture of a run's model; probes are encoders alone."""
+    """The architecture of a run's model; that of a linear probe is its encoder alone."""
 
     def shape(part: Part) -> TransformerConfig:
         own = vit.transformer_config(config.model, part)
@@ -106,25 +105,13 @@ def from_config(config: ConfigDict, num_classes: int) -> Architecture:
     )
 
 
-def count_blocks(names: Mapping[str, object], pattern: str) -> int:
-    """Returns one plus the highest block number that the pattern finds in the names."""
-    found = (re.match(pattern, name) for name in names)
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
-
-
 def heads_of(part: Part, dim: int, given: Mapping[str, int], where: str) -> int:
-    """Returns the number of heads where a file does not state it, as in original checkpoints.
+    """The number of heads of a part, for files that do not store it, such as VideoMAE's own.
 
-    *Decision*: it is that of VideoMAE's own model of the same width.
-
-    Args:
-        part: Encoder or decoder.
-        dim: Its width.
-        given: Heads by part, which take precedence.
-        where: Name of the file for the error.
+    *Decision*: unless it is given, it is that of VideoMAE's model of the same width `dim`.
 
     Raises:
-        CheckpointError: VideoMAE has no model of this width, and the number is not given.
+        CheckpointError: VideoMAE has no model of this width, and `given` does not have the part.
     """
     if part in given:
         return given[part]
@@ -132,16 +119,16 @@ def heads_of(part: Part, dim: int, given: Mapping[str, int], where: str) -> int:
         if size[part].dim == dim:
             return size[part].heads
     raise CheckpointError(
-        f"{where} does not say how many heads its {part} has, and VideoMAE has no {part} of width "
-        f"{dim}; give --{part}_heads"
+        f"{where} does not store how many heads its {part} has, and VideoMAE has no {part} of "
+        f"width {dim}; give --{part}_heads"
     )
 
 
 def check_fit(found: Shapes, expected: Shapes, where: str) -> None:
-    """Checks that tensors, by name, have exactly the expected names and shapes.
+    """Checks that tensors have exactly the expected names and shapes.
 
     Raises:
-        CheckpointError: After `where`, lists all missing, unexpected and misshapen tensors.
+        CheckpointError: They have not; the message, after `where`, lists each tensor at fault.
     """
     both = found.keys() & expected.keys()
     faults = {

@@ -1,10 +1,10 @@
-"""Metadata in folders of Hugging Face: config.json and preprocessor_config.json of a VideoMAE.
+"""A VideoMAE's config.json and preprocessor_config.json in a Hugging Face folder.
 
-What they cannot express: transformers gives `fc_norm` and the decoder's last LayerNorm an eps of
-1e-5 whatever the config says, while VideoMAE was trained with 1e-6. For exactly the numbers of this
+One value cannot be written there: transformers always gives `fc_norm` and the decoder's last
+LayerNorm an eps of 1e-5, while VideoMAE was trained with 1e-6. For the exact numbers of this
 project, set it after loading: `model.fc_norm.eps = 1e-6`, or `model.decoder.norm.eps = 1e-6`. The
-eps of the other LayerNorms is in the config written here. Clips are normalized by ImageNet's mean
-and standard deviation, which preprocessor_config.json says; transformers' default is 0.5 and 0.5.
+other LayerNorms take theirs from config.json. preprocessor_config.json holds ImageNet's mean and
+standard deviation, by which clips are normalised here; transformers' default is 0.5 and 0.5.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,52 +36,41 @@ _DEFAULTS: dict[str, Any] = {
     "norm_pix_loss": True,
 }
 
-# Key in config.json that marks folders written by this project.
+# Key in config.json that marks folders that this project wrote.
 _MARK = "exported_by"
-
-
-def is_config(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json describes a VideoMAE."""
-    return config.get("model_type") == "videomae"
 
 
 def architecture_of(
     config: Mapping[str, Any], names: Sequence[str], heads: Mapping[str, int], where: str
 ) -> Architecture:
-    """Reads the architecture from a config.json.
+    """Reads the architecture from a config.json, and its kind from the names of the tensors.
 
-    *Decision*: an encoder of width 384 with 16 heads is taken to have 6, or the number in `heads`:
-    VideoMAE-S was trained with 6, but transformers' converter writes 16 for it. Folders written by
-    this project are taken as they are.
-
-    Args:
-        config: Content of config.json.
-        names: Names of the tensors, which tell an autoencoder from a classifier.
-        heads: Heads by part ("encoder", "decoder"), for the case above.
-        where: Name of the folder for errors.
+    *Decision*: an encoder of width 384 with 16 heads is taken to have `heads["encoder"]`, or 6:
+    VideoMAE-S was trained with 6, but transformers' converter writes 16 for it. This does not
+    apply to folders that this project wrote.
 
     Raises:
-        CheckpointError: The model has a feature that ours has not.
+        CheckpointError: The model has a feature that is not supported.
     """
     values = _DEFAULTS | {name: config[name] for name in _DEFAULTS if name in config}
     if values["hidden_act"] != "gelu":
         raise CheckpointError(
-            f"{where}: its activation is {values['hidden_act']!r}; only 'gelu' is known here"
+            f"{where}: its hidden_act is {values['hidden_act']!r}; only 'gelu' is supported"
         )
     for name in ("patch_size", "image_size"):
         if not isinstance(values[name], int):
-            raise CheckpointError(f"{where}: its {name} is {values[name]}; only squares are known")
+            raise CheckpointError(f"{where}: its {name} is {values[name]}, not one number")
     if "classifier.weight" in names and not values["use_mean_pooling"]:
         raise CheckpointError(
-            f"{where} classifies by its first token; only classifiers that pool all tokens "
-            "(use_mean_pooling) are known"
+            f"{where} classifies by its first token; only classifiers that average all tokens "
+            "(use_mean_pooling) are supported"
         )
     encoder_heads = values["num_attention_heads"]
     if (values["hidden_size"], encoder_heads) == (384, 16) and _MARK not in config:
         encoder_heads = heads.get("encoder", 6)
         logging.warning(
-            "%s says 16 heads, as transformers' converter writes for VideoMAE-S, which has 6; "
-            "taken as %d (--encoder_heads chooses)",
+            "%s has 16 heads, which transformers' converter writes for VideoMAE-S by mistake; "
+            "read as %d heads (--encoder_heads sets the number)",
             where,
             encoder_heads,
         )
@@ -106,7 +95,7 @@ def _transformer(values: Mapping[str, Any], prefix: str = "") -> TransformerConf
 
 
 def clip_shape(config: Mapping[str, Any]) -> tuple[int, int]:
-    """Returns the frames of a clip and their side in pixels."""
+    """The frames of a clip and their side in pixels."""
     values = _DEFAULTS | dict(config)
     return values["num_frames"], values["image_size"]
 
@@ -117,7 +106,7 @@ def norm_pix_loss(config: Mapping[str, Any]) -> bool:
 
 
 def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the names of the classes; transformers omits those of two unnamed classes."""
+    """The names of the classes; transformers does not write those of two unnamed classes."""
     names = config.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}
     return tuple(names[key] for key in sorted(names, key=int))
 
@@ -129,14 +118,9 @@ def make_config(
     classes: Sequence[str],
     norm_pix_loss: bool,
 ) -> dict[str, Any]:
-    """Makes the config.json of a model.
+    """The config.json of a classifier or, without classes, of an autoencoder.
 
-    Args:
-        architecture: Architecture of an autoencoder or a classifier.
-        frames: Frames of a clip.
-        size: Side of a clip in pixels.
-        classes: Names of a classifier's classes; empty for an autoencoder.
-        norm_pix_loss: Whether an autoencoder predicts normalized pixels.
+    Clips have `frames` frames of `size` x `size` pixels.
     """
     encoder, decoder = architecture.encoder, architecture.decoder
     config = {
@@ -174,7 +158,7 @@ def make_config(
 
 
 def make_preprocessor_config(size: int) -> dict[str, Any]:
-    """Makes the preprocessor_config.json: resize of the short side, centre crop, normalization."""
+    """The preprocessor_config.json: resize the short side, crop the centre, normalise."""
     return {
         "image_processor_type": "VideoMAEImageProcessor",
         "do_resize": True,

@@ -1,4 +1,4 @@
-"""Initializes a model with the parameters of another one, and reports what became of each.
+"""Initialises a model with parameters of another one, and reports which were loaded.
 
 A classifier takes the encoder of a pretrained autoencoder without its decoder; a classifier for
 other classes takes everything but the head.
@@ -18,23 +18,24 @@ from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath
 from mgm_jax.models import blocks
 
-# Parts that must be equal if both models have them, except for the final LayerNorm, which
-# finetuning drops.
+# If both models have an encoder (or a decoder), all its parameters must match, except for the final
+# LayerNorm, which finetuning drops.
 _WHOLE = r"(encoder|decoder)/(?!norm/)"
 _HEAD = r"heads?/"
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What became of every parameter, by path.
+    """Which parameters were loaded, by path.
 
     Attributes:
-        origin: Description of the other model.
+        origin: Description of the source.
         loaded: Parameters that both models have.
-        dropped: Parameters of the other model alone, or of a head for other classes.
-        fresh: Parameters of this model alone, or of a head for other classes; they are unchanged.
+        dropped: Parameters that only the source has, and its head if it is for other classes.
+        fresh: Parameters that keep their initial values: the source has none, or a head for other
+            classes.
         misshapen: Parameters of a head for other classes, with both shapes.
-        resized: Loaded position embeddings of clips of another shape, with both shapes.
+        resized: Loaded position embeddings that were resized, with both shapes.
     """
 
     origin: str
@@ -57,15 +58,15 @@ class Report:
 
 
 def initialise(params: Mapping[str, Any], path: str | AnyPath) -> tuple[dict, Report]:
-    """Replaces a model's parameters by those of another model.
+    """Replaces a model's parameters by those of the source at `path` (`weights.read`).
 
     Blocks may be stacked in one and not in the other. Learned positions for clips of another shape
-    are resampled by nearest neighbour in space and time, as in TimeSformer.
+    are resampled by nearest neighbour in space and time, as in TimeSformer. A source that does not
+    store its number of heads is read with that of `params`.
 
     Args:
-        params: Parameter tree of arrays or of their shapes.
-        path: The other model; see `weights.read`. If it does not say its number of heads, it is
-            taken to be that of this model.
+        params: Parameter tree of arrays, or of their shapes and dtypes.
+        path: The source.
 
     Returns:
         The tree with float32 NumPy arrays where parameters were loaded and the given leaves
@@ -73,7 +74,7 @@ def initialise(params: Mapping[str, Any], path: str | AnyPath) -> tuple[dict, Re
 
     Raises:
         CheckpointError: There is no model at the path, or its encoder (or decoder, if both have
-            one) has other parameters, which are listed with both shapes.
+            one) does not match; the message lists the parameters with both shapes.
     """
     own = traverse_util.flatten_dict(params, sep="/")
     heads = {

@@ -1,11 +1,11 @@
-"""Parameters in PyTorch's names and layouts: maps between our parameters and state dicts.
+"""Converts between our parameters and PyTorch state dicts of VideoMAE.
 
 There are two layouts: "original", that of the VideoMAE repository, whose finetuned models lack the
 prefix `encoder.`; and "hugging_face", that of transformers' `VideoMAEForPreTraining` and
-`VideoMAEForVideoClassification`. The weight of a linear layer is [out, in] in PyTorch and [in, out]
-here, where those of attention are split into heads; the patch embedding is a 3-D convolution there
-and a matrix here. Queries, keys and values are in this order in one tensor or in three. Neither
-layout has position tables.
+`VideoMAEForVideoClassification`. In PyTorch the weight of a linear layer is [out, in], here it is
+[in, out], with an axis of heads in attention. The patch embedding is a 3-D convolution in PyTorch
+and a matrix here. Query, key and value weights are one tensor in the original and three in Hugging
+Face. Neither layout stores position tables.
 """
 
 import re
@@ -21,7 +21,6 @@ from mgm_jax.convert.architecture import (
     FlatParams,
     Part,
     check_fit,
-    count_blocks,
     heads_of,
     parameter_shapes,
 )
@@ -85,20 +84,16 @@ _BLOCKS: dict[Part, tuple[str, str]] = {
 
 
 def find_layout(state: State, where: str) -> tuple[Layout, State]:
-    """Recognizes the layout of a state dict by its names.
-
-    Args:
-        state: Tensors by name.
-        where: Name of the file for the error.
+    """Recognises the layout of a state dict, which comes from a file called `where`.
 
     Returns:
-        The layout, and the state dict with its variants of names replaced by those of the tables.
+        The layout, and the state dict with alternative spellings of names made uniform.
 
     Raises:
         CheckpointError: It has neither layout.
     """
     if any(name.startswith("embeddings.patch_embeddings.") for name in state):
-        # An encoder alone, `VideoMAEModel`.
+        # transformers' `VideoMAEModel`: an encoder alone.
         state = {f"videomae.{name}": value for name, value in state.items()}
     if any(name.startswith("videomae.") for name in state):
         for new, old in (("query.bias", "q_bias"), ("value.bias", "v_bias")):
@@ -119,13 +114,9 @@ def find_layout(state: State, where: str) -> tuple[Layout, State]:
 def infer_architecture(
     state: State, layout: Layout, heads: Mapping[str, int], where: str
 ) -> Architecture:
-    """Reads the architecture from a state dict, which has all of it but the number of heads.
+    """Infers the architecture from the shapes in a state dict that `find_layout` returned.
 
-    Args:
-        state: Tensors by name, as returned by `find_layout`.
-        layout: Their layout.
-        heads: Heads by part ("encoder", "decoder"), instead of those of VideoMAE's own sizes.
-        where: Name of the file for errors.
+    Shapes tell all but the number of heads: see `heads_of`, which takes `heads` by part.
 
     Raises:
         CheckpointError: Tensors that are needed are missing, or the number of heads is unknown.
@@ -139,9 +130,10 @@ def infer_architecture(
         if first not in state or state[first].ndim != 2:
             raise CheckpointError(f"{where} has no matrix {first}, so its {part} is incomplete")
         hidden, dim = state[first].shape
+        number = re.compile(re.escape(blocks) + r"(\d+)\.")
         return TransformerConfig(
             dim,
-            count_blocks(state, re.escape(blocks) + r"(\d+)\."),
+            1 + max(int(found[1]) for name in state if (found := number.match(name))),
             heads_of(part, dim, heads, where),
             hidden / dim,
         )
@@ -163,13 +155,7 @@ def infer_architecture(
 
 
 def from_state(state: State, architecture: Architecture, layout: Layout, where: str) -> FlatParams:
-    """Converts a state dict to parameters in float32.
-
-    Args:
-        state: Tensors by name, as returned by `find_layout`, in any float type.
-        architecture: Architecture that they must have.
-        layout: Their layout.
-        where: Name of the file for errors.
+    """Converts a state dict that `find_layout` returned, of any float types, to our parameters.
 
     Raises:
         CheckpointError: Tensors are missing, unexpected, misshapen, or not floats.
@@ -204,16 +190,7 @@ def from_state(state: State, architecture: Architecture, layout: Layout, where: 
 def to_state(
     params: Mapping[str, np.ndarray], architecture: Architecture, layout: Layout, where: str
 ) -> dict[str, np.ndarray]:
-    """Converts parameters to a state dict; the inverse of `from_state`.
-
-    Args:
-        params: Parameters by path.
-        architecture: Their architecture.
-        layout: Layout of the state dict.
-        where: Name of the model for errors.
-
-    Returns:
-        Contiguous float32 tensors by name.
+    """Converts parameters to a state dict of contiguous float32 tensors; undoes `from_state`.
 
     Raises:
         CheckpointError: The model has no counterpart in this layout.
@@ -267,7 +244,7 @@ def _names(architecture: Architecture, layout: Layout) -> dict[str, tuple[str, .
 
 
 def _inputs(ours: str, shape: tuple[int, ...]) -> int:
-    """Counts the inputs of a linear layer; attention's output projection has two axes of them."""
+    """Inputs of a linear layer; attention's output projection has two axes, heads and features."""
     return shape[0] * shape[1] if ours.endswith("attention/proj/kernel") else shape[0]
 
 

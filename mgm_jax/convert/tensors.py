@@ -1,4 +1,4 @@
-"""Files of tensors: safetensors, or PyTorch's own if PyTorch is installed."""
+"""Files of tensors: safetensors, or PyTorch's format if PyTorch is installed."""
 
 import argparse
 import json
@@ -20,11 +20,9 @@ _STATE_KEYS = ("model", "module")
 
 
 def read(path: AnyPath) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """Reads a state dict: tensors by name.
+    """Reads a state dict, tensors by name, from a .safetensors, .pth, .pt or .bin file.
 
-    Args:
-        path: A .safetensors, .pth, .pt or .bin file, or an index (`*.index.json`) that names
-            several such files beside it.
+    The file may be an index (`*.index.json`) that names several such files beside it.
 
     Raises:
         CheckpointError: It cannot be read, or PyTorch is needed and not installed.
@@ -43,19 +41,14 @@ def read(path: AnyPath) -> dict[str, Shaped[np.ndarray, "..."]]:
 
 
 def write(path: AnyPath, state: Mapping[str, np.ndarray]) -> None:
-    """Writes a state dict (tensors by name) atomically.
-
-    Args:
-        path: A .safetensors file for transformers, or a .pth, .pt or .bin file of the form that the
-            original VideoMAE loads: {"model": state dict}.
-        state: Tensors by name.
+    """Writes a state dict atomically: .safetensors, or {"model": state} in PyTorch's format.
 
     Raises:
         CheckpointError: PyTorch is needed and not installed.
     """
     if path.suffix == ".safetensors":
         with replacing(path) as file:
-            # transformers requires the framework's name.
+            # transformers refuses files without the name of the framework.
             file.write(safetensors.numpy.save(dict(state), {"format": "pt"}))
         return
     torch = _torch(path)
@@ -70,7 +63,7 @@ def _torch(path: AnyPath) -> ModuleType:
     except ImportError as error:
         raise CheckpointError(
             f"{path} is a PyTorch file, and PyTorch is not installed: pip install torch, or use a "
-            ".safetensors file, which needs none"
+            ".safetensors file, which does not need it"
         ) from error
     return torch
 
@@ -78,7 +71,7 @@ def _torch(path: AnyPath) -> ModuleType:
 def _read_torch(path: AnyPath) -> dict[str, np.ndarray]:
     torch = _torch(path)
     try:
-        # The original's checkpoints contain the arguments of their run, too.
+        # The original's checkpoints also contain the arguments of their run.
         with torch.serialization.safe_globals([argparse.Namespace]), path.open("rb") as file:
             state: Any = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
@@ -91,7 +84,7 @@ def _read_torch(path: AnyPath) -> dict[str, np.ndarray]:
         isinstance(value, torch.Tensor) for value in state.values()
     ):
         raise CheckpointError(
-            f"{path} holds no state dict, neither at its top nor under "
+            f"{path} holds no state dict, neither directly nor under the key "
             f"{' or '.join(map(repr, _STATE_KEYS))}"
         )
     return {

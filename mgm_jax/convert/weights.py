@@ -1,4 +1,4 @@
-"""Reads the parameters of a model in any of the supported forms, and writes them in VideoMAE's."""
+"""Reads models from runs and from VideoMAE's and Hugging Face's files, and writes those files."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from mgm_jax.io import AnyPath, absolute, make_path
 from mgm_jax.models import blocks
 from mgm_jax.training import runs
 
-# Files of tensors in a folder of Hugging Face, in order of preference.
+# Files of tensors in a Hugging Face folder, in order of preference.
 _TENSOR_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -28,17 +28,15 @@ _TENSOR_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Parameters and what is known about their model.
+    """A model's parameters and what is known about it.
 
     Attributes:
-        params: Parameters by path, of unstacked blocks. They fit clips of any shape, as VideoMAE's
-            position table is not one of them.
-        architecture: Architecture of the model.
+        params: Parameters by path, with blocks unstacked.
         origin: Where they were read from, for messages.
         frames: Frames of a clip; None if unknown.
         size: Side of a clip in pixels; None if unknown.
         class_names: Classes of a classifier; empty if unknown.
-        norm_pix_loss: Whether an autoencoder predicts normalized pixels.
+        norm_pix_loss: Whether an autoencoder predicts normalised pixels.
     """
 
     params: FlatParams
@@ -54,16 +52,14 @@ def read(path: str | AnyPath, heads: Mapping[str, int] | None = None) -> Weights
     """Reads a model, with parameters in float32.
 
     Args:
-        path: Folder of a run (its last checkpoint), a folder of Hugging Face's, or a file of
-            tensors (.safetensors, .pth, .pt, .bin) in the layout of Hugging Face or of the original
-            VideoMAE.
-        heads: Number of heads by part ("encoder", "decoder") if the file does not say it, as those
-            of the original do not; by default that of VideoMAE's model of the same width. Hugging
-            Face's config.json says it, except for VideoMAE-S (`hugging_face.architecture_of`).
+        path: Folder of a run (its last checkpoint), a Hugging Face folder, or a file of tensors
+            (.safetensors, .pth, .pt, .bin) in the layout of Hugging Face or of the original.
+        heads: Number of heads by part ("encoder", "decoder"), for files without config.json and
+            for VideoMAE-S (`hugging_face.architecture_of`); see `architecture.heads_of`.
 
     Raises:
-        CheckpointError: There is no model, or it is not a VideoMAE; tensors that do not fit are
-            listed.
+        CheckpointError: There is no model, or it is not a VideoMAE; the message lists tensors that
+            do not fit.
     """
     path, heads = make_path(path), heads or {}
     if path.is_file():
@@ -71,8 +67,8 @@ def read(path: str | AnyPath, heads: Mapping[str, int] | None = None) -> Weights
         return _read_tensors(path, config if config.is_file() else None, heads)
     if not path.is_dir():
         raise CheckpointError(
-            f"nothing at {absolute(path)}; give the folder of a run, a folder of Hugging Face's, "
-            f"or a file of tensors ({', '.join(_TENSOR_SUFFIXES)})"
+            f"nothing at {absolute(path)}; give the folder of a run, a Hugging Face folder, or a "
+            f"file of tensors ({', '.join(_TENSOR_SUFFIXES)})"
         )
     if (path / "checkpoints").is_dir():
         return _read_run(path)
@@ -80,7 +76,7 @@ def read(path: str | AnyPath, heads: Mapping[str, int] | None = None) -> Weights
     if files and (path / "config.json").is_file():
         return _read_tensors(files[0], path / "config.json", heads)
     raise CheckpointError(
-        f"{path} holds neither a run (config.json and checkpoints/) nor a model of Hugging Face's "
+        f"{path} holds neither a run (config.json and checkpoints/) nor a Hugging Face model "
         f"(config.json and {' or '.join(_TENSOR_FILES[::2])})"
     )
 
@@ -88,9 +84,7 @@ def read(path: str | AnyPath, heads: Mapping[str, int] | None = None) -> Weights
 def write_original(path: AnyPath, weights: Weights) -> None:
     """Writes an autoencoder or a classifier in the original VideoMAE's layout.
 
-    Args:
-        path: A .pth, .pt or .bin file, for which PyTorch is needed, or a .safetensors file.
-        weights: The model.
+    The file's name ends with .pth, .pt or .bin, which needs PyTorch, or .safetensors.
 
     Raises:
         CheckpointError: The model has no counterpart, or PyTorch is needed and not installed.
@@ -104,17 +98,13 @@ def write_original(path: AnyPath, weights: Weights) -> None:
 def write_hugging_face(folder: AnyPath, weights: Weights) -> None:
     """Writes an autoencoder or a classifier as a folder for transformers' `from_pretrained`.
 
-    Args:
-        folder: Folder for config.json, preprocessor_config.json and model.safetensors.
-        weights: The model.
-
     Raises:
         CheckpointError: The model has no counterpart, or the size of its clips is unknown.
     """
     state = layouts.to_state(weights.params, weights.architecture, "hugging_face", weights.origin)
     if weights.frames is None or weights.size is None:
         raise CheckpointError(
-            f"{weights.origin} does not say the size of its clips; give --frames and --size"
+            f"{weights.origin} does not store the size of its clips; give --frames and --size"
         )
     config = hugging_face.make_config(
         weights.architecture,
@@ -134,7 +124,7 @@ def write_hugging_face(folder: AnyPath, weights: Weights) -> None:
 def _read_tensors(file: AnyPath, config_file: AnyPath | None, heads: Mapping[str, int]) -> Weights:
     layout, state = layouts.find_layout(tensors.read(file), str(file))
     config = _read_config(config_file) if config_file else {}
-    if layout == "hugging_face" and hugging_face.is_config(config):
+    if layout == "hugging_face" and config.get("model_type") == "videomae":
         architecture = hugging_face.architecture_of(config, list(state), heads, str(file.parent))
         frames, size = hugging_face.clip_shape(config)
         return Weights(

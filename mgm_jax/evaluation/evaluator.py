@@ -33,13 +33,8 @@ class Evaluator:
     ):
         """Compiles nothing and reads nothing yet.
 
-        Args:
-            config: The run's config.
-            mesh: Devices to run on.
-            predict_fn: See `training.classify_step.make_predict_fn`.
-            variables_sharding: Sharding of the model's variables.
-            temporal_views: Clips per video along time.
-            spatial_views: Crops per clip along the frame's long side.
+        A video has `temporal_views` clips along time, each with `spatial_views` crops along the
+        frame's long side. For `predict_fn` see `training.classify_step.make_predict_fn`.
         """
         self._config = config
         self._temporal_views, self._spatial_views = temporal_views, spatial_views
@@ -63,8 +58,8 @@ class Evaluator:
             TooManySkippedError: More views than `config.data.max_bad_fraction` cannot be read.
         """
         data = self._config.data
-        spec = ReadSpec.from_config(data)
-        loader = LoadViews(source, spec, self._temporal_views, self._spatial_views)
+        views = (self._temporal_views, self._spatial_views)
+        loader = LoadViews(source, ReadSpec.from_config(data), *views)
         batches = ClipBatches.from_config(
             data,
             loader,

@@ -26,12 +26,9 @@ _INPUT_VALUES = ("clip_frames", "stride", "sampling", "size", "host_crop_size")
 def evaluate(
     config: ConfigDict, workdir: str, devices: Sequence[jax.Device] | None = None
 ) -> Predictions:
-    """Evaluates a checkpoint of a run.
+    """Evaluates a checkpoint of the run in `workdir`, on all devices by default.
 
-    Args:
-        config: The run's config; `config.eval` says which checkpoint, videos and views.
-        workdir: Folder of the run.
-        devices: Devices to evaluate on; all by default.
+    `config.eval` says which checkpoint, videos and views.
 
     Raises:
         ConfigError: A value that cannot work, or a pretraining run.

@@ -26,7 +26,7 @@ class PictureReporter:
 
     Attributes:
         every: Steps between reports; 0 for none.
-        score: None: pictures do not tell which checkpoint is the best.
+        score: None, since pictures do not say which checkpoint is best.
     """
 
     score: float | None = None

@@ -38,14 +38,14 @@ def make_attention_fn(
 ) -> Callable[[Any, Float[Array, "b T H W 3"]], Float32[Array, "b t h w"]]:
     """Builds the function that computes the attention weights of one token over its clip.
 
-    All tokens are visible; the weights are averaged over the heads. *Decision*, for divided
-    attention, of which the paper shows no map: the query attends over space to the tokens of its
-    tubelet, whose content came by attention over time, so a token's weight is the product of both.
+    All tokens are visible; the weights are averaged over the heads. *Decision*: for divided
+    attention, of which the paper shows no map, a token's weight is the product of the query's
+    attention to its location, over space, and of that location's attention to it, over time.
 
     Args:
         model: An autoencoder, a classifier or a linear probe.
         query: Tubelet, row and column of the token that attends.
-        block: Which block; negative numbers count from the last.
+        block: Index of the block; negative numbers count from the last.
 
     Returns:
         `(params, normalised clips) -> weights`, which sum to 1 over each clip.

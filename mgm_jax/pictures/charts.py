@@ -16,11 +16,10 @@ _FEW_POINTS = 30
 
 
 def curves(charts: Mapping[str, Mapping[str, Points]], percent: Sequence[str] = ()) -> Figure:
-    """Draws charts side by side, over the training step.
+    """Draws charts side by side, with the last value of each curve in the legend.
 
     Args:
-        charts: (step, value) points of each curve by its name, by the title of its chart. The
-            legend shows the last value of each curve.
+        charts: (step, value) points by name of the curve, by title of the chart.
         percent: Titles of the charts whose values are shares, drawn in percent.
     """
     figure = Figure(figsize=(4.2 * len(charts), 3), dpi=DPI, layout="constrained")
@@ -44,15 +43,11 @@ def curves(charts: Mapping[str, Mapping[str, Points]], percent: Sequence[str] = 
 
 
 def confusion(counts: Int[np.ndarray, "classes classes"], class_names: Sequence[str]) -> Figure:
-    """Draws the share of each class's videos that is predicted as each class.
+    """Draws counts of videos by true class (rows) and predicted class, as shares of each row.
 
-    Correct predictions are blue, errors are orange. *Decision*: colours follow the square root of
-    the share, so that an error of one video in twenty can be seen. Rows without videos are grey.
-    Many classes are numbered instead of named.
-
-    Args:
-        counts: Videos by true class (rows) and predicted class (columns).
-        class_names: Names of the classes.
+    Correct predictions are blue, errors are orange, rows without videos are grey. *Decision*:
+    colours follow the square root of the share, so that an error of one video in twenty can be
+    seen. Many classes are numbered instead of named.
     """
     classes = len(class_names)
     totals = counts.sum(axis=1, keepdims=True)

@@ -43,7 +43,7 @@ class Row:
     """A row of a sheet, or a panel of an animation.
 
     Attributes:
-        label: What it shows; lines are broken where they are too long.
+        label: What it shows; long lines are wrapped.
         tiles: RGB; one for each column of a sheet, or for each frame of an animation.
         legend: What its colours mean.
     """
@@ -56,13 +56,7 @@ class Row:
 def sheet(
     rows: Sequence[Row], column_labels: Sequence[str], title: str
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Draws a table of pictures with labelled rows and columns, on white.
-
-    Args:
-        rows: From top to bottom; all tiles have one size.
-        column_labels: Text above each column.
-        title: One line or two.
-    """
+    """Draws a table of pictures of one size, with labels and a title of one or two lines."""
     pictures = np.stack([_framed(row.tiles) for row in rows])
     height, width = pictures.shape[2:4]
     row_height = max(height, _LEGEND_HEIGHT if any(row.legend for row in rows) else 0)
@@ -82,12 +76,9 @@ def sheet(
 def animation(
     rows: Sequence[Row], title: str, columns: int = 4
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    """Draws the frames of an animation: captioned panels side by side, and the frame's number.
+    """Draws the frames of an animation: panels with captions, and the frame's number.
 
-    Args:
-        rows: The panels; all tiles have one size.
-        title: One line or two.
-        columns: Panels in one line at most; more are spread evenly over several.
+    There are at most `columns` panels of one size in a line, spread evenly over the lines.
     """
     lines = -(-len(rows) // columns)
     columns = -(-len(rows) // lines)
@@ -121,7 +112,7 @@ def animation(
 
 
 def render(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
-    """The figure's pixels; characters that the font lacks are drawn as boxes."""
+    """The figure's pixels; characters that are not in the font are drawn as boxes."""
     canvas = FigureCanvasAgg(figure)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")
@@ -137,7 +128,7 @@ def shorten(text: str, length: int) -> str:
 
 
 def _framed(tiles: UInt8[np.ndarray, "n height width 3"]) -> UInt8[np.ndarray, "n h w 3"]:
-    """Adds a grey line around each picture, so that white ones can be told from the page."""
+    """Adds a grey line around each picture, so that white ones stand out from the page."""
     padding = ((0, 0), (1, 1), (1, 1), (0, 0))
     return np.pad(tiles, padding, constant_values=_FRAME_GREY)
 
@@ -145,7 +136,7 @@ def _framed(tiles: UInt8[np.ndarray, "n height width 3"]) -> UInt8[np.ndarray, "
 def _mosaic(
     pictures: UInt8[np.ndarray, "rows columns height width 3"], pitch: tuple[int, int]
 ) -> tuple[UInt8[np.ndarray, "H W 3"], np.ndarray]:
-    """Places pictures on white at equal distances; also returns their corners (y, x)."""
+    """Places pictures on white at equal distances, and returns their corners (y, x)."""
     rows, columns, height, width = pictures.shape[:4]
     padding = ((0, 0), (0, 0), (0, pitch[0] - height), (0, pitch[1] - width), (0, 0))
     padded = np.pad(pictures, padding, constant_values=255)

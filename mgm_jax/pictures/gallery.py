@@ -23,6 +23,7 @@ from mgm_jax.pictures.reconstruction import Statistics, to_frames
 from mgm_jax.pictures.sheets import Clip, ClipPictures
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import pretrain_step
+from mgm_jax.training.runs import Run
 
 _FPS = 8
 _LABELS: Mapping[Statistics, str] = {
@@ -49,12 +50,12 @@ def read_clips(config: ConfigDict, source: VideoSource) -> list[CentreClip]:
             logging.warning("no picture of %s", error)
             unread.append(str(error))
     if not clips:
-        raise VideoError("no picture can be made: " + "\n".join(unread))
+        raise VideoError("none of the videos can be read: " + "\n".join(unread))
     return clips
 
 
 def write_pictures(folder: AnyPath, name: str, pictures: Iterable[ClipPictures]) -> list[AnyPath]:
-    """Writes `NAME_clip0.png`, a sheet, `NAME_clip0.webp`, an animation, and so on."""
+    """Writes sheets and animations, `NAME_clip0.png`, `NAME_clip0.webp` and so on."""
     written = []
     for number, clip in enumerate(pictures):
         written += [folder / f"{name}_clip{number}.{suffix}" for suffix in ("png", "webp")]
@@ -66,31 +67,26 @@ def write_pictures(folder: AnyPath, name: str, pictures: Iterable[ClipPictures])
 def make_mask_fns(
     config: ConfigDict, strategies: Sequence[str]
 ) -> dict[str, Callable[[Mapping[str, Any], Any], Any]]:
-    """The masks of several strategies, otherwise as in pretraining with the config.
+    """Jitted functions `(batch, keys [d]) -> masks [d, b, t, h, w]`, by strategy.
 
-    Args:
-        config: The run's config.
-        strategies: Names for `variants.with_strategy`.
-
-    Returns:
-        By name, a jitted function `(batch, keys [d]) -> masks [d, b, t, h, w]`, one draw per key.
+    They draw one mask per key, as pretraining does with `variants.with_strategy`.
 
     Raises:
-        ConfigError: No such strategy.
+        ConfigError: There is no such strategy.
     """
     data = config.data
     grid = patches.token_grid(data.clip_frames, data.size, data.size, tuple(config.model.tubelet))
 
     def mask_fn(name: str) -> Callable[[Mapping[str, Any], Any], Any]:
         prepare_fn = pretrain_step.make_prepare_fn(variants.with_strategy(config, name), grid)
-        # XLA removes the computation of the clips, which are not used.
+        # XLA does not compute the clips, which are not used.
         return jax.jit(jax.vmap(lambda batch, key: prepare_fn(batch, key)[1], in_axes=(None, 0)))
 
     return {name: mask_fn(name) for name in strategies}
 
 
 def guiding_motion(config: ConfigDict, clip: CentreClip) -> Float[np.ndarray, "T mh mw 2"]:
-    """The motion that guides a clip's masks, after camera compensation where there is any."""
+    """The motion that guides a clip's masks, with the config's camera compensation."""
     if "masking" not in config:
         return clip.batch["motion"][0]
     vectors, valid = (jnp.asarray(clip.batch[name]) for name in ("motion", "motion_valid"))
@@ -104,7 +100,7 @@ def mask_pictures(
     """Draws the masks of several strategies on `config.num_pictures` clips (Figure 4).
 
     Raises:
-        ConfigError: No such strategy; see `variants.with_strategy`.
+        ConfigError: There is no such strategy.
         VideoError: None of the videos can be read.
     """
     mask_fns = make_mask_fns(config, strategies)
@@ -121,47 +117,42 @@ def mask_pictures(
 
 
 def attention_pictures(
-    config: ConfigDict,
-    model: nn.Module,
-    params: Any,
+    run: Run,
     source: VideoSource,
     *,
-    step: int,
     block: int = -1,
     query: tuple[int, int, int] | None = None,
 ) -> Iterator[ClipPictures]:
     """Draws the attention of one token in `config.num_pictures` clips (Figures 5 and 6).
 
     Args:
-        config: The run's config.
-        model: An autoencoder, a classifier or a linear probe.
-        params: Its parameters.
+        run: With an autoencoder, a classifier or a linear probe.
         source: The videos.
-        step: Training step of the parameters, for the title.
         block: Which block; negative numbers count from the last.
         query: Tubelet, row and column of the token; None for the centre.
 
     Raises:
-        ConfigError: No such block or token.
+        ConfigError: There is no such block or token.
         VideoError: None of the videos can be read.
     """
-    query = attention_maps.check_query(query, model.grid)
-    attention_fn = jax.jit(attention_maps.make_attention_fn(model, query, block))
+    config = run.config
+    query = attention_maps.check_query(query, run.model.grid)
+    attention_fn = jax.jit(attention_maps.make_attention_fn(run.model, query, block))
     to_rgb = jax.jit(functools.partial(rgb.batch_to_rgb, size=config.data.size))
     name = "the last block" if block == -1 else f"block {block}"
     for clip in read_clips(config, source):
         frames = to_rgb(clip.batch)
-        attention = np.asarray(attention_fn(params, rgb.normalise(frames)))[0]
+        attention = np.asarray(attention_fn(run.params, rgb.normalise(frames)))[0]
         yield ClipPictures(
             _to_draw(config, clip, frames[0]),
             functools.partial(sheets.attention_rows, attention=attention, query=query),
             len(attention),
-            f"attention of {name}, step {step:,}",
+            f"attention of {name}, step {run.step:,}",
         )
 
 
 class Gallery:
-    """A few clips, always the same ones, that a model reconstructs as it learns."""
+    """A fixed set of clips, whose reconstructions show how a model learns."""
 
     def __init__(self, config: ConfigDict, model: nn.Module, source: VideoSource):
         """Reads `config.num_pictures` clips, for a masked autoencoder to reconstruct.
@@ -183,12 +174,9 @@ class Gallery:
             yield f"reconstruction/{number}", pictures.sheet()
 
     def pictures(self, params: Any, step: int, *, leaky: bool = False) -> Iterator[ClipPictures]:
-        """Draws the reconstruction of each clip by a model with these parameters.
+        """Draws the reconstruction of each clip by the parameters of a step.
 
-        Args:
-            params: Parameters of the model.
-            step: Their training step, for the title.
-            leaky: Whether to add a row that is un-normalised with the target's statistics.
+        With `leaky` and `norm_pix_loss`, another row is un-normalised with the target's statistics.
         """
         key = jax.random.key(self._config.seed)
         made = jax.device_get(self._reconstruct_fn(params, self._batch, key))

@@ -54,13 +54,9 @@ def motion_pictures(
     size: tuple[int, int],
     scale: float,
 ) -> UInt8[np.ndarray, "T height width 3"]:
-    """Draws motion maps, one square per motion cell; a frame without motion is hatched.
+    """Draws displacements (dx, dy), one square per motion cell; frames without motion are hatched.
 
-    Args:
-        motion: Displacements (dx, dy), pixels.
-        motion_valid: Frames that have motion.
-        size: (height, width) of the pictures, pixels.
-        scale: Length in full colour, pixels.
+    Motion of `scale` pixels has full colour. `size` is (height, width) of the pictures.
     """
     rows, columns = np.indices(size)
     hatching = np.where((rows + columns) % 12 < 2, 205, 242)[..., None]
@@ -73,7 +69,7 @@ def motion_pictures(
 
 
 def motion_legend(scale: float) -> Legend:
-    """The colour wheel: a disc whose rim is motion of `scale` pixels."""
+    """The colour wheel: a disc whose rim stands for motion of `scale` pixels."""
     fine = 4 * _WHEEL_SIZE
     axis = (np.arange(fine) + 0.5) / fine * 2 - 1
     vectors = np.stack(np.meshgrid(axis, axis), axis=-1)

@@ -26,12 +26,7 @@ def resize(
 def mask_per_pixel(
     mask: Bool[np.ndarray, "t h w"], shape: tuple[int, int, int]
 ) -> Bool[np.ndarray, "T H W"]:
-    """Repeats the mask of each token over its pixels.
-
-    Args:
-        mask: True = masked.
-        shape: (T, H, W) of the frames; multiples of the token grid.
-    """
+    """Repeats the mask (True = masked) of each token over its pixels, to the `shape` (T, H, W)."""
     for axis, pixels in enumerate(shape):
         mask = mask.repeat(pixels // mask.shape[axis], axis=axis)
     return mask
@@ -76,19 +71,16 @@ def draw_boxes(
     boxes: Float[np.ndarray, "T k 4"],
     colour: tuple[int, int, int] = BOX,
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """Draws boxes, two pixels wide, inside the pixels they span.
+    """Draws boxes (x1, y1, x2, y2) in pixels, with lines two pixels wide along their inside.
 
-    Args:
-        frames: RGB.
-        boxes: (x1, y1, x2, y2), pixels of the frames; one with NaN is not drawn.
-        colour: RGB of the lines.
+    Boxes with NaN are not drawn.
     """
     pictures = frames.copy()
     for picture, frame_boxes in zip(pictures, boxes, strict=True):
         image = Image.fromarray(picture)
         for box in frame_boxes[~np.isnan(frame_boxes).any(axis=-1)]:
             left, top, right, bottom = np.round(box).astype(int).tolist()
-            # Pillow draws the corners' pixels too.
+            # Pillow includes the last row and column.
             corners = (left, top, max(right - 1, left), max(bottom - 1, top))
             ImageDraw.Draw(image).rectangle(corners, outline=colour, width=2)
         picture[:] = np.asarray(image)
@@ -100,10 +92,8 @@ def attention_overlay(
 ) -> UInt8[np.ndarray, "n H W 3"]:
     """The frames in grey under colours that are brighter where there is more attention.
 
-    Args:
-        frames: RGB, the same number for each tubelet.
-        attention: Weights of the tokens, interpolated between the tokens' centres.
-        brightest: Weights from here on have the brightest colour.
+    Weights are interpolated between the tokens' centres. Those of at least `brightest` have the
+    brightest colour. Each tubelet has the same number of frames.
     """
     size = frames.shape[2:0:-1]
     shares = np.clip(attention / brightest, 0, 1).astype(np.float32)

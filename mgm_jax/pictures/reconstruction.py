@@ -1,4 +1,4 @@
-"""From the model's predictions back to frames that can be looked at."""
+"""Turns a model's predictions into frames."""
 
 from typing import Literal
 
@@ -25,11 +25,10 @@ def to_frames(
 ) -> Float[np.ndarray, "T H W 3"]:
     """Frames of one clip: visible tubelets from the input, masked ones from the model.
 
-    With `norm_pix_loss` the model predicts each tubelet without its mean and its standard
-    deviation per channel; to draw it, these have to come from somewhere. *Decision*: from the
-    visible tubelets of the clip, interpolated by inverse-distance weights over the token grid. The
-    target's own statistics, which other projects use, show the colours of masked tubelets, which
-    the model did not predict.
+    With `norm_pix_loss` the model predicts tubelets normalised by their own mean and standard
+    deviation per channel. *Decision*: they are un-normalised with the statistics of the visible
+    tubelets, interpolated by inverse-distance weights over the token grid. The target's own
+    statistics, which other projects use, would show colours that the model did not predict.
 
     Args:
         predictions: Pixels in the order (frame, row, column, channel).

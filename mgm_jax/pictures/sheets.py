@@ -1,7 +1,7 @@
 """Sheets and animations of a clip: frames, motion, masks, reconstructions, attention.
 
 A sheet has a column for each tubelet and shows its first frame; an animation shows all frames. Both
-have the same rows, which the functions make from either kind of clip, one tile for each frame.
+have the same rows: the functions make one tile for each frame of the clip that they get.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from mgm_jax.pictures.figures import Legend, Row
 
 _TILE_WIDTH = 180
 _BOX_ON_WHITE = (70, 70, 74)
-# A few tokens can have far more attention than all others, which would then be black.
+# Not the maximum: a few tokens can have so much attention that all others would be black.
 _BRIGHTEST_QUANTILE = 0.995
 
 
@@ -60,7 +60,7 @@ class ClipPictures:
 
     Attributes:
         clip: All frames of it.
-        make_rows: One of the functions below, its other arguments given.
+        make_rows: One of the functions below, with its other arguments bound.
         tubelets: Number of columns of the sheet.
         subtitle: Second line of the title.
     """
@@ -100,12 +100,9 @@ def reconstruction_rows(
     mask: Bool[np.ndarray, "t h w"],
     reconstructions: Mapping[str, UInt8[np.ndarray, "T H W 3"]],
 ) -> list[Row]:
-    """Frames, motion, mask, visible input, and a row for each reconstruction with its label.
+    """Frames, motion, mask (True = masked), visible input, and a row for each reconstruction.
 
-    Args:
-        clip: What to draw.
-        mask: True = masked.
-        reconstructions: RGB of all frames of the clip; visible tubelets show the input instead.
+    Reconstructions, by label, hold all frames; visible tubelets show the input instead.
     """
     size = _tile_size(clip, mask.shape)
     frames = overlays.resize(clip.frames, size)
@@ -119,12 +116,9 @@ def reconstruction_rows(
 def attention_rows(
     clip: Clip, attention: Float[np.ndarray, "t h w"], query: tuple[int, int, int]
 ) -> list[Row]:
-    """Frames, motion, and the attention of one token, which is outlined (Figures 5 and 6).
+    """Frames, motion, and the attention of one token, the query (Figures 5 and 6).
 
-    Args:
-        clip: What to draw.
-        attention: Weights of all tokens.
-        query: Tubelet, row and column of the token that attends.
+    The query (tubelet, row, column) is outlined.
     """
     size = _tile_size(clip, attention.shape)
     brightest = float(np.quantile(attention, _BRIGHTEST_QUANTILE))

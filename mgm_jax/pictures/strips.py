@@ -14,11 +14,7 @@ def frame_strip(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Reads frames of a video, evenly spaced from its first to its last, side by side on white.
 
-    Args:
-        source: The videos.
-        index: Which one.
-        num_frames: How many frames.
-        height: Of the frames, pixels, even.
+    `height` is that of the frames in pixels, and even.
 
     Raises:
         VideoError: The video cannot be read.

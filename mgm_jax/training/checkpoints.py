@@ -32,7 +32,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: AnyPath, *, keep: int = 2, scored: bool = True):
-        """Opens or creates the folder; `scored` says whether saves have a score, to keep the best.
+        """Opens or creates the folder; `scored` keeps the checkpoint with the best score as well.
 
         Raises:
             CheckpointError: The score of an earlier save is damaged.
@@ -50,7 +50,9 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
             best_fn=_score if scored else None,
-            async_options=ocp.AsyncOptions(post_finalization_callback=self._write_digests),
+            async_options=ocp.AsyncOptions(
+                post_finalization_callback=lambda: write_digests(self._folder, self._saving)
+            ),
         )
         try:
             self._manager = ocp.CheckpointManager(
@@ -74,11 +76,9 @@ class Checkpoints:
         fault = sharding.broadcast_text(fault or "")
         if fault:
             older = [other for other in complete_steps(self._folder) if other < step]
-            cure = (
-                f"remove {self._folder / str(step)} to use that of step {older[0]}"
-                if older
-                else "restore it from a copy; there is no older one"
-            )
+            cure = "restore it from a copy; there is no older one"
+            if older:
+                cure = f"remove {self._folder / str(step)} to use that of step {older[0]}"
             raise CheckpointError(
                 f"the checkpoint of step {step} in {self._folder} is damaged: {fault}; {cure}"
             )
@@ -102,19 +102,15 @@ class Checkpoints:
     ) -> None:
         """Starts a save in the background; does nothing if the step is saved already.
 
-        Args:
-            step: Number of steps done.
-            state: Train state, of jax arrays; with a single process also of numpy arrays.
-            data: Position of the data iterator.
-            config: The run's config.
-            score: The model's accuracy, by which the best checkpoint is found.
+        `data` is the position of the data iterator; `score`, the accuracy, finds the best
+        checkpoint. With several processes the state must consist of jax arrays.
 
         Raises:
             CheckpointError: This save or the one before failed.
         """
         if step == self.latest_step():
             return
-        # The callback that writes the digests of the previous save uses `_saving`.
+        # Until then the callback that writes the digests of the previous save uses `_saving`.
         self._wait()
         self._saving = step
         items = ocp.args.Composite(
@@ -186,17 +182,12 @@ class Checkpoints:
         except Exception as error:
             raise self._failure(error) from error
 
-    def _write_digests(self) -> None:
-        write_digests(self._folder, self._saving)
-
     def _failure(self, error: Exception) -> CheckpointError:
         saved = self.latest_step()
         kept = "none is complete" if saved is None else f"the newest complete one is step {saved}"
-        cure = (
-            "Check that this machine can reach the bucket and may write to it"
-            if io.in_bucket(self._folder)
-            else "Free space there, or copy the folder to a disk with room and give it as --workdir"
-        )
+        cure = "Free space there, or copy the folder to a disk with room and give it as --workdir"
+        if io.in_bucket(self._folder):
+            cure = "Check that this machine can reach the bucket and may write to it"
         return CheckpointError(
             f"a checkpoint could not be written to {self._folder} ({error}); {kept}. {cure}, and "
             "start again"

@@ -37,7 +37,7 @@ def make_finetune_step(
 
     def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
         clip_key, mix_key, dropout_key = jax.random.split(state.step_key(), 3)
-        inputs, targets, weights = mixing.mix(
+        rows = mixing.mix(
             mix_key,
             augment_fn(batch, clip_key),
             batch["label"],
@@ -50,6 +50,7 @@ def make_finetune_step(
             label_smoothing=augment.label_smoothing,
             group_size=augment.mix_group_size,
         )
+        _, targets, weights = rows
 
         def loss_fn(
             params: Any, rows: Any, dropout_key: Key[Array, ""]
@@ -58,7 +59,6 @@ def make_finetune_step(
             logits = apply({"params": params}, inputs, train=True, rngs={"dropout": dropout_key})
             return losses.soft_cross_entropy(logits, targets, weights), logits
 
-        rows = (inputs, targets, weights)
         (loss, logits), gradients = grad_accumulation.value_and_grad(
             loss_fn, state.params, rows, weights, dropout_key, config.grad_accum_steps
         )

@@ -20,15 +20,10 @@ def write(folder: AnyPath, *, exclude: Collection[str] = ()) -> None:
 def find_damage(
     folder: AnyPath, *, exclude: Collection[str] = (), contents: bool = True
 ) -> str | None:
-    """Compares the files below a folder with their digests.
+    """What is wrong with the first damaged file below a folder; None if every file is intact.
 
-    Args:
-        folder: A folder that has digests.
-        exclude: Files that have changed or been added since.
-        contents: Whether to read the files, or check only that they exist.
-
-    Returns:
-        What is wrong with the first damaged file; None if every file is intact.
+    Files to `exclude` may have changed or been added since the digests were written. Without
+    `contents`, files need only exist.
     """
     try:
         lines = (folder / FILE).read_text().splitlines()

@@ -1,4 +1,4 @@
-"""What every program sets up first: the log, `jax.distributed`, the cache of compiled programs."""
+"""Set-up of every program: the log, `jax.distributed`, the cache of compiled programs."""
 
 import contextlib
 import logging as standard_logging
@@ -6,6 +6,7 @@ import os
 import pathlib
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 from absl import flags, logging
@@ -24,7 +25,7 @@ _COORDINATOR = flags.DEFINE_string(
     "and SLURM, this and the next two are detected.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", os.environ.get("JAX_NUM_PROCESSES"), "Their number (JAX_NUM_PROCESSES)."
+    "num_processes", os.environ.get("JAX_NUM_PROCESSES"), "Number of processes (JAX_NUM_PROCESSES)."
 )
 _PROCESS_ID = flags.DEFINE_integer(
     "process_id", os.environ.get("JAX_PROCESS_ID"), "Index of this process (JAX_PROCESS_ID)."
@@ -64,16 +65,14 @@ def initialise_distributed() -> None:
     Raises:
         ConfigError: Some of the flags are missing, or do not fit together.
     """
-    given = {
+    given: dict[str, Any] = {
         "coordinator_address": _COORDINATOR.value,
         "num_processes": _NUM_PROCESSES.value,
         "process_id": _PROCESS_ID.value,
     }
     try:
         jax.distributed.initialize(
-            coordinator_address=_COORDINATOR.value,
-            num_processes=_NUM_PROCESSES.value,
-            process_id=_PROCESS_ID.value,
+            **given,
             local_device_ids=_all_gpus_of_node(),
             heartbeat_timeout_seconds=_PEER_TIMEOUT.value,
         )

@@ -24,14 +24,9 @@ def value_and_grad(
     that the batch is spread over, and no data moves between devices. The result is that of the
     whole batch up to rounding, except that each part draws its own randomness.
 
-    Args:
-        loss_fn: `(params, rows, key) -> (loss, aux)`: a weighted mean over clips, and a tree of
-            arrays with a row per clip, or None.
-        params: The gradient is with respect to these.
-        rows: Tree of arrays with a row per clip.
-        weights: Weight of each clip in the loss.
-        key: Random key of the loss.
-        num_parts: Must divide the number of clips on each device.
+    `rows` is a tree of arrays with a row per clip. `loss_fn(params, rows, key)` returns the mean
+    loss, weighted by `weights`, and a tree of arrays with a row per clip, or None. `num_parts` must
+    divide the number of clips on each device.
     """
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     if num_parts == 1:

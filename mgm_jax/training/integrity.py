@@ -36,10 +36,7 @@ def write_digests(folder: AnyPath, step: int) -> None:
 def find_damage(folder: AnyPath, step: int, *, contents: bool = True) -> str | None:
     """What is wrong with the first damaged file of a complete checkpoint; None if it is intact.
 
-    Args:
-        folder: The run's checkpoints.
-        step: Step of the checkpoint.
-        contents: Whether to read its files, or check only that they exist.
+    Without `contents`, files need only exist.
     """
     checkpoint = folder / str(step)
     if not (checkpoint / digests.FILE).exists():
@@ -59,10 +56,8 @@ def recover(folder: AnyPath) -> None:
     """Prepares a run's checkpoints to be continued; call it before they are opened for writing.
 
     Damaged checkpoints newer than the newest intact one are renamed to STEP.damaged, and unfinished
-    saves are removed. All processes call it; the first one does the work.
-
-    Args:
-        folder: The run's checkpoints; need not exist.
+    saves are removed. All processes call it; the first one does the work. The folder need not
+    exist.
 
     Raises:
         CheckpointError: All checkpoints are damaged; nothing is changed.
@@ -113,14 +108,14 @@ def _set_aside(folder: AnyPath, step: int) -> None:
     if aside.exists():
         io.remove_folder(aside)
     if io.in_bucket(folder):
-        # Objects are renamed one by one; a checkpoint that is partly renamed must not be complete.
+        # Objects are renamed one by one; a partly renamed checkpoint must not count as complete.
         (checkpoint / _COMMIT).unlink()
     checkpoint.rename(aside)
 
 
 def _remove_half_deleted(folder: AnyPath, steps: list[int]) -> None:
-    """Finishes deletions of old checkpoints that were interrupted; objects go one by one."""
+    """Finishes interrupted deletions of old checkpoints; a bucket deletes object by object."""
     for step in steps:
         if find_damage(folder, step, contents=False):
             io.remove_folder(folder / str(step))
-            logging.info("removed the rest of %s", folder / str(step))
+            logging.info("removed what was left of %s", folder / str(step))

@@ -14,11 +14,7 @@ def patch_statistics(
 
     The variance is unbiased. With p = d / channels pixels in a tubelet,
     `patches.reshape(b, n, p, channels)` is mean + deviation · target, which turns a prediction back
-    into pixels.
-
-    Args:
-        patches: Flattened tubelets, channels last.
-        channels: Channels of a pixel.
+    into pixels. Patches are flattened tubelets, channels last.
     """
     b, n, _ = patches.shape
     pixels = patches.astype(jnp.float32).reshape(b, n, -1, channels)
@@ -35,16 +31,12 @@ def normalised_pixel_target(
     """The pixels to predict: each tubelet and channel normalised by its own statistics.
 
     As in VideoMAE, over the 512 values of a channel in a tubelet of 2x16x16. Computed in float32
-    whatever the type of the clips.
-
-    Args:
-        clips: RGB in [0, 1], not normalised by a data set's statistics.
-        tubelet: Frames, height and width of a tubelet.
-        masked_ids: Flat positions of the wanted tokens; all by default.
-        normalise: False returns the pixels as they are.
+    whatever the type of the clips, which are RGB in [0, 1], not normalised by a data set's
+    statistics. `normalise=False` returns the pixels as they are.
 
     Returns:
-        The target of each token, flattened as by `patchify`, in the order of the ids.
+        The target of each masked token, or of all, flattened as by `patchify`, in the order of the
+        ids.
     """
     patches = patches_lib.patchify(clips, tubelet)
     if masked_ids is not None:

@@ -54,7 +54,7 @@ class Writer:
     """
 
     def __init__(self, workdir: AnyPath, *, from_step: int = 0):
-        """Opens the files; lines of steps after `from_step`, from which the run resumes, go."""
+        """Opens the files, and drops lines of steps after `from_step`, where the run resumes."""
         self._active = jax.process_index() == 0
         if not self._active:
             return

@@ -1,6 +1,5 @@
 """The optimizer and its learning-rate schedule."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,8 +12,6 @@ from jaxtyping import Array, Float32, Int, PyTree
 from mgm_jax.errors import ConfigError
 from mgm_jax.models.blocks import STACKED
 
-Schedule = Callable[[int | Int[Array, ""]], Float32[Array, ""]]
-
 
 def make_schedule(
     peak: float,
@@ -22,7 +19,7 @@ def make_schedule(
     total_steps: int,
     warmup_steps: int = 0,
     warmup_start: float = 0.0,
-) -> Schedule:
+) -> optax.Schedule:
     """Linear warm-up, then half a cosine: VideoMAE's `cosine_scheduler`, by step from 0.
 
     The ends are VideoMAE's: the warm-up is `linspace(start, peak, warmup_steps)`, so step
@@ -69,15 +66,8 @@ def layer_decay_multipliers(params: PyTree, decay: float, depth: int) -> PyTree:
     """Learning rate of each parameter relative to the head's: layer decay of BEiT and VideoMAE.
 
     Layer l has `decay ** (depth + 1 - l)`. The embedding and learned positions are layer 0, block i
-    (from 0) is layer i + 1, and what follows the blocks is layer depth + 1.
-
-    Args:
-        params: Parameters of a classifier, or their shapes; the encoder's are under "encoder".
-        decay: Learning rate of a layer relative to that of the next.
-        depth: Number of blocks.
-
-    Returns:
-        A tree of the same structure: numbers, and for stacked blocks arrays that broadcast.
+    (from 0) is layer i + 1, and what follows the blocks is layer depth + 1. `params` are those of a
+    classifier, or their shapes. The leaves are numbers, for stacked blocks arrays that broadcast.
     """
 
     def multiplier(path: tuple[Any, ...], value: Any) -> float | Float32[np.ndarray, "..."]:
@@ -100,19 +90,13 @@ def make_optimizer(
     warmup_steps: int,
     global_batch: int,
     multipliers: PyTree | None = None,
-) -> tuple[optax.GradientTransformation, Schedule]:
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optimizer of a recipe (Tables 5 and 6: AdamW with a cosine schedule), and its schedule.
 
     Learning rates scale with the batch: base_lr · global_batch / 256, and likewise the minimum.
-
-    Args:
-        config: The recipe's `optimizer` section; `clip_norm` is the largest global norm of the
-            gradient, None for any.
-        total_steps: Steps of the whole run, warm-up included.
-        warmup_steps: Steps of the warm-up.
-        global_batch: Videos per step over all hosts; copies by repeated augmentation do not count.
-        multipliers: Factors on the update of each parameter, weight decay included, as arrays that
-            broadcast to it; None for 1.
+    `global_batch` is the number of videos per step over all hosts, without the copies that repeated
+    augmentation makes. `total_steps` includes the warm-up. `multipliers` are factors on the update
+    of each parameter, weight decay included, as arrays that broadcast to it.
 
     Raises:
         ConfigError: No such optimizer, or the warm-up is longer than the run.
@@ -136,13 +120,10 @@ def make_optimizer(
         mask=weight_decay_mask,
     )
     if multipliers is not None:
-        optimizer = optax.chain(optimizer, _scale_updates(multipliers))
+        scale_updates = optax.stateless(
+            lambda updates, _: jax.tree.map(lambda update, by: update * by, updates, multipliers)
+        )
+        optimizer = optax.chain(optimizer, scale_updates)
     if config.clip_norm is not None:
         optimizer = optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
     return optimizer, schedule
-
-
-def _scale_updates(multipliers: PyTree) -> optax.GradientTransformation:
-    return optax.stateless(
-        lambda updates, _: jax.tree.map(lambda update, by: update * by, updates, multipliers)
-    )

@@ -23,7 +23,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Preempted(SystemExit):
-    """Ends the program with `EXIT_CODE` unless it is caught; it is no `Exception`."""
+    """Ends the program with `EXIT_CODE` unless it is caught; not a subclass of `Exception`."""
 
     def __init__(self, reason: str):
         super().__init__(EXIT_CODE)
@@ -38,7 +38,7 @@ class Preempted(SystemExit):
 
 @contextlib.contextmanager
 def exit_on_signal() -> Iterator[None]:
-    """Within this context a signal ends the program at once, since there is nothing to save.
+    """Within this context, a signal ends the program at once, since there is nothing to save.
 
     With several processes, signals wait for the next `Preemption` instead: a process that exits
     alone would make the others fail.
@@ -52,9 +52,9 @@ def exit_on_signal() -> Iterator[None]:
 
 
 class Preemption:
-    """Within this context signals wait for a step after which all processes can stop.
+    """Within this context, signals are noted and acted upon after a step, in all processes at once.
 
-    If it ends without an exception after a signal came, it raises `Preempted`.
+    Raises `Preempted` at its end if a signal came and no other exception did.
     """
 
     def __init__(self) -> None:
@@ -84,12 +84,10 @@ class Preemption:
         return multihost_utils.reached_preemption_sync_point(step)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        del frame
         self._signal = signal.Signals(number)
 
 
 def _send_sigterm(number: int, frame: FrameType | None) -> None:
-    del number, frame
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -23,11 +23,7 @@ PrepareFn = Callable[
 
 
 def make_prepare_fn(config: Any, grid: tuple[int, int, int]) -> PrepareFn:
-    """Builds the function that turns a batch into RGB clips and their masks.
-
-    Args:
-        config: The run's config.
-        grid: Token grid (t, h, w).
+    """Builds the function that turns a batch into RGB clips and masks of a token grid (t, h, w).
 
     Returns:
         `(batch, key) -> (clips, mask)`: RGB in [0, 1], and True for masked tokens. A clip's mask
@@ -38,9 +34,7 @@ def make_prepare_fn(config: Any, grid: tuple[int, int, int]) -> PrepareFn:
     """
     draw_masks = strategies.make_mask_fn(config.masking, grid)
     tubelet_frames = config.model.tubelet[0]
-    flow_params = None
-    if config.data.motion == "raft":
-        flow_params = load_weights(config.data.flow_weights)
+    flow_params = load_weights(config.data.flow_weights) if config.data.motion == "raft" else None
 
     def prepare_fn(
         batch: Batch, key: Key[Array, ""]
@@ -109,7 +103,7 @@ def make_pretrain_step(
 def make_reconstruct_fn(
     config: Any, model: nn.Module
 ) -> Callable[[Mapping[str, Any], Batch, Key[Array, ""]], dict[str, Array]]:
-    """Builds the function behind the pictures: what is masked and what the model predicts for it.
+    """Builds the function that masks clips and predicts the masked pixels, for pictures.
 
     Returns:
         `(params, batch, key) -> {clips, mask, masked_ids, predictions}`; predictions are the
@@ -129,11 +123,6 @@ def make_reconstruct_fn(
         if not config.norm_pix_loss:
             pixels = predictions.reshape(*predictions.shape[:2], -1, 3)
             predictions = rgb.denormalise(pixels).reshape(predictions.shape)
-        return {
-            "clips": clips,
-            "mask": mask,
-            "masked_ids": masked_ids,
-            "predictions": predictions,
-        }
+        return {"clips": clips, "mask": mask, "masked_ids": masked_ids, "predictions": predictions}
 
     return reconstruct_fn

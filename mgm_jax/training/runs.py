@@ -1,4 +1,4 @@
-"""The folder of a run: its config, its classes, and the model that a checkpoint holds."""
+"""The folder of a run: its config, its classes and its trained model."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath, make_path, replacing
 from mgm_jax.training import sharding, tasks
 from mgm_jax.training.checkpoints import Checkpoints
-from mgm_jax.training.state import abstract_arrays
+from mgm_jax.training.state import abstract_state
 
 CONFIG_FILE = "config.json"
 CLASSES_FILE = "classes.json"
@@ -23,14 +23,12 @@ CLASSES_FILE = "classes.json"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A trained model, to be used and not trained further.
+    """A trained model, for inference.
 
     Attributes:
-        config: The run's config.
-        class_names: Classes of its data.
-        variables: The model's variables, as `model.apply` takes them.
-        step: Number of training steps they have had.
-        mesh: The devices they are on.
+        class_names: Classes of the training data.
+        variables: The model's variables, as `model.apply` takes them, on the devices of `mesh`.
+        step: Number of training steps done.
     """
 
     config: ConfigDict
@@ -80,14 +78,10 @@ def load_run(
 ) -> Run:
     """Loads the model of a run, without the optimizer's state.
 
-    Every file of the checkpoint is verified against its digest first. (Orbax stores all arrays of
-    the state together, so those of the parameters alone cannot be told apart.)
-
-    Args:
-        workdir: Folder of the run.
-        checkpoint: "last", or "best" by the accuracy during training.
-        config: Used instead of the run's own, such as a copy with other data.
-        devices: Where to load the variables to; the first local device by default.
+    Every file of the checkpoint is verified against its digest first, those of the optimizer too:
+    Orbax stores all arrays of the state together. `checkpoint` is "last", or "best" by the accuracy
+    during training. `config` replaces the run's own, for example to use other data. The variables
+    go to the first local device by default.
 
     Raises:
         CheckpointError: There is no run, no complete checkpoint, or none that was evaluated, or it
@@ -112,8 +106,8 @@ def load_run(
         mesh = sharding.make_mesh(
             {"data": -1, "fsdp": 1, "tensor": 1}, devices or jax.local_devices()[:1]
         )
-        abstract = abstract_arrays(
-            lambda: tasks.init_variables(config, model, jax.random.key(0)), mesh
+        abstract = abstract_state(
+            lambda: dict(tasks.init_variables(config, model, jax.random.key(0))), mesh
         )
         variables = checkpoints.restore_variables(step, abstract)
     finally:

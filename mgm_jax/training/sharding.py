@@ -16,12 +16,10 @@ from mgm_jax.models.blocks import is_stacked
 
 AXES = ("data", "fsdp", "tensor")
 
-Rules = Sequence[tuple[str, PartitionSpec]]
-
 # The first rule whose pattern is found in a parameter's path applies. Dimensions that the mesh axis
 # does not divide are not split, nor is the first axis of stacked blocks, which rules leave out.
 # Optimizer moments have the same paths as the parameters.
-PARAMETER_RULES: Rules = (
+PARAMETER_RULES = (
     (r"attention/qkv/kernel$", PartitionSpec("fsdp", None, "tensor", None)),
     (r"attention/(q|v)_bias$", PartitionSpec("tensor", None)),
     (r"attention/proj/kernel$", PartitionSpec("tensor", None, "fsdp")),
@@ -108,12 +106,12 @@ def check_batch(mesh: Mesh, batch_size: int, grad_accum_steps: int = 1) -> None:
         )
 
 
-def state_sharding(mesh: Mesh, abstract_state: Any, rules: Rules = PARAMETER_RULES) -> Any:
-    """The `NamedSharding` of every leaf of a train state or of variables, by ordered rules."""
+def state_sharding(mesh: Mesh, abstract_state: Any) -> Any:
+    """The `NamedSharding` of every leaf of a train state or of variables, by `PARAMETER_RULES`."""
 
     def place(path: tuple, leaf: Any) -> NamedSharding:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        spec = next(spec for pattern, spec in rules if re.search(pattern, name))
+        spec = next(spec for pattern, spec in PARAMETER_RULES if re.search(pattern, name))
         if is_stacked(name):
             spec = PartitionSpec(None, *spec)
         return NamedSharding(mesh, _fit(spec, leaf.shape, mesh))

@@ -1,7 +1,7 @@
 """The train state and the batch that a step takes, and the state's shapes before it exists."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import clu.metrics
 import flax.struct
@@ -12,6 +12,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
 from mgm_jax.training import sharding
+
+State = TypeVar("State")
 
 Batch = Mapping[str, Any]
 """Arrays with one row per clip, by name; `data.clips.LoadClip.random_map` lists them."""
@@ -49,13 +51,9 @@ class TrainState(flax.struct.PyTreeNode):
     ) -> tuple["TrainState", Float[Array, ""]]:
         """The state after a step, and the global norm of the gradients.
 
-        If the loss or the norm is not finite, only the step count changes.
-
-        Args:
-            optimizer: Optimizer of the parameters that have gradients.
-            loss: The step's loss.
-            gradients: Of all parameters, or of some top-level entries.
-            model_state: The model's other variables if the step changed them.
+        Gradients are of all parameters, or of the top-level entries that `optimizer` trains;
+        `model_state` is given if the step changed it. If the loss or the norm is not finite, only
+        the step count changes.
         """
         gradient_norm = optax.global_norm(gradients)
         trainable = {name: self.params[name] for name in gradients}
@@ -92,11 +90,8 @@ def make_init_fn(
 ) -> Callable[[], TrainState]:
     """Builds the function that makes the initial state, to be jitted with the state's sharding.
 
-    Args:
-        seed: Seed of the parameters and of the steps' randomness.
-        init_variables: Makes the model's variables from a key.
-        optimizer: Optimizer of the parameters that are not frozen.
-        frozen: Top-level entries of the parameters that are not trained.
+    `frozen` are the top-level entries of the parameters that are not trained; `optimizer` trains
+    the others. The seed is that of the parameters and of the steps' randomness.
     """
 
     def init_fn() -> TrainState:
@@ -116,16 +111,14 @@ def make_init_fn(
     return init_fn
 
 
-def abstract_arrays(make: Callable[[], Any], mesh: Mesh) -> Any:
-    """The result of a function as `jax.ShapeDtypeStruct`s with shardings, without computing it."""
+def abstract_state(make: Callable[[], State], mesh: Mesh) -> State:
+    """Shapes, types and shardings of a train state or of variables, without computing them.
+
+    The leaves of what `make` returns are replaced by `jax.ShapeDtypeStruct`s.
+    """
     shapes = jax.eval_shape(make)
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         shapes,
         sharding.state_sharding(mesh, shapes),
     )
-
-
-def abstract_state(init_fn: Callable[[], TrainState], mesh: Mesh) -> TrainState:
-    """Shapes, types and shardings of the train state on a mesh, without computing it."""
-    return abstract_arrays(init_fn, mesh)

@@ -29,8 +29,6 @@ class Task:
     """What a run computes.
 
     Attributes:
-        init_fn: Makes the initial state.
-        step_fn: One training step.
         predict_fn: Classifies views; None in pretraining.
     """
 
@@ -62,13 +60,7 @@ def init_variables(config: ConfigDict, model: nn.Module, key: Key[Array, ""]) ->
 def make_task(
     config: ConfigDict, class_names: Sequence[str], total_steps: int = 1, warmup_steps: int = 0
 ) -> Task:
-    """Builds what `config.task` names.
-
-    Args:
-        config: The run's config.
-        class_names: Classes of the data.
-        total_steps: Steps of the whole run, warm-up included.
-        warmup_steps: Steps of the warm-up.
+    """Builds what `config.task` names, for a run of `total_steps`, warm-up included.
 
     Raises:
         ConfigError: Too few classes, a probe without `config.init_from`, or no such task.

@@ -9,7 +9,6 @@ from mgm_jax.errors import ConfigError
     [
         ("v9:2x2", "v4, v5e, v5p, v6e"),
         ("v5e", "v5e:16x16"),
-        ("v5e:4x4x4", "2 dimensions"),
         ("v4:4x4", "v4:4x4x4"),
         ("v5e:0x4", "2 dimensions"),
         ("v5e:3x1", "3 chips"),

@@ -63,8 +63,5 @@ def test_a_loop_counts_as_the_compiler_says_or_is_named():
     unknown = hlo.parse(LOOP.replace("direction=LT", "direction=NE"))
     assert unknown.unknown_loops == ("while.1",)
     assert {t for _, i, t, _ in unknown.executed() if i.name == "y"} == {1}
-
-
-def test_what_is_no_instruction_is_refused():
     with pytest.raises(ValueError, match="not an instruction: x"):
         hlo.parse("ENTRY %main (x: f32[]) -> f32[] {\n  %x = f32[] nonsense\n}\n")

@@ -1,9 +1,9 @@
 """What a model takes over from another: all accounted for, nothing forced."""
 
 import dataclasses
+import re
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
@@ -57,13 +57,7 @@ def test_a_classifier_takes_an_autoencoders_encoder(folders):
     assert set(report.dropped) == pretrained.keys() - loaded
     assert {"encoder/norm/scale", "mask_token", "decoder/head/kernel"} <= set(report.dropped)
     assert report.misshapen == ()
-    assert str(report).splitlines() == [
-        f"initialised from Hugging Face's {folders / 'pretrained'} ({AUTOENCODER})",
-        "  loaded: encoder/blocks (26), encoder/embed (2)",
-        "  dropped: decoder/blocks (13), decoder/head (2), decoder/norm (2), encoder/norm (2), "
-        "encoder_to_decoder (1), mask_token (1)",
-        "  fresh: head (2), norm (2)",
-    ]
+    assert "loaded: encoder/blocks (26), encoder/embed (2)\n" in str(report)
 
 
 @pytest.mark.parametrize("change", [lambda params: params, blocks.stack])
@@ -76,13 +70,8 @@ def test_the_same_model_is_taken_whole_stacked_or_not(folders, change):
 def test_a_head_for_other_classes_starts_afresh(folders):
     three = dataclasses.replace(CLASSIFIER, num_classes=3)
     params, report = initialise(fresh(three), folders / "finetuned")
-    head = ("head/bias", "head/kernel")
-    assert report.fresh == report.dropped == head
-    assert report.misshapen == (
-        "head/bias: (5,) in the source, (3,) in the model",
-        "head/kernel: (24, 5) in the source, (24, 3) in the model",
-    )
-    assert "for other classes: head/kernel: (24, 5) in the source" in str(report)
+    assert report.fresh == report.dropped == ("head/bias", "head/kernel")
+    assert "head/kernel: (24, 5) in the source, (24, 3) in the model" in str(report)
     assert np.all(params["head"]["kernel"] == 1)
     np.testing.assert_array_equal(
         params["norm"]["scale"], random_weights(CLASSIFIER).params["norm/scale"]
@@ -91,7 +80,7 @@ def test_a_head_for_other_classes_starts_afresh(folders):
 
 def test_a_probe_of_a_finetuned_encoder_keeps_its_own_final_norm(folders):
     probe = classifier.LinearProbe(CLASSIFIER.encoder, (1, 1, 2), 5, tubelet=TUBELET)
-    clips = jax.ShapeDtypeStruct((1, 2, 8, 16, 3), jnp.float32)
+    clips = jax.ShapeDtypeStruct((1, 2, 8, 16, 3), np.float32)
     shapes = jax.eval_shape(probe.init, jax.random.key(0), clips)["params"]
     params, report = initialise(shapes, folders / "finetuned")
     assert report.fresh == ("encoder/norm/bias", "encoder/norm/scale", "heads/bias", "heads/kernel")
@@ -99,16 +88,6 @@ def test_a_probe_of_a_finetuned_encoder_keeps_its_own_final_norm(folders):
     assert isinstance(params["encoder"]["embed"]["kernel"], np.ndarray)
     _, report = initialise(shapes, folders / "pretrained")
     assert report.fresh == ("heads/bias", "heads/kernel")
-
-
-def test_a_model_for_other_frames_and_another_size_starts_from_the_same_tensors(folders):
-    """Position tables are computed for the clip at hand; no file holds one."""
-    model = classifier.Classifier(CLASSIFIER.encoder, (4, 3, 3), 5, TUBELET)
-    clips = jnp.asarray(np.random.default_rng(0).random((1, 8, 24, 24, 3)), jnp.float32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), clips)["params"]
-    params, report = initialise(shapes, folders / "finetuned")
-    assert report.fresh == report.dropped == ()
-    assert np.all(np.isfinite(jax.jit(model.apply)({"params": params}, clips)))
 
 
 def test_learned_positions_are_taken_from_the_nearest_of_another_grid(tmp_path):
@@ -138,44 +117,22 @@ def test_files_that_do_not_say_their_heads_have_the_models(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "change", "message"),
+    ("part", "shape", "stack", "misfit"),
     [
-        (
-            (24, 3, 3),
-            fresh,
-            r"encoder/blocks/2/norm1/scale: absent in the source, \(24,\) in the model",
-        ),
-        (
-            (24, 1, 3),
-            fresh,
-            r"encoder/blocks/1/norm1/scale: \(24,\) in the source, absent in the model",
-        ),
-        (
-            (48, 2, 3),
-            fresh,
-            r"encoder/embed/kernel: \(384, 24\) in the source, \(384, 48\) in the model",
-        ),
-        ((24, 2, 6), fresh, r"attention/q_bias: \(3, 8\) in the source, \(6, 4\) in the model"),
-        (
-            (24, 3, 3),
-            lambda architecture: blocks.stack(fresh(architecture)),
-            r"scale: \(2, 24\) in the source, \(3, 24\) in the model",
-        ),
+        ("encoder", (24, 3, 3), False, "blocks/2/norm1/scale: absent in the source, (24,)"),
+        ("encoder", (24, 1, 3), False, "blocks/1/norm1/scale: (24,) in the source, absent"),
+        ("encoder", (48, 2, 3), False, "embed/kernel: (384, 24) in the source, (384, 48)"),
+        ("encoder", (24, 2, 6), False, "attention/q_bias: (3, 8) in the source, (6, 4)"),
+        ("encoder", (24, 3, 3), True, "norm1/scale: (2, 24) in the source, (3, 24)"),
+        ("decoder", (16, 2, 2), False, "blocks/1/mlp/fc1/bias: absent in the source"),
     ],
 )
-def test_another_encoder_is_refused_with_every_tensor_that_does_not_fit(
-    folders, encoder, change, message
+def test_another_architecture_is_refused_with_every_tensor_that_does_not_fit(
+    folders, part, shape, stack, misfit
 ):
-    other = dataclasses.replace(CLASSIFIER, encoder=TransformerConfig(*encoder))
-    with pytest.raises(CheckpointError, match=message) as refusal:
-        initialise(change(other), folders / "pretrained")
-    assert "does not fit the model" in str(refusal.value)
-    assert "decoder" not in str(refusal.value).partition("\n")[2]
-
-
-def test_another_decoder_is_refused_where_both_have_one(folders):
-    other = dataclasses.replace(AUTOENCODER, decoder=TransformerConfig(16, 2, 2))
-    with pytest.raises(
-        CheckpointError, match=r"decoder/blocks/1/mlp/fc1/bias: absent in the source"
-    ):
-        initialise(fresh(other), folders / "pretrained")
+    source = AUTOENCODER if part == "decoder" else CLASSIFIER
+    params = fresh(dataclasses.replace(source, **{part: TransformerConfig(*shape)}))
+    with pytest.raises(CheckpointError, match=re.escape(misfit)) as refusal:
+        initialise(blocks.stack(params) if stack else params, folders / "pretrained")
+    assert "config.init_from" in str(refusal.value)
+    assert all(f"  {part}" in line for line in str(refusal.value).splitlines()[1:-1])

@@ -110,13 +110,9 @@ def test_both_spellings_of_hugging_faces_biases_are_read():
     assert_equal(params, random_params(CLASSIFIER))
 
 
-@pytest.mark.parametrize("final_norm", [True, False])
-def test_an_encoder_alone_is_read_but_not_written(final_norm):
-    whole, architecture = (
-        (AUTOENCODER, Architecture(AUTOENCODER.encoder, TUBELET))
-        if final_norm
-        else (CLASSIFIER, Architecture(AUTOENCODER.encoder, TUBELET, final_norm=False))
-    )
+@pytest.mark.parametrize(("whole", "final_norm"), [(AUTOENCODER, True), (CLASSIFIER, False)])
+def test_an_encoder_alone_is_read_but_not_written(whole, final_norm):
+    architecture = Architecture(whole.encoder, TUBELET, final_norm=final_norm)
     state = {
         name.removeprefix("videomae."): value
         for name, value in state_of(whole, "hugging_face").items()
@@ -128,7 +124,7 @@ def test_an_encoder_alone_is_read_but_not_written(final_norm):
     expected = random_params(whole)
     assert_equal(params, {name: expected[name] for name in params})
     assert ("encoder/norm/scale" in params) == final_norm
-    with pytest.raises(CheckpointError, match=r"neither an autoencoder nor .* \(.*: encoder\)"):
+    with pytest.raises(CheckpointError, match=r"random.*encoder"):
         layouts.to_state(params, architecture, layout, "random")
 
 
@@ -137,11 +133,10 @@ def test_other_floats_become_float32_and_integers_are_refused():
         name: value.astype(ml_dtypes.bfloat16)
         for name, value in state_of(CLASSIFIER, "original").items()
     }
-    expected = {
-        name: value.astype(ml_dtypes.bfloat16).astype(np.float32)
-        for name, value in random_params(CLASSIFIER).items()
-    }
-    assert_equal(layouts.from_state(state, CLASSIFIER, "original", "random"), expected)
+    params = layouts.from_state(state, CLASSIFIER, "original", "random")
+    for name, value in random_params(CLASSIFIER).items():
+        assert params[name].dtype == np.float32
+        np.testing.assert_array_equal(params[name], value.astype(ml_dtypes.bfloat16))
     state["head.bias"] = np.zeros(5, np.int8)
     with pytest.raises(CheckpointError, match=r"file: head\.bias is int8, not a float"):
         layouts.from_state(state, CLASSIFIER, "original", "file")
@@ -162,31 +157,20 @@ def test_faults_are_all_listed():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("removed", "added", "message"),
     [
-        (lambda state: {}, "file holds no VideoMAE: its names .none at all"),
-        (
-            lambda state: {"layer1.weight": np.zeros(1)},
-            "file holds no VideoMAE: its names .layer1.weight",
-        ),
-        (
-            lambda state: state | {"patch_embed.proj.weight": np.zeros((24, 768), np.float32)},
-            "has no 3-D convolution patch_embed.proj.weight",
-        ),
-        (
-            lambda state: {k: v for k, v in state.items() if ".0.mlp" not in k},
-            "file has no matrix blocks.0.mlp.fc1.weight, so its encoder is incomplete",
-        ),
+        ("", {}, "file.*none at all"),
+        ("", {"layer1.weight": (1,)}, r"file.*layer1\.weight"),
+        ("patch_embed", {"patch_embed.proj.weight": (24, 768)}, r"patch_embed\.proj\.weight"),
+        (".0.mlp", {}, r"file.*blocks\.0\.mlp\.fc1\.weight"),
     ],
 )
-def test_what_tells_no_architecture_is_refused(change, message):
-    def read(state):
-        layout, state = layouts.find_layout(state, "file")
-        layouts.infer_architecture(state, layout, HEADS, "file")
-
-    changed = change(state_of(CLASSIFIER, "original"))
+def test_a_state_dict_without_an_architecture_is_refused(removed, added, message):
+    state = state_of(CLASSIFIER, "original")
+    state = {name: value for name, value in state.items() if removed not in name}
+    state |= {name: np.zeros(shape, np.float32) for name, shape in added.items()}
     with pytest.raises(CheckpointError, match=message):
-        read(changed)
+        layouts.infer_architecture(*layouts.find_layout(state, "file")[::-1], HEADS, "file")
 
 
 def test_heads_are_videomaes_for_its_widths_and_asked_for_otherwise():

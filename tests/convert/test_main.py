@@ -27,7 +27,8 @@ AUTOENCODER = Architecture(ENCODER, (2, 8, 8), DECODER)
 CLASSIFIER = Architecture(ENCODER, (2, 8, 8), num_classes=3, final_norm=False)
 
 
-def hugging_face_folder(folder, architecture, classes=()):
+def hugging_face_folder(folder, architecture):
+    classes = ("a", "b", "c") if architecture.num_classes else ()
     model = Weights(random_params(architecture), architecture, "random", 8, 32, classes)
     weights.write_hugging_face(folder, model)
     return folder
@@ -35,36 +36,32 @@ def hugging_face_folder(folder, architecture, classes=()):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "architecture", "classes", "changes"),
-    [
-        ("demo_pretrain", AUTOENCODER, (), PRETRAINING),
-        ("demo_finetune", CLASSIFIER, ("a", "b", "c"), SHAPES),
-    ],
+    ("name", "architecture", "changes"),
+    [("demo_pretrain", AUTOENCODER, PRETRAINING), ("demo_finetune", CLASSIFIER, SHAPES)],
 )
 def test_a_run_made_of_a_hugging_face_folder_opens_like_any_other(
-    tmp_path, name, architecture, classes, changes
+    tmp_path, name, architecture, changes
 ):
-    source = hugging_face_folder(tmp_path / "model", architecture, classes)
+    source = hugging_face_folder(tmp_path / "model", architecture)
     config = recipe(name, tmp_path, **changes)
     convert(source, tmp_path / "run", "run", config=config)
     run = runs.load_run(tmp_path / "run")
-    assert (run.step, run.class_names) == (0, classes)
+    assert (run.step, "".join(run.class_names)) == (0, "abc" if architecture.num_classes else "")
     params = traverse_util.flatten_dict(jax.device_get(run.params), sep="/")
     assert_equal(params, random_params(architecture))
 
 
 def test_a_run_is_made_of_the_whole_model_only(tmp_path):
-    source = hugging_face_folder(tmp_path / "model", CLASSIFIER, ("a", "b", "c"))
+    source = hugging_face_folder(tmp_path / "model", CLASSIFIER)
     config = recipe("demo_pretrain", tmp_path, **PRETRAINING)
-    with pytest.raises(CheckpointError, match="is not the whole model of the recipe") as refusal:
+    with pytest.raises(CheckpointError, match=r"dropped: head \(2\), norm \(2\)"):
         convert(source, tmp_path / "run", "run", config=config)
-    assert "dropped: head (2), norm (2)" in str(refusal.value)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
 def test_the_command_converts_there_and_back(tmp_path):
-    source = hugging_face_folder(tmp_path / "model", CLASSIFIER, ("a", "b", "c"))
+    source = hugging_face_folder(tmp_path / "model", CLASSIFIER)
     file = tmp_path / "model.safetensors"
     command = [sys.executable, "-m", "mgm_jax.convert", f"--source={source}", "--to=original"]
     done = subprocess.run(
@@ -83,11 +80,11 @@ def test_the_command_converts_there_and_back(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"to": "run"}, r"a recipe \(--config\) belongs to --to=run"),
-        ({"to": "original", "class_names": ("a",)}, "1 class names for 3 classes"),
+        ({"to": "run"}, "--config"),
+        ({"to": "original", "class_names": ("a",)}, "1 class names"),
     ],
 )
 def test_arguments_that_do_not_fit_together_are_refused(tmp_path, arguments, message):
-    source = hugging_face_folder(tmp_path / "model", CLASSIFIER, ("a", "b", "c"))
+    source = hugging_face_folder(tmp_path / "model", CLASSIFIER)
     with pytest.raises(ConfigError, match=message):
         convert(source, tmp_path / "out.pth", **arguments)

@@ -38,11 +38,6 @@ def torch():
     return pytest.importorskip("torch", reason="PyTorch's own files need torch")
 
 
-@pytest.fixture
-def transformers(torch):
-    return pytest.importorskip("transformers", reason="loading as users do needs transformers")
-
-
 @BOTH
 def test_a_runs_parameters_are_read_without_its_optimizer(tmp_path, architecture):
     params = random_params(architecture)
@@ -74,8 +69,7 @@ def test_a_run_of_stacked_blocks_is_read_as_any_other(tmp_path, backbone):
     if backbone == "vit":
         weights.write_original(tmp_path / "model.safetensors", found)
     else:
-        message = f"is a {backbone}; only the ViT has a counterpart"
-        with pytest.raises(CheckpointError, match=message):
+        with pytest.raises(CheckpointError, match=backbone):
             weights.write_original(tmp_path / "model.safetensors", found)
 
 
@@ -89,48 +83,30 @@ def test_a_hugging_face_folder_comes_back_bit_exact(tmp_path, architecture):
     assert (read.frames, read.size, read.class_names) == (4, 16, written.class_names)
     assert read.norm_pix_loss is (architecture is CLASSIFIER)
 
-
-def eps_of_training(model, torch):
-    """What `hugging_face` says to do for exactly the same numbers."""
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
-    wrong = [module for module in norms if module.eps != 1e-6]
-    assert wrong == [model.decoder.norm if hasattr(model, "decoder") else model.fc_norm]
-    wrong[0].eps = 1e-6
-    return model.eval()
-
-
-def clips_for_both(torch):
-    clips = np.random.default_rng(3).random((2, 4, 16, 16, 3)).astype(np.float32)
-    pixels = rgb.normalise(jnp.asarray(clips))
-    return pixels, torch.tensor(np.array(pixels)).permute(0, 1, 4, 2, 3)
+    # The same model in several files.
+    whole = tmp_path / "model" / "model.safetensors"
+    state = safetensors.numpy.load_file(whole)
+    whole.unlink()
+    halves = {"model-1.safetensors": list(state)[::2], "model-2.safetensors": list(state)[1::2]}
+    for file, names in halves.items():
+        tensors.write(whole.parent / file, {name: state[name] for name in names})
+    index = {"weight_map": {name: file for file, names in halves.items() for name in names}}
+    (whole.parent / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert_equal(weights.read(whole.parent).params, written.params)
 
 
-def variables_of(params):
-    return {"params": traverse_util.unflatten_dict(params, sep="/")}
-
-
-def our_logits(params, clips):
-    """What our models make of clips; an autoencoder sees tokens 0, 3 and 6 of 8."""
-    if "mask_token" not in params:
-        model = classifier.Classifier(CLASSIFIER.encoder, (2, 2, 2), 5, TUBELET)
-        return jax.jit(model.apply)(variables_of(params), clips)
-    model = mae.MaskedAutoencoder(AUTOENCODER.encoder, AUTOENCODER.decoder, (2, 2, 2), TUBELET)
-    visible, masked = jnp.array([[0, 3, 6]] * 2), jnp.array([[1, 2, 4, 5, 7]] * 2)
-    return jax.jit(model.apply)(variables_of(params), clips, visible, masked)
-
-
-def their_logits(model, pixels, torch):
-    mask = torch.ones((2, 8), dtype=bool)
-    mask[:, [0, 3, 6]] = False
-    inputs = {"bool_masked_pos": mask} if hasattr(model, "mask_token") else {}
-    with torch.no_grad():
-        return model(pixels, **inputs).logits.numpy()
+def our_logits(params, clips, visible, masked):
+    if "mask_token" in params:
+        model = mae.MaskedAutoencoder(AUTOENCODER.encoder, AUTOENCODER.decoder, (2, 2, 2), TUBELET)
+        inputs = (clips, jnp.array([visible] * 2), jnp.array([masked] * 2))
+    else:
+        model, inputs = classifier.Classifier(CLASSIFIER.encoder, (2, 2, 2), 5, TUBELET), (clips,)
+    return jax.jit(model.apply)({"params": traverse_util.unflatten_dict(params, sep="/")}, *inputs)
 
 
 @BOTH
-def test_transformers_loads_what_is_written_and_writes_what_is_read(
-    tmp_path, architecture, torch, transformers
-):
+def test_transformers_loads_what_is_written_and_writes_what_is_read(tmp_path, architecture, torch):
+    transformers = pytest.importorskip("transformers", reason="loading as users do needs it")
     written = random_weights(architecture)
     weights.write_hugging_face(tmp_path / "ours", written)
     config = transformers.AutoConfig.from_pretrained(tmp_path / "ours")
@@ -138,31 +114,27 @@ def test_transformers_loads_what_is_written_and_writes_what_is_read(
         tmp_path / "ours", output_loading_info=True
     )
     assert not any(loading.values()), loading
+    clips = rgb.normalise(
+        jnp.asarray(np.random.default_rng(3).random((2, 4, 16, 16, 3)), "float32")
+    )
+    inputs = {"pixel_values": torch.tensor(np.array(clips)).permute(0, 1, 4, 2, 3)}
+    visible, masked = [0, 3, 6], [1, 2, 4, 5, 7]
     if architecture is CLASSIFIER:
         assert tuple(config.id2label.values()) == written.class_names
-    clips, pixels = clips_for_both(torch)
-    theirs = their_logits(eps_of_training(model, torch), pixels, torch)
-    ours = our_logits(written.params, clips)
+        model.fc_norm.eps = 1e-6  # As `hugging_face` says, for exactly the same numbers.
+    else:
+        model.decoder.norm.eps = 1e-6
+        inputs["bool_masked_pos"] = torch.ones((2, 8), dtype=bool)
+        inputs["bool_masked_pos"][:, visible] = False
+    with torch.no_grad():
+        theirs = model.eval()(**inputs).logits.numpy()
+    ours = our_logits(written.params, clips, visible, masked)
     np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
     model.save_pretrained(tmp_path / "theirs")
     read = weights.read(tmp_path / "theirs")
     assert_equal(read.params, written.params)
     assert read.architecture == architecture
     assert (read.frames, read.size) == (4, 16)
-
-
-def test_a_model_in_several_files_is_read(tmp_path):
-    written = random_weights(CLASSIFIER)
-    weights.write_hugging_face(tmp_path, written)
-    whole = tmp_path / "model.safetensors"
-    state = safetensors.numpy.load_file(whole)
-    whole.unlink()
-    halves = {"model-1.safetensors": list(state)[::2], "model-2.safetensors": list(state)[1::2]}
-    for file, names in halves.items():
-        tensors.write(tmp_path / file, {name: state[name] for name in names})
-    index = {"weight_map": {name: file for file, names in halves.items() for name in names}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert_equal(weights.read(tmp_path).params, written.params)
 
 
 @BOTH
@@ -183,15 +155,14 @@ def test_the_originals_names_in_a_safetensors_file_need_no_torch(
         weights.read(tmp_path / "model.pth")
 
 
-def test_the_originals_checkpoint_comes_back_bit_exact(tmp_path, torch):
-    written, file = random_weights(AUTOENCODER), tmp_path / "checkpoint.pth"
+@pytest.mark.parametrize("wrapped", ["model", "module", None])
+def test_checkpoints_of_pytorch(tmp_path, torch, wrapped):
+    written, file = random_weights(AUTOENCODER), tmp_path / "ours.pth"
     weights.write_original(file, written)
     assert list(torch.load(file, weights_only=True)) == ["model"]
     assert_equal(weights.read(file, HEADS).params, written.params)
 
-
-@pytest.mark.parametrize("wrapped", ["model", "module", None])
-def test_checkpoints_as_the_original_leaves_them(tmp_path, torch, wrapped):
+    # As the original leaves them.
     params = random_params(CLASSIFIER)
     state = layouts.to_state(params, CLASSIFIER, "original", "random")
     state = {name: torch.from_numpy(value).bfloat16() for name, value in state.items()}
@@ -225,53 +196,42 @@ def test_sixteen_heads_of_videomae_small_are_six(tmp_path, caplog, mark, heads, 
     )
 
 
-def write(name, content):
-    return lambda folder: (folder / name).write_text(content)
-
-
-def edit_config(**changes):
-    def edit(folder):
-        file = folder / "config.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-
-    return edit
-
-
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("file", "content", "message"),
     [
-        (write("model.safetensors", "short"), "model.safetensors is not a readable"),
-        (write("config.json", "{"), "config.json is not JSON"),
-        (edit_config(hidden_act="relu"), "its activation is 'relu'; only 'gelu' is known"),
-        (edit_config(patch_size=[8, 4]), r"its patch_size is \[8, 4\]; only squares"),
-        (edit_config(num_hidden_layers=3), r"missing: videomae.encoder.layer.2.attention"),
-        (edit_config(use_mean_pooling=False), "classifies by its first token"),
-        (edit_config(id2label={"0": "a", "1": "b"}), r"misshapen: classifier.weight \(5, 24\)"),
+        ("model.safetensors", "short", r"model\.safetensors"),
+        ("config.json", "{", r"config\.json is not JSON"),
+        ("config.json", {"hidden_act": "relu"}, "'relu'"),
+        ("config.json", {"patch_size": [8, 4]}, r"patch_size.*\[8, 4\]"),
+        ("config.json", {"num_hidden_layers": 3}, r"missing: videomae\.encoder\.layer\.2\."),
+        ("config.json", {"use_mean_pooling": False}, "use_mean_pooling"),
+        ("config.json", {"id2label": {"0": "a", "1": "b"}}, r"misshapen: classifier\.weight"),
     ],
 )
-def test_a_damaged_folder_is_refused(tmp_path, damage, message):
+def test_a_damaged_folder_is_refused(tmp_path, file, content, message):
     weights.write_hugging_face(tmp_path, random_weights(CLASSIFIER))
-    damage(tmp_path)
+    file = tmp_path / file
+    if isinstance(content, dict):
+        content = json.dumps(json.loads(file.read_text()) | content)
+    file.write_text(content)
     with pytest.raises(CheckpointError, match=message):
         weights.read(tmp_path)
 
 
 def test_other_refusals(tmp_path):
-    with pytest.raises(CheckpointError, match=r"neither a run .* nor a model of Hugging Face's"):
-        weights.read(tmp_path)
-    with pytest.raises(CheckpointError, match=r"nothing at .*absent; give the folder of a run"):
-        weights.read(tmp_path / "absent")
-    with pytest.raises(CheckpointError, match=r"name a file that ends with \.safetensors, \.pth"):
+    for path, message in ((tmp_path, "config.json"), (tmp_path / "absent", "absent")):
+        with pytest.raises(CheckpointError, match=message):
+            weights.read(path)
+    with pytest.raises(CheckpointError, match=r"model\.npz.*\.safetensors, \.pth"):
         weights.write_original(tmp_path / "model.npz", random_weights(CLASSIFIER))
     unsized = dataclasses.replace(random_weights(CLASSIFIER), size=None)
-    with pytest.raises(CheckpointError, match=r"does not say the size .* give --frames and --size"):
+    with pytest.raises(CheckpointError, match="--frames and --size"):
         weights.write_hugging_face(tmp_path / "folder", unsized)
 
 
 def test_what_pytorch_cannot_use_is_refused(tmp_path, torch):
     (tmp_path / "broken.pth").write_bytes(b"no pickle")
-    with pytest.raises(CheckpointError, match="is not a file that PyTorch can load"):
-        weights.read(tmp_path / "broken.pth")
     torch.save({"model": 3}, tmp_path / "number.pth")
-    with pytest.raises(CheckpointError, match="holds no state dict"):
-        weights.read(tmp_path / "number.pth")
+    for name in ("broken.pth", "number.pth"):
+        with pytest.raises(CheckpointError, match=name):
+            weights.read(tmp_path / name)

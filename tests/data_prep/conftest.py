@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +38,27 @@ def annotations() -> pathlib.Path:
 def one_video() -> bytes:
     """A short H.264 video with B-frames, 144x176, 20 frames, as a download may be."""
     return encoded.encode(encoded.moving_square(20), options=encoded.B_FRAMES)
+
+
+@pytest.fixture(scope="session")
+def low_delay_video() -> bytes:
+    """A video as `prepare` encodes it, 144x176, 20 frames."""
+    return encoded.encode(encoded.moving_square(20))
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., subprocess.CompletedProcess]:
+    """Runs a module of `data_prep` with arguments, as a user does."""
+
+    def command(module: str, *arguments: Any, python: str = sys.executable) -> Any:
+        line = [python, "-m", f"data_prep.{module}", *map(str, arguments)]
+        done = subprocess.run(
+            line, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return command
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Preparation in an Apache Beam pipeline, on its local runner."""
 
 import os
-import subprocess
 import sys
 
 import pytest
@@ -17,15 +16,15 @@ BEAM_PYTHON = os.environ.get("MGM_BEAM_PYTHON")
     BEAM_PYTHON is None,
     reason="MGM_BEAM_PYTHON names no python of an environment with requirements-beam.txt",
 )
-def test_a_pipeline_writes_the_same_records(videos, tmp_path, run, contents):
+def test_a_pipeline_writes_the_same_records(videos, tmp_path, run, contents, command):
     run(videos, tmp_path / "here", records_per_shard=3)
-    command = [
-        *(BEAM_PYTHON, "-m", "data_prep.prepare", "--dataset=folder", f"--videos={videos}"),
-        *(f"--out={tmp_path / 'beam'}", "--short_side=72", "--records_per_shard=3"),
-        *("--workers=1", "--beam_runner=DirectRunner", "--beam_option=direct_num_workers=2"),
+    done = command(
+        *("prepare", "--dataset=folder", f"--videos={videos}", f"--out={tmp_path / 'beam'}"),
+        *("--short_side=72", "--records_per_shard=3", "--workers=1"),
+        *("--beam_runner=DirectRunner", "--beam_option=direct_num_workers=2"),
         "--beam_option=direct_running_mode=multi_processing",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+        python=BEAM_PYTHON,
+    )
     assert done.returncode == 0, done.stderr
     assert "3 shards, 3 to write in the pipeline" in done.stderr
     assert contents(tmp_path / "beam") == contents(tmp_path / "here")

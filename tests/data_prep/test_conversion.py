@@ -11,7 +11,7 @@ from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, KeyFrame
 from mgm_jax.data.decoding import Video
 from mgm_jax.errors import ConfigError
 
-LOW_DELAY = Settings("low_delay", 256)
+LOW_DELAY, COPY = Settings("low_delay", 256), Settings("copy", 0)
 
 
 def entry(file, **changes):
@@ -33,9 +33,7 @@ def test_frames_are_kept_and_motion_matches_the_profile(tmp_path, one_video, pro
     one = put(tmp_path, one_video)
     conversion = convert(str(tmp_path), one, Settings(profile, 256))
     assert conversion.problem is None
-    assert (conversion.facts["num_frames"], conversion.facts["fps"]) == (20, 25.0)
-    assert (conversion.facts["height"], conversion.facts["width"]) == (144, 176)
-    assert conversion.facts["profile"] == profile
+    assert conversion.facts["fps"] == 25.0
     assert "libx264" in conversion.facts["encoder"]
     checked = check_record(record(conversion))
     assert checked.faults == ()
@@ -93,28 +91,21 @@ def test_a_damaged_video_is_kept_if_enough_of_it_can_be_read(tmp_path, codec):
     data = encoded.encode(encoded.moving_square(40), codec, gop=10)
     kept = convert(str(tmp_path), put(tmp_path, cut(data, 0.8)), LOW_DELAY)
     assert kept.problem.kind == LOST_FRAMES
-    assert "of 40 frames are" in kept.problem.reason
+    assert "of 40 frames" in kept.problem.reason
     assert 20 <= kept.facts["num_frames"] <= 40
     assert check_record(record(kept)).faults == ()
-    gone = convert(str(tmp_path), put(tmp_path, cut(data, 0.1)), LOW_DELAY)
-    assert (gone.problem.kind, gone.video, gone.facts) == (UNREADABLE, b"", {})
-    assert "a.mp4" in gone.problem.reason
-    copied = convert(str(tmp_path), put(tmp_path, cut(data, 0.5)), Settings("copy", 0))
+    copied = convert(str(tmp_path), put(tmp_path, cut(data, 0.5)), COPY)
     assert copied.problem is not None
-
-
-@pytest.mark.parametrize("settings", [LOW_DELAY, Settings("copy", 0)])
-@pytest.mark.parametrize("data", [b"", b"no video", None], ids=["empty", "text", "cut"])
-def test_unreadable_files_are_named(tmp_path, one_video, settings, data):
-    data = one_video[: len(one_video) // 3] if data is None else data
-    conversion = convert(str(tmp_path), put(tmp_path, data), settings)
-    assert (conversion.problem.kind, conversion.video) == (UNREADABLE, b"")
-    assert "a.mp4" in conversion.problem.reason
+    for unreadable in (cut(data, 0.1), data[: len(data) // 3], b"no video", b""):
+        for settings in (LOW_DELAY, COPY):
+            gone = convert(str(tmp_path), put(tmp_path, unreadable), settings)
+            assert (gone.problem.kind, gone.video, gone.facts) == (UNREADABLE, b"", {})
+            assert "a.mp4" in gone.problem.reason
 
 
 def test_copies_are_the_files(real_videos):
     name = "mixed/20bn_talk/smth-smth-1.webm"
-    conversion = convert(str(real_videos), entry(name), Settings("copy", 0))
+    conversion = convert(str(real_videos), entry(name), COPY)
     assert conversion.video == (real_videos / name).read_bytes()
     assert (conversion.facts["profile"], conversion.facts["encoder"]) == ("", "")
     assert check_record(record(conversion)).faults == ()
@@ -144,10 +135,11 @@ def test_clips_around_key_frames(tmp_path, profile):
 def test_settings_from_the_command_line():
     assert make_settings("low_delay", 4, 256) == Settings("low_delay", 256)
     assert make_settings("stride_aligned", 2, 0) == Settings("stride_aligned:2", 0)
-    assert make_settings("copy", 4, 256) == Settings("copy", 0)
-    with pytest.raises(ConfigError, match=r"'hevc'.* or copy"):
-        make_settings("hevc", 4, 256)
-    with pytest.raises(ConfigError, match="stride_aligned:1"):
-        make_settings("stride_aligned", 1, 256)
-    with pytest.raises(ConfigError, match="--short_side: -2"):
-        make_settings("low_delay", 4, -2)
+    assert make_settings("copy", 4, 256) == COPY
+    for flags, named in (
+        (("hevc", 4, 256), "--profile.*'hevc'"),
+        (("stride_aligned", 1, 256), "--stride.*stride_aligned:1"),
+        (("low_delay", 4, -2), "--short_side.*-2"),
+    ):
+        with pytest.raises(ConfigError, match=named):
+            make_settings(*flags)

@@ -2,8 +2,6 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from data_prep.demo_scenes import CLASS_NAMES, render_clip
 
@@ -40,32 +38,21 @@ def still_part(clip, frames):
     return still
 
 
-def inside(box):
-    """Pixels y, x in the middle of a box, and their offsets from its centre."""
-    x1, y1, x2, y2 = box.astype(int)
-    y, x = np.mgrid[y1:y2, x1:x2]
-    offset_x, offset_y = x + 0.5 - (x1 + x2) / 2, y + 0.5 - (y1 + y2) / 2
-    middle = (offset_x / (x2 - x1)) ** 2 + (offset_y / (y2 - y1)) ** 2 < 0.15
-    return y[middle], x[middle], offset_y[middle], offset_x[middle]
-
-
 def flow_gradient(clip, t):
     """Gradient [2, 2] (row: component, column: along x or y) of the first object's flow.
 
     From frame t to t + 1, by least squares on the constancy of brightness.
     """
-    y, x, offset_y, offset_x = inside(clip.boxes[t, 0])
+    x1, y1, x2, y2 = clip.boxes[t, 0].astype(int)
+    y, x = np.mgrid[y1:y2, x1:x2]
+    offset_x, offset_y = x + 0.5 - (x1 + x2) / 2, y + 0.5 - (y1 + y2) / 2
+    middle = (offset_x / (x2 - x1)) ** 2 + (offset_y / (y2 - y1)) ** 2 < 0.15
+    y, x, offset_y, offset_x = (values[middle] for values in (y, x, offset_y, offset_x))
     first, second = clip.frames[t : t + 2].mean(-1)
     down, right = np.gradient((first + second) / 2)
     basis = np.stack([np.ones(len(x)), offset_x, offset_y], -1)
     system = np.concatenate([basis * right[y, x, None], basis * down[y, x, None]], -1)
     return np.linalg.lstsq(system, -(second - first)[y, x], rcond=None)[0].reshape(2, 3)[:, 1:]
-
-
-def mean_gradient(clip):
-    """Mean gradient of the flow over the clip's middle, where everything moves."""
-    middle = range(len(clip.frames) // 4, 3 * len(clip.frames) // 4)
-    return np.mean([flow_gradient(clip, t) for t in middle], axis=0)
 
 
 def test_every_clip_has_the_shapes_and_boxes_of_its_class():
@@ -84,25 +71,18 @@ def test_every_clip_has_the_shapes_and_boxes_of_its_class():
         assert np.abs(clip.pan).max() <= 0.4
 
 
-@settings(max_examples=6, deadline=None)
-@given(seed=st.integers(0, 2**32), split=st.sampled_from(["train", "test"]), index=st.integers(0))
-def test_a_clip_depends_on_its_arguments_only(seed, split, index):
-    index %= 10_000
-    clip = digest(render_clip(seed, split, index))
-    render_clip(seed + 1, split, index + 1)
-    assert digest(render_clip(seed, split, index)) == clip
-    assert digest(render_clip(seed + 1, split, index)) != clip
-    assert digest(render_clip(seed, split + "2", index)) != clip
+def test_a_clip_depends_on_its_arguments_only():
+    clip = digest(render_clip(7, "train", 40))
+    others = {digest(render_clip(*of)) for of in ((8, "train", 41), (7, "train2", 40))}
+    assert clip not in others
+    assert digest(render_clip(7, "train", 40)) == clip
 
 
 def test_the_colours_tell_nothing_about_the_class():
     rows = 6
-    colours = np.array(
-        [
-            render_clip(0, "train", index, size=32).frames[0].mean((0, 1))
-            for index in range(rows * len(CLASS_NAMES))
-        ]
-    ).reshape(rows, len(CLASS_NAMES), 3)
+    clips = (render_clip(0, "train", index) for index in range(rows * len(CLASS_NAMES)))
+    colours = np.array([clip.frames[0].mean((0, 1)) for clip in clips])
+    colours = colours.reshape(rows, len(CLASS_NAMES), 3)
     between = colours.mean(0).var(0, ddof=1)
     within = colours.var(0, ddof=1).mean(0) / rows
     assert (between / within < 2.4).all()  # F(13, 70): exceeded once in a hundred
@@ -128,9 +108,7 @@ def test_the_box_moves_where_the_class_says(name):
 def test_things_that_come_closer_grow(name, sign):
     for clip in clips_of(name):
         sides = (clip.boxes[:, 0, 2:] - clip.boxes[:, 0, :2])[:: len(clip.frames) - 1]
-        growth = sides[1] / sides[0]
-        assert (growth**sign > 1.6).all()
-        assert sign * np.trace(mean_gradient(clip)) > 0
+        assert ((sides[1] / sides[0]) ** sign > 1.6).all()
         assert np.abs(centres(clip)[-1] - centres(clip)[0]).max() < 8
 
 
@@ -140,14 +118,19 @@ def test_things_that_come_closer_grow(name, sign):
 )
 def test_things_turn_the_way_the_class_says(name, sign):
     for clip in clips_of(name, 6):
+        # The clip's middle, where everything moves.
+        middle = range(len(clip.frames) // 4, 3 * len(clip.frames) // 4)
+        gradients = [flow_gradient(clip, t) for t in middle]
         # y points down: what is to the right of the middle goes down when it turns clockwise.
-        (_, x_by_y), (y_by_x, _) = mean_gradient(clip)
+        (_, x_by_y), (y_by_x, _) = np.mean(gradients, axis=0)
         assert sign * (y_by_x - x_by_y) > 0.02
         assert np.abs(centres(clip) - centres(clip)[0]).max() < 12
 
 
 def test_what_passes_behind_is_hidden_and_what_passes_in_front_is_not():
     def least_seen(clip):
+        hidden = np.isnan(clip.boxes[:, 0])
+        assert (hidden.all(-1) == hidden.any(-1)).all()
         areas = np.prod(clip.boxes[:, 0, 2:] - clip.boxes[:, 0, :2], axis=-1)
         return np.nan_to_num(areas).min() / np.nanmax(areas)
 
@@ -155,13 +138,6 @@ def test_what_passes_behind_is_hidden_and_what_passes_in_front_is_not():
     in_front = [least_seen(clip) for clip in clips_of("passing something in front of something", 9)]
     assert np.median(behind) < 0.5
     assert min(in_front) > 0.8
-    clips = clips_of("passing something behind something", 20)
-    hidden = [clip.boxes[:, 0] for clip in clips if np.isnan(clip.boxes).any()]
-    assert hidden
-    for boxes in hidden:
-        gone = np.isnan(boxes)
-        assert (gone.all(-1) == gone.any(-1)).all()
-        assert not gone[[0, -1]].any()
 
 
 def test_what_is_dropped_bounces_and_what_is_tossed_falls_back():
@@ -205,9 +181,3 @@ def test_the_camera_pans_in_some_clips_and_the_background_goes_along():
         dx, dy = np.rint(25 * clip.pan).astype(int)
         along = np.abs(later[y + 12 + dy, x + 12 + dx] - first).mean()
         assert along < 0.6 * np.abs(later[y + 12, x + 12] - first).mean()
-
-
-def test_a_larger_picture_shows_the_same_scene():
-    small, large = render_clip(0, "train", 1), render_clip(0, "train", 1, size=256)
-    np.testing.assert_allclose(large.boxes / 2, small.boxes, atol=1.5)
-    np.testing.assert_allclose(large.pan, 2 * small.pan)

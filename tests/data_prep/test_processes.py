@@ -1,18 +1,14 @@
+"""`test_shards.py` kills the parent of a pool."""
+
 import multiprocessing
 import os
-import pathlib
 import signal
-import subprocess
-import sys
-import textwrap
 import time
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
 from data_prep.processes import IsolatedProcess, process_pool
-
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
 def test_errors_end_the_pool_at_once():
@@ -42,28 +38,3 @@ def test_a_crash_costs_only_its_call():
             process.call(int, "x")
         os.kill(process.call(os.getpid), signal.SIGKILL)
         assert process.call(abs, -6) == 6  # The second attempt.
-
-
-@pytest.mark.skipif(not pathlib.Path("/proc/self/task").exists(), reason="reads Linux's /proc")
-def test_workers_end_with_a_killed_parent():
-    code = """
-        import os, time
-        from data_prep.processes import process_pool
-        if __name__ == "__main__":
-            with process_pool(1) as pool:
-                print(pool.submit(os.getpid).result(), flush=True)
-                pool.submit(time.sleep, 600).result()
-    """
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        worker = int(process.stdout.readline())
-        process.kill()
-        process.wait()
-    deadline = time.monotonic() + 60
-    while pathlib.Path(f"/proc/{worker}").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -12,7 +12,6 @@ from data_prep.transcode import (
     PROFILES,
     EncodingProfile,
     encode_h264,
-    encoder_version,
     parse_profile,
 )
 
@@ -63,9 +62,8 @@ def test_low_delay_has_vectors_from_the_previous_frame():
     assert [number for *_, number in frames] == list(range(30))
     assert [kind for kind, *_ in frames] == [INTRA if t % 12 == 0 else FORWARD for t in range(30)]
     for kind, vectors, t in frames:
-        if kind == INTRA:
-            assert vectors is None
-        else:
+        assert (vectors is None) == (kind == INTRA)
+        if vectors is not None:
             assert set(vectors["source"]) == {-1}
             np.testing.assert_array_equal(displacement(vectors), path[t - 1] - path[t])
 
@@ -138,7 +136,7 @@ def test_colours_are_bt601_in_limited_range():
     np.testing.assert_allclose(np.transpose(planes), expected, atol=1.5)
 
 
-@pytest.mark.parametrize("fps", [25.0, 30, fractions.Fraction(30000, 1001), 29.97])
+@pytest.mark.parametrize("fps", [25.0, fractions.Fraction(30000, 1001)])
 def test_frame_rate_and_shape_are_kept(fps):
     with av.open(io.BytesIO(encode_h264(moved(walk(5)), fps, PROFILES["low_delay"]))) as container:
         stream = container.streams.video[0]
@@ -164,7 +162,6 @@ def test_equal_frames_give_equal_bytes(stride):
     ("shape", "fps", "message"),
     [
         ((3, 63, 64, 3), 25.0, "63x64"),
-        ((3, 64, 63, 3), 25.0, "64x63"),
         ((0, 64, 64, 3), 25.0, "0 frames"),
         ((3, 64, 64, 3), 0, "0 frames per second"),
     ],
@@ -181,12 +178,6 @@ def test_profiles_are_found_by_their_labels():
     for label in ("", "hevc", "low_delay:2", "stride_aligned:", "stride_aligned:1"):
         with pytest.raises(ValueError, match=f"'{label}'"):
             parse_profile(label)
-    for invalid in ({"stride": 0}, {"references_per_gop": 0}, {"stride": 18}):
-        ((name, value),) = invalid.items()
+    for name, value in (("stride", 0), ("stride", 18), ("references_per_gop", 0)):
         with pytest.raises(ValueError, match=f"{name} {value}"):
-            EncodingProfile(**invalid)
-
-
-def test_the_encoder_is_named_with_its_versions():
-    assert "libx264" in encoder_version()
-    assert f"PyAV {av.__version__}" in encoder_version()
+            EncodingProfile(**{name: value})

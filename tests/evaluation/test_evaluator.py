@@ -17,11 +17,11 @@ def predict(variables, batch):
     return {"probabilities": jnp.stack([1 - ones, ones], axis=-1), **rows}
 
 
-def run(folder, devices, batch_size=5, temporal_views=2, spatial_views=3, **changes):
+def run(folder, devices, batch_size=5, views=(2, 3), **changes):
     config = shrunk.recipe("demo_finetune", folder, eval__batch_size=batch_size, **changes)
     mesh = sharding.make_mesh({"data": -1, "fsdp": 1, "tensor": 1}, jax.devices()[:devices])
     place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    views = {"temporal_views": temporal_views, "spatial_views": spatial_views}
+    views = dict(zip(("temporal_views", "spatial_views"), views, strict=True))
     evaluator = Evaluator(config, mesh, predict, place, **views)
     return evaluator.run({"params": jnp.float32(0.5)}, FolderSource(str(folder)))
 
@@ -37,7 +37,7 @@ def test_every_view_of_every_video_counts_once_on_any_number_of_devices(video_fo
         np.testing.assert_allclose(other.probabilities, first.probabilities, rtol=1e-6)
         np.testing.assert_array_equal(other.num_views, first.num_views)
         np.testing.assert_array_equal(other.labels, first.labels)
-    one_view, _ = run(video_folder, 1, temporal_views=1, spatial_views=1)
+    one_view, _ = run(video_folder, 1, views=(1, 1))
     assert one_view.num_views.tolist() == [1] * 12
     assert not np.array_equal(one_view.probabilities, first.probabilities)
 
@@ -45,7 +45,7 @@ def test_every_view_of_every_video_counts_once_on_any_number_of_devices(video_fo
 def test_an_unreadable_video_is_not_counted_and_its_error_is_kept(tmp_path):
     folder = rendered.write_folder(tmp_path, num_videos=4)
     (folder / "odd" / "video_03.mp4").write_bytes(b"no video")
-    predictions, _ = run(folder, 1, temporal_views=1, spatial_views=1, data__max_bad_fraction=0.5)
+    predictions, _ = run(folder, 1, views=(1, 1), data__max_bad_fraction=0.5)
     assert predictions.read.tolist() == [True, True, True, False]
     assert predictions.names[3].endswith("video_03.mp4")
     assert predictions.errors.keys() == {3}

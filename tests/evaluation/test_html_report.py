@@ -51,20 +51,17 @@ def write(videos, tmp_path):
 
 
 class Page(HTMLParser):
-    """Collects the elements and checks that they are closed in order."""
-
-    VOID = ("meta", "img", "br")
+    """Collects the text and checks that elements are closed in order."""
 
     def __init__(self, text):
         super().__init__()
-        self.elements, self.open, self.text = [], [], ""
+        self.open, self.text = [], ""
         self.feed(text)
         self.close()
         assert not self.open
 
     def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        if tag not in self.VOID:
+        if tag not in ("meta", "img", "br"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -75,33 +72,23 @@ class Page(HTMLParser):
 
 
 def test_the_page_holds_everything_and_needs_no_other_file(write):
-    lines = [
-        {"step": 1, "loss": 0.75, "learning_rate": 1e-3, "train_top1": 0.5},
-        {"step": 40, "loss": 0.25, "learning_rate": 1e-4, "train_top1": 0.75},
-        {"step": 40, "eval/top1": 0.8},
-    ]
-    text = "\n".join(map(json.dumps, lines)) + '\n{"step": 41, "lo'
-    (write.workdir / "metrics.jsonl").write_text(text)
+    lines = [{"step": 1, "loss": 0.75}, {"step": 40, "loss": 0.25}, {"step": 40, "eval/top1": 0.8}]
+    metrics = "\n".join(map(json.dumps, lines)) + '\n{"step": 41, "lo'
+    (write.workdir / "metrics.jsonl").write_text(metrics)
     text = write()
-    page = Page(text)
+    page = Page(text).text
     assert not re.search(r"<script|<link|https?://|url\(", text)
-    assert "80.0 %top-1" in page.text
-    assert "5of 6 videos counted" in page.text
-    assert "it could not be read" in page.text
-    assert "even66.7 %23" in page.text
-    assert "odd100.0 %22" in page.text
-    assert "temporal views 2" in page.text
-    pictures = [values["src"] for tag, values in page.elements if tag == "img"]
+    for shown in ("80.0 %top-1", "5of 6", "even66.7 %23", "odd100.0 %22", "temporal views 2"):
+        assert shown in page
+    pictures = re.findall(r'<img [^>]*src="data:image/png;base64,([^"]+)"', text)
     # Curves, confusion matrix, four correct ones, a wrong one.
     assert len(pictures) == 7
-    for source in pictures:
-        head, data = source.split(",")
-        assert head == "data:image/png;base64"
+    for data in pictures:
         assert np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).std() > 10
-    wrong = page.text[page.text.index("Wrong, the most confident") :]
+    wrong = page[page.index("Wrong, the most confident") :]
     assert "true class even 20.0 %, predicted odd 80.0 %" in wrong
     assert "video_04.mp4" in wrong.split("Accuracy per class")[0]
-    assert "optimizer.base_lr" in page.text
+    assert "optimizer.base_lr" in page
     assert write() == text
 
 

@@ -1,4 +1,6 @@
-"""Attention against JAX's own; in chunks against the formula: values, gradients, meshes, memory."""
+"""Attention, plain and in chunks, against JAX's own: values, gradients, meshes, memory."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -43,28 +45,6 @@ def assert_close(ours, theirs, tolerance, message=""):
         np.testing.assert_allclose(one, two, atol=tolerance * scale, rtol=0, err_msg=message)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_values_and_gradients_are_those_of_jax(dtype, masked):
-    arrays = random_arrays(dtype, 7, 7)
-    mask = random_mask(7, 7) if masked else None
-    ours, theirs = (
-        value_and_gradients(lambda *qkv, f=function: f(*qkv, mask=mask))(*arrays)
-        for function in (dot_product_attention, jax.nn.dot_product_attention)
-    )
-    assert_close(ours, theirs, 1e-5 if dtype == jnp.float32 else 0.01)
-    weights = attention_weights(*arrays[:2], mask)
-    assert weights.dtype == jnp.float32
-    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
-
-
-def test_flash_attention_does_not_fall_back_silently():
-    if jax.default_backend() == "gpu":
-        pytest.skip("cuDNN is there")
-    with pytest.raises(Exception, match=r"(?i)cudnn|cuda|implementation|platform"):
-        dot_product_attention(*random_arrays(jnp.bfloat16, 7, 7)[:3], "cudnn")
-
-
 @pytest.mark.parametrize(
     ("n", "m", "masked", "dtype"),
     [
@@ -75,15 +55,33 @@ def test_flash_attention_does_not_fall_back_silently():
     ],
     ids=["whole chunks", "a rest, masked", "in bfloat16", "one chunk, other keys"],
 )
-def test_chunks_give_the_values_and_gradients_of_the_formula(n, m, masked, dtype):
+def test_values_and_gradients_are_those_of_jax(n, m, masked, dtype):
     arrays = random_arrays(dtype, n, m)
     if dtype == jnp.float32:
         # Scores up to hundreds: their exponentials overflow unless the largest is taken off first.
         arrays = (arrays[0] * 40, *arrays[1:])
     mask = random_mask(n, m) if masked else None
-    ours = value_and_gradients(lambda *qkv: chunked_attention(*qkv, mask, 5))(*arrays)
-    theirs = value_and_gradients(lambda *qkv: dot_product_attention(*qkv, mask=mask))(*arrays)
-    assert_close(ours, theirs, 3e-5 if dtype == jnp.float32 else 0.02)
+    plain, chunked, expected = (
+        value_and_gradients(lambda *qkv, f=function: f(*qkv, mask=mask))(*arrays)
+        for function in (
+            dot_product_attention,
+            functools.partial(chunked_attention, chunk_size=5),
+            jax.nn.dot_product_attention,
+        )
+    )
+    tolerance = 3e-5 if dtype == jnp.float32 else 0.02
+    assert_close(plain, expected, tolerance)
+    assert_close(chunked, expected, tolerance)
+    weights = attention_weights(*arrays[:2], mask)
+    assert weights.dtype == jnp.float32
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+
+
+def test_flash_attention_does_not_fall_back_silently():
+    if jax.default_backend() == "gpu":
+        pytest.skip("cuDNN is there")
+    with pytest.raises(Exception, match=r"(?i)cudnn|cuda|implementation|platform"):
+        dot_product_attention(*random_arrays(jnp.bfloat16, 7, 7)[:3], "cudnn")
 
 
 def test_every_mesh_gives_what_one_device_does_without_moving_the_tokens():

@@ -4,29 +4,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from picture_arrays import GRID, TUBELET, H, T, W, make_mask
 
+from mgm_jax.models import patches
 from mgm_jax.pictures import overlays
 from mgm_jax.pictures.reconstruction import to_frames
 
 FRAMES = np.random.default_rng(0).random((T, H, W, 3), np.float32)
 
 
-def tubelets_of(frames, normalise):
-    """Flattened tubelets, one by one."""
-    (p0, p1, p2), tokens = TUBELET, []
-    for t in range(0, frames.shape[0], p0):
-        for y in range(0, frames.shape[1], p1):
-            for x in range(0, frames.shape[2], p2):
-                cube = frames[t : t + p0, y : y + p1, x : x + p2].reshape(-1, 3).astype(np.float64)
-                if normalise:
-                    cube = (cube - cube.mean(0)) / (cube.std(0, ddof=1) + 1e-6)
-                tokens.append(cube.reshape(-1))
-    return np.stack(tokens)
-
-
 @pytest.mark.parametrize("statistics", ["target", "none"])
 def test_true_targets_give_the_clip_back(statistics):
     masked_ids = np.random.default_rng(1).permutation(np.flatnonzero(make_mask()))
-    predictions = tubelets_of(FRAMES, statistics == "target")[masked_ids]
+    tubelets = patches.patchify(FRAMES[None], TUBELET)[0].reshape(GRID[0] * 24, -1, 3)
+    if statistics == "target":
+        deviation = tubelets.std(axis=1, ddof=1, keepdims=True)
+        tubelets = (tubelets - tubelets.mean(axis=1, keepdims=True)) / (deviation + 1e-6)
+    predictions = tubelets[masked_ids].reshape(len(masked_ids), -1)
     made = to_frames(predictions, masked_ids, FRAMES, TUBELET, statistics)
     np.testing.assert_allclose(made, FRAMES, atol=1e-5)
 

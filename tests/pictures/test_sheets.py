@@ -61,13 +61,3 @@ def test_the_query_is_outlined_in_its_tubelet():
         assert np.flatnonzero(found.any(axis=(1, 2))).tolist() == outlined
         _, rows, columns = np.nonzero(found)
         assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (30, 60, 120, 150)
-
-
-def test_the_sheet_has_a_column_per_tubelet_and_the_animation_all_frames():
-    make_rows = functools.partial(sheets.mask_rows, masks={"mgm": make_mask()})
-    pictures = sheets.ClipPictures(make_clip(), make_rows, GRID[0], "a subtitle")
-    sheet = pictures.sheet()
-    height, width = sheet.shape[:2]
-    assert 4 * TILE[1] < width < 4 * TILE[1] + 400
-    assert 3 * TILE[0] < height < 3 * TILE[0] + 150
-    assert len(list(pictures.animation())) == T

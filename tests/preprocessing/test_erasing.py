@@ -69,10 +69,9 @@ def test_boxes_are_as_large_and_as_long_as_videomaes():
     keys = jax.random.split(jax.random.key(1), 4000)
     draw = jax.jit(jax.vmap(lambda key: erasing.draw_box(key, 60, 40, AREA, ASPECT)))
     top, left, rows, columns = map(np.asarray, draw(keys))
-    assert (rows > 0).all()
-    assert (columns > 0).all()
-    assert (rows < 60).all()
-    assert (columns < 40).all()
+    assert min(rows.min(), columns.min()) > 0
+    assert rows.max() < 60
+    assert columns.max() < 40
     assert top.min() == left.min() == 0
     assert (top + rows).max() == 60
     assert (left + columns).max() == 40

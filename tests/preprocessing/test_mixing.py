@@ -64,7 +64,10 @@ def test_where_nothing_is_mixed_each_clip_stands_for_itself():
 
 
 def test_groups_are_mixed_among_themselves_by_their_own_draws():
+    clips, targets, _ = mix(jax.random.key(0), mixup_alpha=0.0)
+    assert np.isin(clips, range(4)).all()  # By CutMix alone.
     clips, targets, _ = mix(jax.random.key(0), cutmix_alpha=0.0, group_size=2)
+    np.testing.assert_array_equal(clips, np.broadcast_to(clips[:, :1, :1, :1], CLIPS.shape))
     own = 1 - np.asarray(clips)[0, 0, 0, 0, 0]  # of clips 0 and 1
     other = 3 - np.asarray(clips)[2, 0, 0, 0, 0]  # of clips 2 and 3
     assert own != pytest.approx(other)
@@ -128,14 +131,6 @@ def test_how_often_which():
     assert untouched.mean() == pytest.approx(0.2, abs=0.03)
     assert uniform.mean() == pytest.approx(0.8 * 0.75, abs=0.03)
     assert (draw_many(0.0, 0.5) == 1).all()
-
-
-def test_an_alpha_of_zero_leaves_the_other_kind():
-    by_cutmix, *_ = mix(jax.random.key(0), mixup_alpha=0.0)
-    assert np.isin(by_cutmix, range(4)).all()
-    by_mixup, *_ = mix(jax.random.key(0), cutmix_alpha=0.0)
-    assert not np.isin(by_mixup, range(4)).any()
-    np.testing.assert_array_equal(by_mixup, np.broadcast_to(by_mixup[:, :1, :1, :1], CLIPS.shape))
 
 
 @pytest.mark.parametrize("wrong", [{"probability": 1.2}, {"mixup_alpha": -1.0}, {"group_size": 3}])

@@ -1,5 +1,9 @@
-"""RandAugment: each operation against Pillow at timm's arguments, and what is drawn."""
+"""RandAugment: each operation against Pillow at timm's arguments, and what is drawn.
 
+This also tests the operations of `enhance`, `tables` and `warp`, through RandAugment.
+"""
+
+import itertools
 import json
 
 import jax
@@ -19,7 +23,14 @@ from tests.preprocessing import images, make_reference
 ARGUMENTS = json.loads(make_reference.FILE.read_text())["arguments"]
 LEVELS = make_reference.LEVELS
 HEIGHT, WIDTH = 40, 56
-FRAMES = images.smooth(2, HEIGHT, WIDTH)
+SHAPE = (2, HEIGHT, WIDTH, 3)
+FRAMES = {
+    "smooth": images.smooth(*SHAPE[:3]),
+    "noise": images.noise(SHAPE),
+    "dim": images.noise(SHAPE, lowest=40, highest=90),
+    "few levels": images.noise(SHAPE, highest=3) * np.uint8(60),
+    "one level": np.full(SHAPE, 77, np.uint8),
+}
 ENHANCED = {
     "ColorIncreasing": ImageEnhance.Color,
     "ContrastIncreasing": ImageEnhance.Contrast,
@@ -35,28 +46,29 @@ POINTWISE = (
     "SolarizeAdd",
     "BrightnessIncreasing",
 )
-GEOMETRIC = ("Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel")
+FILL = {"resample": Image.Resampling.BILINEAR, "fillcolor": (128, 128, 128)}
+# From pixels of the result to pixels of the frame.
+MATRICES = {
+    "ShearX": lambda argument: (1, argument, 0, 0, 1, 0),
+    "ShearY": lambda argument: (1, 0, 0, argument, 1, 0),
+    "TranslateXRel": lambda argument: (1, 0, argument * WIDTH, 0, 1, 0),
+    "TranslateYRel": lambda argument: (1, 0, 0, 0, 1, argument * HEIGHT),
+}
+GEOMETRIC = ("Rotate", *MATRICES)
 
 
 def by_pillow(name, argument, frames):
     """What timm's operation of this name does to each frame, but bilinear."""
 
-    def affine(*matrix):
-        return lambda image: image.transform(
-            image.size,
-            Image.Transform.AFFINE,
-            matrix,
-            resample=Image.Resampling.BILINEAR,
-            fillcolor=(128, 128, 128),
-        )
+    def transform(image):
+        matrix = MATRICES[name](argument)
+        return image.transform(image.size, Image.Transform.AFFINE, matrix, **FILL)
 
     functions = {
         "AutoContrast": ImageOps.autocontrast,
         "Equalize": ImageOps.equalize,
         "Invert": ImageOps.invert,
-        "Rotate": lambda image: image.rotate(
-            argument, resample=Image.Resampling.BILINEAR, fillcolor=(128, 128, 128)
-        ),
+        "Rotate": lambda image: image.rotate(argument, **FILL),
         "PosterizeIncreasing": lambda image: image.point(
             [level & (0xFF00 >> argument) for level in range(256)] * 3
         ),
@@ -64,25 +76,18 @@ def by_pillow(name, argument, frames):
         "SolarizeAdd": lambda image: image.point(
             [min(v + argument, 255) if v < 128 else v for v in range(256)] * 3
         ),
+        **dict.fromkeys(MATRICES, transform),
+        **dict.fromkeys(ENHANCED, lambda image: ENHANCED[name](image).enhance(argument)),
     }
-    if name in ENHANCED:
-        functions[name] = lambda image: ENHANCED[name](image).enhance(argument)
-    elif name in GEOMETRIC and name != "Rotate":
-        functions[name] = {
-            "ShearX": lambda: affine(1, argument, 0, 0, 1, 0),
-            "ShearY": lambda: affine(1, 0, 0, argument, 1, 0),
-            "TranslateXRel": lambda: affine(1, 0, argument * WIDTH, 0, 1, 0),
-            "TranslateYRel": lambda: affine(1, 0, 0, 0, 1, argument * HEIGHT),
-        }[name]()
     return images.by_pillow(functions[name], frames)
 
 
 @pytest.fixture(scope="module")
 def apply():
-    """Applies up to four operations, given as (name, index of the level, sign), to FRAMES."""
+    """Applies up to four operations, given as (name, index of the level, sign)."""
     compiled = jax.jit(rand_augment.apply)
 
-    def apply(layers, frames=FRAMES):
+    def apply(layers, frames):
         operation = np.full(4, -1, np.int32)
         level, sign = np.ones((2, 4), np.float32)
         for i, (name, index, direction) in enumerate(layers):
@@ -96,23 +101,35 @@ def apply():
     return apply
 
 
-def test_the_operations_are_timms():
-    assert tuple(ARGUMENTS) == OPERATIONS
+@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in GEOMETRIC])
+def test_each_colour_operation_is_pillows_at_timms_arguments(apply, name, kind):
+    # Pillow cuts off what it computes in float64, so a whole level can come out as one less.
+    exact = name in POINTWISE and name not in ("AutoContrast", "BrightnessIncreasing")
+    for index, argument in enumerate(ARGUMENTS[name]["+1"]):
+        got = apply([(name, index, 1)], FRAMES[kind])
+        difference = abs(got - by_pillow(name, argument, FRAMES[kind]))
+        assert difference.max() <= (not exact)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_each_operation_is_pillows_at_timms_arguments(apply, name, sign):
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_each_geometric_operation_is_pillows_at_timms_arguments(apply, name, sign):
+    # Pillow computes rotations in fixed point: its samples lie elsewhere by a fraction of a pixel.
+    kind, most = ("smooth", 4) if name == "Rotate" else ("noise", 1)
+    frames = FRAMES[kind]
     for index, argument in enumerate(ARGUMENTS[name][f"{sign:+d}"]):
-        difference = abs(apply([(name, index, sign)]) - by_pillow(name, argument, FRAMES))
-        if name in GEOMETRIC:
-            # A pixel at the border may be filled here and not there.
-            assert np.percentile(difference, 96) <= 3
-            assert difference.mean() < 2
-        elif name in (*POINTWISE, "ColorIncreasing") and name != "BrightnessIncreasing":
-            assert difference.max() <= (name in ("AutoContrast", "ColorIncreasing"))
-        else:
-            assert difference.max() <= 1
+        got, expected = apply([(name, index, sign)], frames), by_pillow(name, argument, frames)
+        difference = abs(got - expected)
+        if name == "Rotate":  # At the border a pixel may be filled here and not there.
+            outside = (expected == 128).all(-1) | (got == 128).all(-1)
+            near = [np.roll(outside, by, (1, 2)) for by in itertools.product((-1, 0, 1), repeat=2)]
+            near = np.any(near, axis=0)
+            near[:, [0, -1]] = near[:, :, [0, -1]] = True
+            assert near.mean() < 0.6
+            difference = difference[~near]
+        assert difference.max() <= most
+        assert difference.mean() < 0.6  # Pillow cuts off, we round.
 
 
 layers = st.tuples(
@@ -136,11 +153,11 @@ def test_point_operations_follow_each_other_as_drawn(apply, drawn, seed):
 
 def test_geometric_operations_follow_each_other_as_drawn(apply):
     drawn = [("Rotate", 4, 1), ("ShearX", 4, 1), ("TranslateYRel", 1, -1)]
-    expected = FRAMES
+    expected = FRAMES["smooth"]
     for name, index, sign in drawn:
         expected = by_pillow(name, ARGUMENTS[name][f"{sign:+d}"][index], expected)
     right, wrong = (
-        np.median(abs(apply(layers) - expected)[:, 12:-12, 16:-16])
+        np.median(abs(apply(layers, FRAMES["smooth"]) - expected)[:, 12:-12, 16:-16])
         for layers in (drawn, drawn[::-1])
     )
     assert right <= 1
@@ -216,6 +233,9 @@ def test_a_clip_depends_on_its_key_alone(batch, augment):
     assert out.min() >= 0.0
     assert out.max() <= 1.0
     np.testing.assert_array_equal(augment(keys[::-1], clips[::-1]), out[::-1])
+    # All frames of a clip get the same.
+    still = augment(keys, clips.at[:, 1].set(clips[:, 0]))
+    np.testing.assert_array_equal(still[:, 0], still[:, 1])
     others = clips.at[1:].set(0.5)
     np.testing.assert_array_equal(augment(keys, others)[0], out[0])
     assert not np.array_equal(augment(keys[jnp.array([1, *range(1, 8)])], clips)[0], out[0])
@@ -230,15 +250,6 @@ def test_sharded_over_eight_devices_it_is_the_same(batch, augment):
     for collective in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
         assert f" {collective}(" not in compiled.as_text()
     np.testing.assert_array_equal(out, augment(*batch))
-
-
-def test_all_frames_of_a_clip_get_the_same(augment):
-    keys = jax.random.split(jax.random.key(5), 8)
-    frame = images.smooth(1, 24, 32)[0] / 255
-    clips = jnp.asarray(np.broadcast_to(frame, (8, 2, 24, 32, 3)), jnp.float32)
-    out = augment(keys, clips)
-    np.testing.assert_array_equal(out[:, 0], out[:, 1])
-    assert not np.array_equal(out[0], out[1])
 
 
 @pytest.mark.parametrize("wrong", [{"num_layers": -1}, {"magnitude": 11.0}, {"probability": 1.5}])

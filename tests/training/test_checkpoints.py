@@ -7,7 +7,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from mgm_jax.errors import CheckpointError
 from mgm_jax.training import sharding
-from mgm_jax.training.checkpoints import Checkpoints, check_same_config
+from mgm_jax.training.checkpoints import Checkpoints
 from mgm_jax.training.state import TrainState
 
 KERNEL = jnp.arange(32.0).reshape(8, 4)
@@ -67,22 +67,6 @@ def test_the_newest_and_the_best_are_kept(checkpoints, tmp_path):
     assert kept == {2, 4, 5}
 
 
-def test_only_large_arrays_are_sliced_by_compiled_programs(checkpoints, caplog):
-    copies = NamedSharding(MESH, PartitionSpec())
-
-    def programs(rows):
-        kernel = jax.device_put(np.ones((rows, 2**10), np.float32), copies)
-        caplog.clear()
-        with jax.log_compiles():
-            save(checkpoints, rows, {"params": {"kernel": kernel}})
-        assert checkpoints.latest_step() == rows
-        return caplog.text.count("Finished XLA compilation")
-
-    a_mebibyte_each = 2**8 * jax.device_count()
-    assert programs(a_mebibyte_each - jax.device_count()) == 0
-    assert programs(a_mebibyte_each) == jax.device_count()
-
-
 def test_another_shape_is_refused_with_the_step_and_the_folder(checkpoints):
     save(checkpoints, 5)
     other = abstract(STATE.replace(params={"kernel": jnp.zeros((4, 4))}))
@@ -92,14 +76,3 @@ def test_another_shape_is_refused_with_the_step_and_the_folder(checkpoints):
     ):
         with pytest.raises(CheckpointError, match=r"step 5 in .*checkpoints"):
             restore(other)
-
-
-def test_a_changed_config_is_refused_unless_allowed(checkpoints):
-    save(checkpoints, 5)
-    config = CONFIG.copy_and_resolve_references()
-    check_same_config(checkpoints, config)
-    config.data.stride = 3
-    with pytest.raises(CheckpointError, match=r"data\.stride: \d+ -> 3"):
-        check_same_config(checkpoints, config)
-    config.allow_config_change = True
-    check_same_config(checkpoints, config)

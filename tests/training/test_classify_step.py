@@ -4,9 +4,6 @@ import numpy as np
 import pytest
 import shrunk
 
-from mgm_jax.data.clips import LoadClip
-from mgm_jax.data.loader import ClipBatches
-from mgm_jax.data.sources import FolderSource
 from mgm_jax.training import tasks
 
 CLASSES = ("even", "odd")
@@ -14,12 +11,7 @@ CLASSES = ("even", "odd")
 
 @pytest.fixture(scope="module")
 def batch(video_folder):
-    config = shrunk.recipe("demo_finetune", video_folder)
-    loader = LoadClip.from_config(config.data, FolderSource(str(video_folder)))
-    batches = ClipBatches(loader, global_batch=8, num_batches=1, seed=0)
-    batch = next(batches)
-    batches.close()
-    return batch
+    return shrunk.first_batch(shrunk.recipe("demo_finetune", video_folder))
 
 
 def make(name, **changes):
@@ -30,14 +22,9 @@ def make(name, **changes):
 
 @pytest.fixture(scope="module")
 def finetuning():
-    # Two layers of RandAugment, erasing and mixing at once.
-    return make(
-        "demo_finetune",
-        augment__rand_augment_layers=2,
-        augment__erasing=0.5,
-        augment__mixup=0.8,
-        augment__cutmix=1.0,
-    )
+    every_augmentation = {"rand_augment_layers": 2, "erasing": 0.5, "mixup": 0.8, "cutmix": 1.0}
+    changes = {f"augment__{name}": value for name, value in every_augmentation.items()}
+    return make("demo_finetune", **changes)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import shrunk
 
 from mgm_jax import io
 from mgm_jax.data.clips import LoadClip
-from mgm_jax.data.loader import HOST_FIELDS, ClipBatches
+from mgm_jax.data.loader import HOST_FIELDS
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import CheckpointError
 from mgm_jax.flow import convert, raft
@@ -22,11 +22,8 @@ from tests.flow import make_reference
 @pytest.fixture(scope="module")
 def parts(video_folder):
     config = shrunk.recipe("demo_pretrain", video_folder, model__encoder__depth=1)
-    loader = LoadClip.from_config(config.data, FolderSource(str(video_folder)))
-    batches = ClipBatches(loader, global_batch=8, num_batches=2, seed=0)
-    batch = next(batches)
-    batches.close()
     task = tasks.make_task(config, (), total_steps=10)
+    batch = shrunk.first_batch(config)
     return config, task.model, jax.jit(task.init_fn)(), jax.jit(task.step_fn), batch
 
 

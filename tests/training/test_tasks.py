@@ -5,19 +5,14 @@ from mgm_jax.errors import ConfigError
 from mgm_jax.training import tasks
 
 
-def test_videos_without_classes_cannot_be_classified(video_folder):
-    config = shrunk.recipe("demo_finetune", video_folder)
-    with pytest.raises(ConfigError, match="at least 2 classes, these have 0"):
-        tasks.make_task(config, ())
-
-
-def test_a_probe_without_an_encoder_is_refused(video_folder):
-    config = shrunk.recipe("small_linear_probe", video_folder)
-    with pytest.raises(ConfigError, match=r"--config\.init_from=WORKDIR"):
-        tasks.make_task(config, ("a", "b"))
-
-
-def test_an_unknown_task_names_those_there_are(video_folder):
-    config = shrunk.recipe("demo_finetune", video_folder, task="pretraining")
-    with pytest.raises(ConfigError, match="pretrain, finetune, linear_probe"):
-        tasks.make_task(config, ("a", "b"))
+@pytest.mark.parametrize(
+    ("recipe", "changes", "classes", "message"),
+    [
+        ("demo_finetune", {}, (), r"config\.data\.path.* 2 classes.* 0;"),
+        ("small_linear_probe", {}, ("a", "b"), r"config\.init_from.*=WORKDIR"),
+        ("demo_finetune", {"task": "tune"}, ("a", "b"), "pretrain, finetune, linear_probe"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(recipe, changes, classes, message):
+    with pytest.raises(ConfigError, match=message):
+        tasks.make_task(shrunk.recipe(recipe, "unused", **changes), classes)

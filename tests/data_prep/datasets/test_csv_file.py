@@ -36,10 +36,9 @@ def test_csv(lay_out, tmp_path):
     ("text", "message"),
     [
         ("file,label\na,b\n", "column path"),
-        ("path,label\n", "0 rows"),
         ("path,label,label_id\na,x,0\nb,x,1\n", "line 3: class 'x'"),
-        ("path,label,label_id\na,x,0\nb,y,0\n", "label_ids of 2 classes"),
-        ("path,label,label_id\na,x,1\nb,y,2\n", "label_ids of 2 classes"),
+        ("path,label,label_id\na,x,0\nb,y,0\n", "My set-2.csv.*label_ids"),
+        ("path,label,label_id\na,x,1\nb,y,2\n", "My set-2.csv.*label_ids"),
         ("path,split\na,train\na,test\n", "lists 'a' twice"),
     ],
 )

@@ -124,30 +124,27 @@ def test_labels_have_the_published_numbers(annotations, lay_out, tmp_path):
 
 
 def test_k400_by_the_official_csv_files(lay_out, tmp_path):
-    folder = tmp_path / "annotations"
-    folder.mkdir()
     header = "label,youtube_id,time_start,time_end,split\n"
-    (folder / "train.csv").write_text(
-        f'{header}"testifying",---QUuC4vJs,84,94,train\nabseiling,--3ouPhoy2A,20,30,train\n'
-    )
-    (folder / "val.csv").write_text(f"{header}abseiling,0wR5jVB-WPk,417,427,val\n")
-    (folder / "test.csv").write_text(
-        "youtube_id,time_start,time_end,split\n--4-0ihtnBU,58,68,test\n"
-    )
-    videos = lay_out(
+    lists = {
+        "train": f"{header}testifying,---QUuC4vJs,84,94,train\nabseiling,--3ouPhoy2A,20,30,train\n",
+        "val": f"{header}abseiling,0wR5jVB-WPk,417,427,val\n",
+        "test": "youtube_id,time_start,time_end,split\n--4-0ihtnBU,58,68,test\n",
+    }
+    for name, text in lists.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    files = (
         "train/---QUuC4vJs_000084_000094.mp4",
-        "replacement/---QUuC4vJs_000084_000094.mp4",
         "val/abseiling/0wR5jVB-WPk_000417_000427.mp4",
         "test/--4-0ihtnBU_000058_000068.mp4",
     )
-    listing = read("k400", videos, folder)
+    listing = read("k400", lay_out("other/---QUuC4vJs_000084_000094.mp4", *files), tmp_path)
     assert listing.class_names == ("abseiling", "testifying")
     described = [(e.split, e.video_id, e.label, e.file) for e in listing.entries]
     assert described == [
-        ("train", "---QUuC4vJs", 1, "train/---QUuC4vJs_000084_000094.mp4"),
+        ("train", "---QUuC4vJs", 1, files[0]),
         ("train", "--3ouPhoy2A", 0, None),
-        ("validation", "0wR5jVB-WPk", 0, "val/abseiling/0wR5jVB-WPk_000417_000427.mp4"),
-        ("test", "--4-0ihtnBU", -1, "test/--4-0ihtnBU_000058_000068.mp4"),
+        ("validation", "0wR5jVB-WPk", 0, files[1]),
+        ("test", "--4-0ihtnBU", -1, files[2]),
     ]
     assert youtube_id("val/-_dashes_-x_000001_000011.mp4") == "-_dashes_-x"
     kinds = [[problem.kind for problem in annotation_problems(entry)] for entry in listing.entries]
@@ -184,55 +181,65 @@ def test_minik200(annotations, lay_out, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("setting", "train", "test", "source", "lists"),
+    ("setting", "splits", "source", "lists"),
     [
-        ("ucf14_hmdb7", 1324, 210, "ucf101", ("ucf101_train_uh.txt", "hmdb51_test_uh.txt")),
-        ("hmdb14_ucf7", 980, 266, "hmdb51", ("hmdb51_train_hu.txt", "ucf101_test_hu.txt")),
+        (
+            *("ucf14_hmdb7", {"train": 1324, "test": 210}, "ucf101"),
+            {"train": "ucf101_train_uh.txt", "test": "hmdb51_test_uh.txt"},
+        ),
+        (
+            *("hmdb14_ucf7", {"train": 980, "test": 266}, "hmdb51"),
+            {"train": "hmdb51_train_hu.txt", "test": "ucf101_test_hu.txt"},
+        ),
     ],
 )
-def test_partial_domain_adaptation(annotations, lay_out, setting, train, test, source, lists):
-    listing = read(setting, lay_out("UCF-101/Archery/v_Archery_g08_c01.avi"), annotations)
-    assert counts(listing) == {"train": train, "test": test}
+def test_partial_domain_adaptation(annotations, lay_out, setting, splits, source, lists):
+    file = "UCF-101/Archery/v_Archery_g08_c01.avi"
+    listing = read(setting, lay_out(file), annotations)
+    assert counts(listing) == splits
     assert len(listing.class_names) == 14
-    assert len({e.label for e in listing.entries if e.split == "train"}) == 14
-    assert {e.label for e in listing.entries if e.split == "test"} == set(range(7))
     # The published lists are those of split 1 restricted to the classes.
-    for split, name in zip(("train", "test"), lists, strict=True):
+    for split, name in lists.items():
         rows = (annotations / "partial_da" / name).read_text().splitlines()
-        published = {tuple(row.split("\t")[1:]) for row in rows}
-        ours = {
-            (str(e.label), e.video_id.split("/")[1]) for e in listing.entries if e.split == split
-        }
-        assert {
-            (label, path.split("/")[1].removesuffix(".avi")) for label, path in published
-        } == ours
+        published = {tuple(row.removesuffix(".avi").split("\t")[1:]) for row in rows}
+        published = {(int(label), *path.split("/")) for label, path in published}
+        ours = [entry for entry in listing.entries if entry.split == split]
+        named = {(entry.label, entry.video_id.split("/")[1]) for entry in ours}
+        assert named == {(label, video) for label, _, video in published}
+        assert {entry.label for entry in ours} == set(range(14 if split == "train" else 7))
         if split == "train":
-            names = {(int(label), path.split("/")[0]) for label, path in published}
-            assert names == set(enumerate(listing.class_names))
-    assert all(e.video_id.startswith(f"{source}/") == (e.split == "train") for e in listing.entries)
-    assert found(listing) == (
-        {"ucf101/v_Archery_g08_c01": "UCF-101/Archery/v_Archery_g08_c01.avi"}
-        if source == "ucf101"
-        else {}
-    )
+            assert {(n, name) for n, name, _ in published} == set(enumerate(listing.class_names))
+        assert all(e.video_id.startswith(f"{source}/") == (split == "train") for e in ours)
+    assert found(listing) == ({"ucf101/v_Archery_g08_c01": file} if source == "ucf101" else {})
 
 
-def test_folder(lay_out):
-    videos = lay_out("b/1.mp4", "b/deep/2.AVI", "a/3.webm", "4.mp4", "a/notes.txt", ".cache/5.mp4")
-    listing = read("folder", videos, name="mine")
+@pytest.mark.parametrize(
+    ("paths", "listed"),
+    [
+        (
+            ("b/1.mp4", "b/deep/2.AVI", "a/3.webm", "4.mp4", "a/notes.txt", ".cache/5.mp4"),
+            {
+                "4.mp4": ("train", -1),
+                "a/3.webm": ("train", 0),
+                "b/1.mp4": ("train", 1),
+                "b/deep/2.AVI": ("train", 1),
+            },
+        ),
+        (
+            ("train/b/1.mp4", "val/a/2.mp4", "val/3.mp4"),
+            {
+                "train/b/1.mp4": ("train", 1),
+                "val/3.mp4": ("validation", -1),
+                "val/a/2.mp4": ("validation", 0),
+            },
+        ),
+    ],
+)
+def test_folders_of_classes_and_of_splits(lay_out, paths, listed):
+    listing = read("folder", lay_out(*paths), name="mine")
     assert (listing.name, listing.class_names) == ("mine", ("a", "b"))
-    assert [(e.video_id, e.split, e.label) for e in listing.entries] == [
-        ("4.mp4", "train", -1),
-        ("a/3.webm", "train", 0),
-        ("b/1.mp4", "train", 1),
-        ("b/deep/2.AVI", "train", 1),
-    ]
-
-
-def test_folders_of_splits(lay_out):
-    listing = read("folder", lay_out("train/b/1.mp4", "val/a/2.mp4", "val/3.mp4"))
-    described = [(e.split, e.label) for e in listing.entries]
-    assert described == [("train", 1), ("validation", -1), ("validation", 0)]
+    found = {entry.video_id: (entry.split, entry.label) for entry in listing.entries}
+    assert list(found.items()) == list(listed.items())
 
 
 def test_files_of_equal_names_are_reported(lay_out, tmp_path):
