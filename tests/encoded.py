@@ -3,6 +3,7 @@
 import io
 import os
 import pathlib
+import tempfile
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -99,18 +100,22 @@ def encode(
     return file.getvalue()
 
 
-def remux(data: bytes, container: str, change=lambda number, packet: packet) -> bytes:
+def remux(data: bytes, container: str, change=lambda number, packet: packet, options=None) -> bytes:
     """Copies the video stream into another container; `change` returns a packet or None."""
-    file = io.BytesIO()
-    with av.open(io.BytesIO(data)) as source, av.open(file, "w", format=container) as output:
-        stream = output.add_stream_from_template(source.streams.video[0])
-        packets = (packet for packet in source.demux(video=0) if packet.size)
-        for number, packet in enumerate(packets):
-            packet = change(number, packet)
-            if packet is not None:
-                packet.stream = stream
-                output.mux(packet)
-    return file.getvalue()
+    # Some options of containers need a file that FFmpeg can open again.
+    with tempfile.NamedTemporaryFile() as file:
+        with (
+            av.open(io.BytesIO(data)) as source,
+            av.open(file.name, "w", format=container, container_options=options or {}) as output,
+        ):
+            stream = output.add_stream_from_template(source.streams.video[0])
+            packets = (packet for packet in source.demux(video=0) if packet.size)
+            for number, packet in enumerate(packets):
+                packet = change(number, packet)
+                if packet is not None:
+                    packet.stream = stream
+                    output.mux(packet)
+        return pathlib.Path(file.name).read_bytes()
 
 
 def swapped_times() -> bytes:

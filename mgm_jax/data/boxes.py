@@ -63,7 +63,7 @@ def open_with_boxes(config: ConfigDict, boxes: str | None = None) -> VideoSource
 
     Args:
         config: The run's config.data.
-        boxes: Zip or folder of J-HMDB's boxes to join to the videos.
+        boxes: Zip or folder of J-HMDB's boxes, which are added to the videos.
 
     Raises:
         ConfigError: No such videos or boxes, or the boxes are of other videos.

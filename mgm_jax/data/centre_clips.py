@@ -15,7 +15,7 @@ from mgm_jax.errors import VideoError
 
 @dataclasses.dataclass(frozen=True)
 class CentreClip:
-    """One clip.
+    """One clip of a video.
 
     Attributes:
         name: The video's id.
@@ -30,12 +30,7 @@ class CentreClip:
 
 
 class CentreClips:
-    """The centre clips of the videos of a source, read on request and the same every time.
-
-    Args:
-        config: The run's config.
-        source: The videos.
-    """
+    """The centre clips of the videos of a source, read on request and the same every time."""
 
     def __init__(self, config: ConfigDict, source: VideoSource):
         load = LoadClip.from_config(config.data, source)

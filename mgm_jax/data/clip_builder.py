@@ -24,12 +24,10 @@ class DecodedClip:
     """Frames of one video in the requested order.
 
     Attributes:
-        luma: Y planes of the region.
-        chroma: U and V planes of the region.
         motion: Displacement from the past, (dx, dy) per 8x8 cell of the **whole** displayed frame,
             in its pixels before any scaling (see `motion.codec_vectors`).
         motion_valid: False where a frame has no motion; its map is then zero.
-        yuv_to_rgb: See `planes.yuv_to_rgb`; of the first frame that was decoded for the clip.
+        yuv_to_rgb: From `planes.yuv_to_rgb`, of the first frame decoded for the clip.
     """
 
     luma: UInt8[np.ndarray, "t h w"]
@@ -115,19 +113,16 @@ class ClipBuilder:
         """The clip, after every frame that it needs has been added."""
         self._paint()
         assert self._yuv_to_rgb is not None
-        clip = DecodedClip(
-            self._luma,
-            self._chroma,
-            self._motion,
-            self._motion_valid,
+        in_order = np.array_equal(self._order, np.arange(len(self._slots)))
+        order = slice(None) if in_order else self._order
+        return DecodedClip(
+            self._luma[order],
+            self._chroma[order],
+            self._motion[order],
+            self._motion_valid[order],
             self._yuv_to_rgb,
             self._source,
         )
-        if np.array_equal(self._order, np.arange(len(self._slots))):
-            return clip
-        names = ("luma", "chroma", "motion", "motion_valid")
-        ordered = {name: getattr(clip, name)[self._order] for name in names}
-        return dataclasses.replace(clip, **ordered)
 
     def _add_motion(self, slot: int, vectors: Vectors) -> None:
         self._motion_valid[slot] = True

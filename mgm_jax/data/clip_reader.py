@@ -63,7 +63,7 @@ def read_clips(
 
     Args:
         spec: What to read.
-        video: Of `open_video`.
+        video: From `open_video`.
         record: The video's entry in its source.
         frames: Frame numbers.
         crops: In the frame of `frame_size`.

@@ -34,8 +34,6 @@ class LoadClip(grain.transforms.RandomMap):
     `error`, so everything else in the batch stays the same.
 
     Attributes:
-        source: The videos; one item each.
-        spec: What clips are made of.
         crop: `multi_scale` (random, Table 5), `random_resized` (random, Table 6) or `centre`.
         flip: Whether half of the random crops are mirrored.
         scales: Scales of the multi-scale crop.
@@ -131,8 +129,6 @@ class LoadViews(grain.transforms.RandomMap):
     `video` -1.
 
     Attributes:
-        source: The videos.
-        spec: What clips are made of.
         temporal_views: Clips per video along time; each is one item.
         copies: Clips per item along the frame's long side: the spatial views.
     """

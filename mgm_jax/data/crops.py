@@ -56,16 +56,9 @@ def multi_scale_crop(
     """Draws a crop of a frame as TSN's and VideoMAE's MultiScaleCrop do (Table 5).
 
     Its sides are the frame's short side times a scale; the scales of height and width may differ
-    by one step; its position is one of 13 fixed ones. Offsets are rounded down to even pixels, to
-    keep the chroma planes of 4:2:0 video aligned (*decision*).
-
-    Args:
-        rng: Source of the draw.
-        height: Of the frame.
-        width: Of the frame.
-        size: Output side; a side within 3 pixels of it becomes it exactly.
-        scales: Allowed sides, as fractions of the short side.
-        flip: Whether to mirror half of the crops.
+    by one step; its position is one of 13 fixed ones. A side within 3 pixels of the output's `size`
+    becomes `size`. Offsets are rounded down to even pixels, to keep the chroma planes of 4:2:0
+    video aligned (*decision*). With `flip`, half of the crops are mirrored.
     """
     short_side = min(height, width)
     sides = [int(short_side * scale) for scale in scales]
@@ -101,15 +94,9 @@ def random_resized_crop(
 ) -> Crop:
     """Draws a crop of a frame as torchvision's RandomResizedCrop does (finetuning).
 
-    Its aspect ratio is drawn uniformly in the logarithm. After ten draws that do not fit, it is the
-    largest central crop with an allowed aspect ratio.
-
-    Args:
-        rng: Source of the draw.
-        height: Of the frame.
-        width: Of the frame.
-        area: Smallest and largest area, as a fraction of the frame's.
-        flip: Whether to mirror half of the crops.
+    Its area is a fraction of the frame's between the two of `area`; its aspect ratio is drawn
+    uniformly in the logarithm. After ten draws that do not fit, it is the largest central crop with
+    an allowed aspect ratio. With `flip`, half of the crops are mirrored.
     """
     mirrored = flip and bool(rng.random() < 0.5)
     for _ in range(10):
@@ -146,13 +133,7 @@ def fit_host_crop(
 ) -> tuple[list[Crop], tuple[int, int]]:
     """Scales a frame, and the crops drawn in it, down until every crop fits the host crop.
 
-    Args:
-        crops: Crops of one scaled frame.
-        frame_size: Its (height, width).
-        host_crop_size: Side of the host crop.
-
-    Returns:
-        The crops in the frame of the new size, and that size; unchanged if they fit.
+    Returns the crops in the frame of the new size, and that (height, width).
     """
     # Two pixels of room: the host crop starts at an even pixel, the crop anywhere.
     reach = max(
@@ -216,7 +197,7 @@ def crop_motion(
         size: Side of the output clip, a multiple of 8.
 
     Returns:
-        `[t, size/8, size/8, 2]` displacement in output pixels.
+        Displacement per 8x8 cell of the output clip, in output pixels.
     """
     source_per_frame = np.divide(source_size, frame_size)
     centres = (np.arange(size // MOTION_CELL) + 0.5) * MOTION_CELL / size

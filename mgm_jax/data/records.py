@@ -137,11 +137,8 @@ class ShardedRecords:
     """The records of several ArrayRecord files as one sequence; picklable and thread-safe.
 
     Costs half of what Grain's and tensorflow-datasets' readers do: those set up a thread pool for
-    every record and copy it twice. Files are opened when they are first read.
-
-    Args:
-        files: The shards, in order.
-        lengths: Number of records in each.
+    every record and copy it twice. Files are opened when they are first read. `lengths` are the
+    numbers of records in `files`.
     """
 
     def __init__(self, files: Sequence[str], lengths: Sequence[int]) -> None:

@@ -172,12 +172,8 @@ SOURCES: dict[str, Callable[[str, str, str], VideoSource]] = {
 def make_source(kind: str, path: str, split: str, root: str = "") -> VideoSource:
     """Opens the videos that `config.data` names.
 
-    Args:
-        kind: `records` (prepared by data_prep), `folder` (of video files) or `csv` (a list of
-            video files).
-        path: Folder of the data set, or the csv file.
-        split: Of a prepared data set or of a list; a folder has none.
-        root: See `CsvSource`.
+    `kind` is `records` (prepared by data_prep), `folder` (of video files; it has no splits) or
+    `csv` (a list of video files). For `root`, see `CsvSource`.
 
     Raises:
         ConfigError: Unknown kind, no path or a remote one, nothing at the path, no video, or no

@@ -41,10 +41,7 @@ def keep_freed_memory() -> bool:
     """Makes glibc keep freed memory for the next clip instead of returning it to the system.
 
     The system clears memory before it hands it out again, which costs milliseconds per clip. At
-    most 128 MiB per arena are kept.
-
-    Returns:
-        Whether it took effect; other C libraries are left as they are.
+    most 128 MiB per arena are kept. Returns whether it took effect; only glibc is changed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:

@@ -1,4 +1,4 @@
-"""Averages flow on any grid over the motion cells of a source frame."""
+"""Resamples flow from any grid to the motion cells of the source frame."""
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -12,16 +12,15 @@ def cell_means(
     flow_size: tuple[int, int],
     source_size: tuple[int, int],
 ) -> Float32[np.ndarray, "*t cell_rows cell_columns 2"]:
-    """Mean flow over each 8x8 cell of the source frame (*decision*: the mean, by area).
+    """Mean flow over each 8x8 cell of the source frame (*decision*: the area-weighted mean).
 
     Args:
-        flow: (dx, dy) on a grid that divides the frame evenly: one value per pixel or per cell.
+        flow: (dx, dy) on any grid that divides the frame evenly, for example one value per pixel.
         flow_size: (height, width) of the frame in whose pixels the flow is measured.
         source_size: (height, width) of the source frame.
 
     Returns:
-        `[..., ceil(H/8), ceil(W/8), 2]` in source pixels; cells at the right and bottom edge may be
-        smaller.
+        (dx, dy) in source pixels. Cells at the right and bottom edge may be smaller than 8x8.
     """
     rows = _area_weights(flow.shape[-3], source_size[0])
     columns = _area_weights(flow.shape[-2], source_size[1])

@@ -14,7 +14,7 @@ _SMALLEST_SIDE = 32
 
 
 def load_opencv() -> ModuleType:
-    """Imports OpenCV, which is optional; raises `ConfigError` if it is not installed."""
+    """Imports OpenCV, an optional dependency; raises `ConfigError` if it is not installed."""
     try:
         import cv2
     except ImportError as error:
@@ -30,33 +30,27 @@ def dis_flow(
     *,
     preset: str = "medium",
 ) -> Float32[np.ndarray, "rows columns 2"]:
-    """Motion map of a frame by Dense Inverse Search, in the form of a codec's.
+    """Displacement (dx, dy) from the previous frame, in pixels, per 8x8 cell of this frame.
 
     As in `raft.flow_motion`, the flow is estimated from this frame to the previous one, averaged
-    over the cells, and negated.
+    over each cell, and negated.
 
-    Args:
-        luma_previous: Y plane of the previous frame.
-        luma: Y plane of this frame.
-        preset: One of `PRESETS`. *Decision*: "medium", the most accurate at the edges of moving
-            objects; "fast" takes about a tenth of its time.
-
-    Returns:
-        Displacement (dx, dy) from the previous frame, `[ceil(h/8), ceil(w/8), 2]`, in pixels.
+    *Decision*: the preset "medium" is the most accurate at the edges of moving objects; "fast"
+    takes about a tenth of its time.
 
     Raises:
         ConfigError: OpenCV is not installed.
-        ValueError: The frames are too small, or there is no such preset.
+        ValueError: The frames are too small, or `preset` is not one of `PRESETS`.
     """
     cv2 = load_opencv()
     if preset not in PRESETS:
         raise ValueError(f"no DIS preset {preset!r}; choose one of {', '.join(PRESETS)}")
     if min(luma.shape) < _SMALLEST_SIDE:
         raise ValueError(
-            f"Dense Inverse Search takes frames of at least {_SMALLEST_SIDE} pixels a side, not "
-            f"{luma.shape[1]}x{luma.shape[0]} (width x height); enlarge them"
+            f"Dense Inverse Search needs frames of at least {_SMALLEST_SIDE}x{_SMALLEST_SIDE} "
+            f"pixels, not {luma.shape[1]}x{luma.shape[0]} (width x height); enlarge the frames"
         )
-    # Not reused: it keeps the last flow, and must not be shared between threads.
+    # A new object per call: it keeps state from the last call and is not thread-safe.
     search = cv2.DISOpticalFlow_create(getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}"))
     flow = search.calc(luma, luma_previous, None)
     return cell_means(-flow, flow_size=luma.shape, source_size=luma.shape)

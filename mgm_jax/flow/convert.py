@@ -24,17 +24,39 @@ from mgm_jax.errors import CheckpointError
 from mgm_jax.flow.raft import SMALLEST_SIDE, RaftSmall
 
 HOW_TO_GET = """\
-They are torchvision's Raft_Small_Weights.C_T_V2. With PyTorch and torchvision installed, run:
+The weights are torchvision's Raft_Small_Weights.C_T_V2. With PyTorch and torchvision:
   python -c "import torch, torchvision; torch.save(torchvision.models.optical_flow.raft_small(\
 weights='C_T_V2').state_dict(), 'raft_small_C_T_V2.pth')"
   python -m mgm_jax.flow.convert --weights=raft_small_C_T_V2.pth --out=raft_small.npz"""
+_RENAMED_PARTS = {
+    "update/": "update_block/",
+    "correlations": "convcorr1.0",
+    "flow1": "convflow1.0",
+    "flow2": "convflow2.0",
+    "joint": "conv.0",
+    "gru/": "recurrent_block/convgru1/",
+    "update_gate": "convz",
+    "reset_gate": "convr",
+    "candidate": "convq",
+    "stem": "convnormrelu.0",
+    "projection": "conv",
+    "stage": "layer",
+    "_block1": ".0",
+    "_block2": ".1",
+    "reduce": "convnormrelu1.0",
+    "spatial": "convnormrelu2.0",
+    "expand": "convnormrelu3.0",
+    "shortcut": "downsample.0",
+    "kernel": "weight",
+    "/": ".",
+}
 
 
 def load_weights(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads parameters of `raft.RaftSmall` from the .npz that `convert` wrote.
+    """Reads the parameters of `raft.RaftSmall` from an .npz that `convert` wrote.
 
     Raises:
-        CheckpointError: The file is missing, of another kind, or its arrays do not fit.
+        CheckpointError: The file is missing, is no such .npz, or its arrays do not fit.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -52,38 +74,34 @@ def load_weights(path: str | os.PathLike) -> dict[str, Any]:
 def from_torchvision(
     state: Mapping[str, np.ndarray], name: str = "the state dict"
 ) -> dict[str, np.ndarray]:
-    """Renames and transposes torchvision's weights.
+    """Renames and transposes the state dict of torchvision's `raft_small`.
 
-    Args:
-        state: State dict of `torchvision.models.optical_flow.raft_small`.
-        name: Of the state dict, for messages.
-
-    Returns:
-        float32 parameters of `raft.RaftSmall` by path, names joined with "/".
+    Returns the float32 parameters of `raft.RaftSmall` by path, for example "update/gru/...".
 
     Raises:
-        CheckpointError: The state dict is another model's; lists the tensors that differ.
+        CheckpointError: The state dict is another model's; the message lists the tensors that
+            differ and gives the state dict's `name`.
     """
     _check_fit({key: np.shape(value) for key, value in state.items()}, torchvision_shapes(), name)
-    return {
-        own: _to_own_layout(np.asarray(state[theirs], np.float32))
-        for own, theirs in _torchvision_names().items()
-    }
+    arrays = {}
+    for own, theirs in _torchvision_names().items():
+        array = np.asarray(state[theirs], np.float32)
+        # Convolutions: [out, in, height, width] to [height, width, in, out].
+        arrays[own] = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+    return arrays
 
 
 def torchvision_shapes() -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor in torchvision's state dict."""
-    shapes = _own_shapes()
-    return {
-        theirs: (shapes[own][3], shapes[own][2], *shapes[own][:2])
-        if len(shapes[own]) == 4
-        else shapes[own]
-        for own, theirs in _torchvision_names().items()
-    }
+    """Shape of each tensor of torchvision's state dict by its name."""
+    shapes = {}
+    for own, theirs in _torchvision_names().items():
+        *kernel, last = _own_shapes()[own]
+        shapes[theirs] = (last, *kernel[2:], *kernel[:2])
+    return shapes
 
 
 def convert(weights: str | os.PathLike, out: str | os.PathLike) -> None:
-    """Converts a state dict saved by `torch.save` to an .npz; raises `CheckpointError`."""
+    """Converts a state dict saved by `torch.save` to an .npz; errors are `CheckpointError`s."""
     arrays = from_torchvision(_read_torch(pathlib.Path(weights)), str(weights))
     io.write_arrays(pathlib.Path(out), arrays)
     logging.info("wrote %s: %d tensors", out, len(arrays))
@@ -96,8 +114,8 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
         import torch
     except ImportError as error:
         raise CheckpointError(
-            f"reading {path} needs PyTorch, which is not installed: pip install torch (or convert "
-            "on another machine and copy the .npz)"
+            f"reading {path} needs PyTorch, which is not installed: pip install torch, or convert "
+            "the weights on another machine and copy the .npz"
         ) from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -115,11 +133,6 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     }
 
 
-def _to_own_layout(array: np.ndarray) -> np.ndarray:
-    """Transposes a convolution from [out, in, height, width] to [height, width, in, out]."""
-    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
-
-
 def _check_fit(
     found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], where: str
 ) -> None:
@@ -127,7 +140,7 @@ def _check_fit(
         *(f"missing: {name} {expected[name]}" for name in expected.keys() - found.keys()),
         *(f"unexpected: {name} {found[name]}" for name in found.keys() - expected.keys()),
         *(
-            f"misshapen: {name} {found[name]}, should be {expected[name]}"
+            f"wrong shape: {name} {found[name]}, should be {expected[name]}"
             for name in expected.keys() & found.keys()
             if tuple(found[name]) != expected[name]
         ),
@@ -135,64 +148,31 @@ def _check_fit(
     if faults:
         listing = "\n  ".join(sorted(faults))
         raise CheckpointError(
-            f"{where} does not hold the weights of RAFT-Small; of {len(expected)} tensors:"
+            f"{where} does not hold the weights of RAFT-Small. Differences from its "
+            f"{len(expected)} tensors:"
             f"\n  {listing}\n{HOW_TO_GET}"
         )
 
 
 @functools.cache
 def _own_shapes() -> dict[str, tuple[int, ...]]:
-    image = jax.ShapeDtypeStruct((1, SMALLEST_SIDE, SMALLEST_SIDE, 3), np.float32)
-    variables = jax.eval_shape(RaftSmall().init, jax.random.key(0), image, image)
+    clips = jax.ShapeDtypeStruct((1, 2, SMALLEST_SIDE, SMALLEST_SIDE, 3), np.float32)
+    variables = jax.eval_shape(RaftSmall().init, jax.random.key(0), clips)
     flat = traverse_util.flatten_dict(variables["params"], sep="/")
     return {name: leaf.shape for name, leaf in flat.items()}
 
 
 @functools.cache
 def _torchvision_names() -> dict[str, str]:
-    """Path in our parameter tree to name in torchvision's state dict."""
-    modules = {
-        "update/motion_encoder/correlations": "update_block.motion_encoder.convcorr1.0",
-        "update/motion_encoder/flow1": "update_block.motion_encoder.convflow1.0",
-        "update/motion_encoder/flow2": "update_block.motion_encoder.convflow2.0",
-        "update/motion_encoder/joint": "update_block.motion_encoder.conv.0",
-        "update/gru/update_gate": "update_block.recurrent_block.convgru1.convz",
-        "update/gru/reset_gate": "update_block.recurrent_block.convgru1.convr",
-        "update/gru/candidate": "update_block.recurrent_block.convgru1.convq",
-        "update/flow_head/conv1": "update_block.flow_head.conv1",
-        "update/flow_head/conv2": "update_block.flow_head.conv2",
-    }
-    block_modules = {
-        "reduce": "convnormrelu1.0",
-        "spatial": "convnormrelu2.0",
-        "expand": "convnormrelu3.0",
-        "shortcut": "downsample.0",
-    }
-    for encoder in ("feature_encoder", "context_encoder"):
-        modules[f"{encoder}/stem"] = f"{encoder}.convnormrelu.0"
-        modules[f"{encoder}/projection"] = f"{encoder}.conv"
-        for stage in (1, 2, 3):
-            for block in (1, 2):
-                for own, theirs in block_modules.items():
-                    if own == "shortcut" and (stage == 1 or block == 2):
-                        continue
-                    modules[f"{encoder}/stage{stage}_block{block}/{own}"] = (
-                        f"{encoder}.layer{stage}.{block - 1}.{theirs}"
-                    )
-    return {
-        f"{own}/{leaf}": f"{theirs}.{their_leaf}"
-        for own, theirs in modules.items()
-        for leaf, their_leaf in (("kernel", "weight"), ("bias", "bias"))
-    }
-
-
-def _define_flags() -> None:
-    flags.DEFINE_string("weights", None, "torchvision's raft_small state dict.", required=True)
-    flags.DEFINE_string("out", None, "The .npz to write.", required=True)
+    """Names of torchvision's tensors by the path of our parameter."""
+    names = {own: own for own in _own_shapes()}
+    for own, theirs in _RENAMED_PARTS.items():
+        names = {name: renamed.replace(own, theirs) for name, renamed in names.items()}
+    return names
 
 
 def main(argv: Sequence[str]) -> None:
-    """Converts the file that the flags name."""
+    """Converts the file given by the flags."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     try:
@@ -202,6 +182,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    # Only in the program itself: another command imported beside it may have equal names.
-    _define_flags()
+    # Defined here only, because commands that import each other may share flag names.
+    flags.DEFINE_string("weights", None, "torchvision's raft_small state dict.", required=True)
+    flags.DEFINE_string("out", None, "The .npz to write.", required=True)
     app.run(main)

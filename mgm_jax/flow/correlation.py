@@ -8,17 +8,18 @@ from jaxtyping import Array, Float
 PYRAMID_LEVELS = 4
 RADIUS = 3
 """Correlations are looked up this many cells around the estimate, on every level."""
+_PRECISION = jax.lax.Precision.HIGHEST
 
 
 def correlation_pyramid(
     features1: Float[Array, "b h w c"], features2: Float[Array, "b h2 w2 c"]
 ) -> tuple[Float[Array, "b n _ _"], ...]:
-    """Correlates every cell of one map with every cell of another.
+    """Correlates every cell of one feature map with every cell of another.
 
     Returns:
-        Per level, for each of the n = h·w cells of the first map, a map of its correlations with
-        the second, which is halved from level to level by averaging. An odd last row or column is
-        dropped.
+        For each level and each of the n = h·w cells of the first map, a map of its correlations
+        with the second. Each level halves the previous one by 2x2 averaging; an odd last row or
+        column is dropped.
     """
     batch, height, width, channels = features1.shape
     level = jnp.einsum(
@@ -38,17 +39,17 @@ def correlation_pyramid(
 def look_up(
     pyramid: tuple[Float[Array, "b n _ _"], ...], centres: Float[Array, "b h w 2"]
 ) -> Float[Array, "b h w features"]:
-    """Samples the correlations of each cell around a position, on every level.
+    """Samples each cell's correlations around `centres`, on every level.
 
     Bilinear, zero outside the map. The samples lie one cell apart along each axis, so sampling is
     one small matrix per axis, which is faster than a gather on accelerators.
 
     Args:
-        pyramid: From `correlation_pyramid`, for h·w cells.
+        pyramid: From `correlation_pyramid`, for n = h·w cells.
         centres: Position (x, y) in the second map, in cells of the finest level.
 
     Returns:
-        (2·RADIUS + 1)² samples per level; within a level x varies slowest.
+        (2·RADIUS + 1)² samples per level, of which x is the slower axis.
     """
     batch, height, width, _ = centres.shape
     centres = centres.reshape(batch, height * width, 2)
@@ -57,15 +58,13 @@ def look_up(
     for number, level in enumerate(pyramid):
         x, y = (centres[..., axis, None] / 2**number + offsets for axis in (0, 1))
         rows, columns = _hat_weights(y, level.shape[2]), _hat_weights(x, level.shape[3])
-        sampled = jnp.einsum("bnyh,bnhw->bnyw", rows, level, precision=jax.lax.Precision.HIGHEST)
-        sampled = jnp.einsum(
-            "bnyw,bnxw->bnxy", sampled, columns, precision=jax.lax.Precision.HIGHEST
-        )
+        sampled = jnp.einsum("bnyh,bnhw->bnyw", rows, level, precision=_PRECISION)
+        sampled = jnp.einsum("bnyw,bnxw->bnxy", sampled, columns, precision=_PRECISION)
         samples.append(sampled.reshape(batch, height, width, -1))
     return jnp.concatenate(samples, axis=-1)
 
 
 def _hat_weights(positions: Float[Array, "*n"], size: int) -> Float[Array, "*n {size}"]:
-    """Weights of an axis' cells for linear interpolation at positions along it."""
+    """Weights of the cells along an axis for linear interpolation at `positions`."""
     cells = jnp.arange(size, dtype=positions.dtype)
     return jnp.maximum(1 - jnp.abs(positions[..., None] - cells), 0)

@@ -1,4 +1,4 @@
-"""The flow of whole videos, by RAFT-Small or by Dense Inverse Search."""
+"""Estimates the flow of whole videos by RAFT-Small or Dense Inverse Search."""
 
 import os
 from collections.abc import Callable
@@ -29,12 +29,8 @@ _PAIRS_PER_CALL = 8
 def make_raft_flow(weights: str | os.PathLike, num_flow_updates: int = 12) -> FlowFn:
     """Flow by RAFT-Small, compiled once per frame size.
 
-    Args:
-        weights: The .npz that `convert` wrote.
-        num_flow_updates: How often the network improves the flow.
-
     Raises:
-        CheckpointError: The weights are missing or do not fit.
+        CheckpointError: `weights`, the .npz that `convert` writes, is missing or does not fit.
     """
     params = jax.device_put(convert.load_weights(weights))
 
@@ -52,7 +48,7 @@ def make_raft_flow(weights: str | os.PathLike, num_flow_updates: int = 12) -> Fl
         num_pairs = len(clip.luma) - 1
         motion = []
         for first in range(0, num_pairs, _PAIRS_PER_CALL):
-            # The last group repeats its last frame, so that every call has the same shape.
+            # The last group is padded with its last frame, so that every call has one shape.
             frames = np.minimum(np.arange(first, first + _PAIRS_PER_CALL + 1), num_pairs)
             motion.append(estimate(params, clip.luma[frames], clip.chroma[frames], clip.yuv_to_rgb))
         return np.concatenate(jax.device_get(motion))[:num_pairs]
@@ -65,7 +61,7 @@ def _to_rgb(
     chroma: UInt8[Array, "t h/2 w/2 2"],
     yuv_to_rgb: Float[Array, "3 4"],
 ) -> Float[Array, "t h w 3"]:
-    """RGB in [0, 1], as if chroma were sited at the centre of its four luma pixels."""
+    """RGB in [0, 1]; chroma samples are taken to lie at the centre of their four luma pixels."""
     luma, chroma = luma[..., None].astype(jnp.float32), chroma.astype(jnp.float32)
     chroma = jax.image.resize(chroma, (*luma.shape[:3], 2), "linear")
     yuv = jnp.concatenate([luma, chroma], axis=-1)
@@ -74,11 +70,7 @@ def _to_rgb(
 
 
 def make_dis_flow(preset: str = "medium") -> FlowFn:
-    """Flow by Dense Inverse Search; raises `ConfigError` if OpenCV is not installed.
-
-    Args:
-        preset: One of `classical.PRESETS`.
-    """
+    """Flow by Dense Inverse Search; raises `ConfigError` if OpenCV is not installed."""
     classical.load_opencv()
 
     def flow(clip: DecodedClip) -> Float32[np.ndarray, "frames rows columns 2"]:
@@ -106,16 +98,9 @@ def processing_size(height: int, width: int, short_side: int) -> tuple[int, int]
 def video_flow(
     video: Video, flow: FlowFn, *, short_side: int = 256
 ) -> Float16[np.ndarray, "frames rows columns 2"]:
-    """The motion of every frame of a video.
+    """Displacement (dx, dy) of each 8x8 cell of each frame from the previous frame.
 
-    Args:
-        video: The video.
-        flow: From `make_raft_flow` or `make_dis_flow`.
-        short_side: See `processing_size`.
-
-    Returns:
-        For each frame the displacement (dx, dy) from the previous one, in source pixels, on this
-        frame's grid of `[ceil(H/8), ceil(W/8)]` cells; zero for frame 0.
+    In source pixels; zero for frame 0. The flow is estimated at `processing_size`.
 
     Raises:
         VideoError: A frame cannot be read, or its flow is not finite.

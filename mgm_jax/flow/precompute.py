@@ -38,18 +38,9 @@ def write_flow_of_videos(
     shard: int = 0,
     num_shards: int = 1,
 ) -> list[str]:
-    """Writes the flow of every video of a shard that has none yet.
+    """Writes the flow of each video of a shard that has no flow file in the folder `out` yet.
 
-    Args:
-        source: The videos.
-        out: Folder for the flow.
-        flow_fn: See `estimators`.
-        short_side: See `estimators.processing_size`.
-        shard: Number of the shard.
-        num_shards: Number of shards that the videos are divided into.
-
-    Returns:
-        Messages about the videos that could not be read.
+    Returns one error message for each video that could not be read.
     """
     mine = range(shard, len(source), num_shards)
     made, failures = 0, []
@@ -85,34 +76,14 @@ def write_flow_of_videos(
     return failures
 
 
-def _define_flags() -> None:
-    flags.DEFINE_string("videos", None, "Folder of videos or records, or a csv.", required=True)
-    flags.DEFINE_enum("source", "folder", sorted(SOURCES), "What --videos holds.")
-    flags.DEFINE_string("root", "", "For csv: folder that its paths start from.")
-    flags.DEFINE_string("split", "train", "Split of the records or of the csv.")
-    flags.DEFINE_string("out", None, "Folder for the flow.", required=True)
-    flags.DEFINE_enum("method", METHODS[0], METHODS, "How the flow is estimated.")
-    flags.DEFINE_string("weights", None, "For raft_small: .npz of mgm_jax.flow.convert.")
-    flags.DEFINE_integer("num_flow_updates", 12, "For raft_small.", lower_bound=1)
-    flags.DEFINE_enum("preset", "medium", classical.PRESETS, "For dis.")
-    flags.DEFINE_integer(
-        "short_side",
-        256,
-        "Larger videos are scaled down to it, pixels.",
-        lower_bound=raft.SMALLEST_SIDE,
-    )
-    flags.DEFINE_integer("shard", 0, "Number of the shard to compute.", lower_bound=0)
-    flags.DEFINE_integer("num_shards", 1, "Number of shards of the videos.", lower_bound=1)
-
-
 def _make_method(values: flags.FlagValues) -> tuple[estimators.FlowFn, dict[str, Any]]:
     settings = {"method": values.method, "short_side": values.short_side}
     if values.method == "dis":
         return estimators.make_dis_flow(values.preset), settings | {"preset": values.preset}
     if not values.weights:
         raise ConfigError(
-            "--weights is missing: give the .npz that python -m mgm_jax.flow.convert wrote, or "
-            "--method=dis"
+            "--weights is missing: give the .npz written by python -m mgm_jax.flow.convert, or "
+            "use --method=dis"
         )
     flow = estimators.make_raft_flow(values.weights, values.num_flow_updates)
     return flow, settings | {
@@ -122,26 +93,21 @@ def _make_method(values: flags.FlagValues) -> tuple[estimators.FlowFn, dict[str,
 
 
 def main(argv: Sequence[str]) -> None:
-    """Computes the flow that the flags ask for; the exit code is 1 if a video failed."""
+    """Computes the flow as the flags say; exits with code 1 if a video failed."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
     if values.shard >= values.num_shards:
         raise app.UsageError(
-            f"--shard={values.shard} --num_shards={values.num_shards}: shards count from 0"
+            f"--shard={values.shard} must be less than --num_shards={values.num_shards}"
         )
     try:
         source = make_source(values.source, values.videos, values.split, values.root)
         flow, settings = _make_method(values)
         flow_files.check_settings(values.out, settings)
-        failures = write_flow_of_videos(
-            source,
-            values.out,
-            flow,
-            short_side=values.short_side,
-            shard=values.shard,
-            num_shards=values.num_shards,
-        )
+        names = ("short_side", "shard", "num_shards")
+        numbers: dict[str, Any] = {name: values[name].value for name in names}
+        failures = write_flow_of_videos(source, values.out, flow, **numbers)
     except MgmError as error:
         sys.exit(f"error: {error}")
     if failures:
@@ -149,7 +115,19 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    # Only in the program itself: another command imported beside it may have equal names.
-    _define_flags()
+    # Defined here only, because commands that import each other may share flag names.
+    flags.DEFINE_string("videos", None, "Folder of videos or of records, or a csv.", required=True)
+    flags.DEFINE_enum("source", "folder", sorted(SOURCES), "What --videos holds.")
+    flags.DEFINE_string("root", "", "For csv: folder that its paths are relative to.")
+    flags.DEFINE_string("split", "train", "Split of the records or of the csv.")
+    flags.DEFINE_string("out", None, "Folder for the flow files.", required=True)
+    flags.DEFINE_enum("method", METHODS[0], METHODS, "How the flow is estimated.")
+    flags.DEFINE_string("weights", None, "For raft_small: .npz from mgm_jax.flow.convert.")
+    flags.DEFINE_integer("num_flow_updates", 12, "For raft_small: iterations.", lower_bound=1)
+    flags.DEFINE_enum("preset", "medium", classical.PRESETS, "For dis: speed against accuracy.")
+    short_side_help = "Short side, in pixels, to which larger videos are scaled down."
+    flags.DEFINE_integer("short_side", 256, short_side_help, lower_bound=raft.SMALLEST_SIDE)
+    flags.DEFINE_integer("shard", 0, "The shard to compute, from 0.", lower_bound=0)
+    flags.DEFINE_integer("num_shards", 1, "Number of shards of the videos.", lower_bound=1)
     logging.set_verbosity(logging.INFO)
     app.run(main)

@@ -1,8 +1,8 @@
 """RAFT-Small (Teed & Deng, 2020) in Flax, and the motion of clips by it (Table 4b).
 
 The network is torchvision's `raft_small`: all pairs of 1/8-resolution features are correlated
-once, and a small recurrent network looks up the correlations around its current estimate of the
-flow and improves it, twelve times. `convert` converts torchvision's weights.
+once; then a small recurrent network refines the flow twelve times, each time by looking up the
+correlations around the current estimate. `convert` converts torchvision's weights.
 
 Accelerators multiply float32 with reduced precision by default, which changes the flow slightly;
 `jax.default_matmul_precision("highest")` gives torchvision's numbers.
@@ -23,12 +23,12 @@ FEATURE_STRIDE = 8
 """Pixels per cell of the feature maps, along each axis."""
 HIDDEN_CHANNELS, CONTEXT_CHANNELS = 96, 64
 SMALLEST_SIDE = FEATURE_STRIDE * 2 ** (PYRAMID_LEVELS - 1)
-"""*Decision*: the shortest side whose coarsest level still has a cell, pixels. torchvision refuses
-frames below 128 pixels."""
+"""Shortest side of a frame in pixels. *Decision*: the coarsest level has at least one cell;
+torchvision requires 128 pixels."""
 
 
 class Bottleneck(nn.Module):
-    """Residual block of a 1x1, a 3x3 (with the stride) and a 1x1 convolution."""
+    """Residual block of a 1x1, a strided 3x3 and a 1x1 convolution."""
 
     features: int
     stride: int
@@ -36,8 +36,8 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 {self.features}"]:
-        """Runs the block."""
-        norm = instance_norm if self.normalise else _identity
+        """Returns the block's features."""
+        norm = instance_norm if self.normalise else lambda x: x
         y = nn.relu(norm(_conv(self.features // 4, 1, name="reduce")(x)))
         y = nn.relu(norm(_conv(self.features // 4, 3, self.stride, name="spatial")(y)))
         y = nn.relu(norm(_conv(self.features, 1, name="expand")(y)))
@@ -47,15 +47,15 @@ class Bottleneck(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Images in [-1, 1] to maps of 1/8 resolution; the context encoder does not normalise."""
+    """Maps images in [-1, 1] to features at 1/8 resolution, with or without instance norm."""
 
     features: int
     normalise: bool
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h8 w8 {self.features}"]:
-        """Encodes images."""
-        norm = instance_norm if self.normalise else _identity
+        """Returns the features."""
+        norm = instance_norm if self.normalise else lambda x: x
         x = nn.relu(norm(_conv(32, 7, 2, name="stem")(images)))
         for stage, (features, stride) in enumerate(((32, 1), (64, 2), (96, 2)), start=1):
             x = Bottleneck(features, stride, self.normalise, name=f"stage{stage}_block1")(x)
@@ -64,13 +64,13 @@ class Encoder(nn.Module):
 
 
 class MotionEncoder(nn.Module):
-    """Correlations and flow to motion features, of which the last two are the flow itself."""
+    """Encodes correlations and flow as motion features; the last two are the flow itself."""
 
     @nn.compact
     def __call__(
         self, correlations: Float[Array, "b h w c"], flow: Float[Array, "b h w 2"]
     ) -> Float[Array, "b h w 82"]:
-        """Encodes."""
+        """Returns the motion features."""
         of_correlations = nn.relu(_conv(96, 1, name="correlations")(correlations))
         of_flow = nn.relu(_conv(64, 7, name="flow1")(flow))
         of_flow = nn.relu(_conv(32, 3, name="flow2")(of_flow))
@@ -79,13 +79,13 @@ class MotionEncoder(nn.Module):
 
 
 class ConvGRU(nn.Module):
-    """Gated recurrent unit whose matrices are 3x3 convolutions."""
+    """Gated recurrent unit with 3x3 convolutions."""
 
     @nn.compact
     def __call__(
         self, hidden: Float[Array, "b h w c"], x: Float[Array, "b h w c2"]
     ) -> Float[Array, "b h w c"]:
-        """Advances the hidden state by one step."""
+        """Returns the next hidden state."""
         features = hidden.shape[-1]
         joint = jnp.concatenate([hidden, x], axis=-1)
         update = nn.sigmoid(_conv(features, 3, name="update_gate")(joint))
@@ -96,11 +96,11 @@ class ConvGRU(nn.Module):
 
 
 class FlowHead(nn.Module):
-    """Hidden state to a change of the flow."""
+    """Predicts a change of the flow from the hidden state."""
 
     @nn.compact
     def __call__(self, hidden: Float[Array, "b h w c"]) -> Float[Array, "b h w 2"]:
-        """Predicts the change, in cells."""
+        """Returns the change, in cells."""
         return _conv(2, 3, name="conv2")(nn.relu(_conv(128, 3, name="conv1")(hidden)))
 
 
@@ -114,31 +114,21 @@ class FlowUpdate(nn.Module):
         context: Float[Array, "b h w c2"],
         pyramid: tuple[Float[Array, "b n _ _"], ...],
     ) -> tuple[tuple[Float[Array, "b h w c"], Float[Array, "b h w 2"]], Float[Array, "b h w 2"]]:
-        """Improves the flow.
+        """Updates the state, which is the hidden features and the flow in cells.
 
-        Args:
-            state: Hidden state, and the flow in cells.
-            context: Features of the first image.
-            pyramid: From `correlation_pyramid`.
-
-        Returns:
-            The new state, and the new flow again for the scan to collect.
+        Returns the new state, and the new flow again for the scan to collect.
         """
         hidden, flow = state
-        correlations = look_up(pyramid, flow + _cell_positions(*flow.shape[1:3]))
+        y, x = np.mgrid[: flow.shape[1], : flow.shape[2]].astype(np.float32)
+        correlations = look_up(pyramid, flow + np.stack([x, y], axis=-1))
         motion = MotionEncoder(name="motion_encoder")(correlations, flow)
-        x = jnp.concatenate([context, motion], axis=-1)
-        hidden = ConvGRU(name="gru")(hidden, x)
+        hidden = ConvGRU(name="gru")(hidden, jnp.concatenate([context, motion], axis=-1))
         flow = flow + FlowHead(name="flow_head")(hidden)
         return (hidden, flow), flow
 
 
 class RaftSmall(nn.Module):
-    """Optical flow between two images.
-
-    Attributes:
-        num_flow_updates: How often the flow is improved.
-    """
+    """Estimates the optical flow between two images in `num_flow_updates` refinements."""
 
     num_flow_updates: int = 12
 
@@ -156,98 +146,68 @@ class RaftSmall(nn.Module):
         )()
 
     def __call__(
-        self,
-        image1: Float[Array, "b h w 3"],
-        image2: Float[Array, "b h w 3"],
-    ) -> Float[Array, "{self.num_flow_updates} b h w 2"]:
-        """Estimates where each pixel of the first image is in the second.
+        self, clips: Float[Array, "b T h w 3"]
+    ) -> Float[Array, "{self.num_flow_updates} b T-1 h/8 w/8 2"]:
+        """Flow (dx, dy) from each frame but the first to the previous one, after each update.
+
+        Each frame's features are computed once, for the pairs with both of its neighbours.
 
         Args:
-            image1: RGB in [0, 1]; sides of at least 64 pixels, multiples of 8.
-            image2: Likewise.
+            clips: RGB in [0, 1]; sides are multiples of 8, at least 64 pixels.
 
         Returns:
-            After each update, the flow (dx, dy) from `image1` to `image2` on the grid of `image1`,
-            in pixels; the last is the best.
+            Flow in cells of `FEATURE_STRIDE` pixels; `upsample_flow` gives pixels.
 
         Raises:
-            ValueError: The images' size does not fit.
-        """
-        _check_size(*image1.shape[1:3])
-        images = 2 * jnp.concatenate([image1, image2]) - 1
-        features1, features2 = jnp.split(self.feature_encoder(images), 2)
-        context = self.context_encoder(images[: image1.shape[0]])
-        return jax.vmap(upsample_flow)(self._refine(features1, features2, context))
-
-    def to_previous_frames(self, clips: Float[Array, "b T h w 3"]) -> Float[Array, "b T-1 h w 2"]:
-        """Estimates where each pixel of frames 1, 2, … is in the previous frame.
-
-        Each frame's features are computed once, for the pairs with its two neighbours.
-
-        Args:
-            clips: RGB in [0, 1].
-
-        Returns:
-            Flow from frame t to frame t - 1 on the grid of frame t, in pixels.
-
-        Raises:
-            ValueError: The frames' size does not fit.
+            ValueError: The size of the frames does not fit.
         """
         batch, frames, height, width, _ = clips.shape
-        _check_size(height, width)
+        if min(height, width) < SMALLEST_SIDE or height % FEATURE_STRIDE or width % FEATURE_STRIDE:
+            raise ValueError(
+                f"RAFT needs frames whose sides are multiples of {FEATURE_STRIDE} and at least "
+                f"{SMALLEST_SIDE} pixels, not {width}x{height} (width x height); resize or pad them"
+            )
         clips = 2 * clips - 1
         features = self.feature_encoder(clips.reshape(-1, height, width, 3))
         features = features.reshape(batch, frames, *features.shape[1:])
-        context = self.context_encoder(clips[:, 1:].reshape(-1, height, width, 3))
         later, earlier = (
             part.reshape(-1, *features.shape[2:]) for part in (features[:, 1:], features[:, :-1])
         )
-        flow = upsample_flow(self._refine(later, earlier, context)[-1])
-        return flow.reshape(batch, frames - 1, height, width, 2)
-
-    def _refine(
-        self,
-        features1: Float[Array, "b h8 w8 c"],
-        features2: Float[Array, "b h8 w8 c"],
-        context: Float[Array, "b h8 w8 c2"],
-    ) -> Float[Array, "{self.num_flow_updates} b h8 w8 2"]:
+        context = self.context_encoder(clips[:, 1:].reshape(-1, height, width, 3))
         hidden, context = jnp.split(context, [HIDDEN_CHANNELS], axis=-1)
-        pyramid = correlation_pyramid(features1, features2)
-        state = jnp.tanh(hidden), jnp.zeros((*features1.shape[:3], 2), features1.dtype)
-        _, flows = self.update(state, nn.relu(context), pyramid)
-        return flows
+        state = jnp.tanh(hidden), jnp.zeros((*later.shape[:3], 2), later.dtype)
+        _, flows = self.update(state, nn.relu(context), correlation_pyramid(later, earlier))
+        return flows.reshape(-1, batch, frames - 1, *flows.shape[2:])
 
 
 def flow_motion(
     params: Any, clips: Float[Array, "b T h w 3"], *, num_flow_updates: int = 12
 ) -> tuple[Float[Array, "b T h/8 w/8 2"], Bool[Array, "b T"]]:
-    """Motion maps of clips by optical flow, on the device, in the form of a codec's.
+    """Motion maps of clips by optical flow, computed on the device.
 
-    A codec vector at frame t is a block's position now minus its position before, stored at the
-    position now. So the flow is estimated from frame t back to frame t - 1, and negated.
-
-    The previous frame is the one **in the clip**: with stride s the motion spans s frames. A cell's
-    motion is the mean flow of its 8x8 pixels (*decision*).
+    Like a codec's motion vectors, motion is a position in frame t minus the position in the
+    previous frame, stored at the position in frame t. So the flow is estimated from frame t to the
+    previous frame, and negated. The previous frame is the one **in the clip**: with stride s the
+    motion spans s frames of the video. A cell's motion is the mean of its 8x8 pixels (*decision*).
 
     Args:
         params: Parameters of `RaftSmall`, from `convert.load_weights`.
-        clips: RGB in [0, 1], after cropping and flipping; sides of at least 64 pixels, multiples
-            of 8.
-        num_flow_updates: How often the flow is improved.
+        clips: RGB in [0, 1] after cropping and flipping; sides are multiples of 8, at least 64.
+        num_flow_updates: Number of refinements of the flow.
 
     Returns:
-        Displacement (dx, dy) from the previous frame, in pixels of the clip, and whether a frame
-        has one. Frame 0 has none; its map is zero.
+        Displacement (dx, dy) from the previous frame, in pixels of the clip, and whether the frame
+        has motion. Frame 0 has none; its map is zero.
 
     Raises:
-        ValueError: The frames' size does not fit, or the clips have a single frame.
+        ValueError: The size of the frames does not fit, or the clips have a single frame.
     """
     batch, frames, height, width, _ = clips.shape
     if frames < 2:
         raise ValueError("optical flow needs clips of at least 2 frames; these have 1")
-    model = RaftSmall(num_flow_updates)
-    flow = model.apply({"params": params}, clips, method="to_previous_frames")
-    assert isinstance(flow, jax.Array)
+    flows = RaftSmall(num_flow_updates).apply({"params": params}, clips)
+    assert isinstance(flows, jax.Array)
+    flow = upsample_flow(flows[-1].reshape(-1, *flows.shape[3:]))
     rows, columns = height // MOTION_CELL, width // MOTION_CELL
     cells = flow.reshape(batch, frames - 1, rows, MOTION_CELL, columns, MOTION_CELL, 2)
     motion = jnp.pad(-cells.mean(axis=(3, 5)), ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
@@ -255,14 +215,14 @@ def flow_motion(
 
 
 def instance_norm(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Normalises each channel of each image, with the biased variance and eps 1e-5 of torch."""
+    """Normalises each channel of each image as PyTorch does: biased variance, eps 1e-5."""
     mean = x.mean(axis=(1, 2), keepdims=True)
     variance = jnp.square(x - mean).mean(axis=(1, 2), keepdims=True)
     return (x - mean) * jax.lax.rsqrt(variance + 1e-5)
 
 
 def upsample_flow(flow: Float[Array, "b h8 w8 2"]) -> Float[Array, "b h w 2"]:
-    """Interpolates flow in cells to flow in pixels, bilinearly, with corners aligned."""
+    """Upsamples flow in cells to flow in pixels, bilinearly, with corners aligned."""
     rows, columns = (_upsampling_matrix(size) for size in flow.shape[1:3])
     flow = jnp.einsum("ih,bhwc->biwc", rows, flow, precision=jax.lax.Precision.HIGHEST)
     flow = jnp.einsum("jw,biwc->bijc", columns, flow, precision=jax.lax.Precision.HIGHEST)
@@ -274,23 +234,5 @@ def _upsampling_matrix(size: int) -> Float32[np.ndarray, "pixels {size}"]:
     return np.maximum(1 - np.abs(positions[:, None] - np.arange(size)), 0).astype(np.float32)
 
 
-def _cell_positions(height: int, width: int) -> Float32[np.ndarray, "{height} {width} 2"]:
-    """(x, y) of every cell."""
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    return np.stack([x, y], axis=-1)
-
-
 def _conv(features: int, kernel: int, stride: int = 1, *, name: str) -> nn.Conv:
     return nn.Conv(features, (kernel, kernel), stride, padding=kernel // 2, name=name)
-
-
-def _identity(x: Array) -> Array:
-    return x
-
-
-def _check_size(height: int, width: int) -> None:
-    if min(height, width) < SMALLEST_SIDE or height % FEATURE_STRIDE or width % FEATURE_STRIDE:
-        raise ValueError(
-            f"RAFT takes frames whose sides are multiples of {FEATURE_STRIDE} and at least "
-            f"{SMALLEST_SIDE} pixels, not {width}x{height} (width x height); resize or pad them"
-        )

@@ -5,7 +5,6 @@ import pytest
 from data_prep import transcode
 from mgm_jax.data.clip_builder import ClipBuilder
 from mgm_jax.data.decoding import Video
-from mgm_jax.data.motion.block_matching import estimate
 from mgm_jax.data.motion.codec_vectors import rasterise, vectors_of
 from mgm_jax.data.video.decoder import FrameDecoder
 from mgm_jax.data.video.planes import FrameLayout
@@ -44,37 +43,12 @@ def test_keeps_the_order_asked_for(frames):
     np.testing.assert_array_equal(clip.motion_valid, [True, True, True, False])
 
 
-def test_intra_frame_holds_the_map_of_the_frame_decoded_before(frames):
-    clip = build(frames, [0, 11, 12, 13]).finish()
-    assert clip.motion_source == "codec"
-    np.testing.assert_array_equal(clip.motion_valid, [False, True, True, True])
-    assert not clip.motion[0].any()
-    assert clip.motion[2].any()
-    np.testing.assert_array_equal(clip.motion[2], clip.motion[1])
-    assert (clip.motion[3] != clip.motion[2]).any()
-
-
-def test_intra_frame_decoded_first_is_not_valid(frames):
-    clip = build(frames, [12, 13], shown=[12, 13]).finish()
-    np.testing.assert_array_equal(clip.motion_valid, [False, True])
-    assert not clip.motion[0].any()
-
-
 def test_inter_frame_without_vectors_stands_still():
     decoder = FrameDecoder(encoded.encode(encoded.moving_square(3)), "clip")
     bare = dict(decoder.frames(0, range(3), (), False))
     clip = build(bare, [1, 2]).finish()
     assert clip.motion_valid.all()
     assert not clip.motion.any()
-
-
-def test_estimates_from_the_frame_before(frames):
-    clip = build(frames, [0, 5, 12], "estimate").finish()
-    assert clip.motion_source == "estimate"
-    np.testing.assert_array_equal(clip.motion_valid, [False, True, True])
-    for slot, number in ((1, 5), (2, 12)):
-        vectors = estimate(frames[number - 1], frames[number])
-        np.testing.assert_array_equal(clip.motion[slot], rasterise([vectors], 144, 176)[0])
 
 
 def test_does_not_estimate_across_a_gap(frames):
@@ -98,11 +72,3 @@ def test_motion_of_a_prepared_video_is_that_of_its_square(profile, numbers, expe
         top, left = encoded.square_corner(number, (2, 0))
         inside = clip.motion[slot, top // 8 + 2 : top // 8 + 6, left // 8 + 2 : left // 8 + 6]
         np.testing.assert_array_equal(np.median(inside, axis=(0, 1)), [dx, 0])
-
-
-def test_reports_what_it_saw(frames):
-    assert not build(frames, [0], shown=[0]).saw_inter
-    assert not build(frames, [12], shown=[0, 12]).saw_inter
-    builder = build(frames, [1], shown=[0, 1])
-    assert builder.saw_inter
-    assert builder.num_seen == 2

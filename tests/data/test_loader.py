@@ -3,9 +3,7 @@ import multiprocessing
 import os
 import pathlib
 import signal
-import threading
 import time
-import types
 
 import numpy as np
 import psutil
@@ -64,14 +62,6 @@ def test_shapes_and_types(video_folder):
     assert np.abs(batch["motion"]).max() > 1
 
 
-def test_copies_follow_each_other_and_share_their_frames(video_folder):
-    batch = read(make_loader(video_folder, copies=3, crop="random_resized"), batches=1)[0]
-    assert batch["luma"].shape == (12, 8, 64, 64)
-    assert batch["index"].tolist() == list(range(12))
-    np.testing.assert_array_equal(batch["label"][::3], batch["label"][2::3])
-    assert not np.array_equal(batch["crop_box"][0], batch["crop_box"][1])
-
-
 def test_views_fill_up_the_last_batch(video_folder):
     views = LoadViews(FolderSource(str(video_folder)), SPEC, temporal_views=2, copies=3)
     batches = ClipBatches(views, global_batch=7, num_batches=4, seed=None)
@@ -95,14 +85,14 @@ def test_same_batches_whatever_the_number_of_workers(video_folder):
     assert_equal(without, read(loader, num_workers=2))
 
 
+def joined(parts):
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def test_hosts_share_each_batch_without_overlap_or_loss(video_folder):
     loader = make_loader(video_folder)
-    whole = read(loader)
     parts = [read(loader, process=(host, 2)) for host in range(2)]
-    for batch, *rows in zip(whole, *parts, strict=True):
-        for name in batch:
-            together = np.concatenate([part[name] for part in rows])
-            np.testing.assert_array_equal(together, batch[name], err_msg=name)
+    assert_equal(read(loader), [joined(rows) for rows in zip(*parts, strict=True)])
 
 
 def test_each_epoch_holds_every_video_once_in_another_order_with_other_crops(video_folder):
@@ -130,28 +120,17 @@ def test_going_on_from_a_state_gives_the_rest(video_folder):
 def test_going_on_with_other_numbers_of_hosts_gives_the_rest(video_folder):
     loader = make_loader(video_folder)
     settings = {"global_batch": 6, "num_batches": 4}
-    whole = read(loader, **settings)
-    state, at = None, 0
+    state, batches = None, []
     for hosts in (2, 1, 3, 2):
         readers = [
-            ClipBatches(
-                loader,
-                seed=3,
-                state=state,
-                process=(host, hosts),
-                **settings,
-            )
+            ClipBatches(loader, seed=3, state=state, process=(host, hosts), **settings)
             for host in range(hosts)
         ]
-        parts = [next(reader) for reader in readers]
-        for name in parts[0]:
-            together = np.concatenate([part[name] for part in parts])
-            np.testing.assert_array_equal(together, whole[at][name], err_msg=name)
+        batches.append(joined([next(reader) for reader in readers]))
         state = readers[0].state()
-        at += 1
         for reader in readers:
             reader.close()
-    assert at == len(whole)
+    assert_equal(read(loader, **settings), batches)
 
 
 def test_going_on_with_other_data_is_refused(video_folder, tmp_path):
@@ -159,7 +138,7 @@ def test_going_on_with_other_data_is_refused(video_folder, tmp_path):
     state = reader.state()
     reader.close()
     fewer = make_loader(rendered.write_folder(tmp_path, num_videos=4))
-    with pytest.raises(ConfigError, match=r"12 videos .* 4 now"):
+    with pytest.raises(ConfigError, match=r"12 videos .* 4 now.*--workdir"):
         ClipBatches(fewer, global_batch=4, num_batches=6, seed=3, state=state)
 
 
@@ -200,7 +179,7 @@ def test_too_many_corrupt_videos_stop_with_their_names(tmp_path):
 
 
 def test_a_batch_that_hosts_cannot_share_is_refused(video_folder):
-    with pytest.raises(ConfigError, match="not divisible by 3 processes"):
+    with pytest.raises(ConfigError, match=r"config\.batch_size=4.*3 processes"):
         ClipBatches(
             make_loader(video_folder), global_batch=4, num_batches=1, seed=0, process=(0, 3)
         )
@@ -225,26 +204,6 @@ def test_killed_worker_is_an_error_and_workers_die_with_close(video_folder):
     while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-
-
-@pytest.mark.slow
-def test_close_is_bounded_when_the_workers_do_not_answer(video_folder, monkeypatch, caplog):
-    reader = ClipBatches(
-        make_loader(video_folder), global_batch=4, num_batches=10**6, seed=3, num_workers=1
-    )
-    next(reader)
-    closed = threading.Event()
-    whole = reader._iterator
-    monkeypatch.setattr(loader_module, "_CLOSE_SECONDS", 0.2)
-    monkeypatch.setattr(reader, "_iterator", types.SimpleNamespace(close=closed.wait))
-    reader.close()
-    closed.set()
-    assert "did not end within" in caplog.text
-    deadline = time.monotonic() + 10
-    while multiprocessing.active_children():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    whole.close()
 
 
 class StalledSource(FolderSource):
@@ -289,10 +248,9 @@ def test_a_reader_that_hangs_or_leaves_is_an_error_with_the_name(
     with pytest.raises(ReadTimeoutError) as caught:
         list(reader)
     message = str(caught.value)
-    assert "no batch came within config.data.read_timeout=2 seconds" in message
+    assert "config.data.read_timeout=2 " in message
     assert f"being read: {folder}/odd/video_03.mp4 (for " in message
     assert f"{running} of config.data.num_workers=1 processes run" in message
-    assert "stalled network mount" in message
     reader.close()
     assert not multiprocessing.active_children()
 

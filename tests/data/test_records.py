@@ -5,18 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import rendered
 import tensorflow_datasets as tfds
 
 from data_prep import demo, demo_scenes, records
-from mgm_jax.data.records import (
-    UNLABELLED,
-    RecordSource,
-    ShardedRecords,
-    VideoRecord,
-    VideoSource,
-)
-from mgm_jax.data.sources import CsvSource, FolderSource, make_source
+from mgm_jax.data.records import RecordSource, ShardedRecords
+from mgm_jax.data.sources import make_source
 from mgm_jax.errors import ConfigError, VideoError
 
 
@@ -40,7 +33,7 @@ def test_prepared_records_are_read_by_split(prepared):
     assert 0 <= np.nanmin(record.boxes) < np.nanmax(record.boxes) <= 128
     assert "train" in source.describe(1)
     assert pickle.loads(pickle.dumps(source))[1] == record
-    with pytest.raises(ConfigError, match="no split 'test'; it has train, validation"):
+    with pytest.raises(ConfigError, match=r"config\.data\.split.*train, validation"):
         make_source("records", str(prepared), "test")
 
 
@@ -54,7 +47,7 @@ def test_a_damaged_record_is_a_video_error_and_its_neighbours_are_read(prepared,
     data[start : start + 64] = bytes(64)
     shard.write_bytes(data)
     damaged = RecordSource(str(folder), "train")
-    with pytest.raises(VideoError, match=r"record 1: the record cannot be read"):
+    with pytest.raises(VideoError, match=r"record 1.*prepare its shard again"):
         damaged[1]
     assert damaged[0] == source[0]
     assert damaged[2] == source[2]
@@ -65,7 +58,7 @@ def test_records_of_other_fields_are_refused(prepared, tmp_path):
     features = json.loads((folder / "features.json").read_text())
     del features["featuresDict"]["features"]["profile"]
     (folder / "features.json").write_text(json.dumps(features))
-    with pytest.raises(ConfigError, match=r"records of .* have no profile"):
+    with pytest.raises(ConfigError, match=r"config\.data\.path.*profile.*data_prep"):
         RecordSource(str(folder), "train")
 
 
@@ -115,28 +108,3 @@ def test_a_damaged_shard_is_read_again_once_it_is_mended(sharded, tmp_path):
     shards[0]
     shard.write_bytes(whole)
     assert shards[2] == shards_of(sharded)[2]
-
-
-def test_a_shard_with_too_few_records_is_an_error(sharded, tmp_path):
-    folder = shutil.copytree(sharded, tmp_path / "short")
-    first, _, last = sorted(folder.glob("*array_record*"))
-    shutil.copy(last, first)
-    with pytest.raises(IndexError):
-        shards_of(folder)[1]
-
-
-def test_what_can_be_trained_from_is_a_source(tmp_path):
-    folder = rendered.write_folder(tmp_path / "videos")
-    name = next(folder.rglob("*.mp4")).relative_to(tmp_path)
-    (tmp_path / "list.csv").write_text(f"path\n{name}\n")
-    for source in (FolderSource(str(folder)), CsvSource(str(tmp_path / "list.csv"), "train")):
-        assert isinstance(source, VideoSource)
-        assert source[0].profile == ""
-    assert source[0].label == UNLABELLED
-    assert not isinstance([source[0]], VideoSource)
-
-
-def test_records_are_the_same_video_wherever_things_are_seen_in_it():
-    boxes = np.zeros((2, 1, 4), np.float32)
-    assert VideoRecord("a.mp4", "a", 0, boxes) == VideoRecord("a.mp4", "a", 0, boxes + 1)
-    assert VideoRecord("a.mp4", "a", 0) != VideoRecord("a.mp4", "a", 1)

@@ -29,18 +29,15 @@ def test_frames_exist_and_keep_their_distance(num_frames, clip_frames, stride, s
         assert (np.diff(frames) == stride).all()
 
 
-def test_every_start_is_drawn():
+@pytest.mark.parametrize(
+    ("num_frames", "clip_frames", "stride", "step", "expected"),
+    [(40, 16, 2, 1, range(10)), (45, 8, 4, 4, range(0, 17, 4))],
+)
+def test_every_start_on_the_step_is_drawn(num_frames, clip_frames, stride, step, expected):
     rng = np.random.default_rng(0)
-    starts = {training_frames(rng, 40, clip_frames=16, stride=2)[0] for _ in range(300)}
-    assert starts == set(range(40 - 30))
-
-
-def test_starts_keep_to_their_step():
-    rng = np.random.default_rng(0)
-    starts = {
-        training_frames(rng, 45, clip_frames=8, stride=4, start_step=4)[0] for _ in range(200)
-    }
-    assert starts == {0, 4, 8, 12, 16}
+    settings = {"clip_frames": clip_frames, "stride": stride, "start_step": step}
+    starts = {training_frames(rng, num_frames, **settings)[0] for _ in range(300)}
+    assert starts == set(expected)
 
 
 @pytest.mark.parametrize(
@@ -57,19 +54,16 @@ def test_only_clips_of_the_reference_frames_alone_are_aligned(profile, stride, s
     assert start_step(profile, stride) == step
 
 
-def test_a_short_video_repeats_its_last_frame():
-    frames = training_frames(np.random.default_rng(0), 20, clip_frames=16, stride=2)
+def test_short_videos_repeat_their_last_frame_or_loop():
+    rng = np.random.default_rng(0)
+    frames = training_frames(rng, 20, clip_frames=16, stride=2)
     assert frames.tolist() == [*range(0, 20, 2), *[19] * 6]
-
-
-def test_a_video_shorter_than_the_clip_is_looped():
-    frames = training_frames(np.random.default_rng(0), 3, clip_frames=8, stride=4)
+    frames = training_frames(rng, 3, clip_frames=8, stride=4)
     assert frames.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
-
-
-def test_no_frames_is_an_error():
+    assert view_frames(10, clip_frames=4, stride=4, view=1, num_views=2).tolist() == [0, 4, 8, 8]
+    assert view_frames(3, clip_frames=4, stride=4, view=0, num_views=1).tolist() == [0, 1, 2, 0]
     with pytest.raises(ValueError, match="at least one frame"):
-        training_frames(np.random.default_rng(0), 0, clip_frames=8, stride=4)
+        training_frames(rng, 0, clip_frames=8, stride=4)
 
 
 @given(
@@ -107,8 +101,3 @@ def test_a_single_view_is_the_middle():
     frames = view_frames(100, clip_frames=4, stride=5, view=0, num_views=1)
     assert frames.tolist() == [40, 45, 50, 55]
     assert view_segments(40, clip_frames=4, view=0, num_views=1).tolist() == [5, 15, 25, 35]
-
-
-def test_views_of_short_videos_repeat_the_last_candidate_or_loop():
-    assert view_frames(10, clip_frames=4, stride=4, view=1, num_views=2).tolist() == [0, 4, 8, 8]
-    assert view_frames(3, clip_frames=4, stride=4, view=0, num_views=1).tolist() == [0, 1, 2, 0]

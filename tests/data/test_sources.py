@@ -25,22 +25,16 @@ def test_class_folders_give_labels_in_sorted_order(tmp_path):
 
 
 def test_a_flat_folder_is_unlabelled(tmp_path):
-    touch(tmp_path, "a.webm", "b.mp4")
+    touch(tmp_path, "a.webm", "(HQ) [1]_300+_Yards!!!.avi")
     source = FolderSource(str(tmp_path))
+    assert len(source) == 2
     assert source.class_names == ()
     assert {source[i].label for i in range(len(source))} == {UNLABELLED}
-
-
-def test_names_with_brackets_and_signs_are_found(tmp_path):
-    touch(tmp_path, "x/(HQ) [1]_300+_Yards!!!.avi")
-    assert len(FolderSource(str(tmp_path))) == 1
 
 
 def test_bad_paths_are_named(tmp_path):
     with pytest.raises(ConfigError, match=r"no folder at .*missing"):
         FolderSource(str(tmp_path / "missing"))
-    with pytest.raises(ConfigError, match="no video file below"):
-        FolderSource(str(tmp_path))
     touch(tmp_path, "notes.txt")
     with pytest.raises(ConfigError, match=r"looked for .*\.mp4"):
         FolderSource(str(tmp_path))

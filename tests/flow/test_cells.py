@@ -9,7 +9,9 @@ def test_cells_at_the_edge_are_means_of_what_is_inside():
     flow = np.random.default_rng(0).standard_normal((12, 20, 2))
     found = cell_means(flow, flow_size=(12, 20), source_size=(12, 20))
     assert found.shape == (2, 3, 2)
-    np.testing.assert_allclose(found[1, 2], flow[8:, 16:].mean(axis=(0, 1)), rtol=1e-5)
+    for row, column in np.ndindex(2, 3):
+        cell = flow[8 * row :, 8 * column :][:8, :8]
+        np.testing.assert_allclose(found[row, column], cell.mean(axis=(0, 1)), rtol=1e-5)
 
 
 @settings(max_examples=50, deadline=None)
@@ -27,13 +29,3 @@ def test_a_uniform_flow_scales_with_the_pixels(source_height, source_width, rows
     assert found.shape == (-(-source_height // 8), -(-source_width // 8), 2)
     expected = [3 * source_width / (8 * columns), -2 * source_height / (8 * rows)]
     np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), rtol=1e-5)
-
-
-@settings(max_examples=50, deadline=None)
-@given(source=st.integers(1, 200), values=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
-def test_the_mean_over_the_frame_is_kept(source, values, seed):
-    flow = np.random.default_rng(seed).standard_normal((values, 1, 2))
-    found = cell_means(flow, flow_size=(source, 8), source_size=(source, 8))
-    cell_heights = np.minimum(8, source - 8 * np.arange(len(found)))
-    mean = (found[:, 0] * cell_heights[:, None]).sum(axis=0) / source
-    np.testing.assert_allclose(mean, flow.mean(axis=(0, 1)), atol=1e-5)

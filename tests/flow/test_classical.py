@@ -6,7 +6,7 @@ import pytest
 
 from mgm_jax.data.decoding import Video
 from mgm_jax.errors import ConfigError
-from mgm_jax.flow import classical
+from mgm_jax.flow import classical, estimators
 
 NEEDS = "Dense Inverse Search needs opencv-python-headless"
 
@@ -48,17 +48,18 @@ def test_flow_of_a_real_clip_agrees_with_its_codecs_vectors(real_videos):
     assert 0.7 < np.median(ratio) < 1.5
 
 
-def test_frames_that_are_too_small_and_unknown_presets_are_refused():
+@pytest.mark.parametrize(
+    ("size", "preset", "message"),
+    [((12, 200), "fast", "200x12.*enlarge"), ((64, 64), "slow", "'slow'.*ultrafast, fast, medium")],
+)
+def test_small_frames_and_unknown_presets_are_refused(size, preset, message):
     pytest.importorskip("cv2", reason=NEEDS)
-    with pytest.raises(ValueError, match="not 200x12"):
-        classical.dis_flow(np.zeros((12, 200), np.uint8), np.zeros((12, 200), np.uint8))
-    frame = np.zeros((64, 64), np.uint8)
-    with pytest.raises(ValueError, match="'slow'; choose one of ultrafast, fast, medium"):
-        classical.dis_flow(frame, frame, preset="slow")
+    frame = np.zeros(size, np.uint8)
+    with pytest.raises(ValueError, match=message):
+        classical.dis_flow(frame, frame, preset=preset)
 
 
-def test_without_opencv_the_cure_is_named(monkeypatch):
+def test_without_opencv_the_cure_is_named_at_once(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    frame = np.zeros((64, 64), np.uint8)
     with pytest.raises(ConfigError, match="pip install opencv-python-headless"):
-        classical.dis_flow(frame, frame)
+        estimators.make_dis_flow()

@@ -58,18 +58,3 @@ def test_look_up_samples_bilinearly_with_x_slowest(x, y, seed):
                     centre[1] / 2**number + j - correlation.RADIUS,
                 )
                 assert found[cell, number, i, j] == pytest.approx(expected, abs=1e-4)
-
-
-@pytest.mark.parametrize(("dx", "dy"), [(2, 0), (0, 3), (-3, 1)])
-def test_the_best_correlation_of_a_moved_picture_lies_at_the_motion(dx, dy):
-    rng = np.random.default_rng(4)
-    features = rng.standard_normal((1, 12, 14, 64)).astype(np.float32)
-    moved = np.roll(features, (dy, dx), axis=(1, 2))
-    pyramid = correlation.correlation_pyramid(jnp.asarray(features), jnp.asarray(moved))
-    rows, columns = np.mgrid[:12, :14]
-    found = correlation.look_up(
-        pyramid[:1], jnp.asarray(np.stack([columns, rows], axis=-1)[None], jnp.float32)
-    )
-    side = 2 * correlation.RADIUS + 1
-    best = np.asarray(found)[0, 3:9, 3:11].argmax(axis=-1)
-    assert (best == (dx + correlation.RADIUS) * side + dy + correlation.RADIUS).all()

@@ -13,12 +13,8 @@ from mgm_jax.flow import precompute
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def square_video():
-    return encoded.encode(encoded.moving_square(14, height=140, width=176))
-
-
-def test_a_folder_is_done_in_shares_and_gone_on_with(tmp_path, square_video):
+def test_a_folder_is_computed_in_shards_and_resumed(tmp_path):
+    square_video = encoded.encode(encoded.moving_square(14, height=140, width=176))
     for name in ("a/one.mp4", "a/two.mp4", "b/three.mp4", "b/broken.mp4"):
         path = tmp_path / "videos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,8 +34,7 @@ def test_a_folder_is_done_in_shares_and_gone_on_with(tmp_path, square_video):
         )
     ]
     assert len(calls) == 3
-    assert len(failures) == 1
-    assert "broken.mp4" in failures[0]
+    assert [("broken.mp4" in failure) for failure in failures] == [True]
     made = sorted(path for path in (tmp_path / "flow").rglob("*") if path.is_file())
     names = ["a/one.mp4.flow.npz", "a/two.mp4.flow.npz", "b/three.mp4.flow.npz"]
     assert [str(path.relative_to(tmp_path / "flow")) for path in made] == names
@@ -66,7 +61,6 @@ def test_the_command_makes_flow_and_reports_what_failed(tmp_path):
     (videos / "broken.mp4").write_bytes(b"not a video")
     done = run_command(f"--videos={videos}", f"--out={out}", "--method=dis")
     assert done.returncode == 1
-    assert "1 videos failed" in done.stderr
     assert "broken.mp4" in done.stderr
     motion, valid = flow_files.read_flow(flow_files.flow_path(out, "square.mp4"), range(5))
     assert motion.shape == (5, 18, 22, 2)
@@ -78,5 +72,6 @@ def test_the_command_without_weights_names_the_cure(tmp_path, video_folder):
     done = run_command(f"--videos={video_folder}", f"--out={tmp_path / 'flow'}")
     assert done.returncode == 1
     assert "--weights is missing" in done.stderr
+    assert "--method=dis" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "flow").exists()

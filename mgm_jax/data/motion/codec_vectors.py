@@ -70,13 +70,9 @@ def vectors_of(frame: av.VideoFrame) -> Vectors:
 
 
 def orient(vectors: Vectors, orientation: Orientation, height: int, width: int) -> Vectors:
-    """Turns vectors as the picture is turned for display; the same array if nothing turns.
+    """Turns the vectors of a stored frame of this size as the frame is turned for display.
 
-    Args:
-        vectors: In the stored frame.
-        orientation: Of the frame.
-        height: Of the stored frame, pixels.
-        width: Of the stored frame, pixels.
+    Returns the same array if nothing turns.
     """
     if orientation == _UPRIGHT:
         return vectors
@@ -103,15 +99,10 @@ def rasterise(
     counts. Parts outside the frame are ignored. A block off the cell grid (in a mirrored frame
     whose size is no multiple of 8) goes to the nearest cells.
 
-    Painting several frames together takes half the time of one by one.
-
-    Args:
-        frames: The vectors of each frame.
-        height: Of the frames, pixels.
-        width: Of the frames, pixels.
+    Painting several frames together takes half the time of painting them one by one.
 
     Returns:
-        [t, ceil(height / 8), ceil(width / 8), 2]: (dx, dy) in pixels, x right and y down.
+        (dx, dy) in pixels, x to the right and y down, for each cell of each frame.
     """
     rows, columns = -(-height // MOTION_CELL), -(-width // MOTION_CELL)
     vectors = frames[0]

@@ -1,4 +1,4 @@
-"""Files of optical flow computed ahead of time, one small file per video (Table 4b, offline).
+"""Files of optical flow computed before training, one small file per video (Table 4b).
 
 `python -m mgm_jax.flow.precompute` writes them. A file holds `motion`, float16
 `[num_frames, ceil(H/8), ceil(W/8), 2]`: for each frame the displacement (dx, dy) in source pixels
@@ -71,11 +71,7 @@ def write_flow(
 
 
 def check_settings(out: str | os.PathLike, settings: Mapping[str, Any]) -> None:
-    """Writes the settings of a folder of flow, or checks that they are those of its files.
-
-    Args:
-        out: Folder of flow.
-        settings: What the flow depends on besides the videos.
+    """Writes the settings that the flow in a folder depends on, or checks that they are the same.
 
     Raises:
         ConfigError: The folder's flow was computed with other settings.

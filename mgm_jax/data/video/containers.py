@@ -42,10 +42,7 @@ def _cannot_open(name: str, error: OSError | av.FFmpegError) -> VideoError:
 class DemuxedFile:
     """A file of any format with all packets in memory.
 
-    Attributes:
-        codec: FFmpeg's name of the codec.
-        index: The packets.
-        size: None: a frame has to be decoded to know the size and the orientation.
+    Its `size` is None: a frame has to be decoded to know the size and the orientation.
     """
 
     def __init__(self, source: VideoInput, name: str) -> None:
@@ -138,10 +135,7 @@ class Mp4Packets(Sequence[av.Packet]):
 class Mp4File:
     """A plain mp4 file of which only the requested packets are read.
 
-    Attributes:
-        codec: FFmpeg's name of the codec.
-        index: The packets.
-        size: (height, width) of the frames in luma pixels; they are stored upright.
+    Its `size` is the (height, width) of the frames in luma pixels; they are stored upright.
     """
 
     codec = "h264"

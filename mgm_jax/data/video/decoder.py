@@ -37,12 +37,11 @@ class FrameDecoder:
     Args:
         source: Path, or the file's bytes.
         name: For messages.
-        with_vectors: Whether motion vectors will be wanted. Decoders are configured before their
-            first frame, so a read that differs needs a new decoder.
+        with_vectors: Whether reads will need motion vectors. Decoders are configured before their
+            first frame, so a read with other needs takes a new decoder.
 
     Attributes:
         codec: FFmpeg's name of the codec.
-        index: The packets.
         size: (height, width) of the stored frames in luma pixels if the headers state it; the
             frames are then stored upright. None if a frame has to be decoded to know.
         timed: Whether frames are known by their time stamps. If not, they are counted as they
@@ -84,14 +83,9 @@ class FrameDecoder:
         return self.index.start_for(number) if self.timed else 0
 
     def motion_fallbacks(self, wanted: Iterable[int], distance: int) -> set[int]:
-        """The frames whose motion is reused by I-frames among `wanted`, which have none.
+        """The frames, `distance` before the I-frames among `wanted`, whose motion those reuse.
 
-        Args:
-            wanted: Frame numbers.
-            distance: How many frames before the I-frame.
-
-        Returns:
-            Frame numbers, of which some may not exist; none if frames are counted.
+        Some of these numbers may not exist; there are none if frames are counted.
         """
         if not self.timed:
             return set()

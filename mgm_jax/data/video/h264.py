@@ -49,14 +49,10 @@ class _Bits:
 
 @functools.lru_cache(maxsize=256)
 def parse_sequence_parameters(unit: bytes) -> VideoHeader | None:
-    """Reads a sequence parameter set (7.3.2.1.1 and E.1.1).
+    """Reads a sequence parameter set (7.3.2.1.1, E.1.1): a unit without start code or length.
 
-    Args:
-        unit: The NAL unit, without start code or length.
-
-    Returns:
-        None for unusual streams, which are left to FFmpeg: fields instead of frames, chroma other
-        than 4:2:0, custom quantisation matrices, and frames cropped at their top or left.
+    Returns None for unusual streams, which are left to FFmpeg: fields instead of frames, chroma
+    other than 4:2:0, custom quantisation matrices, and frames cropped at their top or left.
 
     Raises:
         ValueError: It ends early.
@@ -121,11 +117,9 @@ def _stated_reordering(bits: _Bits) -> int | None:
 
 
 def is_unreferenced(data: bytes | memoryview, length_size: int) -> bool:
-    """Whether no other frame is predicted from this one: no slice has a nal_ref_idc.
+    """Whether no other frame is predicted from this one: its slices have no nal_ref_idc.
 
-    Args:
-        data: The frame's NAL units; False if none is a slice.
-        length_size: Bytes of the length before each unit; 0 means start codes.
+    False without slices. A length of `length_size` bytes precedes each unit; 0 means start codes.
     """
     has_slice = False
     for header in _unit_headers(data, length_size):

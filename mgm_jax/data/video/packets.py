@@ -93,11 +93,7 @@ class PacketIndex:
         The end of a group, after the last of the frames in it, is left out if the next key frame
         resets the decoder (an IDR picture of H.264), and so is everything after the last frame of
         all. Other codecs get everything: their decoders output delayed frames without their
-        vectors when they are flushed (MPEG-1 and 2).
-
-        Args:
-            start: Position of the first packet, from `start_for`.
-            frames: Numbers of frames.
+        vectors when they are flushed (MPEG-1 and 2). `start` is a position from `start_for`.
         """
         if not self.is_h264:
             yield range(start, len(self.packets))
@@ -181,15 +177,9 @@ def index_tables(
     packets: Sequence[av.Packet],
     content: Callable[[int], bytes | memoryview],
 ) -> PacketIndex | None:
-    """Indexes packets by the tables of an mp4 file.
+    """Indexes packets, which are in the order of the tables of their mp4 file.
 
-    Args:
-        tables: Of the file.
-        packets: In the order of the tables.
-        content: The bytes of the packet at a position.
-
-    Returns:
-        The index; None if the tables do not give the order of presentation for certain.
+    Returns None if the tables do not give the order of presentation for certain.
     """
     times = tables.times.tolist()
     reorders = tables.header.num_reorder_frames != 0

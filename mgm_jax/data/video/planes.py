@@ -106,15 +106,13 @@ def to_planar_420(
     """Converts a frame to 8-bit 4:2:0, and scales it on request.
 
     Range and colour space are kept. RGB, grey and palette frames become limited-range BT.601.
-    Scaling is FFmpeg's bilinear, which avoids aliasing when it shrinks.
+    Scaling is FFmpeg's bilinear, which avoids aliasing when it shrinks. A frame that needs no
+    change is returned itself.
 
     Args:
         frame: A decoded frame.
         size: (height, width) in stored orientation; None keeps the size.
         reformatter: Reused between frames, because building the scaler is slow.
-
-    Returns:
-        The frame itself if it needs no change.
     """
     height, width = size or (frame.height, frame.width)
     if frame.format.name in _PLANAR_420 and (height, width) == (frame.height, frame.width):
@@ -138,14 +136,9 @@ def to_planar_420(
 def yuv_to_rgb(frame: av.VideoFrame) -> Float[np.ndarray, "3 4"]:
     """The affine map from the planes of `to_planar_420(frame)` to RGB.
 
-    A frame without a stated colour space is taken as BT.601, as FFmpeg's scaler does.
-
-    Args:
-        frame: A decoded frame, before conversion.
-
-    Returns:
-        Multiplies (Y, U, V, 1), with Y, U, V in 0..255, and gives (R, G, B) in 0..1, where values
-        outside are to be clipped. Read-only.
+    A frame without a stated colour space is taken as BT.601, as FFmpeg's scaler does. The matrix,
+    which is read-only, multiplies (Y, U, V, 1), with Y, U, V in 0..255, and gives (R, G, B), which
+    the caller clips to 0..1.
     """
     is_yuv = _is_yuv(frame)
     weights = _LUMA_WEIGHTS.get(frame.colorspace, _BT601) if is_yuv else _BT601

@@ -85,10 +85,6 @@ def test_keeps_the_fraction_of_a_pixel():
     np.testing.assert_array_equal(field[1], [[2.75, 0], [0, 0]])
 
 
-def test_no_vectors_is_a_still_frame():
-    assert not rasterise([np.zeros(0, RECORD)] * 2, 20, 30).any()
-
-
 @pytest.mark.parametrize("transpose", [False, True])
 @pytest.mark.parametrize("flip_x", [False, True])
 @pytest.mark.parametrize("flip_y", [False, True])

@@ -80,6 +80,6 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path):
     assert isinstance(file.index.packets[25], av.Packet)
     with path.open("rb+") as shrunk:
         shrunk.truncate(2000)
-    with pytest.raises(VideoError, match="clip: the file was cut off in frame 20 while it was"):
+    with pytest.raises(VideoError, match=r"clip: .*frame 20 "):
         file.index.packets[20]
     file.close()

@@ -9,11 +9,8 @@ from hypothesis import strategies as st
 
 from mgm_jax.data.video.decoder import FrameDecoder, UnexpectedFrameError
 from mgm_jax.errors import VideoError
+from tests.data.video.test_packets import STRIDE_ALIGNED
 
-STRIDE_ALIGNED = {
-    "x264-params": "bframes=3:b-adapt=0:b-pyramid=none:ref=1:weightb=0:scenecut=0:keyint=12"
-    ":open-gop=0:log-level=none"
-}
 OPEN_GOP = {"x264-params": "keyint=8:open-gop=1:bframes=3:b-adapt=0:log-level=none"}
 
 
@@ -108,44 +105,18 @@ def test_leaves_out_only_what_nothing_needs(stride_aligned, wanted, needed, from
     assert list(frames) == sorted(n for n in expected if first <= n <= wanted[-1])
 
 
-def test_only_key_frames_need_a_fallback_and_counted_frames_none(stride_aligned):
-    assert stride_aligned.motion_fallbacks([0, 4, 12, 16, 24], 4) == {-4, 8, 20}
-    counted = FrameDecoder(encoded.encode(encoded.moving_square(26), "libx264", "h264"), "clip")
-    assert counted.motion_fallbacks([0, 12], 4) == set()
-
-
-@pytest.mark.parametrize("expected", [True, False])
-@pytest.mark.parametrize("container", ["mp4", "matroska"])  # by its tables, and demultiplexed
-def test_takes_a_new_decoder_only_when_vectors_were_not_expected(container, expected):
-    data = encoded.encode(encoded.moving_square(3), container=container)
-    decoder = FrameDecoder(data, "clip", with_vectors=expected)
-    decoder.first_frame()
-    used = decoder._decoder
-    frame = read(decoder, [1], export_vectors=expected)[1]
-    assert decoder._decoder is used
-    assert ("MOTION_VECTORS" in frame.side_data) == expected
-    frame = read(decoder, [1], export_vectors=not expected)[1]
-    assert decoder._decoder is not used
-    assert ("MOTION_VECTORS" in frame.side_data) != expected
-
-
-def without_first_key_frame(gop):
-    """13 frames are announced; those before the second key frame cannot be decoded."""
-    data = encoded.encode(encoded.moving_square(14), gop=gop, options={"bf": "0"})
-    return encoded.remux(data, "matroska", lambda number, packet: packet if number else None)
-
-
 def test_more_missing_frames_are_an_error():
-    decoder = FrameDecoder(without_first_key_frame(4), "clip")
+    # 13 frames are announced; those before the second key frame cannot be decoded.
+    data = encoded.encode(encoded.moving_square(14), gop=4, options={"bf": "0"})
+    headless = encoded.remux(data, "matroska", lambda number, packet: packet if number else None)
+    decoder = FrameDecoder(headless, "clip")
     decoder.count_instead()
-    message = "clip: there is no frame 12, only 10 frames can be decoded; the file is damaged"
-    with pytest.raises(VideoError, match=message):
+    with pytest.raises(VideoError, match=r"clip: .*frame 12, only 10"):
         read(decoder, [12])
 
 
 def damaged(data, from_packet):
     """The packets from one on keep their sizes, but hold rubbish."""
-    positions = []
     with av.open(io.BytesIO(data)) as container:
         positions = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
     data = bytearray(data)
@@ -156,7 +127,7 @@ def damaged(data, from_packet):
 
 def test_damage_names_the_frame_and_spares_those_before():
     decoder = FrameDecoder(damaged(encoded.encode(encoded.moving_square(12)), 7), "clip")
-    with pytest.raises(VideoError, match=r"clip: frame 7 of 12 cannot be decoded \(.*\); the file"):
+    with pytest.raises(VideoError, match="clip: frame 7 of 12"):
         read(decoder, [8])
     assert 6 in read(decoder, [6])
 
@@ -180,21 +151,14 @@ def test_files_that_are_no_videos(tmp_path):
     empty = tmp_path / "empty.mp4"
     empty.touch()
     cases = [
-        (text, "cannot be opened as a video"),
-        (empty, "the file is empty; get it again"),
-        (b"", "the file is empty"),
-        (tmp_path / "gone.mp4", "the file does not exist; check the path"),
-        (tmp_path, "cannot be opened as a video"),
-        (audio_only(), "no video stream that FFmpeg can decode; leave it out"),
-        (encoded.encode(encoded.moving_square(3))[:-300], "cannot be opened as a video"),
+        (text, "opened"),
+        (empty, "empty"),
+        (b"", "empty"),
+        (tmp_path / "gone.mp4", "not exist"),
+        (tmp_path, "opened"),
+        (audio_only(), "no video stream"),
+        (encoded.encode(encoded.moving_square(3))[:-300], "opened"),
     ]
     for source, message in cases:
         with pytest.raises(VideoError, match=f"^the name: .*{message}"):
             FrameDecoder(source, "the name")
-
-
-@pytest.mark.parametrize("container", ["mp4", "matroska"])
-def test_decodes_on_one_thread(container):
-    decoder = FrameDecoder(encoded.encode(encoded.moving_square(3), container=container), "clip")
-    read(decoder, [1])
-    assert decoder._decoder.thread_count == 1

@@ -4,7 +4,7 @@ import av
 import encoded
 import pytest
 
-from mgm_jax.data.video.h264 import VideoHeader, is_unreferenced, parse_sequence_parameters
+from mgm_jax.data.video.h264 import VideoHeader, parse_sequence_parameters
 
 
 def sequence_parameters(data):
@@ -26,11 +26,7 @@ def test_size_and_order_of_what_encoders_write():
     assert parsed(146, 178, "bframes=3:b-pyramid=normal") == VideoHeader(146, 178, 2)
     # Baseline, another aspect ratio of the pixels, and colours that are stated.
     told = "cabac=0:8x8dct=0:bframes=0:weightp=0:sar=40/33:colormatrix=bt709:fullrange=on"
-    assert parsed(
-        144,
-        176,
-        told,
-    ) == VideoHeader(144, 176, 0)
+    assert parsed(144, 176, told) == VideoHeader(144, 176, 0)
     # The parameters of a hypothetical decoder come before the reordering, and are not read.
     rate = "bframes=2:nal-hrd=vbr:vbv-maxrate=500:vbv-bufsize=500:bitrate=400"
     assert parsed(144, 176, rate) == VideoHeader(144, 176, None)
@@ -50,22 +46,3 @@ def test_a_header_that_ends_early():
     for length in range(1, len(whole) - 1):
         with pytest.raises(ValueError, match="ends early"):
             parse_sequence_parameters(whole[:length])
-
-
-@pytest.mark.parametrize("with_lengths", [True, False])
-def test_a_frame_is_unreferenced_if_no_slice_of_it_is_referred_to(with_lengths):
-    def packet(*headers):
-        units = [bytes([header, 0x9A, 0x21]) for header in headers]
-        starts = [b"\0\0\0\3" if with_lengths else b"\0\0\1" for _ in units]
-        return memoryview(b"".join(s + u for s, u in zip(starts, units, strict=True)))
-
-    length_size = 4 if with_lengths else 0
-    delimiter, information, referenced, unreferenced = 0x09, 0x06, 0x41, 0x01
-    for headers, expected in (
-        ((unreferenced,), True),
-        ((delimiter, information, unreferenced, unreferenced), True),
-        ((unreferenced, referenced), False),
-        ((0x65,), False),
-        ((delimiter, information), False),
-    ):
-        assert is_unreferenced(packet(*headers), length_size) == expected

@@ -1,7 +1,5 @@
 import io
-import pathlib
 import struct
-import tempfile
 
 import av
 import encoded
@@ -37,23 +35,6 @@ def assert_says_what_demultiplexing_says(data):
     )
 
 
-def muxed(data, output_options=None, change=lambda number, packet: packet):
-    """Copies the video into another mp4, under other options of the container."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder, "clip.mp4")
-        with (
-            av.open(io.BytesIO(data)) as source,
-            av.open(str(path), "w", container_options=output_options or {}) as output,
-        ):
-            stream = output.add_stream_from_template(source.streams.video[0])
-            packets = (packet for packet in source.demux(video=0) if packet.size)
-            for number, packet in enumerate(packets):
-                packet = change(number, packet)
-                packet.stream = stream
-                output.mux(packet)
-        return path.read_bytes()
-
-
 @pytest.fixture(scope="module")
 def b_frames():
     return encoded.encode(encoded.moving_square(26), options=encoded.B_FRAMES)
@@ -66,8 +47,8 @@ def test_says_what_demultiplexing_says(real_videos, b_frames):
         encoded.encode(encoded.moving_square(26)),
         encoded.encode(encoded.moving_square(3), gop=1),
         encoded.encode(encoded.moving_square(26), options=open_gop),
-        muxed(b_frames, {"movflags": "faststart"}),
-        muxed(b_frames, {"movflags": "negative_cts_offsets"}),
+        encoded.remux(b_frames, "mp4", options={"movflags": "faststart"}),
+        encoded.remux(b_frames, "mp4", options={"movflags": "negative_cts_offsets"}),
     ):
         assert_says_what_demultiplexing_says(data)
     mixed = real_videos / "mixed"
@@ -86,14 +67,16 @@ def test_leaves_everything_else_to_demultiplexing(real_videos, b_frames):
 
     frames = encoded.moving_square(6)
     low_delay = encoded.encode(frames)
-    front = muxed(low_delay, {"movflags": "faststart"})
+    front = encoded.remux(low_delay, "mp4", options={"movflags": "faststart"})
     last = tables(front).sizes[-1]
     mixed = real_videos / "mixed"
     for case, data in {
         "another codec": encoded.encode(frames, "mpeg4"),
         "another container": encoded.encode(frames, container="matroska"),
-        "fragments": muxed(low_delay, {"movflags": "frag_keyframe+empty_moov"}),
-        "hidden frames": muxed(encoded.encode(encoded.moving_square(26)), change=late),
+        "fragments": encoded.remux(
+            low_delay, "mp4", options={"movflags": "frag_keyframe+empty_moov"}
+        ),
+        "hidden frames": encoded.remux(encoded.encode(encoded.moving_square(26)), "mp4", late),
         "turned": encoded.encode(frames, rotation=90),
         "turned .mov": (mixed / "decord/tests/test_data/video_90.mov").read_bytes(),
         "cut in its last frame": front[: -int(last) // 2],
