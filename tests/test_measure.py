@@ -29,6 +29,7 @@ def recipe(path, **changes):
     return shrunk.recipe("demo_pretrain", path, data__size=64, data__host_crop_size=128, **changes)
 
 
+@pytest.mark.slow
 def test_motion_guides_masks_to_motion_and_to_the_boxes_of_the_demo_set(demo_set):
     config = recipe(demo_set)
     strategies = ["mgm", "mgm_sparse", "random", "random_tube"]

@@ -54,6 +54,7 @@ def use_names_of_an_earlier_version(workdir, step):
     digests.write(checkpoint, exclude=integrity._WRITTEN_LAST)
 
 
+@pytest.mark.slow
 def test_prepared_records_train_with_the_papers_recipe(tmp_path):
     demo.make_demo(tmp_path / "data", num_train=8, num_validation=1, seed=0)
     config = shrunk.recipe(

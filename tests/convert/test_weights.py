@@ -104,6 +104,7 @@ def our_logits(params, clips, visible, masked):
     return jax.jit(model.apply)({"params": traverse_util.unflatten_dict(params, sep="/")}, *inputs)
 
 
+@pytest.mark.slow
 @BOTH
 def test_transformers_loads_what_is_written_and_writes_what_is_read(tmp_path, architecture, torch):
     transformers = pytest.importorskip("transformers", reason="loading as users do needs it")

@@ -78,6 +78,7 @@ def test_a_clip_depends_on_its_arguments_only():
     assert digest(render_clip(7, "train", 40)) == clip
 
 
+@pytest.mark.slow
 def test_the_colours_tell_nothing_about_the_class():
     rows = 6
     clips = (render_clip(0, "train", index) for index in range(rows * len(CLASS_NAMES)))

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import rendered
 import shrunk
 
@@ -26,6 +27,7 @@ def run(folder, devices, batch_size=5, views=(2, 3), **changes):
     return evaluator.run({"params": jnp.float32(0.5)}, FolderSource(str(folder)))
 
 
+@pytest.mark.slow
 def test_every_view_of_every_video_counts_once_on_any_number_of_devices(video_folder):
     results = [run(video_folder, n, b) for n, b in ((1, 5), (1, 24), (2, 5), (8, 3))]
     first, second = results[0]

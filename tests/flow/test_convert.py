@@ -83,6 +83,7 @@ def test_a_file_that_is_no_state_dict_is_refused(tmp_path):
     assert not (tmp_path / "raft.npz").exists()
 
 
+@pytest.mark.slow
 def test_the_command_converts_what_torch_saved(tmp_path, state):
     torch = pytest.importorskip("torch", reason="reads PyTorch files")
     tensors = {name: torch.tensor(array) for name, array in state.items()}

@@ -36,6 +36,7 @@ def assert_same(left, right):
     jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
+@pytest.mark.slow
 def test_a_finetuning_step_is_pure_and_moves_every_parameter(finetuning, batch):
     _, state, step_fn = finetuning
     state = state.replace(step=jnp.int32(3))
