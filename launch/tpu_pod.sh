@@ -21,16 +21,8 @@
 #   --retry_seconds=N     seconds between attempts to create or reach the slice (60)
 #   --dry_run             print the commands instead of running them
 #
-# For example:
-#
-#   launch/tpu_pod.sh run --name=mgm --zone=us-west4-a --type=v5litepod-256 \
-#       --version=v2-alpha-tpuv5-lite --create_flag=--spot \
-#       --setup='mkdir -p /tmp/k400 && gcloud storage rsync -r gs://B/k400 /tmp/k400' -- \
-#       --config=configs/k400_pretrain.py --config.data.path=/tmp/k400 --workdir=gs://B/run
-#
 # Training continues if this script is interrupted (Ctrl-C); `run` connects to it again. The slice
-# costs money until `delete`. docs/launching.md says where data and --workdir can be, and explains
-# the exit codes.
+# costs money until `delete`. docs/launching.md has an example, and explains the exit codes.
 set -euo pipefail
 
 fail() { echo "error: $*" >&2 && exit 1; }
@@ -57,7 +49,6 @@ training() {
 }
 
 install_here() {
-  # The TPU images' own Python may be older than 3.11.
   [ -x "${MGM_ENVIRONMENT:-$here/.venv}/bin/python" ] ||
     command -v python3.11 python3.12 python3.13 >/dev/null ||
     { sudo apt-get update -qq && sudo apt-get install -y -qq python3.11 python3.11-venv; }
@@ -188,8 +179,6 @@ create_slice() {
     "${create_flags[@]}"
 }
 
-delete_slice() { tpu delete "$name" "${place[@]}" --quiet; }
-
 # Waits until the slice is ready, and creates it if necessary.
 ensure_slice() {
   if [ "$dry_run" ]; then
@@ -203,7 +192,7 @@ ensure_slice() {
       ABSENT) create_slice || echo "the slice cannot be created now; trying again" >&2 ;;
       PREEMPTED | TERMINATED | STOPPED | FAILED)
         echo "the slice is lost; creating a new one" >&2
-        delete_slice || true
+        tpu delete "$name" "${place[@]}" --quiet || true
         continue
         ;;
       *) ;; # CREATING, REPAIRING, DELETING: wait.
@@ -233,7 +222,7 @@ start() {
 
 # Sets code to the exit code of training, or to "lost" if the slice is lost.
 follow() {
-  local line state
+  local line
   while :; do
     code=''
     on_workers 0 "if [ -e $remote ]; then $(on_worker_script follow); else echo $ended 137; fi" |
@@ -242,8 +231,7 @@ follow() {
         printf '%s\n' "$line"
       done || true
     [ -z "$code$dry_run" ] || return 0
-    state=$(slice_state)
-    case $state in
+    case $(slice_state) in
       READY | UNKNOWN) echo "the connection broke; reconnecting" >&2 ;;
       *) code=lost && return ;;
     esac
@@ -298,15 +286,14 @@ case $command in
   install) install_on_workers ;;
   log) follow ;;
   status)
+    state=READY
     if [ "$dry_run" ]; then
       tpu describe "$name" "${place[@]}" --format='value(state)'
-      on_workers 0 "$(on_worker_script status)"
     else
-      state=$(slice_state)
-      echo "$state"
-      [ "$state" != READY ] || on_workers 0 "$(on_worker_script status)"
+      state=$(slice_state) && echo "$state"
     fi
+    [ "$state" != READY ] || on_workers 0 "$(on_worker_script status)"
     ;;
   stop) on_workers all "$(on_worker_script stop)" ;;
-  delete) delete_slice ;;
+  delete) tpu delete "$name" "${place[@]}" --quiet ;;
 esac
