@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-import jax
 import numpy as np
 from absl import app, flags, logging
 
@@ -80,17 +79,11 @@ def predict_files(
     config.data.num_workers = 0  # Starting processes does not pay off for a few files.
     config.data.max_bad_fraction = 1.0
     config.eval.batch_size = temporal_views
-    evaluator = Evaluator(
-        config,
-        run.mesh,
-        make_predict_fn(config, run.model),
-        jax.tree.map(lambda leaf: leaf.sharding, run.variables),
-        temporal_views=temporal_views,
-        spatial_views=spatial_views,
-    )
+    evaluator = Evaluator(config, run.mesh, make_predict_fn(config, run.model))
+    views = {"temporal_views": temporal_views, "spatial_views": spatial_views}
     for start in range(0, len(files), _FILES_AT_ONCE):
         source = FilesSource(files[start : start + _FILES_AT_ONCE], run.class_names)
-        yield evaluator.run(run.variables, source)[head]
+        yield evaluator.run(run.variables, source, **views)[head]
 
 
 def chosen_head(run: Run, workdir: AnyPath) -> int:

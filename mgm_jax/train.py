@@ -62,8 +62,8 @@ def train(
     if task.predict_fn is None:
         reporter = PictureReporter(config, task.model, source)
     else:
-        places, names = state_shardings.variables, tuple(source.class_names)
-        reporter = AccuracyReporter(config, mesh, task.predict_fn, places, names, held_out)
+        names = tuple(source.class_names)
+        reporter = AccuracyReporter(config, mesh, task.predict_fn, names, held_out)
 
     recover(folder / "checkpoints")
     checkpoints = Checkpoints(

@@ -21,35 +21,34 @@ from mgm_jax.training.classify_step import PredictFn
 class Evaluator:
     """Averages a model's class probabilities over several views of each video."""
 
-    def __init__(
-        self,
-        config: ConfigDict,
-        mesh: Mesh,
-        predict_fn: PredictFn,
-        variables_sharding: Any,
-        *,
-        temporal_views: int,
-        spatial_views: int,
-    ):
+    def __init__(self, config: ConfigDict, mesh: Mesh, predict_fn: PredictFn):
         """Compiles nothing and reads nothing yet.
 
-        A video has `temporal_views` clips along time, each with `spatial_views` crops along the
-        frame's long side. For `predict_fn` see `training.classify_step.make_predict_fn`.
+        For `predict_fn` see `training.classify_step.make_predict_fn`.
         """
         self._config = config
-        self._temporal_views, self._spatial_views = temporal_views, spatial_views
         # config.eval.batch_size, rounded up to what the devices divide evenly.
         unit = math.lcm(mesh.shape["data"] * mesh.shape["fsdp"], jax.process_count())
         self._global_batch = -(-config.eval.batch_size // unit) * unit
         self._batch_sharding = sharding.batch_sharding(mesh)
         self._predict_fn = jax.jit(
             sharding.on_mesh(predict_fn, mesh),
-            in_shardings=(variables_sharding, self._batch_sharding),
+            in_shardings=(None, self._batch_sharding),  # Variables stay where they are.
             out_shardings=NamedSharding(mesh, PartitionSpec()),
         )
 
-    def run(self, variables: Mapping[str, Any], source: VideoSource) -> list[Predictions]:
+    def run(
+        self,
+        variables: Mapping[str, Any],
+        source: VideoSource,
+        *,
+        temporal_views: int,
+        spatial_views: int,
+    ) -> list[Predictions]:
         """Evaluates a model on videos; every host gets the same result.
+
+        A video has `temporal_views` clips along time, each with `spatial_views` crops along the
+        frame's long side.
 
         Returns:
             The predictions of each of the model's heads.
@@ -58,8 +57,7 @@ class Evaluator:
             TooManySkippedError: More views than `config.data.max_bad_fraction` cannot be read.
         """
         data = self._config.data
-        views = (self._temporal_views, self._spatial_views)
-        loader = LoadViews(source, ReadSpec.from_config(data), *views)
+        loader = LoadViews(source, ReadSpec.from_config(data), temporal_views, spatial_views)
         batches = ClipBatches.from_config(
             data,
             loader,

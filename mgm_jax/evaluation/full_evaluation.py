@@ -53,7 +53,6 @@ def evaluate(
         config,
         run.mesh,
         make_predict_fn(config, run.model),
-        jax.tree.map(lambda leaf: leaf.sharding, run.variables),
         run.class_names,
         held_out,
     )

@@ -18,6 +18,8 @@ from mgm_jax.evaluation.videos import evenly_spaced, make_eval_source
 from mgm_jax.pictures.gallery import Gallery
 from mgm_jax.training.classify_step import PredictFn
 
+_ONE_VIEW = {"temporal_views": 1, "spatial_views": 1}
+
 Report = Iterator[tuple[str, float | UInt8[np.ndarray, "h w 3"]]]
 
 
@@ -64,7 +66,6 @@ class AccuracyReporter:
         config: ConfigDict,
         mesh: Mesh,
         predict_fn: PredictFn,
-        variables_sharding: Any,
         class_names: tuple[str, ...],
         held_out: VideoSource | None,
     ):
@@ -82,14 +83,12 @@ class AccuracyReporter:
             "temporal_views": config.eval.temporal_views,
             "spatial_views": config.eval.spatial_views,
         }
-        model = (config, mesh, predict_fn, variables_sharding)
-        self._one_view = Evaluator(*model, temporal_views=1, spatial_views=1)
-        self._all_views = Evaluator(*model, **self._views)
+        self._evaluator = Evaluator(config, mesh, predict_fn)
 
     def report(self, variables: Mapping[str, Any], step: int) -> Report:
         """Evaluates one view of `config.eval.subset` videos; yields names and accuracies."""
         head, held_out_top1 = self._choose_head(variables)
-        predictions = self._one_view.run(variables, self._subset)[head]
+        predictions = self._evaluator.run(variables, self._subset, **_ONE_VIEW)[head]
         top1 = predictions.accuracy(1)
         self.score = top1 if held_out_top1 is None else held_out_top1
         logging.info(
@@ -111,12 +110,12 @@ class AccuracyReporter:
         settings: dict[str, Any] = dict(self._views)
         if held_out_top1 is not None:
             settings |= {"head": head, "held_out_top1": held_out_top1}
-        return self._all_views.run(variables, self.source)[head], settings
+        return self._evaluator.run(variables, self.source, **self._views)[head], settings
 
     def _choose_head(self, variables: Mapping[str, Any]) -> tuple[int, float | None]:
         if self._held_out is None:
             return 0, None
-        heads = self._one_view.run(variables, self._held_out)
+        heads = self._evaluator.run(variables, self._held_out, **_ONE_VIEW)
         accuracies = [predictions.accuracy(1) for predictions in heads]
         head = int(np.argmax(accuracies))
         return head, accuracies[head]

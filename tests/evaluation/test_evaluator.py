@@ -21,10 +21,9 @@ def predict(variables, batch):
 def run(folder, devices, batch_size=5, views=(2, 3), **changes):
     config = shrunk.recipe("demo_finetune", folder, eval__batch_size=batch_size, **changes)
     mesh = sharding.make_mesh({"data": -1, "fsdp": 1, "tensor": 1}, jax.devices()[:devices])
-    place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     views = dict(zip(("temporal_views", "spatial_views"), views, strict=True))
-    evaluator = Evaluator(config, mesh, predict, place, **views)
-    return evaluator.run({"params": jnp.float32(0.5)}, FolderSource(str(folder)))
+    evaluator = Evaluator(config, mesh, predict)
+    return evaluator.run({"params": jnp.float32(0.5)}, FolderSource(str(folder)), **views)
 
 
 @pytest.mark.slow
