@@ -88,8 +88,9 @@ class Video:
     ) -> DecodedClip:
         """Decodes frames and their motion, from the nearest key frame to the last requested frame.
 
-        With codec motion, a frame without true vectors (see `has_true_vectors`) reuses the motion of
-        an earlier frame (*decision*); it is not valid if none was decoded before it. With estimated motion, frame 0 is not valid.
+        With codec motion, a frame without true vectors (see `has_true_vectors`) reuses those of an
+        earlier frame (*decision*); it is not valid if none was decoded before it. With estimated
+        motion, frame 0 is not valid.
 
         Args:
             frame_indices: Frame numbers in presentation order; in any order, may repeat.
