@@ -10,6 +10,7 @@ import av
 
 from data_prep import transcode
 from mgm_jax.data.decoding import DecodedClip, Video
+from mgm_jax.data.video.decoder import decode_packets
 from mgm_jax.data.video.packets import index_packets
 from mgm_jax.errors import VideoError
 
@@ -99,7 +100,12 @@ def _frame_types(video: bytes, name: str) -> tuple[str, set[int]]:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
         index = index_packets(container, stream, name)
-        frames = [f for packet in (*index.packets, None) for f in stream.decode(packet)]
+        positions = range(len(index.packets))
+        frames = decode_packets(index, stream.codec_context, positions, _refuse)
         types = "".join(_FRAME_TYPES.get(int(frame.pict_type), "?") for frame in frames)
-        positions = range(len(index.packets)) if index.timed else ()
-        return types, {index.number_at(p) for p in positions if index.is_unreferenced(p)}
+        numbered = positions if index.timed else ()
+        return types, {index.number_at(p) for p in numbered if index.is_unreferenced(p)}
+
+
+def _refuse(_: int, error: Exception) -> None:
+    raise error

@@ -181,7 +181,7 @@ def index_packets(
     packets = [packet for packet in container.demux(stream) if packet.size]
     if not packets:
         raise VideoError(f"{name}: its video stream holds no data; get it again, or leave it out")
-    announced = sum(entry.size > 0 for entry in stream.index_entries)
+    announced = len(stream.index_entries)
     cut = announced > len(packets) + TOLERATED_MISSING_FRAMES
     if cut or any(packet.is_corrupt for packet in packets[-1:]):
         raise VideoError(
