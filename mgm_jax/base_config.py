@@ -240,6 +240,8 @@ def _classification(task: str) -> ConfigDict:
     config.eval.path = placeholder(str)
     config.eval.root = placeholder(str)
     config.eval.split = "validation"
+    config.eval.holdout = 0.0  # Fraction of each class's training videos to evaluate on instead.
+    config.eval.allow_overlap = False  # Accept videos that are trained on.
     config.eval.temporal_views = 5
     config.eval.spatial_views = 3
     config.eval.batch_size = 16  # Temporal views of videos per step.
