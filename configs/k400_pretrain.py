@@ -3,7 +3,7 @@
     python -m mgm_jax.main --config=configs/k400_pretrain.py \
         --config.data.path=DIR --workdir=WORKDIR
 
-Arguments as in configs/ssv2_pretrain.py: `k400_pretrain.py:mask=random_tube,ratio=0.9`.
+Arguments as in configs/ssv2_pretrain.py: `k400_pretrain.py:mask=random_tube`.
 
 Data: Kinetics-400 (about 240,000 training clips, 400 classes) or MiniKinetics-200 (80,000 of them,
 200 classes), prepared by `data_prep`.
@@ -24,7 +24,7 @@ def get_config(arg: str = "") -> ConfigDict:
     args = base_config.parse_arg(
         arg,
         mask="mgm",
-        ratio=0.75,
+        ratio=float,
         jitter=0.5,
         guidance="peak",
         motion="auto",
