@@ -197,13 +197,13 @@ def render_clip(seed: int, split: str, index: int) -> DemoClip:
 
     frames = _background(looks, colours[:2], shift)
     visible: list[Float32[np.ndarray, "t h w"]] = []
-    for track, shape in zip(reversed(tracks), shapes, strict=False):
+    for track, shape in zip(tracks, shapes, strict=False):
         track = dataclasses.replace(track, x=track.x + shift[:, 0], y=track.y + shift[:, 1])
         alpha = shape.coverage(track)
         frames += (shape.colour - frames) * alpha[..., None]
         visible = [other * (1 - alpha) for other in visible] + [alpha]
     boxes = [
-        [demo_drawing.visible_box(alpha[frame]) for alpha in visible[:num_moving]]
+        [demo_drawing.visible_box(alpha[frame]) for alpha in visible[-num_moving:]]
         for frame in range(NUM_FRAMES)
     ]
     return DemoClip(
