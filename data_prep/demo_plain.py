@@ -49,17 +49,12 @@ def _still(random: np.random.Generator) -> _Track:
 
 def _pass(random: np.random.Generator, still: _Track, dx: int, dy: int) -> _Track:
     """Crosses the frame, and comes in again on the other side."""
-    travelled = random.uniform(1.5, 3.5) * _TIME
-    reach = 1.2 * still.radius
-
-    def wrap(place: Float[np.ndarray, "t"]) -> Float[np.ndarray, "t"]:
-        return (place + reach) % (SIZE + 2 * reach) - reach
-
+    reach = 1.2 * still.radius.max()
+    span = SIZE + 2 * reach
+    path = random.uniform(0, span) + random.uniform(1.5, 3.5) * _TIME
     if dx:
-        start = random.uniform(0, SIZE + 2 * reach)
-        return dataclasses.replace(still, x=wrap(start + dx * travelled))
-    start = random.uniform(0, SIZE + 2 * reach)
-    return dataclasses.replace(still, y=wrap(start + dy * travelled))
+        return dataclasses.replace(still, x=dx * path % span - reach)
+    return dataclasses.replace(still, y=dy * path % span - reach)
 
 
 def _scale(random: np.random.Generator, still: _Track, sign: int) -> _Track:
