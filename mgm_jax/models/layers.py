@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, Float32
 
 from mgm_jax.errors import ConfigError
 
-# VideoMAE's initialization of its transformers' linear layers. `nn.DenseGeneral` draws its kernel as
-# a matrix [in, out] and then reshapes it, so the fused query-key-value kernel has the fan-in and
+# VideoMAE's initialization of the transformers' linear layers. `nn.DenseGeneral` draws its kernel
+# as a matrix [in, out] and then reshapes it, so the fused query-key-value kernel has the fan-in and
 # fan-out of the original's [3·dim, dim] matrix.
 Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.xavier_uniform())
 DenseGeneral = functools.partial(nn.DenseGeneral, kernel_init=nn.initializers.xavier_uniform())
