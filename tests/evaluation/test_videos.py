@@ -130,6 +130,8 @@ def test_a_part_is_held_out_and_held_out_again(video_folder, tmp_path):
     assert collections.Counter(name.split("/")[0] for name in held) == {"even": 1, "odd": 1}
     assert not set(held) & set(names(videos.train))
     assert len(videos.train) == 10
+    pretrain = shrunk.recipe("demo_pretrain", video_folder, eval__holdout=0.2)
+    assert names(open_videos(pretrain).train) == names(videos.train)
     assert names(open_videos(config).evaluated) == held
     assert any(
         names(open_videos(recipe(video_folder, eval__holdout=0.2, seed=seed)).evaluated) != held
