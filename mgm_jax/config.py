@@ -217,9 +217,23 @@ def _check_sizes(config: ConfigDict) -> None:
         )
 
 
+def mask_ratio(masking: ConfigDict) -> float:
+    """Fraction of masked tokens: `config.masking.ratio`, by default the strategy's own.
+
+    That is the paper's 0.75 (Table 5), and 0.9 for the random masks, as in VideoMAE (`random_tube`)
+    and ST-MAE (`random`).
+    """
+    if masking.ratio is not None:
+        return masking.ratio
+    return 0.9 if masking.strategy in ("random_tube", "random") else 0.75
+
+
 def to_json(config: ConfigDict) -> dict[str, Any]:
     """The config as JSON types (tuples become lists), the form it is saved in."""
-    return json.loads(config.to_json_best_effort())
+    saved = json.loads(config.to_json_best_effort())
+    if "masking" in saved:
+        saved["masking"]["ratio"] = mask_ratio(config.masking)
+    return saved
 
 
 def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -166,6 +166,9 @@ def _log_setup(
     logging.info(
         "\n%s", clu.parameter_overview.get_parameter_overview(state.params, include_stats=False)
     )
+    if "masking" in config:
+        ratio = config_lib.mask_ratio(config.masking)
+        logging.info("masks: %s, ratio %g", config.masking.strategy, ratio)
     logging.info(
         "%d videos, %d classes; global batch %d on %s, %.2f steps per epoch, %d steps with %d of "
         "warm-up; peak learning rate %.3g",
