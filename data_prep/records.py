@@ -29,7 +29,7 @@ from tensorflow_datasets.core.dataset_info import DatasetIdentity
 
 from data_prep.entries import UNLABELLED
 from mgm_jax.data.identity import fingerprint
-from mgm_jax.data.records import VIDEOS_FILE, check_class_names
+from mgm_jax.data.records import VIDEOS_FILE, check_label_file
 
 ListedRecord = tuple[str, int, str]
 """Id, label, and fingerprint (`mgm_jax.data.identity`) of the file that a record was made of."""
@@ -229,7 +229,7 @@ def write_description(
     info.set_splits(tfds.core.splits.SplitDict(split_infos))
     info.write_to_directory(folder)
     (folder / VIDEOS_FILE).write_text(json.dumps(videos, indent=0))
-    check_class_names(folder, tfds.builder_from_directory(folder).info.features["label"].names)
+    check_label_file(folder, tfds.builder_from_directory(folder).info.features["label"].names)
 
 
 def write_records(

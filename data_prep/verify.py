@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from data_prep.checks import CheckedRecord, check_record
 from data_prep.entries import UNLABELLED
 from data_prep.output import REPORT
-from mgm_jax.data.records import VIDEOS_FILE, check_class_names, read_listed_videos
+from mgm_jax.data.records import VIDEOS_FILE, check_label_file, read_listed_videos
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.pictures import image_files, motion_colours
 from mgm_jax.pictures.figures import Row, sheet, shorten
@@ -47,7 +47,7 @@ def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str], l
     try:
         builder = tfds.builder_from_directory(directory)
         names = builder.info.features["label"].names
-        check_class_names(directory, names)
+        check_label_file(directory, names)
         listed = read_listed_videos(directory) or {}
     except ValueError as error:  # Names that tfds does not read as they were written, too.
         return f"{directory}: it cannot be read", [str(error)], []

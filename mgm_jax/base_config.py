@@ -81,6 +81,9 @@ def pretrain() -> ConfigDict:
     # Targets are the pixels of each tubelet normalised by its own mean and variance.
     config.norm_pix_loss = True
 
+    config.eval = ConfigDict()
+    config.eval.holdout = 0.0  # Leaves out the videos that finetuning would hold out.
+
     config.pictures_every = 5000  # Reconstructions in TensorBoard; 0 for none.
     config.num_pictures = 4
     return config
@@ -243,7 +246,7 @@ def _classification(task: str) -> ConfigDict:
     config.eval.path = placeholder(str)
     config.eval.root = placeholder(str)
     config.eval.split = "validation"
-    config.eval.holdout = 0.0  # Fraction of each class's training videos to evaluate on instead.
+    config.eval.holdout = 0.0  # Evaluates on this fraction of each class's training videos instead.
     config.eval.allow_overlap = False  # Accept videos that are trained on.
     config.eval.temporal_views = 5
     config.eval.spatial_views = 3

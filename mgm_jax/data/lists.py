@@ -81,7 +81,8 @@ def read_list(file: str | os.PathLike, flag: str) -> tuple[list[ListedVideo], tu
         raise ConfigError(f"{where} lists no video below its first line")
     label_of, class_names = _classes(rows, where)
     name_classes({row["split"] for _, row in rows if row["split"]}, f"{where}, column split")
-    videos, seen = [], {}
+    videos: list[ListedVideo] = []
+    seen: dict[str, tuple[int, int]] = {}
     for line, row in rows:
         label = label_of.get(row["label"], UNLABELLED)
         place = os.path.normpath(row["path"])

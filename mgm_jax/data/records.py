@@ -12,7 +12,7 @@ import os
 import pathlib
 import threading
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
@@ -119,7 +119,7 @@ class RecordSource:
         self._shards = [str(file) for file in info.filepaths], list(info.shard_lengths)
         self._records = ShardedRecords(*self._shards)
         self.class_names = tuple(features["label"].names)
-        check_class_names(folder, self.class_names)
+        check_label_file(folder, self.class_names)
 
     def __len__(self) -> int:
         """Number of records in the split."""
@@ -168,7 +168,7 @@ class RecordSource:
         ]
 
 
-def read_listed_videos(folder: str | os.PathLike) -> dict[str, list[tuple[str, int, str]]] | None:
+def read_listed_videos(folder: str | os.PathLike) -> dict[str, list[list[Any]]] | None:
     """Id, label and fingerprint of each record, by split; None if the data set does not say."""
     try:
         return json.loads(pathlib.Path(folder, VIDEOS_FILE).read_text())
@@ -176,7 +176,7 @@ def read_listed_videos(folder: str | os.PathLike) -> dict[str, list[tuple[str, i
         return None
 
 
-def check_class_names(folder: str | os.PathLike, names: Sequence[str]) -> None:
+def check_label_file(folder: str | os.PathLike, names: Sequence[str]) -> None:
     """Compares the classes that are read from a prepared data set with those it was made with.
 
     Raises:

@@ -70,7 +70,7 @@ def open_videos(config: ConfigDict) -> Videos:
     """Opens the videos that a run trains on and is evaluated on.
 
     `config.data` names those to train on; `config.eval` holds some of them out or names others, by
-    default those of another split.
+    default those of another split. Pretraining leaves out what finetuning would hold out.
 
     Raises:
         ConfigError: There are no such videos, a video to train on has no class, evaluated videos
@@ -78,7 +78,8 @@ def open_videos(config: ConfigDict) -> Videos:
     """
     source = _open(config.data)
     if config.task == "pretrain":
-        return Videos(source)
+        share = config.eval.holdout
+        return Videos(hold_out(source, share, config.seed)[0] if share else source)
     _check_labels(config, source)
     evaluated: ListedSource
     if config.eval.holdout:
@@ -141,7 +142,8 @@ def hold_out(source: ListedSource, share: float, seed: int) -> tuple[ListedSourc
     facts = source.facts()
     if not 0 < share < 1:
         raise ConfigError(f"config.eval.holdout={share} must be from 0 to less than 1")
-    if any(video.label is None for video in facts):
+    labels = [video.label for video in facts if video.label is not None]
+    if len(labels) < len(facts):
         raise ConfigError(
             "config.eval.holdout: an earlier version prepared these records and did not list their "
             "classes; prepare them again, or evaluate on another split with --config.eval.split"
@@ -150,8 +152,8 @@ def hold_out(source: ListedSource, share: float, seed: int) -> tuple[ListedSourc
     for index, video in enumerate(facts):
         groups.setdefault(video.group, []).append(index)
     order = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
-    sizes = {name: collections.Counter(facts[i].label for i in groups[name]) for name in order}
-    kept = collections.Counter(video.label for video in facts)
+    sizes = {name: collections.Counter(labels[i] for i in groups[name]) for name in order}
+    kept = collections.Counter(labels)
     missing = {label: max(1, round(share * count)) for label, count in kept.items()}
     held: set[str] = set()
 
@@ -173,10 +175,11 @@ def hold_out(source: ListedSource, share: float, seed: int) -> tuple[ListedSourc
     by_size = sorted(order, key=lambda name: sizes[name].total())
     for label in sorted(label for label in kept if not any(label in sizes[name] for name in held)):
         if not any(hold(name) for name in by_size if label in sizes[name]):
+            name = source.class_names[label] if label != UNLABELLED else "none"
             logging.warning(
-                "config.eval.holdout: class %s has one video, or one group of them, and none is "
-                "held out",
-                source.class_names[label],
+                "config.eval.holdout: all videos of class %s are trained on, since they are one, "
+                "or one group",
+                name,
             )
     if not held:
         raise ConfigError(
