@@ -23,6 +23,7 @@ from PIL import Image, ImageOps
 from data_prep.checks import CheckedRecord, check_record
 from data_prep.entries import UNLABELLED
 from data_prep.output import REPORT
+from mgm_jax.data.records import VIDEOS_FILE, check_label_file, read_listed_videos
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.pictures import image_files, motion_colours
 from mgm_jax.pictures.figures import Row, sheet, shorten
@@ -43,8 +44,13 @@ def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str], l
     """
     if not os.path.exists(os.path.join(directory, "dataset_info.json")):
         raise ConfigError(f"{directory} is not a prepared dataset: it has no dataset_info.json")
-    builder = tfds.builder_from_directory(directory)
-    names = builder.info.features["label"].names
+    try:
+        builder = tfds.builder_from_directory(directory)
+        names = builder.info.features["label"].names
+        check_label_file(directory, names)
+        listed = read_listed_videos(directory) or {}
+    except ValueError as error:  # Names that tfds does not read as they were written, too.
+        return f"{directory}: it cannot be read", [str(error)], []
     lines = [f"{builder.info.name}: {builder.info.description}"]
     faults: list[str] = []
     checked: list[CheckedRecord] = []
@@ -52,7 +58,7 @@ def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str], l
     for split in builder.info.splits:
         logging.info("reading all records of %s", split)
         source = builder.as_data_source(split)
-        lines += _read_split(source, split, names, split_of, faults)
+        lines += _read_split(source, split, names, split_of, listed.get(split), faults)
         numbers = np.unique(np.linspace(0, len(source) - 1, min(sample, len(source))).astype(int))
         of_split = [check_record(source[int(number)]) for number in numbers]
         lines += _describe_sample(of_split)
@@ -63,9 +69,20 @@ def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str], l
 
 
 def _read_split(
-    source: Any, split: str, names: Sequence[str], split_of: dict[str, str], faults: list[str]
+    source: Any,
+    split: str,
+    names: Sequence[str],
+    split_of: dict[str, str],
+    listed: Sequence[Sequence[Any]] | None,
+    faults: list[str],
 ) -> list[str]:
-    """Reads every record of a split; adds to `split_of` (by video id) and to `faults`."""
+    """Reads every record of a split; adds to `split_of` (by video id) and to `faults`.
+
+    `listed` is what `videos.json` says of them.
+    """
+    if listed is not None and len(listed) != len(source):
+        faults.append(f"{split}: {len(source)} records, {VIDEOS_FILE} lists {len(listed)}")
+        listed = None
     labels: collections.Counter[int] = collections.Counter()
     profiles: collections.Counter[str] = collections.Counter()
     num_frames, num_bytes = [], 0
@@ -76,6 +93,9 @@ def _read_split(
             faults.append(f"{split}: record {number} cannot be read ({error})")
             continue
         name, label = record["video_id"].decode(), record["label"]
+        if listed is not None and [name, label] != listed[number][:2]:
+            stated = "{} with label {}".format(*listed[number])
+            faults.append(f"{split}: {name} has label {label}, {VIDEOS_FILE} says {stated}")
         if name in split_of:
             faults.append(f"{split}: {name} is also in {split_of[name]}")
         split_of[name] = split

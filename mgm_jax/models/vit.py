@@ -12,7 +12,13 @@ from ml_collections import ConfigDict
 from mgm_jax.errors import ConfigError
 from mgm_jax.models import patches as patches_lib
 from mgm_jax.models.blocks import Blocks
-from mgm_jax.models.layers import Dense, LayerNorm, TransformerConfig, sincos_position_table
+from mgm_jax.models.layers import (
+    Dense,
+    LayerNorm,
+    TransformerConfig,
+    sincos_position_table,
+    uniform_init,
+)
 from mgm_jax.models.timesformer import Positions
 
 # VideoMAE's sizes. *Decision*: Ti, for trials, is ViT-Ti with a decoder half as wide and as deep as
@@ -114,7 +120,16 @@ class Encoder(nn.Module):
         if visible_ids is not None:
             patches = patches_lib.gather_tokens(patches, visible_ids)
             positions = positions[visible_ids]
-        tokens = Dense(self.config.dim, dtype=self.config.dtype, name="embed")(patches)
+        # As a convolution in PyTorch.
+        init = uniform_init(patches.shape[-1])
+        embed = Dense(
+            self.config.dim,
+            dtype=self.config.dtype,
+            kernel_init=init,
+            bias_init=init,
+            name="embed",
+        )
+        tokens = embed(patches)
         blocks = Blocks(self.config, self.grid, name="blocks")
         tokens = blocks(tokens + positions, train, visible_ids)
         if not self.final_norm:
