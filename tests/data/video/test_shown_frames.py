@@ -2,10 +2,12 @@
 
 import contextlib
 import io
+import itertools
 import struct
 from fractions import Fraction
 
 import av
+import coded_fields
 import encoded
 import numpy as np
 import pytest
@@ -113,6 +115,18 @@ def hidden_vp8():
     return mux(packets, "matroska", data)
 
 
+def coded_fields_in(container, together):
+    fields = coded_fields.fields(FRAMES)
+    template = b"".join(itertools.chain.from_iterable(fields))
+    if together:
+        return mux([(a + b, n % 8 == 0) for n, (a, b) in enumerate(fields)], container, template)
+    delimiter = b"\0\0\0\1\x09\xf0"
+    packets = [
+        (delimiter + f, n % 8 == 0 and f is a) for n, (a, b) in enumerate(fields) for f in (a, b)
+    ]
+    return mux(packets, container, template)
+
+
 MIDDLE_AND_END = [(7, PLACEHOLDER), (20, PLACEHOLDER), (20, PLACEHOLDER), (30, PLACEHOLDER)]
 H264_EMPTY = [(7, H264_DELIMITER), (15, H264_END), (30, H264_DELIMITER)]
 FILES = {
@@ -139,6 +153,8 @@ FILES = {
         options={"x265-params": "log-level=none:pools=1:bframes=0"},
     ),
     "MPEG-2": lambda: filled("mpeg2video", "matroska", [(30, SEQUENCE_END)]),
+    "fields in packets of their own": lambda: coded_fields_in("mpegts", together=False),
+    "fields in one packet": lambda: coded_fields_in("matroska", together=True),
     "VP8 hidden": hidden_vp8,
     "AV1 split": split_av1,
 }
