@@ -25,7 +25,7 @@ class VideoHeader:
     num_reorder_frames: int | None
 
 
-class _Bits:
+class Bits:
     """Reads a bit string from its start; raises ValueError past its end."""
 
     def __init__(self, data: bytes) -> None:
@@ -57,7 +57,7 @@ def parse_sequence_parameters(unit: bytes) -> VideoHeader | None:
     Raises:
         ValueError: It ends early.
     """
-    bits = _Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))
+    bits = Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))
     profile_idc = bits.take(8)
     bits.take(16)  # constraint flags, level_idc
     bits.exp_golomb()  # seq_parameter_set_id
@@ -90,7 +90,7 @@ def parse_sequence_parameters(unit: bytes) -> VideoHeader | None:
     return VideoHeader(height, width, 0 if order_type == 2 else stated)
 
 
-def _stated_reordering(bits: _Bits) -> int | None:
+def _stated_reordering(bits: Bits) -> int | None:
     """max_num_reorder_frames of the video usability information, if it is there."""
     if bits.take() and bits.take(8) == _EXTENDED_ASPECT_RATIO:
         bits.take(32)  # sar_width, sar_height
@@ -122,7 +122,7 @@ def is_unreferenced(data: bytes | memoryview, length_size: int) -> bool:
     False without slices. A length of `length_size` bytes precedes each unit; 0 means start codes.
     """
     has_slice = False
-    for header in _unit_headers(data, length_size):
+    for header in unit_headers(data, length_size):
         if 1 <= header & 31 <= 5:
             if header & 0x60:
                 return False
@@ -132,10 +132,11 @@ def is_unreferenced(data: bytes | memoryview, length_size: int) -> bool:
 
 def is_instantaneous_refresh(data: bytes | memoryview, length_size: int) -> bool:
     """Whether a frame is an IDR picture: no later frame is predicted from an earlier one."""
-    return any(header & 31 == _IDR_SLICE for header in _unit_headers(data, length_size))
+    return any(header & 31 == _IDR_SLICE for header in unit_headers(data, length_size))
 
 
-def _unit_headers(data: bytes | memoryview, length_size: int) -> Iterator[int]:
+def unit_headers(data: bytes | memoryview, length_size: int) -> Iterator[int]:
+    """The first byte of each unit of a packet, of HEVC too; `length_size` as above."""
     if length_size:
         position = 0
         while position + length_size < len(data):
