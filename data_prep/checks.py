@@ -11,7 +11,7 @@ import av
 from data_prep import transcode
 from mgm_jax.data.decoding import DecodedClip, Video
 from mgm_jax.data.video.packets import index_packets
-from mgm_jax.errors import VideoError
+from mgm_jax.errors import VideoError, reading_video
 
 _FRAME_TYPES = {1: "I", 2: "P", 3: "B"}
 
@@ -40,11 +40,12 @@ def check_record(record: Mapping[str, Any]) -> CheckedRecord:
     """Decodes and checks a record, as tfds reads it."""
     video_id = record["video_id"].decode()
     try:
-        with Video(record["video"], video_id) as video:
-            clip = video.read(range(video.num_frames))
-            size = video.height, video.width
-        types, unreferenced = _frame_types(record["video"], video_id)
-    except (VideoError, av.FFmpegError) as error:
+        with reading_video(video_id):
+            with Video(record["video"], repr(video_id)) as video:
+                clip = video.read(range(video.num_frames))
+                size = video.height, video.width
+            types, unreferenced = _frame_types(record["video"], video_id)
+    except VideoError as error:
         return CheckedRecord(video_id, (str(error),), None, 0.0, 0.0, {})
     faults = [
         f"{name} is {found}, the record says {stated}"

@@ -11,7 +11,7 @@ from data_prep import transcode
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, Problem
 from data_prep.frames import Downscaler, SegmentFrames, VideoFrames
 from mgm_jax.data.video.planes import FrameLayout
-from mgm_jax.errors import ConfigError, VideoError
+from mgm_jax.errors import ConfigError, VideoError, reading_video
 from mgm_jax.io import printable
 
 COPY = "copy"
@@ -89,10 +89,11 @@ def convert(folder: str, entry: Entry, settings: Settings) -> Conversion:
     """Converts the video of an entry that has a file, below `folder`."""
     path = os.path.join(folder, entry.file)
     try:
-        if settings.profile == COPY:
-            video, facts, lost = _copy(path, entry)
-        else:
-            video, facts, lost = _encode(path, entry, settings)
+        with reading_video(entry.file):
+            if settings.profile == COPY:
+                video, facts, lost = _copy(path, entry)
+            else:
+                video, facts, lost = _encode(path, entry, settings)
     except VideoError as error:
         return Conversion(b"", {}, Problem.of(UNREADABLE, entry, str(error)))
     return Conversion(video, facts, Problem.of(LOST_FRAMES, entry, lost) if lost else None)

@@ -11,7 +11,7 @@ from av.stream import Disposition
 
 from data_prep.transcode import Colours
 from mgm_jax.data.video.decoder import decode_packets
-from mgm_jax.data.video.packets import index_packets
+from mgm_jax.data.video.packets import demultiplex, index_packets
 from mgm_jax.data.video.planes import FrameLayout, PlaneReader, is_full_range
 from mgm_jax.errors import VideoError
 
@@ -144,7 +144,8 @@ class SegmentFrames(_OpenVideo):
         start = fractions.Fraction(self._start) / stream.time_base
         try:
             self._container.seek(math.floor(start) + first, stream=stream)
-            for frame in self._container.decode(stream):
+            packets = demultiplex(self._container, stream)
+            for frame in (frame for packet in packets for frame in packet.decode()):
                 if frame.pts is None:
                     raise VideoError(f"{self._name}: its frames have no time stamps; convert it")
                 seconds = float((frame.pts - first) * stream.time_base)

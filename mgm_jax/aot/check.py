@@ -98,7 +98,8 @@ def check(config: ConfigDict, topology: str, num_classes: int = 0) -> CompiledSt
     devices = topology_devices(topology)
     mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
     sharding.check_batch(mesh, config.batch_size, config.grad_accum_steps)
-    task = make_task(config, tuple(str(label) for label in range(num_classes)))
+    labels = tuple(str(label) for label in range(num_classes))
+    task = make_task(config, labels)
     state = abstract_state(task.init_fn, mesh)
     batch = abstract_batch(config, mesh)
     if (needed := _chip_bytes(state) + _chip_bytes(batch)) > chip.memory:
@@ -129,7 +130,10 @@ def check(config: ConfigDict, topology: str, num_classes: int = 0) -> CompiledSt
         raise refusal(memory.peak, config, topology, mesh, state)
     program = hlo.parse(text)
     collectives = find_collectives(program, mesh.shape)
-    flops, matrix_unit_flops = count_flops(task.step_fn, state, batch)
+    plain = config.copy_and_resolve_references()
+    plain.model.attention = "xla"  # Kernels compute parts twice, or for padding.
+    flops, _ = count_flops(make_task(plain, labels).step_fn, state, batch)
+    _, matrix_unit_flops = count_flops(sharding.on_mesh(task.step_fn, mesh), state, batch)
     chip_flops, memory_bytes = matrix_unit_flops / mesh.size, traffic.count_bytes(program)
     return CompiledStep(
         topology=topology,

@@ -44,6 +44,10 @@ def _count(jaxpr: Any) -> tuple[float, float]:
                 (np.asarray(_count(part)) for part in jax.core.jaxprs_in_params(params)),
                 start=np.zeros(2),
             )
+            if name == "pallas_call":  # A kernel runs once for each block of its grid.
+                inner *= np.prod(params["grid_mapping"].grid)
+            elif name == "shard_map":  # The shapes inside are those of one device.
+                inner *= params["mesh"].size
             if name == "while" and inner.any():
                 raise ValueError(f"matrix products in a loop of unknown length: {equation}"[:500])
             total += inner * params.get("length", 1) if name == "scan" else inner

@@ -116,7 +116,8 @@ def abstract_state(make: Callable[[], State], mesh: Mesh) -> State:
 
     The leaves of what `make` returns are replaced by `jax.ShapeDtypeStruct`s.
     """
-    shapes = jax.eval_shape(make)
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        shapes = jax.eval_shape(make)  # Refuses what these devices cannot compute.
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         shapes,

@@ -3,6 +3,7 @@ import io
 import av
 import encoded
 import numpy as np
+import odd_videos
 import pytest
 
 from data_prep.checks import check_record
@@ -143,3 +144,17 @@ def test_settings_from_the_command_line():
     ):
         with pytest.raises(ConfigError, match=named):
             make_settings(*flags)
+
+
+@pytest.mark.parametrize("profile", ["low_delay", "copy"])
+@pytest.mark.parametrize("file", [*odd_videos.UNREADABLE, "folder.mp4"])
+def test_an_odd_video_of_any_kind_is_a_problem_and_the_rest_goes_on(tmp_path, file, profile):
+    if file == "folder.mp4":
+        (tmp_path / file).mkdir()
+    else:
+        put(tmp_path, odd_videos.UNREADABLE[file](), file)
+    conversion = convert(str(tmp_path), entry(file), Settings(profile, 256))
+    assert conversion.video or conversion.problem.kind == UNREADABLE
+    if conversion.video:
+        checked = check_record(record(conversion))
+        assert checked.clip is not None or checked.faults

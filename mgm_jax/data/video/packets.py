@@ -5,6 +5,7 @@ index is worth. The packets are either demultiplexed and kept in memory, or read
 positions that the tables of an mp4 file give.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -168,6 +169,18 @@ class PacketIndex:
         )
 
 
+def demultiplex(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[av.Packet]:
+    """The packets of a stream to the end of its file; the last one, without data, is for flushing.
+
+    If another stream appears in mid-file (joined MPEG-TS, MPEG-PS), PyAV raises IndexError, but
+    only after all packets.
+    """
+    with contextlib.suppress(IndexError):
+        yield from container.demux(stream)
+
+
 def index_packets(
     container: av.container.InputContainer, stream: av.VideoStream, name: str
 ) -> PacketIndex:
@@ -178,7 +191,7 @@ def index_packets(
             that do not announce their frames (MPEG program streams, WebM).
         av.FFmpegError: The file cannot be read.
     """
-    packets = [packet for packet in container.demux(stream) if packet.size]
+    packets = [packet for packet in demultiplex(container, stream) if packet.size]
     if not packets:
         raise VideoError(f"{name}: its video stream holds no data; get it again, or leave it out")
     announced = sum(entry.size > 0 for entry in stream.index_entries)
