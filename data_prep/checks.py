@@ -42,7 +42,7 @@ def check_record(record: Mapping[str, Any]) -> CheckedRecord:
     video_id = record["video_id"].decode()
     try:
         with reading_video(video_id):
-            with Video(record["video"], repr(video_id)) as video:
+            with Video(record["video"], video_id) as video:
                 clip = video.read(range(video.num_frames))
                 size = video.height, video.width
             types, unreferenced = _frame_types(record["video"], video_id)
