@@ -42,10 +42,13 @@ def check_record(record: Mapping[str, Any]) -> CheckedRecord:
     video_id = record["video_id"].decode()
     try:
         with reading_video(video_id):
-            with Video(record["video"], repr(video_id)) as video:
+            with Video(record["video"], video_id) as video:
                 clip = video.read(range(video.num_frames))
                 size = video.height, video.width
             types, unreferenced = _frame_types(record["video"], video_id)
+            profile, of_profile = record["profile"].decode(), []
+            if profile:
+                of_profile = profile_faults(types, unreferenced, transcode.parse_profile(profile))
     except VideoError as error:
         return CheckedRecord(video_id, (str(error),), None, 0.0, 0.0, {})
     faults = [
@@ -57,9 +60,7 @@ def check_record(record: Mapping[str, Any]) -> CheckedRecord:
         )
         if found != stated
     ]
-    profile = record["profile"].decode()
-    if profile:
-        faults += profile_faults(types, unreferenced, transcode.parse_profile(profile))
+    faults += of_profile
     valid = clip.motion[clip.motion_valid]
     return CheckedRecord(
         video_id,

@@ -164,7 +164,7 @@ def test_an_odd_video_of_any_kind_is_skipped_by_name(tmp_path, file, views):
     loader = (LoadViews if views else LoadClip)(FolderSource(str(tmp_path)), spec)
     clip = loader.random_map((0, 0), np.random.default_rng(0))
     assert not clip["valid"].any()
-    assert reason(clip).startswith(repr(str(tmp_path / file)))
+    assert reason(clip).startswith(f"{tmp_path / file}: ")
 
 
 def test_a_stream_that_appears_in_mid_file_costs_no_frame(tmp_path):
@@ -197,7 +197,7 @@ class OneOf:
 @pytest.mark.parametrize("failure", [MemoryError(), OverflowError("too long"), OSError(5, "I/O")])
 def test_any_exception_of_one_video_is_a_skip_that_names_its_cause(failure):
     clip = LoadClip(OneOf(failure, "a\nb.mp4"), SPEC).random_map((0, 0), np.random.default_rng(0))
-    assert reason(clip).startswith(r"'a\nb.mp4'")
+    assert reason(clip).startswith(r"a\nb.mp4: ")
     assert type(failure).__name__ in reason(clip)
     for name in ("ü" * 2000, "\udcff"):
         clip = LoadClip(OneOf(failure, name), SPEC).random_map((0, 0), np.random.default_rng(0))
