@@ -21,6 +21,7 @@ from mgm_jax.data.video.h264 import (
 Content = bytes | memoryview
 FrameCounter = Callable[[Content], int | None]
 
+_PLACEHOLDER = b"\x7f"  # XviD and x264 write it into an AVI while they have no frame yet.
 _START_CODE = b"\0\0\1"
 _MPEG4_LAYER = re.compile(rb"\x00\x00\x01[\x20-\x2f]")
 _MPEG4_PICTURE = b"\0\0\1\xb6"
@@ -55,7 +56,8 @@ def frame_counter(codec: str, extradata: bytes, length_size: int) -> FrameCounte
         "vp9": lambda data: sum(map(_shows_vp9, _vp9_frames(data))),
         "av1": _count_av1,
     }
-    return counters.get(codec, lambda _: 1)
+    counter = counters.get(codec, lambda _: 1)
+    return lambda data: None if data == _PLACEHOLDER else counter(data)
 
 
 def _count_mpeg12(data: Content) -> int | None:
@@ -123,8 +125,7 @@ class _Mpeg4Counter:
         content = bytes(data)
         self._read_layer(content)
         pictures = content.split(_MPEG4_PICTURE)[1:]
-        # XviD writes single bytes in place of frames.
-        if not pictures and len(content) > 1 and not content.startswith(_START_CODE):
+        if not pictures and not content.startswith(_START_CODE):
             return 1
         return sum(map(self._is_coded, pictures)) or None
 
