@@ -41,6 +41,8 @@ class Mp4Tables:
         times: Presentation times, likewise.
         key_frames: Which frames are flagged as key frames.
         configuration: The decoder's configuration record (avcC).
+        sequence_parameters: The only sequence parameter set in it.
+        header: What it says.
         colour_space: Number of the colour matrix that the container states (ITU-T H.273).
         full_range: Whether the container states the full range.
     """
@@ -51,6 +53,7 @@ class Mp4Tables:
     times: Int[np.ndarray, " n"]
     key_frames: Bool[np.ndarray, " n"]
     configuration: bytes
+    sequence_parameters: bytes
     header: VideoHeader
     colour_space: int | None
     full_range: bool | None
@@ -215,7 +218,7 @@ def _require_hides_nothing(
 
 def _sample_description(
     box: memoryview,
-) -> tuple[bytes, VideoHeader, int | None, bool | None]:
+) -> tuple[bytes, bytes, VideoHeader, int | None, bool | None]:
     _require(struct.unpack_from(">I", box, 4) == (1,))  # the same for all frames
     entry = _only(_children(box[8:]), b"avc1")
     height, width = struct.unpack_from(">HH", entry, 24)[::-1]
@@ -224,7 +227,8 @@ def _sample_description(
     configuration = bytes(_only(boxes, b"avcC"))
     version, sets, length = struct.unpack_from(">B4xBH", configuration)
     _require(version == 1 and sets & 31 == 1)
-    header = parse_sequence_parameters(configuration[8 : 8 + length])
+    sequence_parameters = configuration[8 : 8 + length]
+    header = parse_sequence_parameters(sequence_parameters)
     if header is None or (header.height, header.width) != (height, width):
         raise _UnusualError
     colour_space = full_range = None
@@ -234,4 +238,4 @@ def _sample_description(
         _require(kind in (b"nclx", b"nclc"))
         if kind == b"nclx":
             full_range = colour[10] >= 128
-    return configuration, header, colour_space, full_range
+    return configuration, sequence_parameters, header, colour_space, full_range

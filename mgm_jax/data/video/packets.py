@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import av
 import numpy as np
 
-from mgm_jax.data.video.h264 import is_instantaneous_refresh, is_unreferenced
+from mgm_jax.data.video.h264 import is_instantaneous_refresh, is_unreferenced, overrides_container
 from mgm_jax.data.video.mp4 import Mp4Tables
 from mgm_jax.data.video.shown_frames import frame_counter
 from mgm_jax.errors import VideoError
@@ -45,8 +45,6 @@ class PacketIndex:
         shown: Whether the packet's frame is displayed.
         timed: Whether the time stamps give the order of presentation. If not, frames have to be
             counted as they leave the decoder.
-        may_be_unreferenced: Whether it is worth asking `is_unreferenced`: for H.264, unless the
-            file states that it has no B-frames.
         nal_length_size: Bytes of the length before each H.264 unit; 0 means start codes.
     """
 
@@ -58,7 +56,6 @@ class PacketIndex:
     shown: Sequence[bool]
     timed: bool
     is_h264: bool
-    may_be_unreferenced: bool
     nal_length_size: int
 
     @functools.cached_property
@@ -164,9 +161,7 @@ class PacketIndex:
 
         H.264 states it in each unit's header (nal_ref_idc); for other codecs the answer is no.
         """
-        return self.may_be_unreferenced and is_unreferenced(
-            self.content(position), self.nal_length_size
-        )
+        return self.is_h264 and is_unreferenced(self.content(position), self.nal_length_size)
 
 
 def demultiplex(
@@ -223,7 +218,6 @@ def index_packets(
         timed=all(count in (None, 0, 1) for count in counts)
         and _give_the_order(list(itertools.compress(times, shown)), reorders),
         is_h264=codec == "h264",
-        may_be_unreferenced=codec == "h264",
         nal_length_size=nal_length_size,
     )
 
@@ -251,12 +245,13 @@ def index_tables(
         shown=[True] * len(times),
         timed=True,
         is_h264=True,
-        may_be_unreferenced=reorders,
         nal_length_size=(tables.configuration[4] & 3) + 1,
     )
     count = frame_counter("h264", b"", index.nal_length_size)
     small = np.flatnonzero(tables.sizes < _PARAMETER_SETS_BYTES).tolist()
     if not index.begins_with_key_frame or not all(count(content(position)) for position in small):
+        return None
+    if overrides_container(content(0), index.nal_length_size, tables.sequence_parameters):
         return None
     return index
 
