@@ -23,8 +23,7 @@ from data_prep.datasets import DATASETS, read_dataset
 from data_prep.entries import UNREADABLE, DatasetOptions
 from data_prep.files import VideoFiles
 from data_prep.shards import Shard, ShardResult, plan_shards, read_result, write_shards
-from mgm_jax.errors import ConfigError, MgmError
-from mgm_jax.io import printable
+from mgm_jax.errors import ConfigError, MgmError, printable
 
 _PROBLEMS_LOGGED = 20
 

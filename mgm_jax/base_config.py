@@ -204,8 +204,9 @@ def _base(task: str) -> ConfigDict:
     config.model.tubelet = (2, 16, 16)  # Frames, pixels, pixels.
     config.model.dtype = "bfloat16"  # Of the computation; parameters are float32.
     config.model.drop_path = 0.0
-    # "cudnn" (NVIDIA GPUs, bfloat16), "chunked" (CPUs: less memory and time for many tokens).
-    config.model.attention = "xla"
+    # "auto" takes what the processor has: "cudnn" (NVIDIA GPUs, bfloat16), "splash" (TPUs),
+    # "chunked" (CPUs, many tokens) or "xla", the formula written out.
+    config.model.attention = "auto"
     # Activations that the backward pass recomputes to save memory: "none", "full", or "dots" (all
     # but the outputs of linear layers).
     config.model.remat = "none"

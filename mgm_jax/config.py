@@ -21,7 +21,7 @@ CHOICES = {
     "data.crop": ("multi_scale", "random_resized", "centre"),
     "data.motion": ("auto", "codec", "estimate", "flow", "raft", "none"),
     "model.dtype": ("float32", "bfloat16"),
-    "model.attention": ("xla", "cudnn", "chunked"),
+    "model.attention": ("auto", "xla", "chunked", "cudnn", "splash"),
     "model.backbone": ("vit", "timesformer_divided", "timesformer_joint"),
     "model.remat": ("none", "full", "dots"),
     "masking.camera_compensation": ("none", "median"),
@@ -64,6 +64,7 @@ CHANGEABLE_ON_RESUME = (
     "mode",
     "eval.[!h]*",  # Not eval.holdout, which takes videos from training.
     "mesh.*",
+    "model.attention",
     "model.remat",
 )
 

@@ -26,15 +26,6 @@ AnyPath: TypeAlias = pathlib.Path | epath.Path
 BUCKET_PREFIX = "gs://"
 
 
-def printable(name: str) -> str:
-    r"""A name as it is written and shown: one line of UTF-8 without invisible characters.
-
-    Everything else is escaped as in Python: line breaks, control characters, changes of the writing
-    direction, and bytes of a file's name that are not UTF-8 (`\udce9` for E9).
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-
-
 def make_path(place: str | AnyPath) -> AnyPath:
     """The path of a local file or folder, or of gs://BUCKET/PATH if the bucket can be opened.
 

@@ -199,7 +199,7 @@ def _load(
         try:
             with reading_video(name):
                 record = loader.source[index]
-                with open_video(spec, record, repr(name)) as video:
+                with open_video(spec, record, name) as video:
                     frame_size = crops.scaled_size(video.height, video.width, spec.host_crop_size)
                     frames, chosen = choose(video, record, frame_size)
                     clips = read_clips(spec, video, record, frames, chosen, frame_size)

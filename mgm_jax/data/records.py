@@ -19,8 +19,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from jaxtyping import Float32
 
 from mgm_jax.data.identity import VideoFacts, fingerprint, group_of
-from mgm_jax.errors import ConfigError, VideoError
-from mgm_jax.io import printable
+from mgm_jax.errors import ConfigError, VideoError, printable
 
 UNLABELLED = -1
 """Label of a video whose class is not known."""

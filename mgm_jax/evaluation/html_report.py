@@ -20,9 +20,9 @@ from PIL import Image
 from mgm_jax import config as config_lib
 from mgm_jax.data.centre_clips import spread
 from mgm_jax.data.records import VideoSource
-from mgm_jax.errors import VideoError
+from mgm_jax.errors import VideoError, printable
 from mgm_jax.evaluation.predictions import Predictions, most_confused
-from mgm_jax.io import AnyPath, absolute, printable, replacing
+from mgm_jax.io import AnyPath, absolute, replacing
 from mgm_jax.pictures import charts, figures
 from mgm_jax.pictures.strips import frame_strip
 

@@ -41,7 +41,7 @@ BACKBONES = ("vit", "timesformer_divided", "timesformer_joint")
 
 _CHOICES = {
     "dtype": ("float32", "bfloat16"),
-    "attention": ("xla", "cudnn", "chunked"),
+    "attention": ("auto", "xla", "chunked", "cudnn", "splash"),
     "remat": ("none", "full", "dots"),
     "backbone": BACKBONES,
 }
@@ -79,7 +79,7 @@ class TransformerConfig:
     mlp_ratio: float = 4.0
     drop_path: float = 0.0
     dtype: str = "float32"
-    attention: str = "xla"
+    attention: str = "auto"
     remat: str = "none"
     scan: bool = False
     backbone: str = "vit"
