@@ -9,8 +9,8 @@ import av
 from av.stream import Disposition
 from av.video.reformatter import ColorRange
 
-from mgm_jax.data.video.mp4 import Mp4Tables, ReadAt, read_mp4_tables
-from mgm_jax.data.video.packets import PacketIndex, index_packets, index_tables
+from mgm_jax.data.video.mp4 import Mp4Tables, ReadAt, announced_frames, read_mp4_tables
+from mgm_jax.data.video.packets import PacketIndex, check_announced, index_packets, index_tables
 from mgm_jax.errors import VideoError
 
 GET_AGAIN = "the file is damaged or incomplete: get it again, or leave it out"
@@ -238,18 +238,21 @@ def _open_mp4(source: VideoInput, name: str) -> Mp4File | None:
         def read_at(position: int, size: int) -> bytes | memoryview:
             return os.pread(descriptor, size, position)
 
+    opened = None
     try:
+        check_announced(announced_frames(read_at, file_size), file_size, name)
         tables = read_mp4_tables(read_at, file_size)
+        if tables is not None:
+            _check_pixels(tables.header.width, tables.header.height, name)
+            packets = Mp4Packets(read_at, tables, name)
+            index = index_tables(tables, packets, packets.content)
+            opened = index and Mp4File(file, tables, index)
     except OSError as error:
         raise _cannot_open(name, error) from error
-    if tables is not None:
-        packets = Mp4Packets(read_at, tables, name)
-        index = index_tables(tables, packets, packets.content)
-        if index is not None:
-            return Mp4File(file, tables, index)
-    if file is not None:
-        file.close()
-    return None
+    finally:
+        if file is not None and opened is None:
+            file.close()
+    return opened
 
 
 def _configure(decoder: av.VideoCodecContext, export_vectors: bool) -> av.VideoCodecContext:

@@ -64,7 +64,7 @@ def parse_sequence_parameters(unit: bytes) -> VideoHeader | None:
     Raises:
         ValueError: It ends early.
     """
-    bits = Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))
+    bits = Bits(unit[1 : 2 * HEADER_BYTES].replace(b"\0\0\3", b"\0\0"))
     profile_idc = bits.take(8)
     bits.take(16)  # constraint flags, level_idc
     bits.exp_golomb()  # seq_parameter_set_id

@@ -26,6 +26,12 @@ _ALWAYS_REORDER = frozenset({"mpeg1video", "mpeg2video"})
 # Decision: as many frames may be missing at the end of a file before it counts as damaged.
 TOLERATED_MISSING_FRAMES = 2
 
+# Frames of a second hour and later have at least 64 bytes each, on average.
+_FRAMES_OF_ANY_FILE, _BYTES_PER_FRAME = 2**17, 64
+
+# Containers may add to a packet, or compress it.
+_SMALL_FILE_BYTES = 2**20
+
 # Packets of an mp4 without a frame, such as parameter sets, are smaller than this.
 _PARAMETER_SETS_BYTES = 64
 
@@ -176,6 +182,20 @@ def demultiplex(
         yield from container.demux(stream)
 
 
+def check_announced(num_frames: int, file_size: int, name: str) -> None:
+    """Refuses a file of more frames than its size should take memory for.
+
+    Raises:
+        VideoError: There are too many.
+    """
+    most = _FRAMES_OF_ANY_FILE + file_size // _BYTES_PER_FRAME
+    if num_frames > most:
+        raise VideoError(
+            f"{name}: {num_frames} frames are announced, but from a file of {file_size} bytes at "
+            f"most {most} are read; it is damaged, or has to be cut into parts"
+        )
+
+
 def index_packets(
     container: av.container.InputContainer, stream: av.VideoStream, name: str
 ) -> PacketIndex:
@@ -186,7 +206,17 @@ def index_packets(
             that do not announce their frames (MPEG program streams, WebM).
         av.FFmpegError: The file cannot be read.
     """
-    packets = [packet for packet in demultiplex(container, stream) if packet.size]
+    packets, room = [], 2 * container.size + _SMALL_FILE_BYTES
+    for packet in demultiplex(container, stream):
+        if packet.size:
+            packets.append(packet)
+            room -= packet.size
+            check_announced(len(packets), container.size, name)
+            if room < 0:
+                raise VideoError(
+                    f"{name}: its tables claim more data than the file holds; get it again, or "
+                    "leave it out"
+                )
     if not packets:
         raise VideoError(f"{name}: its video stream holds no data; get it again, or leave it out")
     announced = len(stream.index_entries)

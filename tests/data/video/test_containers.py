@@ -1,6 +1,11 @@
 import fractions
+import functools
 import pathlib
+import re
 import socket
+import struct
+import subprocess
+import sys
 import time
 
 import av
@@ -206,3 +211,67 @@ def test_a_file_never_opens_another_or_the_network(from_path, tmp_path):
             assert time.monotonic() - began < 5, kind
         with pytest.raises(TimeoutError):
             server.accept()
+
+
+def mp4_with(data, box, content):
+    """An mp4 whose last box of a kind has another content; the sizes of those around it follow."""
+    at = data.rindex(box) - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    new = struct.pack(">I4s", 8 + len(content), box) + content
+    changed = bytearray(data[:at] + new + data[at + size :])
+    for outer in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
+        place = data.rindex(outer) - 4
+        old = int.from_bytes(data[place : place + 4], "big")
+        if place < at < place + old:
+            changed[place : place + 4] = (old + len(new) - size).to_bytes(4, "big")
+    return bytes(changed)
+
+
+def greedy_files():
+    """Small files that ask for much memory or time."""
+    data = encoded.encode(encoded.moving_square(2))
+    first = data.index(b"mdat") + 4
+    count, padded = 2000, data + bytes(500_000)
+    sizes = struct.pack(f">III{count}I", 0, 0, count, *[500_000] * count)
+    same, tables = struct.pack(">III", 0, 1, 80_000_000), {}
+    tables[b"stco"] = struct.pack(f">II{count}I", 0, count, *range(first, first + count))
+    tables[b"stsc"] = struct.pack(">IIIII", 0, 1, 1, 1, 1)
+    tables[b"stts"] = struct.pack(">IIII", 0, 1, count, 512)
+    overlapping = functools.reduce(lambda file, box: mp4_with(file, *box), tables.items(), padded)
+    record = data[data.rindex(b"avcC") + 4 :][:60]
+    zeros = record[:6] + struct.pack(">H", 60_000) + record[8:12] + bytes(60_000)
+    huge = encoded.encode([av.VideoFrame(8208, 4112, "yuv420p")], options={"preset": "ultrafast"})
+    return {
+        "claim more data": mp4_with(overlapping, b"stsz", sizes),
+        "80000000 frames": mp4_with(data, b"stsz", same),
+        "decoded|opened": mp4_with(data, b"avcC", zeros),
+        "8208x4112": huge,
+    }
+
+
+OPEN_WITH_LITTLE = """
+import resource, signal, sys
+from mgm_jax.data.decoding import Video
+from mgm_jax.errors import VideoError
+
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**28,) * 2)
+for path in sys.argv[1:]:
+    signal.setitimer(signal.ITIMER_PROF, 2)  # Of processor time; its signal ends the process.
+    try:
+        with Video(path, "clip") as video:
+            print(video.read([0]).luma.shape)
+    except VideoError as error:
+        print(error)
+"""
+
+
+def test_a_small_file_takes_little_memory_and_time(tmp_path):
+    files = greedy_files()
+    for number, content in enumerate(files.values()):
+        (tmp_path / f"{number}.mp4").write_bytes(content)
+    paths = [str(tmp_path / f"{number}.mp4") for number in range(len(files))]
+    command = [sys.executable, "-c", OPEN_WITH_LITTLE, *paths]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    for expected, line in zip(files, lines, strict=True):
+        assert re.match(f"clip: .*({expected})", line), line
