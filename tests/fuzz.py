@@ -163,11 +163,11 @@ class _OneVideo:
         return self._path
 
 
-def read(path: str) -> tuple[str, str]:
-    """Outcome and message of reading a clip of a file as training does."""
+def read(path: str, seed: int) -> tuple[str, str]:
+    """Outcome and message of reading a random clip of a file as training does."""
 
     def load() -> dict[str, np.ndarray]:
-        return LoadClip(_OneVideo(path), _SPEC).random_map((0, 0), np.random.default_rng(0))
+        return LoadClip(_OneVideo(path), _SPEC).random_map((0, 0), np.random.default_rng(seed))
 
     clip = load()
     message = error_message(clip["error"][0])
@@ -208,7 +208,7 @@ def _serve(
             path = os.path.join(folder, name)
             pathlib.Path(path).write_bytes(data)
             signal.setitimer(signal.ITIMER_PROF, seconds)  # Its signal ends the process.
-            kind, message = read(path)
+            kind, message = read(path, number)
             signal.setitimer(signal.ITIMER_PROF, 0)
             connection.send((number, kind, message.replace(folder, "")))
 

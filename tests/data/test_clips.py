@@ -13,6 +13,8 @@ from mgm_jax.data.motion import flow_files
 from mgm_jax.data.records import RecordSource
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.data.video.decoder import FrameDecoder
+from tests.data.video.test_packets import RECORDED, cut_bytes, recording
+from tests.data.video.test_shown_frames import FILES
 
 SPEC = ReadSpec(clip_frames=8, stride=2, size=32, host_crop_size=64)
 
@@ -205,3 +207,13 @@ def test_any_exception_of_one_video_is_a_skip_that_names_its_cause(failure):
 def test_an_interrupt_is_not_a_skip():
     with pytest.raises(KeyboardInterrupt):
         LoadClip(OneOf(KeyboardInterrupt()), SPEC).random_map((0, 0), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("file", ["XviD placeholders", "H.264 in mp4", "packed", "recording"])
+def test_no_clip_of_an_intact_file_is_skipped(tmp_path, file):
+    made = cut_bytes(recording(*RECORDED["h264"]), 0.3) if file == "recording" else FILES[file]()
+    (tmp_path / "video.mkv").write_bytes(made)
+    loader = LoadClip(FolderSource(str(tmp_path)), SPEC)
+    for seed in range(12):
+        clip = loader.random_map((0, 0), np.random.default_rng(seed))
+        assert clip["valid"].all(), reason(clip)

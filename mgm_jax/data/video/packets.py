@@ -194,7 +194,7 @@ def index_packets(
     packets = [packet for packet in demultiplex(container, stream) if packet.size]
     if not packets:
         raise VideoError(f"{name}: its video stream holds no data; get it again, or leave it out")
-    announced = sum(entry.size > 0 for entry in stream.index_entries)
+    announced = len(stream.index_entries)
     cut = announced > len(packets) + TOLERATED_MISSING_FRAMES
     if cut or any(packet.is_corrupt for packet in packets[-1:]):
         raise VideoError(
@@ -209,6 +209,8 @@ def index_packets(
         nal_length_size = (extradata[length_position] & 3) + 1
     counter = frame_counter(codec, extradata, nal_length_size)
     counts = [counter(memoryview(packet)) for packet in packets]
+    # The second field of a frame has no number of its own, and must not be left out.
+    is_h264 = codec == "h264" and 0 not in counts
     # An edit list hides frames that others still need as references.
     shown = [bool(count) and not p.is_discard for count, p in zip(counts, packets, strict=True)]
     times = [packet.pts for packet in packets]
@@ -222,8 +224,8 @@ def index_packets(
         shown=shown,
         timed=all(count in (None, 0, 1) for count in counts)
         and _give_the_order(list(itertools.compress(times, shown)), reorders),
-        is_h264=codec == "h264",
-        may_be_unreferenced=codec == "h264",
+        is_h264=is_h264,
+        may_be_unreferenced=is_h264,
         nal_length_size=nal_length_size,
     )
 
