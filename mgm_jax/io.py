@@ -8,6 +8,7 @@ import contextlib
 import functools
 import importlib.util
 import io
+import os
 import pathlib
 import shutil
 import uuid
@@ -19,11 +20,24 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from etils import epath
 
-from mgm_jax.errors import ConfigError
+from mgm_jax.errors import ConfigError, printable
 
 AnyPath: TypeAlias = pathlib.Path | epath.Path
 
 BUCKET_PREFIX = "gs://"
+
+
+def check_utf8(place: str | os.PathLike) -> None:
+    """Refuses a path that is not UTF-8, since Orbax and ArrayRecord cannot open its files.
+
+    Raises:
+        ConfigError: Names the path.
+    """
+    try:
+        os.path.abspath(place).encode()
+    except UnicodeEncodeError as error:
+        shown = printable(os.path.abspath(place))
+        raise ConfigError(f"{shown}: this path is not UTF-8; rename or move the folder") from error
 
 
 def make_path(place: str | AnyPath) -> AnyPath:
@@ -34,6 +48,7 @@ def make_path(place: str | AnyPath) -> AnyPath:
     """
     address = str(place)
     if not address.startswith(BUCKET_PREFIX):
+        check_utf8(address)
         if "://" in address:
             raise ConfigError(
                 f"{address}: give a folder, or gs://BUCKET/PATH; mount other storage first "

@@ -92,6 +92,11 @@ def open_videos(config: ConfigDict) -> Videos:
         source, evaluated = hold_out(source, config.eval.holdout, config.seed)
     else:
         evaluated = _open_others(config, source.class_names)
+    if all(video.label == UNLABELLED for video in evaluated.facts()):
+        raise ConfigError(
+            f"config.eval: none of the {len(evaluated)} videos to evaluate on has a class; name "
+            "others with --config.eval.split or --config.eval.path"
+        )
     _check_disjoint(config, evaluated, source)
     return Videos(*_split_for_heads(config, source), evaluated)
 
