@@ -29,5 +29,9 @@ class CheckpointError(MgmError, RuntimeError):
     """A checkpoint could not be read or written, or does not fit the run."""
 
 
+class WriteError(MgmError, OSError):
+    """A file could not be written; the message says why and what helps."""
+
+
 class NonFiniteLossError(MgmError, FloatingPointError):
     """The loss or a gradient became infinite or NaN."""

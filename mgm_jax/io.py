@@ -5,11 +5,17 @@ Objects of a bucket appear and are replaced as a whole, cannot grow, and have no
 """
 
 import contextlib
+import errno
+import fcntl
 import functools
 import importlib.util
 import io
+import os
 import pathlib
+import re
 import shutil
+import socket
+import time
 import uuid
 import zipfile
 import zlib
@@ -17,13 +23,30 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
+from absl import logging
 from etils import epath
 
-from mgm_jax.errors import ConfigError
+from mgm_jax.errors import ConfigError, MgmError, WriteError
 
 AnyPath: TypeAlias = pathlib.Path | epath.Path
 
 BUCKET_PREFIX = "gs://"
+
+_CURES = {
+    ("ENOSPC", "EDQUOT", "EFBIG"): "Free space there, or copy the folder to a disk with room and "
+    "give that",
+    ("EROFS", "EACCES", "EPERM"): "It is read-only for this user: mount it for writing or change "
+    "its permissions, or give another folder",
+    (
+        "ENOENT",
+        "ENOTDIR",
+        "ESTALE",
+    ): "It was deleted, renamed or unmounted meanwhile: bring it back",
+    (
+        "EIO",
+    ): "The disk or the network under it is faulty: check it, and copy the folder from there",
+    ("ETIMEDOUT",): "Writing took too long, or the clock was set forward meanwhile",
+}
 
 
 def make_path(place: str | AnyPath) -> AnyPath:
@@ -113,6 +136,76 @@ def upload(folder: pathlib.Path, bucket_folder: epath.Path) -> None:
         file_system().put_file(str(folder / name), str(bucket_folder / name))
 
 
+def cure(error: BaseException, place: AnyPath) -> str:
+    """What helps against a failed write, as a sentence; empty if its cause is not known."""
+    if in_bucket(place):
+        return "Check that this machine can reach the bucket and may write to it"
+    causes: BaseException | None = error
+    while causes is not None:
+        # Other libraries' errors only mention the number that the system gave.
+        found = re.search(r"(?:\[Errno|OS error) (\d+)|[Tt]imed out|Timeout", str(causes))
+        number = getattr(causes, "errno", None) or (found and int(found[1] or errno.ETIMEDOUT))
+        for names, text in _CURES.items():
+            if errno.errorcode.get(number or 0) in names:
+                return text
+        causes = causes.__cause__ or causes.__context__
+    return ""
+
+
+@contextlib.contextmanager
+def writing(place: AnyPath) -> Iterator[None]:
+    """Within this context, a failed write to a place is an error that says what helps.
+
+    Raises:
+        WriteError: Writing failed.
+    """
+    try:
+        yield
+    except MgmError:
+        raise
+    except OSError as error:
+        raise WriteError(f"{place} cannot be written ({error}). {cure(error, place)}") from error
+
+
+@contextlib.contextmanager
+def locked(folder: AnyPath, busy: str) -> Iterator[None]:
+    """Creates a folder and keeps other programs that lock it out, until this process ends.
+
+    Buckets and some network mounts cannot be locked; the log says so.
+
+    Args:
+        folder: The folder; its file `lock` names the process.
+        busy: What another process that holds it means, for the message.
+
+    Raises:
+        ConfigError: Another process holds it; the message names that.
+        WriteError: The folder cannot be written to.
+    """
+    if in_bucket(folder):
+        logging.warning("%s: a bucket cannot be locked; let no other run use this folder", folder)
+        yield
+        return
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / "lock", "a+")  # noqa: SIM115
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ConfigError(
+                f"{busy} by {file.read() or 'another process'}; wait for it, or end it"
+            ) from None
+        except OSError as error:
+            logging.warning("%s cannot be locked (%s); let no other run use it", folder, error)
+        with writing(folder):
+            file.truncate(0)
+            started = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {started}")
+            file.flush()
+        yield
+
+
 @contextlib.contextmanager
 def replacing(path: AnyPath) -> Iterator[BinaryIO]:
     """Opens a file that appears, or replaces another, once it is complete; creates its folder."""
@@ -121,14 +214,15 @@ def replacing(path: AnyPath) -> Iterator[BinaryIO]:
         yield content
         path.write_bytes(content.getvalue())
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with part.open("xb") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("xb") as file:
+                yield file
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def write_arrays(path: AnyPath, arrays: Mapping[str, np.ndarray]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import shrunk
 from quick_compilation import XLA_FLAGS
-from test_train import TINY, assert_same_state, logged
+from test_train import ENCODER, TINY, assert_same_state, logged
 
 from mgm_jax.train import train
 from mgm_jax.training import preemption
@@ -36,7 +36,8 @@ def free_port():
 class Job:
     """Processes of `mgm_jax.main`, each with its share of four devices."""
 
-    def __init__(self, config_file, workdir, processes, *arguments, **config):
+    def __init__(self, config_file, workdir, processes, *arguments, of_last=(), **config):
+        """`of_last` are further arguments of the last process."""
         self.workdir, port = workdir, free_port()
         flags = f"--xla_force_host_platform_device_count={4 // processes} {XLA_FLAGS}"
         self.processes = []
@@ -53,6 +54,7 @@ class Job:
                         *(f"--config={config_file}", f"--workdir={workdir}", *arguments),
                         *(f"--config.{name}={value}" for name, value in config.items()),
                         *(together if processes > 1 else ()),
+                        *(of_last if number == processes - 1 else ()),
                     ],
                     cwd=REPOSITORY,
                     env=os.environ | {"XLA_FLAGS": flags},
@@ -74,9 +76,6 @@ class Job:
         """Exit codes, and what the processes said."""
         said = [process.communicate(timeout=300)[1] for process in self.processes]
         return [process.returncode for process in self.processes], said
-
-
-ENCODER = {name: value for name, value in TINY.items() if "decoder" not in name}
 
 
 @pytest.fixture
@@ -169,6 +168,25 @@ def test_two_processes_finetune_and_evaluate_as_one(config_file, video_folder, t
     assert_same_run(tmp_path / "one", tmp_path / "two", "loss", "train_top1", "eval/top1")
     one, two = ((tmp_path / run / "evaluation.json").read_text() for run in ("one", "two"))
     assert json.loads(one)["top1"] == json.loads(two)["top1"]
+
+
+@pytest.mark.parametrize("what", ["config", "data"])
+def test_processes_that_differ_all_end_with_the_differences(
+    what, config_file, video_folder, tmp_path
+):
+    other = "--config.seed=1"
+    if what == "data":
+        shutil.copytree(video_folder, tmp_path / "videos")
+        (tmp_path / "videos" / "odd" / "video_01.mp4").unlink()
+        other = f"--config.data.path={tmp_path / 'videos'}"
+    job = Job(f"{config_file}:demo_pretrain", tmp_path / "run", 2, of_last=(other,))
+    codes, said = job.end()
+    assert codes == [1, 1], said
+    found = {"config": "--config.seed=1, not 0", "data": "'odd/video_01.mp4' removed"}[what]
+    for text in said:
+        assert "process 1:" in text
+        assert found in text
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_full_disk_stops_with_the_older_checkpoint_kept(config_file, video_folder, tmp_path):

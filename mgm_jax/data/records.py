@@ -70,6 +70,10 @@ class VideoSource(Protocol):
 class RecordSource:
     """One split of a tensorflow-datasets data set in ArrayRecord files.
 
+    Attributes:
+        folder: Of the data set.
+        files: The split's shards.
+
     Raises:
         ConfigError: No such data set or split, or it was not prepared by data_prep.
     """
@@ -98,7 +102,9 @@ class RecordSource:
             )
         info = builder.info.splits[split]
         self._name = f"{folder}[{split}]"
-        self._records = ShardedRecords([str(file) for file in info.filepaths], info.shard_lengths)
+        files = [str(file) for file in info.filepaths]
+        self._records = ShardedRecords(files, info.shard_lengths)
+        self.folder, self.files = folder, tuple(files)
         self.class_names = tuple(features["label"].names)
 
     def __len__(self) -> int:

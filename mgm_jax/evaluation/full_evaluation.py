@@ -9,13 +9,15 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
+from mgm_jax.data.listing import list_videos
 from mgm_jax.data.sources import make_source
 from mgm_jax.errors import ConfigError
 from mgm_jax.evaluation import html_report, results
 from mgm_jax.evaluation.periodic import AccuracyReporter
 from mgm_jax.evaluation.predictions import Predictions
-from mgm_jax.evaluation.videos import split_held_out
+from mgm_jax.evaluation.videos import check_class_names, split_held_out
 from mgm_jax.io import AnyPath, make_path
+from mgm_jax.training import same_run
 from mgm_jax.training.classify_step import make_predict_fn
 from mgm_jax.training.runs import load_run, read_config
 
@@ -34,6 +36,7 @@ def evaluate(
         ConfigError: A value that cannot work, or a pretraining run.
         CheckpointError: There is no run, or no complete checkpoint.
     """
+    same_run.check_configs(config, workdir)
     config_lib.check_values(config)
     if config.task == "pretrain":
         raise ConfigError("config.mode=eval: a pretraining run classifies nothing; finetune it")
@@ -49,12 +52,17 @@ def evaluate(
             logging.warning("differs from training, which may cost accuracy: config.%s", change)
     source = make_source(config.data.source, config.data.path, config.data.split, config.data.root)
     _, held_out = split_held_out(config, source)
+    if held_out is not None:
+        check_class_names("config.data", held_out, run.class_names)
     reporter = AccuracyReporter(
         config,
         run.mesh,
         make_predict_fn(config, run.model),
         run.class_names,
         held_out,
+    )
+    same_run.check_videos(
+        {"config.data": list_videos(source), "config.eval": list_videos(reporter.source)}
     )
     return write_evaluation(reporter, run.variables, run.step, make_path(workdir))
 

@@ -1,10 +1,13 @@
 """Which videos a model is evaluated on."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from mgm_jax.data.centre_clips import spread
+from mgm_jax.data.listing import differences
 from mgm_jax.data.records import VideoRecord, VideoSource
 from mgm_jax.data.sources import make_source
 from mgm_jax.errors import ConfigError
@@ -63,14 +66,20 @@ def make_eval_source(config: ConfigDict, class_names: tuple[str, ...]) -> VideoS
         for name in names
     }
     source = make_source(chosen["source"], chosen["path"], config.eval.split, chosen["root"])
-    if tuple(source.class_names) != tuple(class_names):
-        unknown = sorted(set(source.class_names) - set(class_names))
-        missing = sorted(set(class_names) - set(source.class_names))
-        raise ConfigError(
-            f"config.eval: the videos to evaluate on ({chosen['path']}) have other classes than "
-            f"the model: {len(source.class_names)} against {len(class_names)}; unknown to the "
-            f"model: {', '.join(unknown[:5]) or 'none'}; without videos: "
-            f"{', '.join(missing[:5]) or 'none'}; or their order differs. List both with the "
-            "same label and label_id in a csv file, or prepare them as one dataset"
-        )
+    check_class_names(f"config.eval ({chosen['path']})", source, class_names)
     return source
+
+
+def check_class_names(place: str, source: VideoSource, class_names: Sequence[str]) -> None:
+    """Refuses videos whose classes are not those of a model, or in another order.
+
+    Raises:
+        ConfigError: Naming the classes that differ.
+    """
+    changes = differences({"classes": list(class_names)}, {"classes": list(source.class_names)})
+    if changes:
+        raise ConfigError(
+            f"{place}: the videos have {len(source.class_names)} classes and not the "
+            f"{len(class_names)} of the model; {changes[0]}. List both with the same label and "
+            "label_id in a csv file, or prepare them as one dataset"
+        )

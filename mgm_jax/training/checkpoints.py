@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
 from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers
 
@@ -96,14 +95,14 @@ class Checkpoints:
         self,
         step: int,
         state: Any,
-        data: Mapping[str, int],
+        data: Mapping[str, Any],
         config: ConfigDict,
         score: float | None = None,
     ) -> None:
         """Starts a save in the background; does nothing if the step is saved already.
 
-        `data` is the position of the data iterator; `score`, the accuracy, finds the best
-        checkpoint. With several processes the state must consist of jax arrays.
+        `data` is the position in the data, and which videos these are; `score`, the accuracy, finds
+        the best checkpoint. With several processes the state must consist of jax arrays.
 
         Raises:
             CheckpointError: This save or the one before failed.
@@ -125,12 +124,17 @@ class Checkpoints:
         except Exception as error:
             raise self._failure(error) from error
 
-    def config(self) -> dict[str, Any]:
-        """The config that the newest checkpoint was made with, as JSON types."""
-        items = ocp.args.Composite(config=ocp.args.JsonRestore())
-        return self._manager.restore(self.latest_step(), args=items)["config"]
+    def description(self, step: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The config that a checkpoint was made with and the position in its data, as JSON types.
 
-    def restore(self, abstract_state: TrainState) -> tuple[TrainState, dict[str, int]]:
+        Raises:
+            CheckpointError: They cannot be read.
+        """
+        read = ocp.args.JsonRestore()
+        items = self._restore(step, config=read, data=read)
+        return items["config"], items["data"]
+
+    def restore(self, abstract_state: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """Reads the train state and the data position of the newest checkpoint.
 
         The arrays go to the shardings of `abstract_state`.
@@ -192,26 +196,6 @@ class Checkpoints:
             f"a checkpoint could not be written to {self._folder} ({error}); {kept}. {cure}, and "
             "start again"
         )
-
-
-def check_same_config(checkpoints: Checkpoints, config: ConfigDict) -> None:
-    """Refuses to resume from a checkpoint made with another config, unless the config allows it.
-
-    Raises:
-        CheckpointError: Naming every value that differs.
-    """
-    changes = config_lib.differences(config, checkpoints.config())
-    if not changes:
-        return
-    listing = "\n  ".join(changes)
-    if config.allow_config_change:
-        logging.warning("resuming with a changed config:\n  %s", listing)
-        return
-    raise CheckpointError(
-        f"the checkpoint of step {checkpoints.latest_step()} was made with another config:\n"
-        f"  {listing}\nGive another --workdir to start a new run, the old values to resume, or "
-        "--config.allow_config_change to resume with the new ones"
-    )
 
 
 def _arrays(abstract: Any, **options: Any) -> ocp.args.PyTreeRestore:

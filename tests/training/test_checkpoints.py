@@ -52,7 +52,7 @@ def test_state_data_and_config_come_back_onto_another_mesh(checkpoints):
     jax.tree.map(np.testing.assert_array_equal, state, STATE)
     assert state.params["kernel"].sharding.spec == PartitionSpec(*split)
     assert data == DATA
-    assert checkpoints.config()["masking"]["strategy"] == "mgm"
+    assert checkpoints.description(5)[0]["masking"]["strategy"] == "mgm"
     variables = checkpoints.restore_variables(5, abstract(STATE.variables, *split))
     jax.tree.map(np.testing.assert_array_equal, variables, STATE.variables)
     assert variables["params"]["kernel"].sharding.spec == PartitionSpec(*split)
