@@ -84,8 +84,8 @@ class Predictions:
         Returns:
             `top1`, `top5` (with more than 5 classes) and `mean_per_class` (over classes that have
             videos), fractions, None if no video counts; `num_videos`, `num_counted`; the names of
-            the `unread`, the `unlabelled` and the not `finite` videos; and `per_class`, a list of {`name`,
-            `num_videos`, `num_right`, `accuracy`} in the order of the classes.
+            the `unread`, the `unlabelled` and the `not_finite` videos; and `per_class`, a list of
+            {`name`, `num_videos`, `num_right`, `accuracy`} in the order of the classes.
         """
         ranks, labels = self.ranks()[self.counted], self.labels[self.counted]
         classes = len(self.class_names)
@@ -103,7 +103,7 @@ class Predictions:
             "num_counted": len(ranks),
             "unread": self._names(~self.read),
             "unlabelled": self._names(self.read & ~self.counted),
-            "not_finite": self._names(self.counted & ~self.finite),
+            "not_finite": self._names(self.read & ~self.finite),
             "per_class": per_class,
         }
 

@@ -14,6 +14,7 @@ from typing import Any
 import clu.metrics
 import jax
 import numpy as np
+from absl import logging
 from jaxtyping import UInt8
 
 from mgm_jax.io import AnyPath, in_bucket, replacing, upload
@@ -63,10 +64,9 @@ class Writer:
         folder = pathlib.Path(self._staging.name) if self._staging else workdir
         written, path = workdir / "metrics.jsonl", folder / "metrics.jsonl"
         if written.exists():
-            lines = written.read_text().splitlines(keepends=True)
-            kept = [line for line in lines if _step_of(line) <= from_step]
+            kept = [line for line in read_lines(written) if line["step"] <= from_step]
             with replacing(path) as file:
-                file.write("".join(kept).encode())
+                file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
         self._file = path.open("a")
         tensorboard = _import_tensorboard()
         self._board = tensorboard.SummaryWriter(
@@ -128,11 +128,25 @@ def _import_tensorboard() -> types.ModuleType:
     return tensorboardX
 
 
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except ValueError:  # The program was killed while it wrote this line.
-        return float("inf")
+def read_lines(file: AnyPath) -> list[dict[str, float]]:
+    """Reads the values of each line of a `metrics.jsonl`; damaged lines are left out and counted.
+
+    The last line is damaged if the program was killed while it wrote it.
+    """
+    lines, damaged = file.read_bytes().splitlines(), []
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            values = json.loads(line)
+            numbers = [values["step"], *values.values()]
+            if not all(isinstance(value, int | float) for value in numbers):
+                raise TypeError("not a number")
+            found.append(values)
+        except (ValueError, TypeError, KeyError):
+            damaged.append(number)
+    if damaged and damaged != [len(lines)]:
+        logging.warning("%s: lines %s are damaged and left out", file, str(damaged[:9])[1:-1])
+    return found
 
 
 class Throughput:
