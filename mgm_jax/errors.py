@@ -18,7 +18,11 @@ class TooManySkippedError(MgmError, RuntimeError):
 
 
 class ReadTimeoutError(MgmError, TimeoutError):
-    """A batch did not come in time: a read hangs, or a data worker has died."""
+    """A batch did not come in time: a read hangs, or a data worker has left."""
+
+
+class WorkerError(MgmError, RuntimeError):
+    """Data workers die, again as soon as a run is resumed."""
 
 
 class DoesNotFitError(MgmError, MemoryError):

@@ -123,6 +123,8 @@ def _train(
             with throughput.waiting():
                 batch = sharding.global_batch(sharding.batch_sharding(mesh), next(batches))
             state, step_metrics = step_fn(state, batch)
+            if batches.worker_failure:
+                preemption.request(batches.worker_failure)
             del batch  # Frees the data workers' shared memory.
             unlogged.append(step_metrics)
             if len(unlogged) > STEPS_AHEAD:

@@ -13,14 +13,17 @@ import time
 
 import jax
 import numpy as np
+import psutil
 import pytest
 import shrunk
 from quick_compilation import XLA_FLAGS
 from test_train import ENCODER, TINY, assert_same_state, logged
 
+from mgm_jax.errors import ConfigError
 from mgm_jax.train import train
 from mgm_jax.training import preemption
 from mgm_jax.training.runs import load_run
+from tests.data.test_loader import worker_of
 
 pytestmark = pytest.mark.slow
 
@@ -107,6 +110,9 @@ def test_a_signal_saves_ends_with_the_code_and_the_run_goes_on_exactly(
     steps = {"num_steps": 1000, "checkpoint_every": 1000}
     job = Job(f"{config_file}:demo_pretrain", run, 1, workers, **steps)
     job.wait_for_step(2)
+    config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=1000)
+    with pytest.raises(ConfigError, match=rf"process {job.processes[0].pid} on .* since "):
+        train(config, str(run))  # The run is locked.
     os.killpg(job.processes[0].pid, signal.SIGTERM)  # To the data worker too, as SLURM does.
     codes, said = job.end()
     assert codes == [preemption.EXIT_CODE], said
@@ -114,7 +120,6 @@ def test_a_signal_saves_ends_with_the_code_and_the_run_goes_on_exactly(
     assert saved >= 2
     assert f"step {saved} is saved; exit code 75" in said[0]
 
-    config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=1000)
     config.stop_at_step = saved + 1
     states = [train(config, str(tmp_path / name), jax.devices()[:4]) for name in ("run", "whole")]
     assert_same_state(*states)
@@ -168,6 +173,18 @@ def test_two_processes_finetune_and_evaluate_as_one(config_file, video_folder, t
     assert_same_run(tmp_path / "one", tmp_path / "two", "loss", "train_top1", "eval/top1")
     one, two = ((tmp_path / run / "evaluation.json").read_text() for run in ("one", "two"))
     assert json.loads(one)["top1"] == json.loads(two)["top1"]
+
+
+def test_the_death_of_a_data_worker_saves_and_ends_with_the_code(config_file, tmp_path):
+    run, workers = tmp_path / "run", "--config.data.num_workers=1"
+    job = Job(f"{config_file}:demo_pretrain", run, 2, workers, num_steps=5000)
+    job.wait_for_step(2)
+    worker_of(psutil.Process(job.processes[-1].pid)).kill()
+    codes, said = job.end()
+    assert codes == [preemption.EXIT_CODE] * 2, said
+    assert "a data worker was killed" in said[-1]
+    (saved,) = (int(file.name) for file in (run / "checkpoints").iterdir())
+    assert f"step {saved} is saved" in said[0]
 
 
 @pytest.mark.parametrize("what", ["config", "data"])
