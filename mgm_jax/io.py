@@ -33,20 +33,14 @@ AnyPath: TypeAlias = pathlib.Path | epath.Path
 BUCKET_PREFIX = "gs://"
 
 _CURES = {
-    ("ENOSPC", "EDQUOT", "EFBIG"): "Free space there, or copy the folder to a disk with room and "
-    "give that",
-    ("EROFS", "EACCES", "EPERM"): "It is read-only for this user: mount it for writing or change "
-    "its permissions, or give another folder",
-    (
-        "ENOENT",
-        "ENOTDIR",
-        "ESTALE",
-    ): "It was deleted, renamed or unmounted meanwhile: bring it back",
-    (
-        "EIO",
-    ): "The disk or the network under it is faulty: check it, and copy the folder from there",
-    ("ETIMEDOUT",): "Writing took too long, or the clock was set forward meanwhile",
+    "ENOSPC EDQUOT EFBIG": "Free space there, or copy the folder to a disk with room and give that",
+    "EROFS EACCES EPERM": "It is read-only: allow this user to write there, or give another folder",
+    "ENOENT ESTALE": "It was deleted, renamed or unmounted: bring it back, or give another folder",
+    "EEXIST ENOTDIR EISDIR": "A file is where a folder belongs: give another folder",
+    "EIO": "The disk or the network under it fails: check it, and copy what it holds",
+    "ETIMEDOUT": "It took too long: check the disk, and whether the clock was set forward",
 }
+"""What helps against the errors of the system."""
 
 
 def make_path(place: str | AnyPath) -> AnyPath:
@@ -137,19 +131,19 @@ def upload(folder: pathlib.Path, bucket_folder: epath.Path) -> None:
 
 
 def cure(error: BaseException, place: AnyPath) -> str:
-    """What helps against a failed write, as a sentence; empty if its cause is not known."""
+    """What helps against a failed write, as a sentence without its full stop."""
     if in_bucket(place):
         return "Check that this machine can reach the bucket and may write to it"
     causes: BaseException | None = error
     while causes is not None:
         # Other libraries' errors only mention the number that the system gave.
-        found = re.search(r"(?:\[Errno|OS error) (\d+)|[Tt]imed out|Timeout", str(causes))
+        found = re.search(r"(?:Errno |os_error_code=')(\d+)|[Tt]ime(?:d )?out", str(causes))
         number = getattr(causes, "errno", None) or (found and int(found[1] or errno.ETIMEDOUT))
         for names, text in _CURES.items():
-            if errno.errorcode.get(number or 0) in names:
+            if errno.errorcode.get(number or 0) in names.split():
                 return text
         causes = causes.__cause__ or causes.__context__
-    return ""
+    return "The message above says why"
 
 
 @contextlib.contextmanager
@@ -164,7 +158,7 @@ def writing(place: AnyPath) -> Iterator[None]:
     except MgmError:
         raise
     except OSError as error:
-        raise WriteError(f"{place} cannot be written ({error}). {cure(error, place)}") from error
+        raise WriteError(f"{place} cannot be written ({error}). {cure(error, place)}.") from error
 
 
 @contextlib.contextmanager

@@ -14,7 +14,13 @@ from mgm_jax import io
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath
 from mgm_jax.training import sharding
-from mgm_jax.training.integrity import complete_steps, find_damage, list_damage, write_digests
+from mgm_jax.training.integrity import (
+    complete_steps,
+    find_damage,
+    list_damage,
+    usable_steps,
+    write_digests,
+)
 from mgm_jax.training.state import TrainState
 
 _MIN_SLICE_BYTES = 2**20
@@ -38,8 +44,10 @@ class Checkpoints:
         """
         self._folder = io.absolute(folder)
         # Orbax creates the folder only in processes that save.
-        self._folder.mkdir(parents=True, exist_ok=True)
+        with io.writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
         self._saving = 0
+        self._ignored = set(complete_steps(self._folder)) - set(usable_steps(self._folder))
         policies = [checkpoint_managers.LatestN(keep)]
         if scored:
             best = checkpoint_managers.BestN(
@@ -84,12 +92,16 @@ class Checkpoints:
 
     def latest_step(self) -> int | None:
         """Step of the newest complete checkpoint."""
-        return self._manager.latest_step()
+        return max(self._steps(), default=None)
 
     def best_step(self) -> int | None:
-        """Step of the complete checkpoint with the highest score; None if none has one."""
-        scored = [step for step in self._manager.all_steps() if self._manager.metrics(step)]
-        return self._manager.best_step() if scored else None
+        """Step of the newest complete checkpoint with the highest score; None if none has one."""
+        metrics = {step: self._manager.metrics(step) for step in self._steps()}
+        scored = [(_score(values), step) for step, values in metrics.items() if values]
+        return max(scored)[1] if scored else None
+
+    def _steps(self) -> set[int]:
+        return set(self._manager.all_steps()) - self._ignored
 
     def save(
         self,
@@ -189,12 +201,9 @@ class Checkpoints:
     def _failure(self, error: Exception) -> CheckpointError:
         saved = self.latest_step()
         kept = "none is complete" if saved is None else f"the newest complete one is step {saved}"
-        cure = "Free space there, or copy the folder to a disk with room and give it as --workdir"
-        if io.in_bucket(self._folder):
-            cure = "Check that this machine can reach the bucket and may write to it"
         return CheckpointError(
-            f"a checkpoint could not be written to {self._folder} ({error}); {kept}. {cure}, and "
-            "start again"
+            f"a checkpoint could not be written to {self._folder} ({error}); {kept}. "
+            f"{io.cure(error, self._folder)}, and start again"
         )
 
 
