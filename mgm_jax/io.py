@@ -137,10 +137,12 @@ def cure(error: BaseException, place: AnyPath) -> str:
     causes: BaseException | None = error
     while causes is not None:
         # Other libraries' errors only mention the number that the system gave.
-        found = re.search(r"(?:Errno |os_error_code=')(\d+)|[Tt]ime(?:d )?out", str(causes))
-        number = getattr(causes, "errno", None) or (found and int(found[1] or errno.ETIMEDOUT))
+        found = re.search(r"(?:Errno |os_error_code=')(\d+)", str(causes))
+        number = getattr(causes, "errno", None) or (int(found[1]) if found else 0)
+        if isinstance(causes, TimeoutError) or "imed out" in str(causes):
+            number = errno.ETIMEDOUT
         for names, text in _CURES.items():
-            if errno.errorcode.get(number or 0) in names.split():
+            if errno.errorcode.get(number) in names.split():
                 return text
         causes = causes.__cause__ or causes.__context__
     return "The message above says why"

@@ -100,7 +100,7 @@ def _train(
     step_fn = jit_step(task, mesh, state_shardings)
     batches = ClipBatches.from_config(
         config.data,
-        LoadClip.from_config(config.data, source),
+        LoadClip.from_config(config.data, source, needs_class=config.task != "pretrain"),
         global_batch=config.batch_size,
         num_batches=counts.stop_step,
         seed=config.seed,

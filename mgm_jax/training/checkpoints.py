@@ -58,7 +58,9 @@ class Checkpoints:
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
             best_fn=_score if scored else None,
             async_options=ocp.AsyncOptions(
-                post_finalization_callback=lambda: write_digests(self._folder, self._saving)
+                # Otherwise a save whose folder cannot be made waits for it for minutes.
+                create_directories_asynchronously=False,
+                post_finalization_callback=lambda: write_digests(self._folder, self._saving),
             ),
         )
         try:

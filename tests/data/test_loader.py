@@ -167,6 +167,16 @@ def test_corrupt_video_is_skipped_counted_and_named_and_the_rest_stays(tmp_path,
     assert hit == 2
 
 
+def test_a_video_without_a_class_is_skipped_and_named_where_it_needs_one(tmp_path, caplog):
+    folder = rendered.write_folder(tmp_path, num_videos=4)
+    (folder / "odd" / "video_03.mp4").rename(folder / "video_03.mp4")
+    for needs_class, valid in ((True, [True] * 3 + [False]), (False, [True] * 4)):
+        loader = make_loader(folder, needs_class=needs_class)
+        (batch,) = read(loader, batches=1, seed=None, max_bad_fraction=1)
+        assert batch["valid"].tolist() == valid
+    assert "video_03.mp4: its class is not known" in caplog.text
+
+
 def test_too_many_corrupt_videos_stop_with_their_names(tmp_path):
     folder = rendered.write_folder(tmp_path, num_videos=4)
     (folder / "even" / "video_00.mp4").write_bytes(b"")
@@ -195,7 +205,10 @@ def worker_of(process):
 
 
 @pytest.mark.slow
-def test_after_the_death_of_a_worker_threads_give_the_same_batches(video_folder, caplog):
+def test_after_the_death_of_a_worker_threads_give_the_same_batches(
+    video_folder, caplog, monkeypatch
+):
+    monkeypatch.setattr(loader_module, "_CLOSE_SECONDS", 1)
     settings = {"global_batch": 4, "num_batches": 9, "seed": 3}
     reader = ClipBatches(make_loader(video_folder), num_workers=1, **settings)
     first = next(reader)
@@ -218,7 +231,8 @@ class DyingSource(FolderSource):
 
 
 @pytest.mark.slow
-def test_full_shared_memory_is_named_and_again_after_resuming_an_error(video_folder):
+def test_full_shared_memory_is_named_and_again_after_resuming_an_error(video_folder, monkeypatch):
+    monkeypatch.setattr(loader_module, "_CLOSE_SECONDS", 1)
     loader = LoadClip(DyingSource(str(video_folder)), SPEC)
     settings = {"global_batch": 4, "num_batches": 9, "seed": 3, "num_workers": 1}
     reader = ClipBatches(loader, **settings)

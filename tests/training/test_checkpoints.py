@@ -1,3 +1,6 @@
+import itertools
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,6 +68,15 @@ def test_the_newest_and_the_best_are_kept(checkpoints, tmp_path):
     assert (checkpoints.latest_step(), checkpoints.best_step()) == (5, 2)
     kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
     assert kept == {2, 4, 5}
+
+
+def test_a_clock_that_is_set_forward_during_a_save_is_named(checkpoints, monkeypatch):
+    save(checkpoints, 5)
+    now = itertools.count(time.time(), 86400)
+    monkeypatch.setattr(time, "time", lambda: next(now))
+    with pytest.raises(CheckpointError, match=r"complete one is step 5\. (?!Free).*clock"):
+        for step in (6, 7):  # The second waits for the first.
+            checkpoints.save(step, STATE, DATA, CONFIG)
 
 
 def test_another_shape_is_refused_with_the_step_and_the_folder(checkpoints):
