@@ -12,7 +12,6 @@ Every file, and OUT itself, appears by a rename when it is complete.
 """
 
 import contextlib
-import hashlib
 import json
 import pathlib
 import shutil
@@ -98,8 +97,10 @@ def complete(
 ) -> None:
     """Turns the shards of a dataset into `out`, an absent or empty folder."""
     sizes: dict[str, list[records.ShardSize]] = {}
+    videos: dict[str, list[records.ListedRecord]] = {}
     for shard, result in zip(shards, results, strict=True):
         sizes.setdefault(shard.split, []).append(result.size)
+        videos.setdefault(shard.split, []).extend(result.videos)
     # tfds does not allow a split without records.
     sizes = {split: of for split, of in sizes.items() if any(s.num_records for s in of)}
     folder = work_folder(out) / "dataset"
@@ -111,9 +112,9 @@ def complete(
         listing.name,
         records.record_features(listing.class_names, key_frames=listing.has_key_frames),
         sizes,
+        {split: videos[split] for split in sizes},
         description=listing.description,
-        # Runs compare this, since two data sets of the same request may list other videos.
-        metadata={"request": request, "listing": _digest(listing)},
+        metadata={"request": request},
     )
     (folder / REPORT).write_bytes(_to_json(report))
     folder.rename(out)
@@ -123,11 +124,6 @@ def complete(
 def clear(out: pathlib.Path) -> None:
     """Removes the work folder of a complete dataset."""
     shutil.rmtree(work_folder(out), ignore_errors=True)
-
-
-def _digest(listing: Listing) -> str:
-    rows = [(entry.split, entry.video_id, entry.label) for entry in listing.entries]
-    return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
 def _to_json(value: Any) -> bytes:

@@ -19,11 +19,10 @@ from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.listing import Listing, list_videos
 from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.records import VideoSource
-from mgm_jax.data.sources import make_source
 from mgm_jax.errors import NonFiniteLossError
 from mgm_jax.evaluation.full_evaluation import write_evaluation
 from mgm_jax.evaluation.periodic import AccuracyReporter, PictureReporter
-from mgm_jax.evaluation.videos import split_held_out
+from mgm_jax.evaluation.videos import open_videos
 from mgm_jax.io import AnyPath, make_path
 from mgm_jax.training import metrics as metrics_lib
 from mgm_jax.training import same_run, sharding
@@ -57,23 +56,20 @@ def train(
     folder = make_path(workdir)
     mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
     sharding.check_batch(mesh, config.batch_size, config.grad_accum_steps)
-    source = make_source(config.data.source, config.data.path, config.data.split, config.data.root)
-    videos = list_videos(source)
-    source, held_out = split_held_out(config, source)
+    videos = open_videos(config)
+    source = videos.train
     counts = count_steps(config, len(source))
     task = make_task(config, source.class_names, counts.total_steps, counts.warmup_steps)
     abstract = abstract_state(task.init_fn, mesh)
     reporter: PictureReporter | AccuracyReporter
-    used = {"config.data": videos}
     if task.predict_fn is None:
         reporter = PictureReporter(config, task.model, source)
     else:
-        names = tuple(source.class_names)
-        reporter = AccuracyReporter(config, mesh, task.predict_fn, names, held_out)
-        used["config.eval"] = list_videos(reporter.source)
-    same_run.check_videos(used)
+        reporter = AccuracyReporter(config, mesh, task.predict_fn, videos)
+    listing = list_videos(source)
+    same_run.check_videos(vars(videos))
     with same_run.locked_workdir(folder):
-        return _train(config, folder, mesh, source, videos, counts, task, abstract, reporter)
+        return _train(config, folder, mesh, source, listing, counts, task, abstract, reporter)
 
 
 def _train(
@@ -81,7 +77,7 @@ def _train(
     folder: AnyPath,
     mesh: Mesh,
     source: VideoSource,
-    videos: Listing,
+    listing: Listing,
     counts: StepCounts,
     task: Task,
     abstract: TrainState,
@@ -92,7 +88,7 @@ def _train(
     checkpoints = Checkpoints(
         folder / "checkpoints", keep=config.checkpoints_kept, scored=config.task != "pretrain"
     )
-    state, data_state = _start_or_resume(config, checkpoints, task, abstract, videos)
+    state, data_state = _start_or_resume(config, checkpoints, task, abstract, listing)
     describe_run(folder, config, source.class_names)
     _log_setup(config, mesh, source, counts, state)
 
@@ -151,7 +147,7 @@ def _train(
             due = step % config.checkpoint_every == 0 or last or preempted
             if due or score is not None or non_finite is not None:
                 writer.flush()
-                data_state = batches.state() | _clip_counts(batches) | {"videos": videos}
+                data_state = batches.state() | _clip_counts(batches) | {"videos": listing}
                 checkpoints.save(step, state, data_state, config, score)
             if non_finite is not None:
                 raise NonFiniteLossError(
@@ -173,10 +169,10 @@ def _start_or_resume(
     checkpoints: Checkpoints,
     task: Task,
     abstract: TrainState,
-    videos: Listing,
+    listing: Listing,
 ) -> tuple[TrainState, dict[str, Any] | None]:
     if checkpoints.latest_step() is not None:
-        same_run.check_checkpoint(checkpoints, config, videos)
+        same_run.check_checkpoint(checkpoints, config, listing)
         state, data_state = checkpoints.restore(abstract)
         if jax.process_index():
             # The saved counts are sums over all processes; the first one carries them on.
@@ -186,7 +182,7 @@ def _start_or_resume(
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     state = jax.jit(task.init_fn, out_shardings=shardings)()
     if config.init_from:
-        names = () if config.task == "pretrain" else videos["classes"]
+        names = () if config.task == "pretrain" else listing["classes"]
         params, report = init_from.initialise(state.params, config.init_from, names)
         logging.info("%s", report)
         state = state.replace(params=jax.tree.map(jax.device_put, params, shardings.params))
@@ -199,6 +195,9 @@ def _log_setup(
     logging.info(
         "\n%s", clu.parameter_overview.get_parameter_overview(state.params, include_stats=False)
     )
+    if "masking" in config:
+        ratio = config_lib.mask_ratio(config.masking)
+        logging.info("masks: %s, ratio %g", config.masking.strategy, ratio)
     logging.info(
         "%d videos, %d classes; global batch %d on %s, %.2f steps per epoch, %d steps with %d of "
         "warm-up; peak learning rate %.3g",

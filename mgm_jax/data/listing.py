@@ -1,88 +1,70 @@
 """Which videos a run uses, to notice when it goes on, or its processes work, with others."""
 
 import os
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from mgm_jax.data.records import RecordSource, VideoSource
-from mgm_jax.errors import VideoError
+from mgm_jax.data.identity import VideoFacts, fingerprint
+from mgm_jax.data.records import UNLABELLED, ListedSource
 
 Listing: TypeAlias = dict[str, Any]
-"""As JSON types: `classes`, their names in order; `videos`, of each in order its name, class, size
-and the checksum of its beginning, which few have."""
+"""As JSON types: `classes`, their names in order; `videos`, name, class and content of each."""
 
-_CHECKSUMS = 256
-_CHECKED_BYTES = 2**16
+_FINGERPRINTS = 256
 _NAMED = 3
 
 
-def list_videos(source: VideoSource) -> Listing:
+def list_videos(source: ListedSource) -> Listing:
     """Lists the videos of a source, without decoding any.
 
-    Names do not depend on where the folder of the data is. Checksums are of evenly spaced videos.
-    Reading all of a prepared data set takes too long: of it, these are the only videos listed,
-    after its shards and what it was made of (`metadata.json`, by data_prep).
+    Names do not depend on where the folder of the data is. The content is the fingerprint of a
+    record, and of evenly spaced files; of the others it is the size.
     """
-    names, num_videos = source.class_names, len(source)
-    checked = frozenset(np.linspace(0, num_videos - 1, _CHECKSUMS).astype(int).tolist())
-    chosen: Iterable[int] = range(num_videos)
+    names, facts = source.class_names, source.facts()
+    opened = frozenset(np.linspace(0, len(facts) - 1, _FINGERPRINTS).astype(int).tolist())
     rows = []
-    if isinstance(source, RecordSource):
-        chosen = sorted(checked)
-        rows = [[os.path.basename(file), "", *_look_at(file, False)] for file in source.files]
-        rows.append(["metadata.json", "", *_look_at(f"{source.folder}/metadata.json", True)])
-    for index in chosen:
-        try:
-            record = source[index]
-        except VideoError:
-            continue  # Loading will name it. The size of its file is listed already.
-        label = names[record.label] if 0 <= record.label < len(names) else ""
-        rows.append([record.video_id, label, *_look_at(record.video, index in checked)])
+    for index, video in enumerate(facts):
+        label = UNLABELLED if video.label is None else video.label
+        name = names[label] if 0 <= label < len(names) else ""
+        rows.append([video.name, name, _content(video, index in opened)])
     return {"classes": list(names), "videos": rows}
 
 
 def differences(then: Listing, now: Listing) -> list[str]:
-    """What has changed between two listings, one line each; a few names stand for all.
-
-    A listing without `videos` is compared by its classes alone.
-    """
+    """What has changed between two listings, one line each; a few names stand for all."""
     lines = []
     if then["classes"] != now["classes"]:
         lines.append(f"classes: {_renamed(then['classes'], now['classes'])}")
-    if then.get("videos") is None or then["videos"] == now["videos"]:
+    if then["videos"] == now["videos"]:
         return lines
     before, after = ({row[0]: row[1:] for row in listing["videos"]} for listing in (then, now))
     relabelled, replaced = [], []
-    for name in before.keys() & after.keys():
-        (label, size, checksum), (new_label, new_size, new_checksum) = before[name], after[name]
+    for name in sorted(before.keys() & after.keys()):
+        (label, content), (new_label, new_content) = before[name], after[name]
         if label != new_label:
             relabelled.append(f"{name} ({label or 'no class'} -> {new_label or 'no class'})")
-        # Another number of videos has checksums of others.
-        if size != new_size or (checksum != new_checksum and None not in (checksum, new_checksum)):
+        size, new_size = content.partition("-")[0], new_content.partition("-")[0]
+        # Fingerprints are of other files if there are more or fewer.
+        if content != new_content and (size != new_size or ("-" in content and "-" in new_content)):
             replaced.append(name)
     if before.keys() != after.keys():
         lines.append(f"videos: {_renamed(list(before), list(after))}")
     if relabelled:
-        lines.append(f"videos of another class: {_few(sorted(relabelled))}")
+        lines.append(f"videos of another class: {_few(relabelled)}")
     if replaced:
-        lines.append(f"files with other content: {_few(sorted(replaced))}")
+        lines.append(f"videos with other content: {_few(replaced)}")
     return lines or ["the order or the number of the videos"]
 
 
-def _look_at(video: str | bytes, check: bool) -> tuple[int, int | None]:
-    if isinstance(video, bytes):
-        return len(video), zlib.crc32(video[:_CHECKED_BYTES]) if check else None
+def _content(video: VideoFacts, opened: bool) -> str:
     try:
-        if not check:
-            return os.path.getsize(video), None
-        with open(video, "rb") as file:
-            checksum = zlib.crc32(file.read(_CHECKED_BYTES))
-            return os.fstat(file.fileno()).st_size, checksum
+        if video.fingerprint or opened:
+            return video.fingerprint or fingerprint(video.path)
+        return str(os.path.getsize(video.path))
     except OSError:
-        return -1, None
+        return "unreadable"
 
 
 def _renamed(then: Sequence[str], now: Sequence[str]) -> str:

@@ -2,6 +2,6 @@
 
 A model is made from a run's config by `mae.make_autoencoder`, `classifier.make_classifier` or
 `classifier.make_linear_probe`. Each module imports only modules before it in this order: patches,
-layers, attention, timesformer, blocks, vit, mae, classifier. Outside the package they import
-`mgm_jax.errors` alone, and they know nothing of devices.
+layers, flash, attention, timesformer, blocks, vit, mae, classifier. Outside the package they import
+`mgm_jax.errors` alone. They name no mesh axis and no device; `flash` asks for the platform.
 """

@@ -2,8 +2,9 @@
 
 "xla" is the formula written out. It equals `jax.nn.dot_product_attention` except for a grouping
 axis, which would keep XLA from fusing softmax and products on CPUs. "cudnn" is the flash attention
-of NVIDIA GPUs (bfloat16 only). "chunked" computes a block of queries at a time, for processors with
-caches: with many tokens it is faster on a CPU. The last two never hold all n·m weights.
+of NVIDIA GPUs (bfloat16 only), "splash" that of TPUs. "chunked" computes a block of queries at a
+time, for processors with caches: with many tokens it is faster on a CPU. The last three never hold
+all n·m weights. "auto" is the fastest that the processor has (`flash.choose`).
 
 As in flash attention (Dao et al., 2022), the backward pass of "chunked" recomputes the weights from
 the log-sum-exp of each query. It runs over the tokens of each clip and head, so a mesh may split
@@ -19,11 +20,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Float32
 
+from mgm_jax.models.flash import CHUNK_SIZE, choose, splash_attention
 from mgm_jax.models.layers import DenseGeneral, TransformerConfig
-
-CHUNK_SIZE = 392
-"""Queries per block of "chunked": two time steps of a clip of 224x224 pixels. Smaller matrix
-products use a CPU's cores less well."""
 
 HeadsFirst = Float[Array, "b heads _ head_dim"]
 Mask = Bool[Array, "#b 1 n m"] | None
@@ -54,11 +52,16 @@ def dot_product_attention(
 ) -> Float[Array, "b n heads head_dim"]:
     """Computes softmax(q·kᵀ / √head_dim)·v with the softmax in float32.
 
-    The implementation is "xla", "cudnn" or "chunked", see the module; for the mask see
-    `attention_weights`.
+    For the implementations see the module, for the mask `attention_weights`.
+
+    Raises:
+        ConfigError: The implementation cannot run here.
     """
+    implementation = choose(implementation, query, mask is not None)
     if implementation == "cudnn":
         return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="cudnn")
+    if implementation == "splash":
+        return splash_attention(query, key, value)
     if implementation == "chunked":
         return chunked_attention(query, key, value, mask)
     weights = attention_weights(query, key, mask).astype(value.dtype)
@@ -101,7 +104,12 @@ class Attention(nn.Module):
         value = value + v_bias.astype(config.dtype)
         self.sow("intermediates", "query", query)
         self.sow("intermediates", "key", key)
-        x = dot_product_attention(query, key, value, config.attention, mask)
+        implementation = config.attention
+        if self.is_initializing():
+            # No parameter depends on the result, and one clip does not divide over a mesh.
+            choose(implementation, query, mask is not None, log=False)
+            implementation = "xla"
+        x = dot_product_attention(query, key, value, implementation, mask)
         return DenseGeneral(config.dim, axis=(-2, -1), dtype=config.dtype, name="proj")(x)
 
 

@@ -13,7 +13,14 @@ from ml_collections import ConfigDict
 
 from mgm_jax.models import vit
 from mgm_jax.models.blocks import Blocks
-from mgm_jax.models.layers import Dense, LayerNorm, TransformerConfig, sincos_position_table
+from mgm_jax.models.layers import (
+    Dense,
+    LayerNorm,
+    TransformerConfig,
+    sincos_position_table,
+    uniform_init,
+)
+from mgm_jax.models.patches import PixelHead
 
 
 class Decoder(nn.Module):
@@ -21,21 +28,21 @@ class Decoder(nn.Module):
 
     Attributes:
         config: Configuration of the transformer.
-        patch_dim: Values to predict per token.
+        pixels: Pixels of a tubelet.
     """
 
     config: TransformerConfig
-    patch_dim: int
+    pixels: int
 
     @nn.compact
     def __call__(
         self, tokens: Float[Array, "b n d"], num_masked: int, train: bool = False
-    ) -> Float[Array, "b num_masked {self.patch_dim}"]:
+    ) -> Float[Array, "b num_masked 3 {self.pixels}"]:
         """Predicts the tubelets of the last `num_masked` tokens."""
         tokens = Blocks(self.config, name="blocks")(tokens, train)
         masked = tokens[:, tokens.shape[1] - num_masked :]
         masked = LayerNorm(dtype=self.config.dtype, name="norm")(masked)
-        return Dense(self.patch_dim, dtype=self.config.dtype, name="head")(masked)
+        return PixelHead(self.pixels, self.config.dtype, name="head")(masked)
 
 
 class MaskedAutoencoder(nn.Module):
@@ -57,23 +64,24 @@ class MaskedAutoencoder(nn.Module):
         """Makes the parts."""
         dim, dtype = self.decoder_config.dim, self.decoder_config.dtype
         self.encoder = vit.Encoder(self.encoder_config, self.grid, self.tubelet)
-        self.encoder_to_decoder = Dense(dim, use_bias=False, dtype=dtype)
+        init = uniform_init(self.encoder_config.dim)
+        self.encoder_to_decoder = Dense(dim, use_bias=False, dtype=dtype, kernel_init=init)
         # Truncated at one standard deviation, as in VideoMAE.
         mask_token_init = nn.initializers.truncated_normal(0.02, lower=-1.0, upper=1.0)
         self.mask_token = self.param("mask_token", mask_token_init, (dim,))
-        self.decoder = Decoder(self.decoder_config, 3 * math.prod(self.tubelet))
+        self.decoder = Decoder(self.decoder_config, math.prod(self.tubelet))
 
     def __call__(
         self,
-        clips: Float[Array, "b T H W 3"],
+        clips: Float[Array, "b T H W 3"] | Float[Array, "b n_visible 3 p"],
         visible_ids: Int[Array, "b n_visible"],
         masked_ids: Int[Array, "b n_masked"],
         train: bool = False,
-    ) -> Float[Array, "b n_masked patch_dim"]:
-        """Predicts the masked tubelets, flattened by `patches.patchify`, in the order of the ids.
+    ) -> Float[Array, "b n_masked 3 p"]:
+        """Predicts the masked tubelets, as `patches.patchify` cuts them, in the order of the ids.
 
         Args:
-            clips: Clips, normalized as the recipe says.
+            clips: Clips, normalized as the recipe says, or their visible tubelets.
             visible_ids: Flat positions of the visible tokens.
             masked_ids: Flat positions of the masked tokens, which are all others.
             train: Whether to apply drop path, which needs the random stream "dropout".
@@ -83,7 +91,7 @@ class MaskedAutoencoder(nn.Module):
 
     def encode(
         self,
-        clips: Float[Array, "b T H W 3"],
+        clips: Float[Array, "b T H W 3"] | Float[Array, "b n_visible 3 p"],
         visible_ids: Int[Array, "b n_visible"],
         train: bool = False,
     ) -> Float[Array, "b n_visible d"]:
@@ -96,7 +104,7 @@ class MaskedAutoencoder(nn.Module):
         visible_ids: Int[Array, "b n_visible"],
         masked_ids: Int[Array, "b n_masked"],
         train: bool = False,
-    ) -> Float[Array, "b n_masked patch_dim"]:
+    ) -> Float[Array, "b n_masked 3 p"]:
         """Predicts the masked tubelets from the encoded visible tokens."""
         dim, dtype = self.decoder_config.dim, self.decoder_config.dtype
         positions = jnp.asarray(sincos_position_table(math.prod(self.grid), dim), dtype)

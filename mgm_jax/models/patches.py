@@ -1,13 +1,13 @@
 """Space-time patches: clips are cut into tubelets, and each tubelet becomes one token."""
 
-import math
-from typing import TypeVar
+import functools
 
+import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Int, Shaped
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, Shaped
 
-AnyArray = TypeVar("AnyArray", Array, np.ndarray)
+from mgm_jax.models.layers import uniform_init
 
 
 def token_grid(
@@ -34,48 +34,104 @@ def token_grid(
 
 
 def patchify(
-    clips: Shaped[AnyArray, "b T H W c"], tubelet: tuple[int, int, int] = (2, 16, 16)
-) -> Shaped[AnyArray, "b n d"]:
-    """Cuts clips into flattened tubelets, ordered by time, then row, then column.
+    clips: Shaped[Array, "b T H W c"], tubelet: tuple[int, int, int] = (2, 16, 16)
+) -> Shaped[Array, "b n c p"]:
+    """Cuts clips into tubelets, ordered by time, then row, then column.
 
-    The d = p0·p1·p2·c values of a tubelet keep the order (p0 p1 p2 c), as in VideoMAE, so that one
-    matrix product computes its patch embedding, a 3-D convolution with stride equal to its kernel.
+    The p = p0·p1·p2 values of a channel keep the order (p0 p1 p2). Channels come before pixels: a
+    TPU pads the last axis of an array to 128 values, so three channels there would take 43 times
+    the memory.
 
     Args:
-        clips: Arrays of JAX or NumPy.
+        clips: Whole clips; channels may lie last in their shape alone (`rgb.crop_to_rgb`).
         tubelet: Size of a tubelet in frames, pixels, pixels: (p0, p1, p2).
 
     Raises:
         ValueError: A side of the clip is not a multiple of the tubelet's.
     """
-    b, frames, height, width, channels = clips.shape
-    t, h, w = token_grid(frames, height, width, tubelet)
+    token_grid(*clips.shape[1:4], tubelet)
+    return jax.lax.platform_dependent(
+        jnp.moveaxis(clips, -1, 1),
+        tpu=functools.partial(cut_by_convolution, tubelet=tubelet),
+        default=functools.partial(cut_by_transposition, tubelet=tubelet),
+    )
+
+
+def cut_by_transposition(
+    planes: Shaped[Array, "b c T H W"], tubelet: tuple[int, int, int]
+) -> Shaped[Array, "b n c p"]:
+    """`patchify` for CPU and GPU."""
+    b, channels, frames, height, width = planes.shape
     p0, p1, p2 = tubelet
-    patches = clips.reshape(b, t, p0, h, p1, w, p2, channels)
-    patches = patches.transpose(0, 1, 3, 5, 2, 4, 6, 7)
-    return patches.reshape(b, t * h * w, p0 * p1 * p2 * channels)
+    cut = planes.reshape(b, channels, frames // p0, p0, height // p1, p1, width // p2, p2)
+    return cut.transpose(0, 2, 4, 6, 1, 3, 5, 7).reshape(b, -1, channels, p0 * p1 * p2)
 
 
-def unpatchify(
-    patches: Shaped[AnyArray, "b n d"],
-    grid: tuple[int, int, int],
-    tubelet: tuple[int, int, int] = (2, 16, 16),
-) -> Shaped[AnyArray, "b T H W c"]:
-    """Puts flattened tubelets back together; the inverse of `patchify`.
+def cut_by_convolution(
+    planes: Float[Array, "b c T H W"], tubelet: tuple[int, int, int]
+) -> Float[Array, "b n c p"]:
+    """`patchify` for TPUs, whose matrix units move pixels between the lanes of a vector.
 
-    Args:
-        patches: All n = t·h·w tubelets of each clip; arrays of JAX or NumPy.
-        grid: Token grid (t, h, w).
-        tubelet: Size of a tubelet in frames, pixels, pixels.
+    A transposition would pad rows of 16 pixels to 128. The products with ones and zeros are exact.
     """
-    (t, h, w), (p0, p1, p2) = grid, tubelet
-    b, _, dim = patches.shape
-    channels = dim // math.prod(tubelet)
-    clips = patches.reshape(b, t, h, w, p0, p1, p2, channels)
-    clips = clips.transpose(0, 1, 4, 2, 5, 3, 6, 7)
-    return clips.reshape(b, t * p0, h * p1, w * p2, channels)
+    b, channels, frames, height, width = planes.shape
+    p0, p1, p2 = tubelet
+    kernel = jnp.eye(p1 * p2, dtype=planes.dtype).reshape(p1, p2, 1, p1 * p2)
+    cut = jax.lax.conv_general_dilated(
+        planes.reshape(-1, height, width, 1),
+        kernel,
+        window_strides=(p1, p2),
+        padding="VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    cut = cut.reshape(b, channels, frames // p0, p0, -1, p1 * p2)
+    return cut.transpose(0, 2, 4, 1, 3, 5).reshape(b, -1, channels, p0 * p1 * p2)
 
 
-def gather_tokens(tokens: Shaped[Array, "b n d"], ids: Int[Array, "b k"]) -> Shaped[Array, "b k d"]:
+def gather_tokens(
+    tokens: Shaped[Array, "b n *rest"], ids: Int[Array, "b k"]
+) -> Shaped[Array, "b k *rest"]:
     """Selects tokens of each clip by position; positions outside [0, n) are undefined behaviour."""
-    return jnp.take_along_axis(tokens, ids[:, :, None], axis=1, mode="promise_in_bounds")
+    flat = tokens.reshape(*tokens.shape[:2], -1)
+    chosen = jnp.take_along_axis(flat, ids[:, :, None], axis=1, mode="promise_in_bounds")
+    return chosen.reshape(*ids.shape, *tokens.shape[2:])
+
+
+class PatchEmbedding(nn.Module):
+    """A linear layer from tubelets to tokens: a 3-D convolution with stride equal to its kernel.
+
+    The rows of the kernel have VideoMAE's order (p0 p1 p2 c), as those of other projects.
+    """
+
+    dim: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, patches: Float[Array, "b n c p"]) -> Float[Array, "b n {self.dim}"]:
+        """Embeds each tubelet."""
+        channels, pixels = patches.shape[2:]
+        shape = (pixels * channels, self.dim)
+        init = uniform_init(shape[0])
+        kernel = self.param("kernel", init, shape)
+        bias = self.param("bias", init, (self.dim,))
+        kernel = kernel.astype(self.dtype).reshape(pixels, channels, self.dim)
+        tokens = jnp.einsum("bncp,pcd->bnd", patches.astype(self.dtype), kernel)
+        return tokens + bias.astype(self.dtype)
+
+
+class PixelHead(nn.Module):
+    """A linear layer from tokens to tubelets, its columns in VideoMAE's order (p0 p1 p2 c)."""
+
+    pixels: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, tokens: Float[Array, "b n d"]) -> Float[Array, "b n 3 {self.pixels}"]:
+        """Predicts a tubelet from each token."""
+        shape = (tokens.shape[-1], self.pixels * 3)
+        kernel = self.param("kernel", nn.initializers.xavier_uniform(), shape)
+        bias = self.param("bias", nn.initializers.zeros, shape[1:])
+        kernel = kernel.astype(self.dtype).reshape(-1, self.pixels, 3)
+        pixels = jnp.einsum("bnd,dpc->bncp", tokens.astype(self.dtype), kernel)
+        return pixels + bias.astype(self.dtype).reshape(self.pixels, 3).T

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from mgm_jax.errors import ConfigError
 from mgm_jax.models import patches as patches_lib
 from mgm_jax.models.blocks import Blocks
-from mgm_jax.models.layers import Dense, LayerNorm, TransformerConfig, sincos_position_table
+from mgm_jax.models.layers import LayerNorm, TransformerConfig, sincos_position_table
 from mgm_jax.models.timesformer import Positions
 
 # VideoMAE's sizes. *Decision*: Ti, for trials, is ViT-Ti with a decoder half as wide and as deep as
@@ -86,7 +86,7 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(
         self,
-        clips: Float[Array, "b T H W c"],
+        clips: Float[Array, "b T H W c"] | Float[Array, "b n_visible c p"],
         visible_ids: Int[Array, "b n_visible"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b n d"]:
@@ -95,13 +95,29 @@ class Encoder(nn.Module):
         The other tubelets are dropped before the embedding, so they have no influence and no cost.
 
         Args:
-            clips: Clips, normalized as the recipe says.
+            clips: Clips, normalized as the recipe says, or their visible tubelets
+                (`patches.patchify`).
             visible_ids: Flat positions of the tokens to encode; None encodes all.
             train: Whether to apply drop path, which needs the random stream "dropout".
 
         Raises:
             ValueError: The clips do not have the token grid of the encoder.
         """
+        patches = clips if clips.ndim == 4 else self._cut(clips, visible_ids)
+        positions = self._positions()
+        if visible_ids is not None:
+            positions = positions[visible_ids]
+        embed = patches_lib.PatchEmbedding(self.config.dim, self.config.dtype, name="embed")
+        tokens = embed(patches)
+        blocks = Blocks(self.config, self.grid, name="blocks")
+        tokens = blocks(tokens + positions, train, visible_ids)
+        if not self.final_norm:
+            return tokens
+        return LayerNorm(dtype=self.config.dtype, name="norm")(tokens)
+
+    def _cut(
+        self, clips: Float[Array, "b T H W c"], visible_ids: Int[Array, "b n_visible"] | None
+    ) -> Float[Array, "b n c p"]:
         _, frames, height, width, _ = clips.shape
         grid = patches_lib.token_grid(frames, height, width, self.tubelet)
         if grid != self.grid:
@@ -109,17 +125,8 @@ class Encoder(nn.Module):
                 f"clips of {frames} frames of {height}x{width} pixels have the token grid {grid}, "
                 f"but the encoder was made for {self.grid}; make it for clips of this size"
             )
-        patches = patches_lib.patchify(clips, self.tubelet)
-        positions = self._positions()
-        if visible_ids is not None:
-            patches = patches_lib.gather_tokens(patches, visible_ids)
-            positions = positions[visible_ids]
-        tokens = Dense(self.config.dim, dtype=self.config.dtype, name="embed")(patches)
-        blocks = Blocks(self.config, self.grid, name="blocks")
-        tokens = blocks(tokens + positions, train, visible_ids)
-        if not self.final_norm:
-            return tokens
-        return LayerNorm(dtype=self.config.dtype, name="norm")(tokens)
+        patches = patches_lib.patchify(clips.astype(self.config.dtype), self.tubelet)
+        return patches if visible_ids is None else patches_lib.gather_tokens(patches, visible_ids)
 
     def _positions(self) -> Float[Array, "n d"]:
         if self.config.backbone == "vit":

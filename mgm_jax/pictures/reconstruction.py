@@ -17,7 +17,7 @@ Statistics = Literal["visible", "target", "none"]
 
 
 def to_frames(
-    predictions: Float[np.ndarray, "n_masked patch_dim"],
+    predictions: Float[np.ndarray, "n_masked 3 pixels"],
     masked_ids: Integer[np.ndarray, " n_masked"],
     frames: Float[np.ndarray, "T H W 3"],
     tubelet: tuple[int, int, int],
@@ -31,7 +31,7 @@ def to_frames(
     statistics, which other projects use, would show colours that the model did not predict.
 
     Args:
-        predictions: Pixels in the order (frame, row, column, channel).
+        predictions: Pixels of each channel in the order (frame, row, column).
         masked_ids: Their positions in the time-major token grid; all other tokens are visible, at
             least one.
         frames: The clip, RGB in [0, 1].
@@ -47,7 +47,7 @@ def to_frames(
     pixels = frames.astype(np.float32).reshape(-1, 3)
     masked = np.zeros(len(positions), bool)
     masked[masked_ids] = True
-    made = predictions[np.argsort(masked_ids)].reshape(len(predictions), -1, 3)
+    made = predictions[np.argsort(masked_ids)].swapaxes(1, 2)
     if statistics != "none":
         chosen = masked if statistics == "target" else ~masked
         sources = pixels[positions[chosen]].astype(np.float64)

@@ -50,17 +50,26 @@ def crop_to_rgb(
         weights[:, channel, 3] + sum(weights[:, channel, i] * planes[i] for i in range(3))
         for channel in range(3)
     ]
-    return jnp.clip(jnp.stack(rgb, axis=-1), 0.0, 1.0)
+    # Stacked in front of the pixels: XLA keeps that order in memory (`models.patches.patchify`).
+    return jnp.moveaxis(jnp.clip(jnp.stack(rgb, axis=1), 0.0, 1.0), 1, -1)
 
 
-def normalise(clips: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
-    """RGB in [0, 1] to zero mean and unit variance over ImageNet, the model's input."""
-    return (clips - jnp.array(MEAN)) / jnp.array(STANDARD_DEVIATION)
+def normalise(clips: Float[Array, "*shape"], axis: int = -1) -> Float[Array, "*shape"]:
+    """RGB in [0, 1] to zero mean and unit variance over ImageNet, the model's input.
+
+    The channels are at `axis`, counted from the end.
+    """
+    mean, deviation = (_along(values, axis) for values in (MEAN, STANDARD_DEVIATION))
+    return (clips - mean) / deviation
 
 
-def denormalise(clips: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
+def denormalise(clips: Float[Array, "*shape"], axis: int = -1) -> Float[Array, "*shape"]:
     """The inverse of `normalise`."""
-    return clips * jnp.array(STANDARD_DEVIATION) + jnp.array(MEAN)
+    return clips * _along(STANDARD_DEVIATION, axis) + _along(MEAN, axis)
+
+
+def _along(values: tuple[float, ...], axis: int) -> Float[Array, "3 *ones"]:
+    return jnp.array(values).reshape(3, *[1] * (-1 - axis))
 
 
 def _resample(

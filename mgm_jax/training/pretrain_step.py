@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Key
 
+from mgm_jax.config import mask_ratio
 from mgm_jax.flow import raft
 from mgm_jax.flow.convert import load_weights
 from mgm_jax.masking import motion_maps, strategies
+from mgm_jax.models import patches as patches_lib
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import grad_accumulation, losses
 from mgm_jax.training.metrics import PretrainMetrics
@@ -60,8 +62,8 @@ def make_pretrain_step(
 ) -> StepFn:
     """Builds the pretraining step of a masked autoencoder; `schedule` is for the metrics."""
     prepare_fn = make_prepare_fn(config, model.grid)
-    num_masked = strategies.num_masked(model.grid, config.masking.ratio)
-    tubelet = tuple(config.model.tubelet)
+    num_masked = strategies.num_masked(model.grid, mask_ratio(config.masking))
+    tubelet, normalise = tuple(config.model.tubelet), config.norm_pix_loss
     apply: Callable[..., Any] = model.apply
 
     def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
@@ -72,15 +74,16 @@ def make_pretrain_step(
         ) -> tuple[Float[Array, ""], None]:
             clips, mask = prepare_fn(batch, mask_key)
             visible_ids, masked_ids = strategies.split_ids(mask, num_masked)
-            inputs = rgb.normalise(clips)
-            # As in VideoMAE: normalised targets are made from RGB, plain ones from the inputs.
-            normalise = config.norm_pix_loss
-            targets = losses.normalised_pixel_target(
-                clips if normalise else inputs, tubelet, masked_ids, normalise=normalise
+            patches = patches_lib.patchify(clips, tubelet)
+            visible, masked = (
+                patches_lib.gather_tokens(patches, ids) for ids in (visible_ids, masked_ids)
             )
+            # As in VideoMAE: normalised targets are made from RGB, plain ones from the inputs.
+            masked = masked if normalise else rgb.normalise(masked, -2)
+            targets = losses.pixel_target(masked, normalise)
             predictions = apply(
                 {"params": params},
-                inputs,
+                rgb.normalise(visible, -2),
                 visible_ids,
                 masked_ids,
                 train=True,
@@ -110,7 +113,7 @@ def make_reconstruct_fn(
         masked tubelets: normalised pixels, or RGB in [0, 1] without `config.norm_pix_loss`.
     """
     prepare_fn = make_prepare_fn(config, model.grid)
-    num_masked = strategies.num_masked(model.grid, config.masking.ratio)
+    num_masked = strategies.num_masked(model.grid, mask_ratio(config.masking))
     apply: Callable[..., Any] = model.apply
 
     def reconstruct_fn(
@@ -121,8 +124,7 @@ def make_reconstruct_fn(
         predictions = apply({"params": params}, rgb.normalise(clips), visible_ids, masked_ids)
         predictions = predictions.astype(jnp.float32)
         if not config.norm_pix_loss:
-            pixels = predictions.reshape(*predictions.shape[:2], -1, 3)
-            predictions = rgb.denormalise(pixels).reshape(predictions.shape)
+            predictions = rgb.denormalise(predictions, -2)
         return {"clips": clips, "mask": mask, "masked_ids": masked_ids, "predictions": predictions}
 
     return reconstruct_fn

@@ -15,6 +15,7 @@ from mgm_jax import config as config_lib
 from mgm_jax import io
 from mgm_jax.data import listing
 from mgm_jax.data.listing import Listing
+from mgm_jax.data.records import ListedSource
 from mgm_jax.errors import CheckpointError, ConfigError, MgmError
 from mgm_jax.io import AnyPath
 from mgm_jax.training import sharding
@@ -109,21 +110,24 @@ def check_configs(config: ConfigDict, workdir: str) -> None:
     _check_processes(values | {"--workdir": str(workdir)}, compare, "give all the same command")
 
 
-def check_videos(videos: Mapping[str, Listing]) -> None:
+def check_videos(sources: Mapping[str, ListedSource | None]) -> None:
     """Refuses processes of one run that read different data; all processes call it.
 
     Args:
-        videos: The data, by what they are for.
+        sources: The data, by what they are for.
 
     Raises:
         ConfigError: Naming videos or classes, and the processes.
     """
+    if jax.process_count() == 1:
+        return
+    videos = {use: listing.list_videos(source) for use, source in sources.items() if source}
 
     def compare(first: Mapping[str, Listing], own: Mapping[str, Listing]) -> list[str]:
         return [
-            f"{purpose}: {change}"
-            for purpose in own
-            for change in listing.differences(first[purpose], own[purpose])
+            f"videos {use}: {change}"
+            for use in own
+            for change in listing.differences(first[use], own[use])
         ]
 
     _check_processes(videos, compare, "copy the same data to all hosts")

@@ -59,7 +59,7 @@ def make_mesh(axis_sizes: dict[str, int], devices: Sequence[jax.Device] | None =
     return Mesh(arranged, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-ACTIVATION_RULES = (("batch", ("data", "fsdp")),)
+ACTIVATION_RULES = (("batch", ("data", "fsdp")), ("heads", "tensor"))
 """Mesh axes of the models' logical axes, for `flax.linen.logical_axis_rules`."""
 
 

@@ -42,6 +42,7 @@ class TrainState(flax.struct.PyTreeNode):
         """The random key of the next step."""
         return jax.random.fold_in(jax.random.wrap_key_data(self.seed), self.step)
 
+    @jax.named_scope("optimizer")
     def apply_gradients(
         self,
         optimizer: optax.GradientTransformation,
@@ -116,7 +117,8 @@ def abstract_state(make: Callable[[], State], mesh: Mesh) -> State:
 
     The leaves of what `make` returns are replaced by `jax.ShapeDtypeStruct`s.
     """
-    shapes = jax.eval_shape(make)
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        shapes = jax.eval_shape(make)  # Refuses what these devices cannot compute.
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         shapes,

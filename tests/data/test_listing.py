@@ -59,5 +59,5 @@ def test_what_was_renamed_swapped_or_relabelled_is_named(kind, tmp_path):
         file.write_bytes(file.read_bytes()[::-1])  # Of the same size.
         place = tmp_path / "data" / {"folder": "files", "csv": "list.csv"}[kind]
         (changed,) = differences(before, list_videos(make_source(kind, str(place), "train")))
-        assert changed.startswith("files with other content: ")
+        assert changed.startswith("videos with other content: ")
         assert "a/one.mp4" in changed

@@ -34,13 +34,14 @@ def test_predictions_follow_the_order_of_the_masked_ids_alone():
 def test_masked_pixels_have_no_influence(backbone):
     _, predict, variables = make(backbone=backbone)
     visible, masked = ids()
-    patches = np.array(patches_lib.patchify(clips(), TUBELET))
-    for i in range(2):
-        patches[i, np.asarray(masked[i])] = np.nan
-    hidden = jnp.asarray(patches_lib.unpatchify(patches, GRID, TUBELET))
-    np.testing.assert_array_equal(
-        predict(variables, hidden, visible, masked), predict(variables, clips(), visible, masked)
+    hidden, sides = np.array(clips()), np.array(TUBELET)
+    for i, tokens in enumerate(masked):
+        for start in np.transpose(np.unravel_index(tokens, GRID)) * sides:
+            hidden[i][tuple(map(slice, start, start + sides))] = np.nan
+    made, expected = (
+        predict(variables, x, visible, masked) for x in (jnp.asarray(hidden), clips())
     )
+    np.testing.assert_array_equal(made, expected)
 
 
 def test_bfloat16_is_close_to_float32():
@@ -60,7 +61,8 @@ def test_bfloat16_is_close_to_float32():
 )
 def test_every_parameter_has_a_finite_gradient(backbone, dtype):
     model, _, variables = make(backbone=backbone, dtype=dtype)
-    target = losses.normalised_pixel_target(clips(), TUBELET, ids()[1])
+    patches = patches_lib.patchify(clips(), TUBELET)
+    target = losses.pixel_target(patches_lib.gather_tokens(patches, ids()[1]))
 
     def loss(variables):
         predictions = model.apply(variables, clips(), *ids(), True)
@@ -91,3 +93,17 @@ def test_mask_token_starts_within_one_deviation():
     assert token.shape == (768,)
     assert 0.019 < np.abs(token).max() <= 0.02
     assert abs(token.mean()) < 0.002
+
+
+def test_layers_that_videomae_does_not_initialise_start_as_in_pytorch():
+    """Its convolution and `encoder_to_decoder` keep PyTorch's uniform ±1/√fan_in."""
+    model = autoencoder()
+    params = model.init(jax.random.key(0), clips(), *ids())["params"]
+    patch_dim, dim = params["encoder"]["embed"]["kernel"].shape
+    drawn = [
+        (params["encoder"]["embed"]["kernel"], patch_dim),
+        (params["encoder"]["embed"]["bias"], patch_dim),
+        (params["encoder_to_decoder"]["kernel"], dim),
+    ]
+    for values, fan_in in drawn:
+        assert 0.9 < np.abs(values).max() * fan_in**0.5 <= 1

@@ -1,23 +1,46 @@
-"""Tubelets: order of tokens and of the values in one, and the way back."""
+"""Tubelets: order of tokens and of the values in one, and the layers into and out of them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from mgm_jax.models import patches as patches_lib
 
 
-@pytest.mark.parametrize("module", [np, jnp])
-def test_values_lie_where_a_loop_puts_them(module):
-    clips = np.arange(2 * 4 * 6 * 8 * 3, dtype=np.float32).reshape(2, 4, 6, 8, 3)
-    patches = patches_lib.patchify(module.asarray(clips), (2, 3, 4))
-    assert patches.shape == (2, 2 * 2 * 2, 2 * 3 * 4 * 3)
+@pytest.mark.parametrize(
+    "cut", [patches_lib.cut_by_transposition, patches_lib.cut_by_convolution], ids=["cpu", "tpu"]
+)
+def test_values_lie_where_a_loop_puts_them(cut):
+    clips = np.random.default_rng(0).standard_normal((2, 4, 6, 8, 3), np.float32)
+    patches = cut(jnp.moveaxis(clips, -1, 1), (2, 3, 4))
+    assert patches.shape == (2, 2 * 2 * 2, 3, 2 * 3 * 4)
     for token, (t, h, w) in enumerate(np.ndindex(2, 2, 2)):
         cube = clips[:, 2 * t : 2 * t + 2, 3 * h : 3 * h + 3, 4 * w : 4 * w + 4]
-        np.testing.assert_array_equal(patches[:, token], cube.reshape(2, -1))
-    again = patches_lib.unpatchify(patches, (2, 2, 2), (2, 3, 4))
-    assert isinstance(again, type(patches))
-    np.testing.assert_array_equal(again, clips)
+        expected = cube.reshape(2, -1, 3).swapaxes(1, 2)
+        np.testing.assert_array_equal(patches[:, token], expected)
+
+
+def test_the_layers_are_linear_layers_of_videomae():
+    r = np.random.default_rng(0)
+    patches, tokens = (jnp.asarray(r.random((2, 5, *rest))) for rest in ((3, 8), (4,)))
+    in_order = patches.swapaxes(2, 3).reshape(2, 5, 24)
+    for layer, inputs, plain, flat in (
+        (patches_lib.PatchEmbedding(4, "float32"), patches, nn.Dense(4), in_order),
+        (patches_lib.PixelHead(8, "float32"), tokens, nn.Dense(24), tokens),
+    ):
+        params = jax.tree.map(
+            lambda leaf: r.standard_normal(leaf.shape, np.float32),
+            plain.init(jax.random.key(0), flat),
+        )
+        assert jax.tree.map(jnp.shape, layer.init(jax.random.key(0), inputs)) == jax.tree.map(
+            jnp.shape, params
+        )
+        made, expected = layer.apply(params, inputs), plain.apply(params, flat)
+        if made.ndim == 4:
+            made = made.swapaxes(2, 3).reshape(expected.shape)
+        np.testing.assert_allclose(made, expected, atol=1e-5)
 
 
 def test_token_grid_of_the_paper():

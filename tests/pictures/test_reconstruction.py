@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,12 +15,11 @@ FRAMES = np.random.default_rng(0).random((T, H, W, 3), np.float32)
 @pytest.mark.parametrize("statistics", ["target", "none"])
 def test_true_targets_give_the_clip_back(statistics):
     masked_ids = np.random.default_rng(1).permutation(np.flatnonzero(make_mask()))
-    tubelets = patches.patchify(FRAMES[None], TUBELET)[0].reshape(GRID[0] * 24, -1, 3)
+    tubelets = np.asarray(patches.patchify(jnp.asarray(FRAMES[None]), TUBELET)[0])
     if statistics == "target":
-        deviation = tubelets.std(axis=1, ddof=1, keepdims=True)
-        tubelets = (tubelets - tubelets.mean(axis=1, keepdims=True)) / (deviation + 1e-6)
-    predictions = tubelets[masked_ids].reshape(len(masked_ids), -1)
-    made = to_frames(predictions, masked_ids, FRAMES, TUBELET, statistics)
+        deviation = tubelets.std(axis=2, ddof=1, keepdims=True)
+        tubelets = (tubelets - tubelets.mean(axis=2, keepdims=True)) / (deviation + 1e-6)
+    made = to_frames(tubelets[masked_ids], masked_ids, FRAMES, TUBELET, statistics)
     np.testing.assert_allclose(made, FRAMES, atol=1e-5)
 
 
@@ -31,7 +31,7 @@ def test_visible_statistics_do_not_depend_on_masked_pixels(seed, ratio):
     mask = np.zeros(96, bool)
     mask[masked_ids] = True
     masked = overlays.mask_per_pixel(mask.reshape(GRID), (T, H, W))
-    predictions = rng.normal(size=(len(masked_ids), 384)).astype(np.float32)
+    predictions = rng.normal(size=(len(masked_ids), 3, 128)).astype(np.float32)
     frames = rng.random((T, H, W, 3), np.float32)
     made = to_frames(predictions, masked_ids, frames, TUBELET, "visible")
     for other in (np.nan, 0.0, 1e6):
@@ -45,7 +45,7 @@ def test_visible_statistics_do_not_depend_on_masked_pixels(seed, ratio):
 def test_visible_statistics_are_interpolated_from_the_nearest_tubelets():
     ramp = np.linspace(0.1, 0.9, 14, dtype=np.float32).repeat(8)
     frames = np.broadcast_to(ramp[None, None, :, None], (2, 8, 112, 3)).copy()
-    predictions = np.zeros((12, 384), np.float32)
+    predictions = np.zeros((12, 3, 128), np.float32)
     cells = to_frames(predictions, np.arange(1, 13), frames, TUBELET, "visible")[0, 0, ::8, 0]
     assert (np.diff(cells) >= 0).all()
     assert cells[0] == pytest.approx(0.1)
@@ -58,6 +58,6 @@ def test_the_same_place_in_the_tubelet_before_counts_more_than_neighbours():
     frames = np.full((4, 8, 24, 3), 0.2, np.float32)
     frames[:2, :, 8:16] = 0.8
     # Masked: the middle of the second tubelet.
-    predictions = np.zeros((1, 384), np.float32)
+    predictions = np.zeros((1, 3, 128), np.float32)
     made = to_frames(predictions, np.array([4]), frames, TUBELET, "visible")
     assert made[2, 4, 12, 0] > 0.6

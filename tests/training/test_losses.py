@@ -11,7 +11,7 @@ from mgm_jax.models import patches as patches_lib
 from mgm_jax.training import losses
 
 TUBELET = (2, 4, 4)
-ONES = jnp.ones((4, 8, 24))
+ONES = jnp.ones((8, 24))
 
 
 def random_clips(seed=0, b=2):
@@ -27,13 +27,14 @@ def reference_target(clips, token, clip):
         values = cube[..., c].ravel()
         variance = sum((values - values.mean()) ** 2) / (len(values) - 1)
         target[..., c] = (cube[..., c] - values.mean()) / (np.sqrt(variance) + 1e-6)
-    return target.ravel()
+    return target.reshape(-1, 3).T
 
 
 def test_target_of_the_masked_tokens():
     clips = random_clips()
     ids = np.array([[1, 3, 6], [7, 0, 2]], np.int32)
-    target = losses.normalised_pixel_target(jnp.asarray(clips), TUBELET, jnp.asarray(ids))
+    patches = patches_lib.patchify(jnp.asarray(clips), TUBELET)
+    target = losses.pixel_target(patches_lib.gather_tokens(patches, jnp.asarray(ids)))
     assert target.dtype == jnp.float32
     for clip in range(2):
         for row, token in enumerate(ids[clip]):
@@ -42,30 +43,21 @@ def test_target_of_the_masked_tokens():
 
 
 def test_raw_pixels_where_normalising_is_off():
-    clips = jnp.asarray(random_clips())
-    target = losses.normalised_pixel_target(clips, TUBELET, normalise=False)
-    np.testing.assert_array_equal(target, patches_lib.patchify(clips, TUBELET))
+    patches = patches_lib.patchify(jnp.asarray(random_clips()), TUBELET)
+    np.testing.assert_array_equal(losses.pixel_target(patches, normalise=False), patches)
 
 
 def test_a_flat_tubelet_has_target_zero():
-    target = losses.normalised_pixel_target(jnp.full((1, 4, 8, 8, 3), 0.25), TUBELET)
-    np.testing.assert_array_equal(target, np.zeros((1, 8, 96)))
-
-
-def test_statistics_turn_a_target_back_into_pixels():
-    clips = jnp.asarray(random_clips())
-    patches = patches_lib.patchify(clips, TUBELET)
-    mean, scale = losses.patch_statistics(patches)
-    target = losses.normalised_pixel_target(clips, TUBELET).reshape(2, 8, 32, 3)
-    np.testing.assert_allclose((mean + scale * target).reshape(patches.shape), patches, atol=1e-6)
+    target = losses.pixel_target(jnp.full((1, 8, 3, 32), 0.25))
+    np.testing.assert_array_equal(target, np.zeros((1, 8, 3, 32)))
 
 
 @pytest.mark.parametrize(
     "compute",
     [
-        lambda clips: losses.normalised_pixel_target(clips, TUBELET),
-        lambda clips: losses.masked_mse(clips[0].reshape(4, 8, 24), ONES, jnp.ones(4)),
-        lambda clips: losses.soft_cross_entropy(clips[0, 0].reshape(8, 24), ONES[0], jnp.ones(8)),
+        lambda clips: losses.pixel_target(clips.reshape(2, 8, 3, 32)),
+        lambda clips: losses.masked_mse(clips[0], jnp.ones((4, 8, 8, 3)), jnp.ones(4)),
+        lambda clips: losses.soft_cross_entropy(clips[0, 0].reshape(8, 24), ONES, jnp.ones(8)),
     ],
 )
 def test_bfloat16_is_computed_in_float32(compute):
@@ -79,7 +71,7 @@ def test_bfloat16_is_computed_in_float32(compute):
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=3, max_size=3), st.integers(0, 99))
 def test_loss_is_the_weighted_mean_over_clips(weights, seed):
     r = np.random.default_rng(seed)
-    predictions, targets = r.standard_normal((2, 3, 4, 5)).astype(np.float32)
+    predictions, targets = r.standard_normal((2, 3, 4, 3, 5)).astype(np.float32)
     loss = losses.masked_mse(*map(jnp.asarray, (predictions, targets, np.float32(weights))))
     per_clip = [((predictions[i] - targets[i]).astype(np.float64) ** 2).mean() for i in range(3)]
     expected = np.average(per_clip, weights=weights) if sum(weights) else 0.0
@@ -89,7 +81,7 @@ def test_loss_is_the_weighted_mean_over_clips(weights, seed):
 @pytest.mark.parametrize("weights", [[True, False], [False, False]])
 def test_an_unreadable_clip_has_no_gradient(weights):
     r = np.random.default_rng(0)
-    predictions, targets = (jnp.asarray(r.random((2, 3, 4)), jnp.float32) for _ in range(2))
+    predictions, targets = (jnp.asarray(r.random((2, 3, 2, 2)), jnp.float32) for _ in range(2))
     gradient = jax.grad(losses.masked_mse)(predictions, targets, jnp.asarray(weights))
     expected = 2 * (predictions[0] - targets[0]) / 12 * weights[0]
     np.testing.assert_allclose(gradient[0], expected, rtol=1e-5)

@@ -121,7 +121,7 @@ def test_reconstruction_predicts_the_masked_tubelets(parts, norm_pix_loss):
     )
     masked = int(made["mask"][0].sum())
     assert made["clips"].shape == (8, 8, 32, 32, 3)
-    assert made["predictions"].shape == (8, masked, 2 * 8 * 8 * 3)
+    assert made["predictions"].shape == (8, masked, 3, 2 * 8 * 8)
     ids = np.flatnonzero(np.asarray(made["mask"][0]))
     np.testing.assert_array_equal(made["masked_ids"][0], ids)
 

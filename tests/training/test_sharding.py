@@ -12,6 +12,7 @@ from mgm_jax.aot.check import abstract_batch
 from mgm_jax.aot.collectives import find_collectives
 from mgm_jax.aot.hlo import parse
 from mgm_jax.errors import ConfigError
+from mgm_jax.models import patches as patches_lib
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import losses, pretrain_step, sharding, tasks
 from mgm_jax.training.checkpoints import Checkpoints
@@ -139,7 +140,8 @@ def test_every_mesh_computes_what_one_device_does(batch, video_folder):
         def loss_fn(params):
             inputs = rgb.normalise(clips)
             made = pretrain.model.apply({"params": params}, inputs, visible_ids, masked_ids)
-            targets = losses.normalised_pixel_target(clips, (2, 8, 8), masked_ids)
+            patches = patches_lib.patchify(clips, (2, 8, 8))
+            targets = losses.pixel_target(patches_lib.gather_tokens(patches, masked_ids))
             return losses.masked_mse(made, targets, jnp.ones(8, bool))
 
         logits = finetune.model.apply({"params": classifier}, clips)
