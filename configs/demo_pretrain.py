@@ -23,7 +23,7 @@ from mgm_jax import base_config
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
     args = base_config.parse_arg(
-        arg, mask="mgm", ratio=0.75, jitter=0.5, guidance="peak", motion="auto", backbone="vit"
+        arg, mask="mgm", ratio=float, jitter=0.5, guidance="peak", motion="auto", backbone="vit"
     )
     config = base_config.pretrain()
     config.batch_size = 8

@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
         arg,
         dataset=tuple(STEPS),
         mask="mgm",
-        ratio=0.75,
+        ratio=float,
         jitter=0.5,
         guidance="peak",
         motion="auto",

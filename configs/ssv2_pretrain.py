@@ -26,7 +26,7 @@ def get_config(arg: str = "") -> ConfigDict:
     args = base_config.parse_arg(
         arg,
         mask="mgm",
-        ratio=0.75,
+        ratio=float,
         jitter=0.5,
         guidance="peak",
         motion="auto",

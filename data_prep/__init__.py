@@ -25,4 +25,5 @@ From annotations to records, in the order of the data:
 
 The demo dataset:
     demo_scenes   composes a clip; demo_motions moves, demo_looks textures, demo_drawing draws
+    demo_plain    plain shapes in steady motion
 """

@@ -10,8 +10,9 @@ import av
 
 from data_prep import transcode
 from mgm_jax.data.decoding import DecodedClip, Video
+from mgm_jax.data.video.decoder import decode_packets
 from mgm_jax.data.video.packets import index_packets
-from mgm_jax.errors import VideoError
+from mgm_jax.errors import VideoError, reading_video
 
 _FRAME_TYPES = {1: "I", 2: "P", 3: "B"}
 
@@ -40,11 +41,15 @@ def check_record(record: Mapping[str, Any]) -> CheckedRecord:
     """Decodes and checks a record, as tfds reads it."""
     video_id = record["video_id"].decode()
     try:
-        with Video(record["video"], video_id) as video:
-            clip = video.read(range(video.num_frames))
-            size = video.height, video.width
-        types, unreferenced = _frame_types(record["video"], video_id)
-    except (VideoError, av.FFmpegError) as error:
+        with reading_video(video_id):
+            with Video(record["video"], video_id) as video:
+                clip = video.read(range(video.num_frames))
+                size = video.height, video.width
+            types, unreferenced = _frame_types(record["video"], video_id)
+            profile, of_profile = record["profile"].decode(), []
+            if profile:
+                of_profile = profile_faults(types, unreferenced, transcode.parse_profile(profile))
+    except VideoError as error:
         return CheckedRecord(video_id, (str(error),), None, 0.0, 0.0, {})
     faults = [
         f"{name} is {found}, the record says {stated}"
@@ -55,9 +60,7 @@ def check_record(record: Mapping[str, Any]) -> CheckedRecord:
         )
         if found != stated
     ]
-    profile = record["profile"].decode()
-    if profile:
-        faults += profile_faults(types, unreferenced, transcode.parse_profile(profile))
+    faults += of_profile
     valid = clip.motion[clip.motion_valid]
     return CheckedRecord(
         video_id,
@@ -99,7 +102,12 @@ def _frame_types(video: bytes, name: str) -> tuple[str, set[int]]:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
         index = index_packets(container, stream, name)
-        frames = [f for packet in (*index.packets, None) for f in stream.decode(packet)]
+        positions = range(len(index.packets))
+        frames = decode_packets(index, stream.codec_context, positions, _refuse)
         types = "".join(_FRAME_TYPES.get(int(frame.pict_type), "?") for frame in frames)
-        positions = range(len(index.packets)) if index.timed else ()
-        return types, {index.number_at(p) for p in positions if index.is_unreferenced(p)}
+        numbered = positions if index.timed else ()
+        return types, {index.number_at(p) for p in numbered if index.is_unreferenced(p)}
+
+
+def _refuse(_: int, error: Exception) -> None:
+    raise error

@@ -11,7 +11,7 @@ from data_prep import transcode
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, Problem
 from data_prep.frames import Downscaler, SegmentFrames, VideoFrames
 from mgm_jax.data.video.planes import FrameLayout
-from mgm_jax.errors import ConfigError, VideoError
+from mgm_jax.errors import ConfigError, VideoError, printable, reading_video
 
 COPY = "copy"
 
@@ -88,10 +88,11 @@ def convert(folder: str, entry: Entry, settings: Settings) -> Conversion:
     """Converts the video of an entry that has a file, below `folder`."""
     path = os.path.join(folder, entry.file)
     try:
-        if settings.profile == COPY:
-            video, facts, lost = _copy(path, entry)
-        else:
-            video, facts, lost = _encode(path, entry, settings)
+        with reading_video(entry.file):
+            if settings.profile == COPY:
+                video, facts, lost = _copy(path, entry)
+            else:
+                video, facts, lost = _encode(path, entry, settings)
     except VideoError as error:
         return Conversion(b"", {}, Problem.of(UNREADABLE, entry, str(error)))
     return Conversion(video, facts, Problem.of(LOST_FRAMES, entry, lost) if lost else None)
@@ -100,11 +101,12 @@ def convert(folder: str, entry: Entry, settings: Settings) -> Conversion:
 def _encode(
     path: str, entry: Entry, settings: Settings
 ) -> tuple[bytes, dict[str, Any], str | None]:
+    name = printable(entry.file)
     if entry.key_frame is None:
-        frames = VideoFrames(path, entry.file)
+        frames = VideoFrames(path, name)
     else:
         seconds = entry.key_frame.seconds
-        frames = SegmentFrames(path, entry.file, seconds - SECONDS_BEFORE, seconds + SECONDS_AFTER)
+        frames = SegmentFrames(path, name, seconds - SECONDS_BEFORE, seconds + SECONDS_AFTER)
     with frames:
         decoded = frames.read()
         first = next(decoded, None)
@@ -112,8 +114,8 @@ def _encode(
             reason = frames.stats.error
             if reason is None and entry.key_frame is not None:
                 reason = f"it has no frame around second {seconds:g}; get the whole film"
-            raise VideoError(f"{entry.file}: no frame can be decoded: {reason or 'it has none'}")
-        scaler = Downscaler(first, settings.short_side, entry.file)
+            raise VideoError(f"{name}: no frame can be decoded: {reason or 'it has none'}")
+        scaler = Downscaler(first, settings.short_side, name)
         fps = frames.fps if math.isfinite(frames.fps) and frames.fps > 0 else _DEFAULT_FPS
         video = transcode.encode_planes(
             map(scaler.scale, itertools.chain([first], decoded)),
@@ -124,7 +126,7 @@ def _encode(
         )
     lost = frames.stats.describe_losses()
     if frames.stats.decoded < MIN_DECODED_FRACTION * frames.stats.expected:
-        raise VideoError(f"{entry.file}: too little of it can be read: {lost}")
+        raise VideoError(f"{name}: too little of it can be read: {lost}")
     facts = {
         "fps": fps,
         "num_frames": frames.stats.decoded,
@@ -140,14 +142,15 @@ def _encode(
 
 
 def _copy(path: str, entry: Entry) -> tuple[bytes, dict[str, Any], str | None]:
-    with VideoFrames(path, entry.file) as frames:
+    name = printable(entry.file)
+    with VideoFrames(path, name) as frames:
         size = None
         for frame in frames.read():
             size = size or FrameLayout.of_frame(frame).size
     lost = frames.stats.describe_losses()
     # A copy keeps what cannot be decoded, and training would fail on it.
     if size is None or frames.stats.error:
-        raise VideoError(f"{entry.file}: it cannot be copied: {lost or 'it has no frame'}")
+        raise VideoError(f"{name}: it cannot be copied: {lost or 'it has no frame'}")
     facts = {
         "fps": frames.fps if math.isfinite(frames.fps) else 0.0,
         "num_frames": frames.stats.decoded,

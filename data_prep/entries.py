@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from mgm_jax.errors import printable
+
 UNLABELLED = -1
 
 MISSING = "missing"
@@ -117,7 +119,8 @@ class Problem:
     @classmethod
     def of(cls, kind: str, entry: Entry, reason: str) -> "Problem":
         """A problem with the video of this entry."""
-        return cls(kind, entry.video_id, entry.split, entry.file, reason)
+        file = None if entry.file is None else printable(entry.file)
+        return cls(kind, entry.video_id, entry.split, file, printable(reason))
 
 
 def annotation_problems(entry: Entry) -> list[Problem]:

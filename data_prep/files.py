@@ -1,10 +1,11 @@
 """Finds the videos and the annotation files of a dataset at any depth below a folder."""
 
+import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
-from mgm_jax.data.sources import VIDEO_SUFFIXES
+from mgm_jax.data.sources import find_videos
 from mgm_jax.errors import ConfigError
 
 
@@ -14,41 +15,24 @@ def stem(path: str) -> str:
 
 
 class VideoFiles:
-    """The video files at any depth below a folder; follows links, ignores hidden files.
+    """The video files at any depth below a folder, as `mgm_jax.data.sources.find_videos` sees them.
 
     Attributes:
         folder: Absolute path.
-        paths: Relative to the folder, with slashes, sorted.
 
     Raises:
-        ConfigError: No folder, or no video in it.
+        ConfigError: No folder.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
         self.folder = os.path.abspath(folder)
         if not os.path.isdir(self.folder):
             raise ConfigError(f"--videos: there is no folder {self.folder}; check the path")
-        self.paths = tuple(sorted(self._walk()))
-        if not self.paths:
-            raise ConfigError(
-                f"--videos: there is no video below {self.folder} "
-                f"(looked for {', '.join(sorted(VIDEO_SUFFIXES))}); check the path"
-            )
 
-    def _walk(self) -> Iterator[str]:
-        seen = set()
-        for folder, subfolders, names in os.walk(self.folder, followlinks=True):
-            # A link may lead back to a parent folder.
-            here = os.path.realpath(folder)
-            if here in seen:
-                subfolders.clear()
-                continue
-            seen.add(here)
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            for name in names:
-                if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and name[0] != ".":
-                    path = os.path.relpath(os.path.join(folder, name), self.folder)
-                    yield path.replace(os.sep, "/")
+    @functools.cached_property
+    def paths(self) -> tuple[str, ...]:
+        """Paths relative to the folder, with slashes, sorted; raises ConfigError for none."""
+        return tuple(sorted(path.as_posix() for path in find_videos(self.folder, "--videos")))
 
 
 class VideoFinder:

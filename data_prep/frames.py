@@ -10,7 +10,8 @@ import numpy as np
 from av.stream import Disposition
 
 from data_prep.transcode import Colours
-from mgm_jax.data.video.packets import index_packets
+from mgm_jax.data.video.decoder import decode_packets
+from mgm_jax.data.video.packets import demultiplex, index_packets
 from mgm_jax.data.video.planes import FrameLayout, PlaneReader, is_full_range
 from mgm_jax.errors import VideoError
 
@@ -97,17 +98,21 @@ class VideoFrames(_OpenVideo):
 
     def read(self) -> Iterator[av.VideoFrame]:
         """Decodes the file, once; errors are counted in `stats`."""
-        stats, decoder, undecodable = self.stats, self._stream.codec_context, 0
-        for packet in (*self._index.packets, None):
-            try:
-                for frame in decoder.decode(packet):
-                    stats.decoded += 1
-                    stats.damaged += frame.is_corrupt
-                    yield frame
-            except av.FFmpegError as error:
-                undecodable += 1
-                stats.error = stats.error or f"the decoder says: {error.strerror}"
-        # Without usable time stamps, packets cannot be counted as frames: AVI has empty ones.
+        stats, undecodable = self.stats, 0
+
+        def count(_: int, error: OSError | av.FFmpegError) -> None:
+            nonlocal undecodable
+            undecodable += 1
+            stats.error = stats.error or f"the decoder says: {error.strerror}"
+
+        index, decoder = self._index, self._stream.codec_context
+        for frame in decode_packets(index, decoder, range(len(index.packets)), count):
+            if not stats.decoded:
+                self._index = index.beginning_at(frame.pts)
+            stats.decoded += 1
+            stats.damaged += frame.is_corrupt
+            yield frame
+        # Without usable time stamps, the number of frames in a packet is not certain.
         shown = self._index.num_shown
         stats.expected = shown if self._index.timed else stats.decoded + undecodable
 
@@ -139,7 +144,8 @@ class SegmentFrames(_OpenVideo):
         start = fractions.Fraction(self._start) / stream.time_base
         try:
             self._container.seek(math.floor(start) + first, stream=stream)
-            for frame in self._container.decode(stream):
+            packets = demultiplex(self._container, stream)
+            for frame in (frame for packet in packets for frame in packet.decode()):
                 if frame.pts is None:
                     raise VideoError(f"{self._name}: its frames have no time stamps; convert it")
                 seconds = float((frame.pts - first) * stream.time_base)

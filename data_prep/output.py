@@ -110,8 +110,10 @@ def complete(
 ) -> None:
     """Turns the shards of a dataset into `out`, an absent or empty folder."""
     sizes: dict[str, list[records.ShardSize]] = {}
+    videos: dict[str, list[records.ListedRecord]] = {}
     for shard, result in zip(shards, results, strict=True):
         sizes.setdefault(shard.split, []).append(result.size)
+        videos.setdefault(shard.split, []).extend(result.videos)
     # tfds does not allow a split without records.
     sizes = {split: of for split, of in sizes.items() if any(s.num_records for s in of)}
     folder = work_folder(out) / "dataset"
@@ -123,6 +125,7 @@ def complete(
         listing.name,
         records.record_features(listing.class_names, key_frames=listing.has_key_frames),
         sizes,
+        {split: videos[split] for split in sizes},
         description=listing.description,
         metadata={"request": request},
     )

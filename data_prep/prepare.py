@@ -23,7 +23,7 @@ from data_prep.datasets import DATASETS, read_dataset
 from data_prep.entries import UNREADABLE, DatasetOptions
 from data_prep.files import VideoFiles
 from data_prep.shards import Shard, ShardResult, plan_shards, read_result, write_shards
-from mgm_jax.errors import ConfigError, MgmError
+from mgm_jax.errors import ConfigError, MgmError, printable
 
 _PROBLEMS_LOGGED = 20
 
@@ -89,7 +89,8 @@ def prepare(
     if all(entry.file is None for entry in listing.entries):
         raise ConfigError(
             f"--videos: none of the {len(listing.entries)} videos that {dataset} lists is below "
-            f"{files.folder} (which holds, for instance, {files.paths[0]}); check the folder"
+            f"{files.folder} (which holds, for instance, {printable(files.paths[0])}); "
+            "check the folder"
         )
     with output.building(out, request) as work:
         shards = plan_shards(work, listing, files.folder, settings, records_per_shard)

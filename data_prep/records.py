@@ -5,13 +5,15 @@ Layout of a dataset folder, which `tfds.builder_from_directory(folder)` opens:
     dataset_info.json                  name, splits and their sizes
     features.json                      fields of a record (`record_features`)
     label.labels.txt                   class names, one per line, in the order of the labels
-    metadata.json                      how the dataset was made
+    metadata.json                      class names, and how the dataset was made
+    videos.json                        id, label and file of each record, to find videos again
     NAME-SPLIT.array_record-NNNNN      records, in the order in which they were given
 """
 
 import contextlib
 import dataclasses
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -26,6 +28,11 @@ from tensorflow_datasets.core import example_serializer, naming
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 
 from data_prep.entries import UNLABELLED
+from mgm_jax.data.identity import fingerprint
+from mgm_jax.data.records import VIDEOS_FILE, check_label_file
+
+ListedRecord = tuple[str, int, str]
+"""Id, label, and fingerprint (`mgm_jax.data.identity`) of the file that a record was made of."""
 
 
 def record_features(
@@ -187,14 +194,17 @@ def write_description(
     name: str,
     features: tfds.features.FeaturesDict,
     shards: Mapping[str, Sequence[ShardSize]],
+    videos: Mapping[str, Sequence[ListedRecord]],
     *,
     description: str = "",
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the files that turn a folder of shards into a dataset.
 
-    `shards` gives the sizes of each split's shards; `metadata` says how the dataset was made.
+    `shards` gives the sizes of each split's shards, `videos` its records; `metadata` says how the
+    dataset was made.
     """
+    class_names = features["label"].names
     info = tfds.core.DatasetInfo(
         builder=DatasetIdentity(
             name=name,
@@ -204,7 +214,7 @@ def write_description(
         ),
         description=description or name,
         features=features,
-        metadata=tfds.core.MetadataDict(metadata or {}),
+        metadata=tfds.core.MetadataDict({"class_names": class_names, **(metadata or {})}),
     )
     info.set_file_format("array_record")
     split_infos = [
@@ -218,6 +228,8 @@ def write_description(
     ]
     info.set_splits(tfds.core.splits.SplitDict(split_infos))
     info.write_to_directory(folder)
+    (folder / VIDEOS_FILE).write_text(json.dumps(videos, indent=0))
+    check_label_file(folder, tfds.builder_from_directory(folder).info.features["label"].names)
 
 
 def write_records(
@@ -254,7 +266,11 @@ def write_records(
                 raise ValueError(f"record {record['video_id']!r} of split {split!r} is repeated")
             seen.add(record.get("video_id"))
             yield record
+            videos.setdefault(split, []).append(
+                (record["video_id"], int(record["label"]), fingerprint(record["video"]))
+            )
 
+    videos: dict[str, list[ListedRecord]] = {}
     shards: dict[str, list[ShardSize]] = {}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.incomplete-", dir=out.parent) as work:
@@ -271,7 +287,7 @@ def write_records(
             if not shards[split]:
                 raise ValueError(f"split {split!r} of dataset {name!r} has no records")
         write_description(
-            folder, name, features, shards, description=description, metadata=metadata
+            folder, name, features, shards, videos, description=description, metadata=metadata
         )
         folder.rename(out)
     return {split: sum(size.num_records for size in sizes) for split, sizes in shards.items()}

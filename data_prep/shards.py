@@ -24,6 +24,7 @@ from data_prep import records
 from data_prep.conversion import Conversion, Settings, convert
 from data_prep.entries import UNREADABLE, Entry, Listing, Problem, annotation_problems
 from data_prep.processes import IsolatedProcess, process_pool
+from mgm_jax.data.identity import fingerprint
 from mgm_jax.errors import MgmError
 
 
@@ -49,10 +50,11 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class ShardResult:
-    """Size of a complete shard, and its problems in the order of its entries."""
+    """Size of a complete shard, its problems in the order of its entries, and its records."""
 
     size: records.ShardSize
     problems: tuple[Problem, ...]
+    videos: tuple[records.ListedRecord, ...]
 
 
 def plan_shards(
@@ -69,7 +71,8 @@ def plan_shards(
             part = tuple(entries[first : first + records_per_shard])
             digest = hashlib.sha256(common.encode())
             for entry in part:
-                size = os.path.getsize(os.path.join(videos, entry.file)) if entry.file else 0
+                path = os.path.join(videos, entry.file or "")
+                size = os.path.getsize(path) if os.path.isfile(path) else 0
                 described = json.dumps([dataclasses.asdict(entry), size], sort_keys=True)
                 digest.update(described.encode())
             shards.append(
@@ -94,10 +97,11 @@ def read_result(shard: Shard) -> ShardResult | None:
         result = json.loads(shard.result_path.read_text())
         if (result["digest"], result["file_bytes"]) != (shard.digest, shard.path.stat().st_size):
             return None
+        size = records.ShardSize(result["num_records"], result["num_bytes"])
+        problems = tuple(Problem(**problem) for problem in result["problems"])
+        return ShardResult(size, problems, tuple(map(tuple, result["videos"])))
     except (FileNotFoundError, ValueError, LookupError):
         return None
-    size = records.ShardSize(result["num_records"], result["num_bytes"])
-    return ShardResult(size, tuple(Problem(**problem) for problem in result["problems"]))
 
 
 def write_shard(shard: Shard, isolate: bool = False) -> None:
@@ -107,22 +111,27 @@ def write_shard(shard: Shard, isolate: bool = False) -> None:
     becomes unreadable.
     """
     problems: list[Problem] = []
+    videos: list[records.ListedRecord] = []
     features = records.record_features(shard.class_names, key_frames=shard.key_frames)
     with IsolatedProcess() as process:
-        rows = _make_records(shard, process if isolate else None, problems)
+        rows = _make_records(shard, process if isolate else None, problems, videos)
         size = records.write_records_file(shard.path, features, shard.split, rows)
     result = {
         "digest": shard.digest,
         **dataclasses.asdict(size),
         "file_bytes": shard.path.stat().st_size,
         "problems": [dataclasses.asdict(problem) for problem in problems],
+        "videos": videos,
     }
     with records.atomic_write(shard.result_path) as new:
         new.write_text(json.dumps(result))
 
 
 def _make_records(
-    shard: Shard, process: IsolatedProcess | None, problems: list[Problem]
+    shard: Shard,
+    process: IsolatedProcess | None,
+    problems: list[Problem],
+    videos: list[records.ListedRecord],
 ) -> Iterator[dict[str, Any]]:
     for entry in shard.entries:
         problems += annotation_problems(entry)
@@ -138,6 +147,8 @@ def _make_records(
             problems.append(conversion.problem)
         if not conversion.video:
             continue
+        path = os.path.join(shard.videos, entry.file)
+        videos.append((entry.video_id, entry.label, fingerprint(path)))
         fields = dict(conversion.facts)
         if entry.key_frame is not None:
             fields |= entry.key_frame.fields(fields["key_frame"], len(shard.class_names))

@@ -7,11 +7,12 @@ The exit code is 1 if anything is wrong.
 """
 
 import collections
+import contextlib
 import json
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from PIL import Image, ImageOps
 from data_prep.checks import CheckedRecord, check_record
 from data_prep.entries import UNLABELLED
 from data_prep.output import REPORT
+from mgm_jax.data.records import VIDEOS_FILE, check_label_file, read_listed_videos
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.pictures import image_files, motion_colours
 from mgm_jax.pictures.figures import Row, sheet, shorten
@@ -43,55 +45,90 @@ def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str], l
     """
     if not os.path.exists(os.path.join(directory, "dataset_info.json")):
         raise ConfigError(f"{directory} is not a prepared dataset: it has no dataset_info.json")
-    builder = tfds.builder_from_directory(directory)
-    names = builder.info.features["label"].names
-    lines = [f"{builder.info.name}: {builder.info.description}"]
+    lines: list[str] = []
     faults: list[str] = []
     checked: list[CheckedRecord] = []
     split_of: dict[str, str] = {}
-    for split in builder.info.splits:
-        logging.info("reading all records of %s", split)
-        source = builder.as_data_source(split)
-        lines += _read_split(source, split, names, split_of, faults)
-        numbers = np.unique(np.linspace(0, len(source) - 1, min(sample, len(source))).astype(int))
-        of_split = [check_record(source[int(number)]) for number in numbers]
-        lines += _describe_sample(of_split)
-        faults += [f"{split}: {c.video_id}: {fault}" for c in of_split for fault in c.faults]
-        checked += of_split
-    faults += _compare_with_report(pathlib.Path(directory), builder)
+    with _noting(faults, f"{directory} cannot be read"):
+        builder = tfds.builder_from_directory(directory)
+        lines.append(f"{builder.info.name}: {builder.info.description}")
+        names = builder.info.features["label"].names
+        check_label_file(directory, names)
+        listed = read_listed_videos(directory) or {}
+        for split in builder.info.splits:
+            logging.info("reading all records of %s", split)
+            with _noting(faults, f"{split} cannot be read"):
+                source = builder.as_data_source(split)
+                read = _read_split(source, split, names, split_of, listed.get(split), faults, lines)
+                places = np.linspace(0, len(read) - 1, min(sample, len(read))).astype(int)
+                of_split = [check_record(source[read[place]]) for place in np.unique(places)]
+                lines += _describe_sample(of_split)
+                faults += [
+                    f"{split}: {c.video_id}: {fault}" for c in of_split for fault in c.faults
+                ]
+                checked += of_split
+        faults += _compare_with_report(pathlib.Path(directory), builder)
     return "\n".join(lines), faults, checked
 
 
+@contextlib.contextmanager
+def _noting(faults: list[str], what: str) -> Iterator[None]:
+    """Whatever goes wrong inside is a fault: damage makes libraries fail in any way."""
+    try:
+        yield
+    except Exception as error:
+        faults.append(f"{what}: {str(error) or type(error).__name__}")
+
+
 def _read_split(
-    source: Any, split: str, names: Sequence[str], split_of: dict[str, str], faults: list[str]
-) -> list[str]:
-    """Reads every record of a split; adds to `split_of` (by video id) and to `faults`."""
+    source: Any,
+    split: str,
+    names: Sequence[str],
+    split_of: dict[str, str],
+    listed: Sequence[Sequence[Any]] | None,
+    faults: list[str],
+    lines: list[str],
+) -> list[int]:
+    """Reads every record of a split; adds to `split_of` (by video id), `faults` and `lines`.
+
+    `listed` is what `videos.json` says of them. Returns the numbers of those that can be read.
+    """
+    if listed is not None and len(listed) != len(source):
+        faults.append(f"{split}: {len(source)} records, {VIDEOS_FILE} lists {len(listed)}")
+        listed = None
     labels: collections.Counter[int] = collections.Counter()
     profiles: collections.Counter[str] = collections.Counter()
     num_frames, num_bytes = [], 0
+    readable: list[int] = []
     for number in range(len(source)):
-        try:
+        with _noting(faults, f"{split}: record {number} cannot be read"):
             record = source[number]
-        except (RuntimeError, OSError, ValueError) as error:
-            faults.append(f"{split}: record {number} cannot be read ({error})")
+            name, profile = (record[field].decode() for field in ("video_id", "profile"))
+            size = len(record["video"])
+            readable.append(number)
+        if readable[-1:] != [number]:
             continue
-        name, label = record["video_id"].decode(), record["label"]
+        label = record["label"]
+        if listed is not None and [name, label] != listed[number][:2]:
+            stated = "{} with label {}".format(*listed[number])
+            faults.append(f"{split}: {name} has label {label}, {VIDEOS_FILE} says {stated}")
         if name in split_of:
             faults.append(f"{split}: {name} is also in {split_of[name]}")
         split_of[name] = split
         if not UNLABELLED <= label < len(names):
             faults.append(f"{split}: {name} has label {label} of {len(names)} classes")
         labels[label] += 1
-        profiles[record["profile"].decode() or "copied"] += 1
+        profiles[profile or "copied"] += 1
         num_frames.append(record["num_frames"])
-        num_bytes += len(record["video"])
+        num_bytes += size
     frames = np.array(num_frames or [0])
     counts = ", ".join(f"{count} {profile}" for profile, count in profiles.items())
-    return [
+    lines += [
         f"{split}: {len(num_frames)} records, {num_bytes / 1e6:.1f} MB; {counts}; "
         f"{frames.min()} to {frames.max()} frames, median {np.median(frames):.0f}",
         *_histogram(labels, names),
     ]
+    return readable
 
 
 def _histogram(labels: collections.Counter[int], names: Sequence[str]) -> list[str]:

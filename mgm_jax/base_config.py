@@ -11,7 +11,7 @@ from ml_collections.config_dict import placeholder
 
 from mgm_jax.errors import ConfigError
 
-Default = bool | int | float | str | tuple[str, ...]
+Default = bool | int | float | str | tuple[str, ...] | type[float]
 
 
 def parse_arg(arg: str | None, **defaults: Default) -> ConfigDict:
@@ -20,12 +20,14 @@ def parse_arg(arg: str | None, **defaults: Default) -> ConfigDict:
     Args:
         arg: What follows the colon.
         **defaults: The recipe's arguments with their default values, whose types they keep. A tuple
-            lists the choices of a string, the default first. Of a boolean the name alone is enough.
+            lists the choices of a string, the default first; `float` is a number that is None by
+            default. Of a boolean the name alone is enough.
 
     Raises:
         ConfigError: An argument that the recipe does not have, or a value that does not fit.
     """
     parsed = {n: d[0] if isinstance(d, tuple) else d for n, d in defaults.items()}
+    parsed = {n: None if d is float else d for n, d in parsed.items()}
     for pair in filter(None, (arg or "").split(",")):
         name, separator, value = pair.partition("=")
         if name not in defaults:
@@ -39,7 +41,7 @@ def parse_arg(arg: str | None, **defaults: Default) -> ConfigDict:
 
 
 def _parse_value(name: str, value: str, default: Default) -> bool | int | float | str:
-    expected = type(default).__name__
+    expected = "float" if default is float else type(default).__name__
     try:
         if isinstance(default, bool):
             expected = "true or false"
@@ -47,7 +49,7 @@ def _parse_value(name: str, value: str, default: Default) -> bool | int | float 
         if isinstance(default, tuple):
             expected = f"one of {', '.join(default)}"
             return default[default.index(value)]
-        return type(default)(value)
+        return float(value) if default is float else type(default)(value)
     except (KeyError, ValueError):
         raise ConfigError(f"the recipe's argument {name}={value} must be {expected}") from None
 
@@ -65,7 +67,8 @@ def pretrain() -> ConfigDict:
     config.masking = ConfigDict()
     # mgm, mgm_sparse, smm, smm_sparse, random_block, random_tube or random.
     config.masking.strategy = "mgm"
-    config.masking.ratio = 0.75  # Fraction of masked tokens.
+    # Fraction of masked tokens: by default 0.75, and 0.9 for random_tube and random.
+    config.masking.ratio = placeholder(float)
     config.masking.jitter = 0.5  # mgm, smm: largest change of a box side per tubelet, in tokens.
     config.masking.velocity = 1.0  # smm, smm_sparse: largest move per tubelet and axis, in tokens.
     # Beyond the paper, for mgm. "window" places the box where it covers the most motion.
@@ -77,6 +80,9 @@ def pretrain() -> ConfigDict:
 
     # Targets are the pixels of each tubelet normalised by its own mean and variance.
     config.norm_pix_loss = True
+
+    config.eval = ConfigDict()
+    config.eval.holdout = 0.0  # Leaves out the videos that finetuning would hold out.
 
     config.pictures_every = 5000  # Reconstructions in TensorBoard; 0 for none.
     config.num_pictures = 4
@@ -241,6 +247,8 @@ def _classification(task: str) -> ConfigDict:
     config.eval.path = placeholder(str)
     config.eval.root = placeholder(str)
     config.eval.split = "validation"
+    config.eval.holdout = 0.0  # Evaluates on this fraction of each class's training videos instead.
+    config.eval.allow_overlap = False  # Accept videos that are trained on.
     config.eval.temporal_views = 5
     config.eval.spatial_views = 3
     config.eval.batch_size = 16  # Temporal views of videos per step.

@@ -1,5 +1,8 @@
 """Errors that the user can fix; programs end with their message, without a traceback."""
 
+import contextlib
+from collections.abc import Iterator
+
 
 class MgmError(Exception):
     """Its message says what is wrong, where, and how to fix it."""
@@ -11,6 +14,32 @@ class ConfigError(MgmError, ValueError):
 
 class VideoError(MgmError, ValueError):
     """A video that cannot be read; training skips it."""
+
+
+def printable(name: str) -> str:
+    r"""A name as it is written and shown: one line of UTF-8 without invisible characters.
+
+    Everything else is escaped as in Python: line breaks, control characters, changes of the writing
+    direction, and bytes of a file's name that are not UTF-8 (`\udce9` for E9).
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+@contextlib.contextmanager
+def reading_video(name: str) -> Iterator[None]:
+    """Whatever goes wrong inside is a `VideoError` that names the video, so that it is skipped.
+
+    One odd file among thousands must not end a run, whichever library it makes fail, and how.
+    """
+    try:
+        yield
+    except VideoError:
+        raise
+    except Exception as error:
+        cause = printable(f"{type(error).__name__}: {error}".rstrip(": "))
+        raise VideoError(
+            f"{printable(name)}: it cannot be read ({cause}); get the file again, or leave it out"
+        ) from error
 
 
 class TooManySkippedError(MgmError, RuntimeError):

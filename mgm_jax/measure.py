@@ -152,7 +152,7 @@ def to_markdown(config: ConfigDict, measures: Measures) -> str:
         "stride": data.stride,
         "size": data.size,
         "tubelet": "x".join(map(str, config.model.tubelet)),
-        "mask ratio": f"{config.masking.ratio:g}",
+        "mask ratio": f"{config_lib.mask_ratio(config.masking):g}",
     }
     lines = [f"- {name}: {value}" for name, value in facts.items()]
     any_boxes = any(np.isfinite(sides["inside"]).any() for sides in measures.motions.values())

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from absl import app, flags, logging
 
-from mgm_jax.data.records import UNLABELLED, VideoRecord
-from mgm_jax.data.sources import FolderSource
+from mgm_jax.data.records import UNLABELLED
+from mgm_jax.data.sources import FileSource, find_videos
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.predictions import Predictions
@@ -31,24 +31,6 @@ NUM_SHOWN = 5
 _FILES_AT_ONCE = 16  # Results are printed after so many files.
 
 
-class FilesSource:
-    """Video files of unknown class, each with a path."""
-
-    def __init__(self, files: Sequence[str], class_names: tuple[str, ...]):
-        self._files = tuple(files)
-        self.class_names = class_names
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, index: int) -> VideoRecord:
-        return VideoRecord(self._files[index], self._files[index], UNLABELLED)
-
-    def describe(self, index: int) -> str:
-        """Path of a file."""
-        return self._files[index]
-
-
 def find_files(paths: Sequence[str]) -> list[str]:
     """Replaces the folders among paths by the video files below them; other paths stay.
 
@@ -60,11 +42,7 @@ def find_files(paths: Sequence[str]) -> list[str]:
         if not os.path.isdir(path):
             files.append(path)
             continue
-        try:
-            source = FolderSource(path)
-        except ConfigError:
-            raise ConfigError(f"no video file below {os.path.abspath(path)}") from None
-        files += [source.describe(index) for index in range(len(source))]
+        files += [os.path.join(path, file) for file in sorted(find_videos(path, "FILES"))]
     return files
 
 
@@ -82,7 +60,8 @@ def predict_files(
     evaluator = Evaluator(config, run.mesh, make_predict_fn(config, run.model))
     views = {"temporal_views": temporal_views, "spatial_views": spatial_views}
     for start in range(0, len(files), _FILES_AT_ONCE):
-        source = FilesSource(files[start : start + _FILES_AT_ONCE], run.class_names)
+        some = files[start : start + _FILES_AT_ONCE]
+        source = FileSource("", some, [UNLABELLED] * len(some), run.class_names)
         yield evaluator.run(run.variables, source, **views)[head]
 
 

@@ -17,11 +17,10 @@ from mgm_jax.convert import init_from
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.records import VideoSource
-from mgm_jax.data.sources import make_source
 from mgm_jax.errors import NonFiniteLossError
 from mgm_jax.evaluation.full_evaluation import write_evaluation
 from mgm_jax.evaluation.periodic import AccuracyReporter, PictureReporter
-from mgm_jax.evaluation.videos import split_held_out
+from mgm_jax.evaluation.videos import open_videos
 from mgm_jax.io import make_path
 from mgm_jax.training import metrics as metrics_lib
 from mgm_jax.training import sharding
@@ -52,8 +51,8 @@ def train(
     folder = make_path(workdir)
     mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
     sharding.check_batch(mesh, config.batch_size, config.grad_accum_steps)
-    source = make_source(config.data.source, config.data.path, config.data.split, config.data.root)
-    source, held_out = split_held_out(config, source)
+    videos = open_videos(config)
+    source = videos.train
     counts = count_steps(config, len(source))
     task = make_task(config, source.class_names, counts.total_steps, counts.warmup_steps)
     abstract = abstract_state(task.init_fn, mesh)
@@ -62,8 +61,7 @@ def train(
     if task.predict_fn is None:
         reporter = PictureReporter(config, task.model, source)
     else:
-        names = tuple(source.class_names)
-        reporter = AccuracyReporter(config, mesh, task.predict_fn, names, held_out)
+        reporter = AccuracyReporter(config, mesh, task.predict_fn, videos)
 
     recover(folder / "checkpoints")
     checkpoints = Checkpoints(
@@ -168,6 +166,9 @@ def _log_setup(
     logging.info(
         "\n%s", clu.parameter_overview.get_parameter_overview(state.params, include_stats=False)
     )
+    if "masking" in config:
+        ratio = config_lib.mask_ratio(config.masking)
+        logging.info("masks: %s, ratio %g", config.masking.strategy, ratio)
     logging.info(
         "%d videos, %d classes; global batch %d on %s, %.2f steps per epoch, %d steps with %d of "
         "warm-up; peak learning rate %.3g",

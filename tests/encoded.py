@@ -45,21 +45,44 @@ def moving_square(
 ) -> list[av.VideoFrame]:
     """Frames of a textured square moving by `step` = (dx, dy) over a still background."""
     background, square = texture(height, width, 1), texture(SQUARE, SQUARE, 2)
-    chroma_size = ((height + 1) // 2, (width + 1) // 2)
     frames = []
     for number in range(num_frames):
         luma = background.copy()
         top, left = square_corner(number, step)
         luma[top : top + SQUARE, left : left + SQUARE] = square[: height - top, : width - left]
-        frame = av.VideoFrame(width, height, "yuv420p")
-        blue = np.linspace(60, 200, chroma_size[1]).astype(np.uint8)
-        planes = (luma, np.broadcast_to(blue, chroma_size), np.full(chroma_size, 100 + number))
-        for plane, values in zip(frame.planes, planes, strict=True):
-            padded = np.zeros((plane.height, plane.line_size), np.uint8)
-            padded[:, : plane.width] = values
-            plane.update(padded.tobytes())
-        frames.append(frame)
+        frames.append(_frame(luma, number))
     return frames
+
+
+def scroll(num_frames: int, step: tuple[int, int], interlaced: bool = False) -> list[av.VideoFrame]:
+    """Frames of a scene that moves by `step` = (dx, dy) as a whole, all its blocks alike.
+
+    Of an interlaced frame, the lower field is taken half a frame later.
+    """
+    (dx, dy), last = step, num_frames
+    scene = scenery(HEIGHT + dy * last, WIDTH + dx * last)
+    frames = []
+    for number in range(num_frames):
+        top, left = dy * (last - number), dx * (last - number)
+        luma = scene[top : top + HEIGHT, left : left + WIDTH].copy()
+        if interlaced:
+            top, left = top - dy // 2, left - dx // 2
+            luma[1::2] = scene[top : top + HEIGHT, left : left + WIDTH][1::2]
+        frames.append(_frame(luma, number))
+    return frames
+
+
+def _frame(luma: np.ndarray, number: int) -> av.VideoFrame:
+    height, width = luma.shape
+    chroma_size = ((height + 1) // 2, (width + 1) // 2)
+    frame = av.VideoFrame(width, height, "yuv420p")
+    blue = np.linspace(60, 200, chroma_size[1]).astype(np.uint8)
+    planes = (luma, np.broadcast_to(blue, chroma_size), np.full(chroma_size, 100 + number))
+    for plane, values in zip(frame.planes, planes, strict=True):
+        padded = np.zeros((plane.height, plane.line_size), np.uint8)
+        padded[:, : plane.width] = values
+        plane.update(padded.tobytes())
+    return frame
 
 
 def encode(

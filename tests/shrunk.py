@@ -48,6 +48,7 @@ def recipe(name: str, data_path: pathlib.Path | str, **changes: object) -> Confi
     else:
         if config.task == "finetune":
             config.augment.mix_group_size = 8
+        config.eval.allow_overlap = True
         config.eval.every = 2
         config.eval.batch_size = 8
         config.eval.temporal_views = 2

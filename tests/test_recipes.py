@@ -14,6 +14,7 @@ from mgm_jax import base_config
 from mgm_jax import config as config_lib
 from mgm_jax.aot import check
 from mgm_jax.errors import ConfigError
+from mgm_jax.masking import strategies
 from mgm_jax.training import sharding, tasks
 
 CLASSES = ("one", "two", "three")
@@ -52,11 +53,31 @@ def test_pretraining_has_the_values_of_table_5(name, stride, flip):
         "data.stride": stride,
         "data.size": 224,
         "masking.strategy": "mgm",
-        "masking.ratio": 0.75,
         "model.tubelet": (2, 16, 16),
         "norm_pix_loss": True,
     }
-    assert select(shrunk.get_config(name), expected) == expected
+    config = shrunk.get_config(name)
+    assert select(config, expected) == expected
+    assert config_lib.mask_ratio(config.masking) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("recipe", "ratio"),
+    [
+        ("ssv2_pretrain:mask=random_tube,epochs=200", 0.9),
+        ("k400_pretrain:mask=random", 0.9),
+        ("ssv2_pretrain:mask=random_tube,ratio=0.75", 0.75),
+        ("ssv2_pretrain:mask=random_block", 0.75),
+        ("ssv2_pretrain:mask=smm_sparse", 0.75),
+        ("ssv2_pretrain:ratio=0.9", 0.9),
+    ],
+)
+def test_random_masks_have_the_ratio_of_the_papers_that_propose_them(recipe, ratio):
+    config = shrunk.get_config(recipe)
+    assert config_lib.to_json(config)["masking"]["ratio"] == ratio
+    mask_fn = strategies.make_mask_fn(config.masking, (8, 14, 14))
+    masks = mask_fn(jax.random.key(0)[None], jnp.ones((1, 8, 28, 28)))
+    assert masks.sum() == {0.75: 1176, 0.9: 1408}[ratio]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +111,19 @@ def test_finetuning_has_the_values_of_table_6(
         "eval.spatial_views": 3,
     }
     assert select(shrunk.get_config(name), expected) == expected
+
+
+@pytest.mark.parametrize("dataset", ["ucf101", "hmdb51", "diving48"])
+def test_transfer_has_the_values_of_videomaes_script_for_ucf101(dataset):
+    expected = {  # scripts/ucf101/…/finetune.sh; 16 videos a GPU with --num_sample 2
+        "model.head_dropout": 0.5,
+        "optimizer.min_lr": 1e-5,
+        "augment.mix_group_size": 32,
+        "augment.mixup": 0.8,
+        "augment.cutmix": 1.0,
+        "augment.label_smoothing": 0.1,
+    }
+    assert select(shrunk.get_config(f"transfer_finetune:dataset={dataset}"), expected) == expected
 
 
 @pytest.mark.parametrize("name", shrunk.RECIPES)

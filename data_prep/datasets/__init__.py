@@ -18,7 +18,8 @@ from data_prep.datasets import (
 )
 from data_prep.entries import DatasetOptions, Listing
 from data_prep.files import VideoFiles
-from mgm_jax.errors import ConfigError
+from mgm_jax.data.class_names import name_classes
+from mgm_jax.errors import ConfigError, printable
 
 DATASETS: dict[str, Callable[[VideoFiles, DatasetOptions], Listing]] = {
     "ssv2": ssv2.read,
@@ -46,8 +47,18 @@ def read_dataset(dataset: str, videos: VideoFiles, options: DatasetOptions) -> L
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"--dataset: {dataset!r} is not one of {', '.join(DATASETS)}{hint}")
     listing = DATASETS[dataset](videos, options)
-    if options.name:
-        listing = dataclasses.replace(listing, name=options.name)
+    names = name_classes(listing.class_names, f"--annotations, --videos: {dataset}")
+    if len(names) < len(listing.class_names):
+        raise ConfigError(f"--annotations: {dataset} names two classes alike; correct one of them")
+    listing = dataclasses.replace(
+        listing,
+        name=options.name or listing.name,
+        class_names=tuple(names[name] for name in listing.class_names),
+        entries=tuple(
+            dataclasses.replace(entry, video_id=printable(entry.video_id))
+            for entry in listing.entries
+        ),
+    )
     seen: set[str] = set()
     for entry in listing.entries:
         if entry.video_id in seen:

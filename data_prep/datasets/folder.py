@@ -2,6 +2,7 @@
 
 from data_prep.entries import UNLABELLED, DatasetOptions, Entry, Listing
 from data_prep.files import VideoFiles
+from mgm_jax.data.class_names import name_classes
 
 _SPLIT_OF_FOLDER = {
     "train": "train",
@@ -28,8 +29,9 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
         folders = path.split("/")[:-1]
         split = _SPLIT_OF_FOLDER[folders.pop(0)] if has_splits and folders else "train"
         placed.append((path, split, folders[0] if folders else None))
-    class_names = tuple(sorted({name for _, _, name in placed if name is not None}))
-    label_of = {name: label for label, name in enumerate(class_names)} | {None: UNLABELLED}
+    names = name_classes({name for _, _, name in placed if name is not None}, "--videos")
+    class_names = tuple(sorted(names.values()))
+    label_of = {name: class_names.index(names[name]) for name in names} | {None: UNLABELLED}
     return Listing(
         "videos",
         class_names,

@@ -10,7 +10,7 @@ from mgm_jax.data import boxes
 from mgm_jax.data.clips import LoadClip, error_message
 from mgm_jax.data.loader import HOST_FIELDS
 from mgm_jax.data.records import VideoSource
-from mgm_jax.errors import VideoError
+from mgm_jax.errors import VideoError, reading_video
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,15 +51,16 @@ class CentreClips:
         clip = self._load.random_map((video, video), np.random.default_rng(self._seed))
         if not clip["valid"].all():
             raise VideoError(error_message(clip["error"][0]))
-        record = self.source[video]
-        own_boxes = record.boxes
-        if own_boxes is not None:
-            own_boxes = boxes.crop_boxes(
-                boxes.boxes_at(own_boxes, clip["frames"][0]),
-                clip["source_box"][0],
-                bool(clip["flip"][0]),
-                self.spec.size,
-            )
+        with reading_video(self.source.describe(video)):
+            record = self.source[video]
+            own_boxes = record.boxes
+            if own_boxes is not None:
+                own_boxes = boxes.crop_boxes(
+                    boxes.boxes_at(own_boxes, clip["frames"][0]),
+                    clip["source_box"][0],
+                    bool(clip["flip"][0]),
+                    self.spec.size,
+                )
         batch = {name: array for name, array in clip.items() if name not in HOST_FIELDS}
         return CentreClip(record.video_id, batch, own_boxes)
 

@@ -9,8 +9,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from mgm_jax.data.motion.block_matching import estimate
-from mgm_jax.data.motion.codec_vectors import MOTION_CELL, Vectors, orient, rasterise, vectors_of
-from mgm_jax.data.video.decoder import INTER_PICTURES
+from mgm_jax.data.motion.codec_vectors import (
+    MOTION_CELL,
+    Vectors,
+    has_true_vectors,
+    is_predicted,
+    orient,
+    rasterise,
+    vectors_of,
+)
 from mgm_jax.data.video.planes import FrameLayout, PlaneReader, yuv_to_rgb
 
 MotionSource = Literal["codec", "estimate", "none"]
@@ -52,8 +59,8 @@ class DecodedClip:
 class ClipBuilder:
     """Takes decoded frames in presentation order and keeps what the clip needs of them.
 
-    With codec motion, an intra-coded frame, which has no vectors, reuses those of the last frame
-    decoded before it (*decision*).
+    With codec motion, a frame without true vectors (an I-frame, a B-frame of MPEG-4) reuses those
+    of the last frame with them that was decoded before it (*decision*).
 
     Args:
         numbers: Frame numbers of the clip; in any order, may repeat.
@@ -61,9 +68,11 @@ class ClipBuilder:
         source: Where motion comes from.
         size: (height, width) to scale the displayed frames to; None keeps them.
         region: (top, left, height, width) in the scaled frame; None is the whole frame.
+        codec: FFmpeg's name of the video's codec.
 
     Attributes:
         num_seen: Number of frames added.
+        saw_predicted: Whether a frame was predicted from others (see `is_predicted`).
     """
 
     def __init__(
@@ -73,10 +82,11 @@ class ClipBuilder:
         source: MotionSource,
         size: tuple[int, int] | None,
         region: tuple[int, int, int, int] | None,
+        codec: str,
     ) -> None:
         wanted, self._order = np.unique(np.asarray(numbers), return_inverse=True)
         self._slots = {number: slot for slot, number in enumerate(wanted.tolist())}
-        self._layout, self._source = layout, source
+        self._layout, self._source, self._codec = layout, source, codec
         self._reader = PlaneReader(layout, size, region)
         self._luma, self._chroma = self._reader.empty_planes(len(wanted))
         cells = (-(-side // MOTION_CELL) for side in layout.size)
@@ -85,26 +95,23 @@ class ClipBuilder:
         self._yuv_to_rgb: Float[np.ndarray, "3 4"] | None = None
         self._unpainted: list[tuple[int, Vectors]] = []
         self._last: tuple[int, av.VideoFrame] | None = None
-        self._last_inter: av.VideoFrame | None = None
+        self._last_with_vectors: av.VideoFrame | None = None
         self.num_seen = 0
-
-    @property
-    def saw_inter(self) -> bool:
-        """Whether a frame was predicted from another."""
-        return self._last_inter is not None
+        self.saw_predicted = False
 
     def add(self, number: int, frame: av.VideoFrame) -> None:
         """Takes the next decoded frame and its number, wanted or not."""
         self.num_seen += 1
         if self._yuv_to_rgb is None:
             self._yuv_to_rgb = yuv_to_rgb(frame)
-        if frame.pict_type in INTER_PICTURES:
-            self._last_inter = frame
+        self.saw_predicted |= is_predicted(frame, self._codec)
+        if has_true_vectors(frame, self._codec):
+            self._last_with_vectors = frame
         slot = self._slots.get(number)
         if slot is not None:
             self._reader.read(frame, self._luma[slot], self._chroma[slot])
-            if self._source == "codec" and self._last_inter is not None:
-                self._add_motion(slot, vectors_of(self._last_inter))
+            if self._source == "codec" and self._last_with_vectors is not None:
+                self._add_motion(slot, vectors_of(self._last_with_vectors))
             elif self._source == "estimate" and self._last and self._last[0] == number - 1:
                 self._add_motion(slot, estimate(self._last[1], frame))
         self._last = number, frame

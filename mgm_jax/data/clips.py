@@ -17,7 +17,7 @@ from mgm_jax.data import crops, sampling
 from mgm_jax.data.clip_reader import ReadSpec, blank_clips, open_video, read_clips
 from mgm_jax.data.decoding import Video
 from mgm_jax.data.records import VideoRecord, VideoSource
-from mgm_jax.errors import VideoError
+from mgm_jax.errors import VideoError, reading_video
 
 ERROR_BYTES = 512
 """Room for an unreadable video's error message, which is part of the batch as UTF-8 bytes."""
@@ -195,15 +195,20 @@ def _load(
     spec, copies = loader.spec, loader.copies
     clips, error = None, b""
     if index >= 0:
+        name = loader.source.describe(index)
         try:
-            record = loader.source[index]
-            with open_video(spec, record, loader.source.describe(index)) as video:
-                frame_size = crops.scaled_size(video.height, video.width, spec.host_crop_size)
-                frames, chosen = choose(video, record, frame_size)
-                clips = read_clips(spec, video, record, frames, chosen, frame_size)
-        except (VideoError, OSError) as failure:
-            error = str(failure).encode()
-    message = np.frombuffer(error[:ERROR_BYTES].ljust(ERROR_BYTES, b"\0"), np.uint8)
+            with reading_video(name):
+                record = loader.source[index]
+                with open_video(spec, record, name) as video:
+                    frame_size = crops.scaled_size(video.height, video.width, spec.host_crop_size)
+                    frames, chosen = choose(video, record, frame_size)
+                    clips = read_clips(spec, video, record, frames, chosen, frame_size)
+        except VideoError as failure:
+            error = str(failure).encode(errors="backslashreplace")
+    if len(error) > ERROR_BYTES:  # The name comes first, the cause last.
+        half = ERROR_BYTES // 2 - 2
+        error = error[:half] + b"..." + error[-half:]
+    message = np.frombuffer(error.ljust(ERROR_BYTES, b"\0"), np.uint8)
     return (clips or blank_clips(spec, copies)) | {
         "valid": np.full(copies, clips is not None),
         "index": (position * copies + np.arange(copies)).astype(np.uint32),

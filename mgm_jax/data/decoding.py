@@ -88,8 +88,9 @@ class Video:
     ) -> DecodedClip:
         """Decodes frames and their motion, from the nearest key frame to the last requested frame.
 
-        With codec motion, an I-frame reuses the motion of an earlier frame (*decision*); it is not
-        valid if none was decoded before it. With estimated motion, frame 0 is not valid.
+        With codec motion, a frame without true vectors (see `has_true_vectors`) reuses those of an
+        earlier frame (*decision*); it is not valid if none was decoded before it. With estimated
+        motion, frame 0 is not valid.
 
         Args:
             frame_indices: Frame numbers in presentation order; in any order, may repeat.
@@ -127,14 +128,14 @@ class Video:
                 wanted,
                 source,
                 motion_fallback_distance,
-                lambda: ClipBuilder(numbers, self._layout, source, size, region),
+                lambda: ClipBuilder(numbers, self._layout, source, size, region, self.codec),
             )
 
         source = self._choose_motion(motion)
         builder = decode(source)
-        if source == "codec" and not builder.saw_inter and self._is_all_intra(builder):
+        if source == "codec" and not builder.saw_predicted and self._is_all_intra(builder):
             if motion == "codec":
-                raise self._no_vectors("all its frames are intra coded")
+                raise self._no_vectors("all its frames are intra coded or interlaced")
             builder = decode("estimate")
         return builder.finish()
 
@@ -154,7 +155,7 @@ class Video:
         return "estimate"
 
     def _is_all_intra(self, builder: ClipBuilder) -> bool:
-        """Whether the file has I-frames only, after a read without inter-coded frames."""
+        """Whether the file has I-frames only, after a read without predicted frames."""
         return builder.num_seen > 1 or (self.num_frames > 1 and self._decoder.index.all_key_frames)
 
     def _no_vectors(self, reason: str) -> VideoError:

@@ -7,20 +7,27 @@ worker processes.
 import bisect
 import dataclasses
 import itertools
+import json
 import os
+import pathlib
 import threading
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 from jaxtyping import Float32
 
-from mgm_jax.errors import ConfigError, VideoError
+from mgm_jax.data.identity import VideoFacts, fingerprint, group_of
+from mgm_jax.errors import ConfigError, VideoError, printable
 
 UNLABELLED = -1
 """Label of a video whose class is not known."""
 
+VIDEOS_FILE = "videos.json"
+"""In a prepared data set: id, label and fingerprint of each record, by split."""
+
+_ESCAPE = "backslashreplace"
 _FIELDS = ("video", "video_id", "label", "num_frames", "boxes", "profile")
 # Records are read in random order, so reading ahead would be wasted.
 _READER_OPTIONS = {"options": "readahead_buffer_size:0", "file_reader_buffer_size": 32768}
@@ -63,7 +70,16 @@ class VideoSource(Protocol):
         ...
 
     def describe(self, index: int) -> str:
-        """A name by which a person finds the video; does not read it."""
+        """A name by which a person finds the video, printable; does not read it."""
+        ...
+
+
+@runtime_checkable
+class ListedSource(VideoSource, Protocol):
+    """A source that knows its videos without reading them."""
+
+    def facts(self) -> list[VideoFacts]:
+        """What is known of each video."""
         ...
 
 
@@ -97,9 +113,12 @@ class RecordSource:
                 "the data set with data_prep"
             )
         info = builder.info.splits[split]
-        self._name = f"{folder}[{split}]"
-        self._records = ShardedRecords([str(file) for file in info.filepaths], info.shard_lengths)
+        self._folder, self._split = folder, split
+        self._name = printable(f"{folder}[{split}]")
+        self._shards = [str(file) for file in info.filepaths], list(info.shard_lengths)
+        self._records = ShardedRecords(*self._shards)
         self.class_names = tuple(features["label"].names)
+        check_label_file(folder, self.class_names)
 
     def __len__(self) -> int:
         """Number of records in the split."""
@@ -122,7 +141,7 @@ class RecordSource:
         (num_frames,) = fields["num_frames"].int64_list.value
         return VideoRecord(
             video=fields["video"].bytes_list.value[0],
-            video_id=fields["video_id"].bytes_list.value[0].decode(),
+            video_id=printable(fields["video_id"].bytes_list.value[0].decode(errors=_ESCAPE)),
             label=fields["label"].int64_list.value[0],
             boxes=boxes.reshape(num_frames, -1, 4) if len(boxes) else None,
             profile=fields["profile"].bytes_list.value[0].decode(),
@@ -131,6 +150,47 @@ class RecordSource:
     def describe(self, index: int) -> str:
         """Data set, split and position of the record."""
         return f"{self._name} record {index}"
+
+    def facts(self) -> list[VideoFacts]:
+        """By the list of the data set; earlier versions wrote none, so labels are unknown then."""
+        listed = read_listed_videos(self._folder)
+        if listed is not None:
+            return [
+                VideoFacts(name, label, group_of(name), fingerprint=of_file)
+                for name, label, of_file in listed[self._split]
+            ]
+        return [
+            VideoFacts(f"{shard} record {number}", None, "", fingerprint=f"{of_shard}#{number}")
+            for shard, length in zip(*self._shards, strict=True)
+            for of_shard in [fingerprint(shard) if os.path.exists(shard) else "0-missing"]
+            for number in range(length)
+        ]
+
+
+def read_listed_videos(folder: str | os.PathLike) -> dict[str, list[list[Any]]] | None:
+    """Id, label and fingerprint of each record, by split; None if the data set does not say."""
+    try:
+        return json.loads(pathlib.Path(folder, VIDEOS_FILE).read_text())
+    except FileNotFoundError:
+        return None
+
+
+def check_label_file(folder: str | os.PathLike, names: Sequence[str]) -> None:
+    """Compares the classes that are read from a prepared data set with those it was made with.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    try:
+        made_with = json.loads(pathlib.Path(folder, "metadata.json").read_text())["class_names"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # Made by an earlier version, or by another program.
+    if list(names) != made_with:
+        differing = [pair for pair in itertools.zip_longest(made_with, names) if len({*pair}) > 1]
+        raise ConfigError(
+            f"the classes of {folder} are not those it was prepared with: {differing[0][0]!r} is "
+            f"read as {differing[0][1]!r} (label.labels.txt); prepare the data set again"
+        )
 
 
 class ShardedRecords:

@@ -1,175 +1,217 @@
-"""Where videos come from: prepared records, a folder of video files, or a csv list of them."""
+"""Where videos come from: prepared records, a folder of video files, or a list of them."""
 
-import csv
+import collections
 import difflib
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
-from mgm_jax.data.records import UNLABELLED, RecordSource, VideoRecord, VideoSource
-from mgm_jax.errors import ConfigError
+from absl import logging
+
+from mgm_jax.data.class_names import name_classes
+from mgm_jax.data.identity import VideoFacts, group_of
+from mgm_jax.data.lists import read_list
+from mgm_jax.data.records import UNLABELLED, ListedSource, RecordSource, VideoRecord
+from mgm_jax.errors import ConfigError, printable
 
 VIDEO_SUFFIXES = frozenset(
     (
-        *(".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4"),
-        *(".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"),
+        *(".264", ".265", ".3g2", ".3gp", ".3gpp", ".amv", ".asf", ".avi", ".divx", ".dv", ".f4v"),
+        *(".flv", ".gif", ".h264", ".h265", ".hevc", ".ivf", ".m1v", ".m2p", ".m2t", ".m2ts"),
+        *(".m2v", ".m4v", ".mj2", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpe"),
+        *(".mpeg", ".mpg", ".mpv", ".mts", ".mxf", ".nut", ".obu", ".ogm", ".ogv", ".qt", ".rm"),
+        *(".rmvb", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".xvid", ".y4m"),
     )
 )
+"""Files with these suffixes are taken for videos where a folder is searched."""
 
 
-class FolderSource:
-    """Every video file below a folder; the first folder level names the class.
+def find_videos(folder: str | os.PathLike, flag: str) -> list[pathlib.PurePath]:
+    """The video files at any depth below a folder, relative to it, in no particular order.
 
-    Files directly in the folder have no class. Hidden files and folders are ignored. The paths are
-    sorted, so the order is the same on every host.
+    Links are followed, but every folder is read once, under its own name if it is below `folder`,
+    and a link upwards is ignored. Hidden files and folders are ignored too. The log says how many
+    other files there are.
+
+    Args:
+        folder: Where to look.
+        flag: The flag that names the folder, for messages.
 
     Raises:
-        ConfigError: No such folder, or no video file below it.
+        ConfigError: No such folder, one that cannot be read, or no video file below it.
     """
-
-    def __init__(self, folder: str):
-        root = pathlib.Path(folder)
-        if not root.is_dir():
-            raise ConfigError(
-                f"config.data.path: no folder at {root.absolute()}; give the folder that holds "
-                "the videos, or class folders of videos"
-            )
-        files = sorted(
-            file.relative_to(root) for file in _walk(root) if file.suffix.lower() in VIDEO_SUFFIXES
+    root = os.path.abspath(folder)
+    if not os.path.isdir(root):
+        raise ConfigError(
+            f"{flag}: no folder at {root}; give the folder that holds the videos, or class folders "
+            "of videos"
         )
-        if not files:
-            raise ConfigError(
-                f"config.data.path: no video file below {root.absolute()} "
-                f"(looked for {', '.join(sorted(VIDEO_SUFFIXES))})"
-            )
-        self._root = str(root)
-        self._files = [str(file) for file in files]
-        self.class_names = tuple(sorted({file.parts[0] for file in files if len(file.parts) > 1}))
-        label_of = {name: label for label, name in enumerate(self.class_names)}
-        self._labels = [
-            label_of[file.parts[0]] if len(file.parts) > 1 else UNLABELLED for file in files
-        ]
-
-    def __len__(self) -> int:
-        """Number of video files."""
-        return len(self._files)
-
-    def __getitem__(self, index: int) -> VideoRecord:
-        """The video file at a position of the sorted list."""
-        file = self._files[index]
-        return VideoRecord(os.path.join(self._root, file), file, self._labels[index])
-
-    def describe(self, index: int) -> str:
-        """Path of the video file."""
-        return os.path.join(self._root, self._files[index])
-
-
-def _walk(root: pathlib.Path) -> list[pathlib.Path]:
-    found = []
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [pathlib.Path(folder, name) for name in files if not name.startswith(".")]
+    try:
+        paths = [pathlib.PurePath(os.path.relpath(path, root)) for path in _walk(root)]
+    except OSError as error:
+        raise ConfigError(f"{flag}: {root} cannot be searched: {error}") from error
+    suffixes = [path.suffix.lower() for path in paths]
+    found = [p for p, suffix in zip(paths, suffixes, strict=True) if suffix in VIDEO_SUFFIXES]
+    ignored = collections.Counter(suffix or "none" for suffix in suffixes)
+    for suffix in VIDEO_SUFFIXES:
+        del ignored[suffix]
+    counts = ", ".join(f"{printable(name)} ({n})" for name, n in ignored.most_common(10))
+    if not found:
+        raise ConfigError(
+            f"{flag}: no video file below {root} (looked for {', '.join(sorted(VIDEO_SUFFIXES))}; "
+            f"found {counts or 'no file'}); name files of other suffixes in a csv list"
+        )
+    if ignored:
+        logging.warning(
+            "%d files below %s are not taken for videos, by their suffixes: %s; those that are can "
+            "be named in a csv list",
+            ignored.total(),
+            printable(root),
+            counts,
+        )
     return found
 
 
-class CsvSource:
-    """The video files that a csv file lists.
+def _walk(root: str) -> Iterator[str]:
+    """The files below a folder, each once; folders of its own come before those behind links."""
+    folders, links, seen, top = [root], collections.deque[str](), set(), os.path.realpath(root)
+    while folders or links:
+        folder = folders.pop() if folders else links.popleft()
+        place = os.path.realpath(folder)
+        if place in seen:
+            continue
+        seen.add(place)
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_symlink() and os.path.isdir(entry.path):
+                    target = os.path.realpath(entry.path)
+                    if all(os.path.commonpath((target, p)) != target for p in (place, top)):
+                        links.append(entry.path)
+                elif entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    yield entry.path
 
-    Its first line names the columns: `path`, and optionally `label` (the class's name), `label_id`
-    (its number, if classes are not numbered in alphabetical order) and `split`. Classes are those
-    of the whole file, so that they are the same for every split. Without a `label` the videos have
-    no class.
+
+class FileSource:
+    """Video files with labels.
 
     Args:
-        file: The csv file.
-        split: Rows to take; ignored if the file has no such column.
-        root: Folder that the paths are relative to; the file's own by default.
-
-    Raises:
-        ConfigError: No such file, column, split or video, or a class with two numbers.
+        root: Folder that the paths are relative to.
+        files: Paths.
+        labels: Number of each file's class, or `UNLABELLED`.
+        class_names: In the order of their numbers.
+        groups: See `VideoFacts.group`; by default what the names of the files say.
     """
 
-    def __init__(self, file: str, split: str, root: str = ""):
-        path = pathlib.Path(file)
-        if not path.is_file():
-            raise ConfigError(f"config.data.path: no csv file at {path.absolute()}")
-        with path.open(newline="") as lines:
-            rows = list(csv.DictReader(lines))
-        columns = set(rows[0]) if rows else set()
-        if "path" not in columns:
-            raise ConfigError(
-                f"config.data.path: {path} has no column 'path'; its first line must name the "
-                "columns: path,label,split (label and split are optional)"
-            )
-        if any(None in row or None in row.values() for row in rows):
-            line = next(n for n, row in enumerate(rows, 2) if None in row or None in row.values())
-            raise ConfigError(
-                f"config.data.path: line {line} of {path} does not have as many columns as "
-                "the first; quote values that contain commas"
-            )
-        self.class_names = _class_names(rows, path) if "label" in columns else ()
-        chosen = [row for row in rows if row.get("split", split) == split]
-        if not chosen:
-            raise ConfigError(
-                f"config.data.split: {path} has no split {split!r}; it has "
-                + ", ".join(sorted({row["split"] for row in rows}))
-            )
-        self._root = root or str(path.parent)
-        self._files = [row["path"] for row in chosen]
-        label_of = {name: label for label, name in enumerate(self.class_names)}
-        self._labels = [label_of.get(row.get("label", ""), UNLABELLED) for row in chosen]
-        missing = [file for file in self._files if not os.path.exists(self._path(file))]
-        if missing:
-            raise ConfigError(
-                f"{len(missing)} of the {len(chosen)} videos that {path} lists do not exist, the "
-                f"first is {os.path.abspath(self._path(missing[0]))}; set config.data.root to the "
-                "folder that the paths are relative to, or remove the rows"
-            )
-
-    def _path(self, file: str) -> str:
-        return os.path.join(self._root, file)
+    def __init__(
+        self,
+        root: str,
+        files: Sequence[str],
+        labels: Sequence[int],
+        class_names: tuple[str, ...],
+        groups: Sequence[str] = (),
+    ):
+        self._root, self._files, self._labels = root, tuple(files), tuple(labels)
+        self._groups = tuple(groups) or ("",) * len(self._files)
+        self.class_names = class_names
 
     def __len__(self) -> int:
-        """Number of rows of the split."""
+        """Number of files."""
         return len(self._files)
 
     def __getitem__(self, index: int) -> VideoRecord:
-        """The video of a row."""
+        """The file at a position."""
         file = self._files[index]
-        return VideoRecord(self._path(file), file, self._labels[index])
+        return VideoRecord(os.path.join(self._root, file), printable(file), self._labels[index])
 
     def describe(self, index: int) -> str:
-        """Path of the video file."""
-        return self._path(self._files[index])
+        """Path of the file."""
+        return printable(os.path.join(self._root, self._files[index]))
+
+    def facts(self) -> list[VideoFacts]:
+        """What the list of the files says."""
+        return [
+            VideoFacts(name, label, group or group_of(name), os.path.join(self._root, file))
+            for file, label, group in zip(self._files, self._labels, self._groups, strict=True)
+            for name in [printable(file)]
+        ]
 
 
-def _class_names(rows: list[dict[str, str]], path: pathlib.Path) -> tuple[str, ...]:
-    """Names of the classes, ordered by their numbers if given, else alphabetically."""
-    if "label_id" not in rows[0]:
-        return tuple(sorted({row["label"] for row in rows}))
-    try:
-        pairs = sorted({(int(row["label_id"]), row["label"]) for row in rows})
-    except ValueError as error:
-        raise ConfigError(
-            f"config.data.path: a label_id of {path} is not a number: {error}"
-        ) from None
-    if [number for number, _ in pairs] != list(range(len(pairs))):
-        raise ConfigError(
-            f"config.data.path: the classes of {path} are not numbered 0 to {len(pairs) - 1}, "
-            f"each once: {', '.join(f'{number} {name}' for number, name in pairs[:5])}, …; correct "
-            "label_id, or remove the column to number them alphabetically"
-        )
-    return tuple(name for _, name in pairs)
+class FolderSource(FileSource):
+    """Every video file below a folder (see `find_videos`); the first folder level names the class.
+
+    Files directly in the folder have no class. The paths are sorted, so the order is the same on
+    every host.
+
+    Raises:
+        ConfigError: No such folder, no video file below it, or classes of one name.
+    """
+
+    def __init__(self, folder: str, flag: str = "config.data.path"):
+        files = sorted(find_videos(folder, flag))
+        folders = [file.parts[0] if len(file.parts) > 1 else "" for file in files]
+        names = name_classes(set(folders) - {""}, f"{flag}: {folder}")
+        class_names = tuple(sorted(names.values()))
+        label_of = {name: label for label, name in enumerate(class_names)}
+        labels = [label_of[names[name]] if name else UNLABELLED for name in folders]
+        super().__init__(str(folder), [str(file) for file in files], labels, class_names)
 
 
-SOURCES: dict[str, Callable[[str, str, str], VideoSource]] = {
+class CsvSource(FileSource):
+    """The video files that a list names (see `lists.read_list`).
+
+    Classes are those of the whole list, so that they are the same for every split.
+
+    Args:
+        file: The list.
+        split: Videos to take; all if the list has no splits.
+        root: Folder that the paths are relative to; the list's own by default.
+
+    Raises:
+        ConfigError: The list cannot be read, or has no such split or video.
+    """
+
+    def __init__(self, file: str, split: str, root: str = ""):
+        videos, class_names = read_list(file, "config.data.path")
+        root = root or str(pathlib.Path(file).parent)
+        chosen = [video for video in videos if video.split in ("", split)]
+        if not chosen:
+            raise ConfigError(
+                f"config.data.split: {file} has no split {split!r}; it has "
+                + ", ".join(sorted({video.split for video in videos}))
+            )
+        files = [existing(root, video.path) for video in chosen]
+        missing = [video.path for video, found in zip(chosen, files, strict=True) if not found]
+        if missing:
+            first = os.path.abspath(os.path.join(root, missing[0]))
+            raise ConfigError(
+                f"{len(missing)} of the {len(chosen)} videos that {file} lists do not exist, the "
+                f"first is {printable(first)}; set config.data.root to the folder that the paths "
+                "are relative to, or remove the rows"
+            )
+        labels, groups = ([getattr(v, name) for v in chosen] for name in ("label", "group"))
+        super().__init__(root, list(filter(None, files)), labels, class_names, groups)
+
+
+def existing(root: str, path: str) -> str | None:
+    """The path of a list under which there is a file: as written, or without spaces around it."""
+    for place in (path, path.strip()):
+        if os.path.isfile(os.path.join(root, place)):
+            return place
+    return None
+
+
+SOURCES: dict[str, Callable[[str, str, str], ListedSource]] = {
     "records": lambda path, split, root: RecordSource(path, split),
     "folder": lambda path, split, root: FolderSource(path),
     "csv": CsvSource,
 }
 
 
-def make_source(kind: str, path: str, split: str, root: str = "") -> VideoSource:
+def make_source(kind: str, path: str, split: str, root: str = "") -> ListedSource:
     """Opens the videos that `config.data` names.
 
     `kind` is `records` (prepared by data_prep), `folder` (of video files; it has no splits) or

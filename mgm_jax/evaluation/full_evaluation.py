@@ -9,12 +9,11 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
-from mgm_jax.data.sources import make_source
 from mgm_jax.errors import ConfigError
 from mgm_jax.evaluation import html_report, results
 from mgm_jax.evaluation.periodic import AccuracyReporter
 from mgm_jax.evaluation.predictions import Predictions
-from mgm_jax.evaluation.videos import split_held_out
+from mgm_jax.evaluation.videos import reopen_videos
 from mgm_jax.io import AnyPath, make_path
 from mgm_jax.training.classify_step import make_predict_fn
 from mgm_jax.training.runs import load_run, read_config
@@ -43,19 +42,13 @@ def evaluate(
         config=config,
         devices=devices or jax.devices(),
     )
-    changes = config_lib.differences(config, config_lib.to_json(read_config(workdir)))
+    saved = read_config(workdir)
+    changes = config_lib.differences(config, config_lib.to_json(saved))
     for change in changes:
         if change.startswith(tuple(f"data.{name}:" for name in _INPUT_VALUES)):
             logging.warning("differs from training, which may cost accuracy: config.%s", change)
-    source = make_source(config.data.source, config.data.path, config.data.split, config.data.root)
-    _, held_out = split_held_out(config, source)
-    reporter = AccuracyReporter(
-        config,
-        run.mesh,
-        make_predict_fn(config, run.model),
-        run.class_names,
-        held_out,
-    )
+    videos = reopen_videos(config, saved, run.class_names)
+    reporter = AccuracyReporter(config, run.mesh, make_predict_fn(config, run.model), videos)
     return write_evaluation(reporter, run.variables, run.step, make_path(workdir))
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from mgm_jax import config as config_lib
 from mgm_jax.data.centre_clips import spread
 from mgm_jax.data.records import VideoSource
-from mgm_jax.errors import VideoError
+from mgm_jax.errors import VideoError, printable
 from mgm_jax.evaluation.predictions import Predictions, most_confused
 from mgm_jax.io import AnyPath, absolute, replacing
 from mgm_jax.pictures import charts, figures
@@ -103,7 +103,7 @@ def write_report(
     described = [f"step {step}", *(f"{n.replace('_', ' ')} {v}" for n, v in settings.items())]
     values = sorted(config_lib.flatten(config_lib.to_json(config)))
     page = _PAGE.substitute(
-        title=html.escape(f"Evaluation of {absolute(workdir).name}"),
+        title=html.escape(printable(f"Evaluation of {absolute(workdir).name}")),
         description=html.escape(", ".join(described)),
         numbers=_numbers(numbers),
         not_counted=_table(

@@ -14,7 +14,7 @@ from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import VideoError
 from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.predictions import Predictions
-from mgm_jax.evaluation.videos import evenly_spaced, make_eval_source
+from mgm_jax.evaluation.videos import Videos, evenly_spaced
 from mgm_jax.pictures.gallery import Gallery
 from mgm_jax.training.classify_step import PredictFn
 
@@ -66,19 +66,15 @@ class AccuracyReporter:
         config: ConfigDict,
         mesh: Mesh,
         predict_fn: PredictFn,
-        class_names: tuple[str, ...],
-        held_out: VideoSource | None,
+        videos: Videos,
     ):
-        """Opens the videos that `config.eval` names.
-
-        Raises:
-            ConfigError: There are no such videos, or their classes are not `class_names`.
-        """
+        """Reads nothing yet; `videos` must have some to evaluate on."""
+        assert videos.evaluated is not None
         self.every = config.eval.every
         self.config = config
-        self.source = make_eval_source(config, class_names)
+        self.source = videos.evaluated
         self._subset = evenly_spaced(self.source, config.eval.subset)
-        self._held_out = held_out
+        self._held_out = videos.held_out
         self._views = {
             "temporal_views": config.eval.temporal_views,
             "spatial_views": config.eval.spatial_views,

@@ -1,19 +1,28 @@
-"""Which videos a model is evaluated on."""
+"""Which videos a run is trained on, and which it is evaluated on: never the same ones."""
+
+import collections
+import dataclasses
+import hashlib
 
 import numpy as np
+from absl import logging
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from mgm_jax.data.centre_clips import spread
-from mgm_jax.data.records import VideoRecord, VideoSource
+from mgm_jax.data.identity import VideoFacts, shared_videos
+from mgm_jax.data.records import UNLABELLED, ListedSource, VideoRecord, VideoSource
 from mgm_jax.data.sources import make_source
 from mgm_jax.errors import ConfigError
+
+SPLIT_FOLDERS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
+_PLACES = ("source", "path", "root")
 
 
 class SubsetSource:
     """Some videos of a source, in the order of their indices, with all its classes."""
 
-    def __init__(self, source: VideoSource, indices: Int[np.ndarray, " n"]):
+    def __init__(self, source: ListedSource, indices: Int[np.ndarray, " n"]):
         self._source = source
         self._indices = indices.tolist()
         self.class_names = source.class_names
@@ -28,49 +37,228 @@ class SubsetSource:
         """Name or path of a video, for messages."""
         return self._source.describe(self._indices[index])
 
+    def facts(self) -> list[VideoFacts]:
+        """What the source knows of these videos."""
+        facts = self._source.facts()
+        return [facts[index] for index in self._indices]
 
-def evenly_spaced(source: VideoSource, count: int) -> VideoSource:
+
+def evenly_spaced(source: ListedSource, count: int) -> ListedSource:
     """At most `count` videos, evenly spaced over a source; all of them if `count` is 0."""
     if not count or count >= len(source):
         return source
     return SubsetSource(source, np.array(spread(count, len(source))))
 
 
-def split_held_out(
-    config: ConfigDict, source: VideoSource
-) -> tuple[VideoSource, VideoSource | None]:
-    """Holds out training videos at random, to choose among the heads of a linear probe.
+@dataclasses.dataclass(frozen=True)
+class Videos:
+    """The videos of a run.
 
-    Returns:
-        The videos to train on, and those held out; None if there is only one head.
+    Attributes:
+        train: To train on.
+        held_out: Training videos kept to choose among the heads of a linear probe, if there are
+            several.
+        evaluated: To measure the accuracy on; None for pretraining.
     """
+
+    train: ListedSource
+    held_out: ListedSource | None = None
+    evaluated: ListedSource | None = None
+
+
+def open_videos(config: ConfigDict) -> Videos:
+    """Opens the videos that a run trains on and is evaluated on.
+
+    `config.data` names those to train on; `config.eval` holds some of them out or names others, by
+    default those of another split. Pretraining leaves out what finetuning would hold out.
+
+    Raises:
+        ConfigError: There are no such videos, a video to train on has no class, evaluated videos
+            have other classes, or some of them are trained on.
+    """
+    source = _open(config.data)
+    if config.task == "pretrain":
+        share = config.eval.holdout
+        return Videos(hold_out(source, share, config.seed)[0] if share else source)
+    _check_labels(config, source)
+    evaluated: ListedSource
+    if config.eval.holdout:
+        given = [name for name in _PLACES if config.eval[name] is not None]
+        if given:
+            raise ConfigError(
+                f"config.eval.holdout={config.eval.holdout} and config.eval.{given[0]} both say "
+                "what to evaluate on; leave one out"
+            )
+        source, evaluated = hold_out(source, config.eval.holdout, config.seed)
+    else:
+        evaluated = _open_others(config, source.class_names)
+    _check_disjoint(config, evaluated, source)
+    return Videos(*_split_for_heads(config, source), evaluated)
+
+
+def reopen_videos(config: ConfigDict, saved: ConfigDict, class_names: tuple[str, ...]) -> Videos:
+    """Opens the videos to evaluate a trained run on; see `open_videos`.
+
+    Args:
+        config: What the evaluation asks for.
+        saved: The config that the run was trained with. What it held out is held out again.
+        class_names: Classes of the run.
+    """
+    share = saved.eval.get("holdout", 0.0)
+    if config.eval.holdout not in (0.0, share):
+        raise ConfigError(
+            f"config.eval.holdout={config.eval.holdout}: the run was trained with {share}; leave "
+            "the flag out to evaluate on the same videos"
+        )
+    config = config.copy_and_resolve_references()
+    config.seed = saved.seed
+    source = _open(config.data)
+    evaluated: ListedSource
+    if share and all(config.eval[name] is None for name in _PLACES):
+        _check_classes(source, class_names, config.data.path)
+        source, evaluated = hold_out(source, share, saved.seed)
+    else:
+        evaluated = _open_others(config, class_names)
+    try:
+        trained = _open(saved.data)
+    except ConfigError as error:
+        logging.warning("the evaluated videos are not compared with the training's: %s", error)
+    else:
+        if share:
+            trained, _ = hold_out(trained, share, saved.seed)
+        _check_disjoint(config, evaluated, trained)
+    return Videos(*_split_for_heads(config, source), evaluated)
+
+
+def hold_out(source: ListedSource, share: float, seed: int) -> tuple[ListedSource, ListedSource]:
+    """Divides videos into those to train on and about `share` of each class to evaluate on.
+
+    Videos of one group, such as clips of one recording, stay together. The draw depends on the
+    names of the groups and on the seed, so every host makes the same.
+
+    Raises:
+        ConfigError: No class can be divided, or the classes are not known without reading.
+    """
+    facts = source.facts()
+    if not 0 < share < 1:
+        raise ConfigError(f"config.eval.holdout={share} must be from 0 to less than 1")
+    labels = [video.label for video in facts if video.label is not None]
+    if len(labels) < len(facts):
+        raise ConfigError(
+            "config.eval.holdout: an earlier version prepared these records and did not list their "
+            "classes; prepare them again, or evaluate on another split with --config.eval.split"
+        )
+    groups: dict[str, list[int]] = {}
+    for index, video in enumerate(facts):
+        groups.setdefault(video.group, []).append(index)
+    order = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    sizes = {name: collections.Counter(labels[i] for i in groups[name]) for name in order}
+    kept = collections.Counter(labels)
+    missing = {label: max(1, round(share * count)) for label, count in kept.items()}
+    held: set[str] = set()
+
+    def hold(name: str) -> bool:
+        """Holds a group out, unless it is the last of one of its classes."""
+        if name in held or any(kept[label] <= count for label, count in sizes[name].items()):
+            return False
+        held.add(name)
+        for label, count in sizes[name].items():
+            kept[label] -= count
+            missing[label] -= count
+        return True
+
+    for name in order:
+        wanted = sum(min(n, max(missing[label], 0)) for label, n in sizes[name].items())
+        if 2 * wanted > sizes[name].total():
+            hold(name)
+    # A class whose groups are all larger than its share gives the smallest.
+    by_size = sorted(order, key=lambda name: sizes[name].total())
+    for label in sorted(label for label in kept if not any(label in sizes[name] for name in held)):
+        if not any(hold(name) for name in by_size if label in sizes[name]):
+            name = source.class_names[label] if label != UNLABELLED else "none"
+            logging.warning(
+                "config.eval.holdout: all videos of class %s are trained on, since they are one, "
+                "or one group",
+                name,
+            )
+    if not held:
+        raise ConfigError(
+            "config.eval.holdout: no class has two videos, or two groups of them, to divide; add "
+            "videos, or evaluate on others with --config.eval.path"
+        )
+    inside = np.array([video.group in held for video in facts])
+    parts = (np.flatnonzero(~inside), np.flatnonzero(inside))
+    return SubsetSource(source, parts[0]), SubsetSource(source, parts[1])
+
+
+def _open(data: ConfigDict) -> ListedSource:
+    return make_source(data.source, data.path, data.split, data.root)
+
+
+def _open_others(config: ConfigDict, class_names: tuple[str, ...]) -> ListedSource:
+    """The videos that `config.eval` names; by default, another split of the training data."""
+    chosen = {
+        name: config.data[name] if config.eval[name] is None else config.eval[name]
+        for name in _PLACES
+    }
+    source = make_source(chosen["source"], chosen["path"], config.eval.split, chosen["root"])
+    names = tuple(source.class_names)
+    if names == tuple(map(str, range(len(names)))) == class_names[: len(names)]:
+        # Classes that are numbers alone: a list may lack the last ones.
+        source.class_names = class_names
+    _check_classes(source, class_names, chosen["path"])
+    return source
+
+
+def _check_classes(source: VideoSource, class_names: tuple[str, ...], path: str) -> None:
+    if tuple(source.class_names) == class_names:
+        return
+    unknown = sorted(set(source.class_names) - set(class_names))
+    missing = sorted(set(class_names) - set(source.class_names))
+    raise ConfigError(
+        f"config.eval: the videos to evaluate on ({path}) have other classes than "
+        f"the model: {len(source.class_names)} against {len(class_names)}; unknown to the "
+        f"model: {', '.join(unknown[:5]) or 'none'}; without videos: "
+        f"{', '.join(missing[:5]) or 'none'}; or their order differs. List both with the "
+        "same label and label_id in a csv file, or prepare them as one dataset"
+    )
+
+
+def _check_labels(config: ConfigDict, source: ListedSource) -> None:
+    facts = source.facts()
+    without = [video.name for video in facts if video.label == UNLABELLED]
+    if without:
+        raise ConfigError(
+            f"config.data: {len(without)} of the {len(facts)} videos have no class, the first is "
+            f"{without[0]}; put them into class folders, name their class in the column label, or "
+            "leave them out: a classifier cannot learn from them"
+        )
+    if config.data.source == "folder" and SPLIT_FOLDERS.issuperset(source.class_names):
+        raise ConfigError(
+            f"config.data.path={config.data.path}: its folders {', '.join(source.class_names)} "
+            "are splits, not classes; name them with --config.data.path and --config.eval.path"
+        )
+
+
+def _check_disjoint(config: ConfigDict, evaluated: ListedSource, trained: ListedSource) -> None:
+    pairs = [] if config.eval.allow_overlap else shared_videos(evaluated.facts(), trained.facts())
+    if pairs:
+        one, other = pairs[0]
+        raise ConfigError(
+            f"config.eval: {len(pairs)} of the {len(evaluated)} videos to evaluate on are trained "
+            f"on, the first is {one.name} (in training {other.name}). Hold some out of training "
+            "with --config.eval.holdout=0.2, or name others with --config.eval.path or "
+            "--config.eval.split (in a csv, the column split); to measure how well the training "
+            "videos themselves are fitted, add --config.eval.allow_overlap"
+        )
+
+
+def _split_for_heads(
+    config: ConfigDict, source: ListedSource
+) -> tuple[ListedSource, ListedSource | None]:
+    """Holds out training videos at random, to choose among the heads of a linear probe."""
     if config.task != "linear_probe" or len(config.probe.learning_rate_factors) == 1:
         return source, None
     count = max(1, round(config.probe.held_out * len(source)))
     order = np.random.default_rng(config.seed).permutation(len(source))
     return SubsetSource(source, np.sort(order[count:])), SubsetSource(source, order[:count])
-
-
-def make_eval_source(config: ConfigDict, class_names: tuple[str, ...]) -> VideoSource:
-    """Opens the videos that `config.eval` names; by default, another split of the training data.
-
-    Raises:
-        ConfigError: There are no such videos, or their classes are not `class_names`.
-    """
-    names = ("source", "path", "root")
-    chosen = {
-        name: config.data[name] if config.eval[name] is None else config.eval[name]
-        for name in names
-    }
-    source = make_source(chosen["source"], chosen["path"], config.eval.split, chosen["root"])
-    if tuple(source.class_names) != tuple(class_names):
-        unknown = sorted(set(source.class_names) - set(class_names))
-        missing = sorted(set(class_names) - set(source.class_names))
-        raise ConfigError(
-            f"config.eval: the videos to evaluate on ({chosen['path']}) have other classes than "
-            f"the model: {len(source.class_names)} against {len(class_names)}; unknown to the "
-            f"model: {', '.join(unknown[:5]) or 'none'}; without videos: "
-            f"{', '.join(missing[:5]) or 'none'}; or their order differs. List both with the "
-            "same label and label_id in a csv file, or prepare them as one dataset"
-        )
-    return source

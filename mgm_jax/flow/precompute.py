@@ -22,7 +22,7 @@ from mgm_jax.data.decoding import Video
 from mgm_jax.data.motion import flow_files
 from mgm_jax.data.records import VideoSource
 from mgm_jax.data.sources import SOURCES, make_source
-from mgm_jax.errors import ConfigError, MgmError, VideoError
+from mgm_jax.errors import ConfigError, MgmError, VideoError, reading_video
 from mgm_jax.flow import classical, estimators, raft
 
 METHODS = ("raft_small", "dis")
@@ -52,13 +52,14 @@ def write_flow_of_videos(
             rate = made / (reported - start)
             logging.info("%d of %d videos, %.2f computed per second", done, len(mine), rate)
         try:
-            record = source[index]
-            path = flow_files.flow_path(out, record.video_id)
-            if path.exists():
-                continue
-            with Video(record.video, name=name) as video:
-                motion = estimators.video_flow(video, flow_fn, short_side=short_side)
-        except (VideoError, OSError) as error:
+            with reading_video(name):
+                record = source[index]
+                path = flow_files.flow_path(out, record.video_id)
+                if path.exists():
+                    continue
+                with Video(record.video, name) as video:
+                    motion = estimators.video_flow(video, flow_fn, short_side=short_side)
+        except VideoError as error:
             logging.warning("%s", error)
             failures.append(str(error))
             continue

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 from ml_collections import ConfigDict
 
+from mgm_jax.config import mask_ratio
 from mgm_jax.errors import ConfigError
 from mgm_jax.masking import motion_maps
 from mgm_jax.masking.moving_boxes import (
@@ -243,7 +244,8 @@ def make_mask_fn(
             )
     units_per_cell(grid)
     names = [field.name for field in dataclasses.fields(MaskSettings) if field.name != "grid"]
-    settings = MaskSettings(grid, **{name: masking[name] for name in names})
+    values = {name: masking[name] for name in names} | {"ratio": mask_ratio(masking)}
+    settings = MaskSettings(grid, **values)
     num_masked(grid, settings.ratio)
     strategy = STRATEGIES[masking.strategy]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mgm_jax.config import mask_ratio
 from mgm_jax.errors import ConfigError
 from mgm_jax.masking import strategies
 
@@ -31,13 +32,14 @@ def all_strategies(names: Sequence[str]) -> list[str]:
 
 
 def with_strategy(config: ConfigDict, name: str) -> ConfigDict:
-    """A copy of the config with another strategy, e.g. `mgm+window`.
+    """A copy of the config with another strategy, e.g. `mgm+window`, and the same mask ratio.
 
     Raises:
         ConfigError: A word is unknown.
     """
     strategy, *words = name.split("+")
     changed = _with_words(config, words, STRATEGY_WORDS, name)
+    changed.masking.ratio = mask_ratio(config.masking)
     changed.masking.strategy = strategy
     return changed
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import flax.struct
@@ -13,11 +14,25 @@ from jaxtyping import Array, Float, Float32
 
 from mgm_jax.errors import ConfigError
 
-# VideoMAE's initialization of all linear layers. `nn.DenseGeneral` draws its kernel as a matrix
-# [in, out] and then reshapes it, so the fused query-key-value kernel has the fan-in and fan-out of
-# the original's [3·dim, dim] matrix.
+# VideoMAE's initialization of the transformers' linear layers. `nn.DenseGeneral` draws its kernel
+# as a matrix [in, out] and then reshapes it, so the fused query-key-value kernel has the fan-in and
+# fan-out of the original's [3·dim, dim] matrix.
 Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.xavier_uniform())
 DenseGeneral = functools.partial(nn.DenseGeneral, kernel_init=nn.initializers.xavier_uniform())
+
+
+def uniform_init(fan_in: int) -> nn.initializers.Initializer:
+    """PyTorch's own initialization of kernel and bias, which VideoMAE keeps where it sets none.
+
+    Values are uniform within ±1/√fan_in: a third of the variance of LeCun's initialization.
+    """
+    bound = fan_in**-0.5
+
+    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
 
 # flax computes the statistics in float32 for every dtype.
 LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-6)

@@ -13,7 +13,13 @@ from ml_collections import ConfigDict
 
 from mgm_jax.models import vit
 from mgm_jax.models.blocks import Blocks
-from mgm_jax.models.layers import Dense, LayerNorm, TransformerConfig, sincos_position_table
+from mgm_jax.models.layers import (
+    Dense,
+    LayerNorm,
+    TransformerConfig,
+    sincos_position_table,
+    uniform_init,
+)
 from mgm_jax.models.patches import PixelHead
 
 
@@ -58,7 +64,8 @@ class MaskedAutoencoder(nn.Module):
         """Makes the parts."""
         dim, dtype = self.decoder_config.dim, self.decoder_config.dtype
         self.encoder = vit.Encoder(self.encoder_config, self.grid, self.tubelet)
-        self.encoder_to_decoder = Dense(dim, use_bias=False, dtype=dtype)
+        init = uniform_init(self.encoder_config.dim)
+        self.encoder_to_decoder = Dense(dim, use_bias=False, dtype=dtype, kernel_init=init)
         # Truncated at one standard deviation, as in VideoMAE.
         mask_token_init = nn.initializers.truncated_normal(0.02, lower=-1.0, upper=1.0)
         self.mask_token = self.param("mask_token", mask_token_init, (dim,))

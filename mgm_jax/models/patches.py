@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Shaped
 
+from mgm_jax.models.layers import uniform_init
+
 
 def token_grid(
     frames: int, height: int, width: int, tubelet: tuple[int, int, int]
@@ -110,8 +112,9 @@ class PatchEmbedding(nn.Module):
         """Embeds each tubelet."""
         channels, pixels = patches.shape[2:]
         shape = (pixels * channels, self.dim)
-        kernel = self.param("kernel", nn.initializers.xavier_uniform(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.dim,))
+        init = uniform_init(shape[0])
+        kernel = self.param("kernel", init, shape)
+        bias = self.param("bias", init, (self.dim,))
         kernel = kernel.astype(self.dtype).reshape(pixels, channels, self.dim)
         tokens = jnp.einsum("bncp,pcd->bnd", patches.astype(self.dtype), kernel)
         return tokens + bias.astype(self.dtype)

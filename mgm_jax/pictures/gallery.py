@@ -12,6 +12,7 @@ from absl import logging
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
+from mgm_jax.config import mask_ratio
 from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
 from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import VideoError
@@ -112,7 +113,7 @@ def mask_pictures(
             _to_draw(config, clip, to_rgb(clip.batch)[0]),
             functools.partial(sheets.mask_rows, masks=masks),
             len(next(iter(masks.values()))),
-            f"masking strategies, mask ratio {config.masking.ratio:g}",
+            f"masking strategies, mask ratio {mask_ratio(config.masking):g}",
         )
 
 

@@ -5,6 +5,7 @@ from jaxtyping import UInt8
 
 from mgm_jax.data.decoding import Video
 from mgm_jax.data.records import VideoSource
+from mgm_jax.errors import reading_video
 
 _GAP = 2
 
@@ -19,7 +20,8 @@ def frame_strip(
     Raises:
         VideoError: The video cannot be read.
     """
-    with Video(source[index].video, name=source.describe(index)) as video:
+    name = source.describe(index)
+    with reading_video(name), Video(source[index].video, name) as video:
         frames = np.linspace(0, video.num_frames - 1, num_frames).astype(int)
         # Even sizes, as 4:2:0 needs them.
         width = max(2 * round(height * video.width / video.height / 2), 2)

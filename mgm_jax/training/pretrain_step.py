@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Key
 
+from mgm_jax.config import mask_ratio
 from mgm_jax.flow import raft
 from mgm_jax.flow.convert import load_weights
 from mgm_jax.masking import motion_maps, strategies
@@ -61,7 +62,7 @@ def make_pretrain_step(
 ) -> StepFn:
     """Builds the pretraining step of a masked autoencoder; `schedule` is for the metrics."""
     prepare_fn = make_prepare_fn(config, model.grid)
-    num_masked = strategies.num_masked(model.grid, config.masking.ratio)
+    num_masked = strategies.num_masked(model.grid, mask_ratio(config.masking))
     tubelet, normalise = tuple(config.model.tubelet), config.norm_pix_loss
     apply: Callable[..., Any] = model.apply
 
@@ -112,7 +113,7 @@ def make_reconstruct_fn(
         masked tubelets: normalised pixels, or RGB in [0, 1] without `config.norm_pix_loss`.
     """
     prepare_fn = make_prepare_fn(config, model.grid)
-    num_masked = strategies.num_masked(model.grid, config.masking.ratio)
+    num_masked = strategies.num_masked(model.grid, mask_ratio(config.masking))
     apply: Callable[..., Any] = model.apply
 
     def reconstruct_fn(

@@ -19,7 +19,7 @@ def frames():
 
 def build(frames, numbers, source="codec", shown=None):
     layout = FrameLayout.of_frame(frames[0])
-    builder = ClipBuilder(numbers, layout, source, None, None)
+    builder = ClipBuilder(numbers, layout, source, None, None, "h264")
     for number in shown or frames:
         builder.add(number, frames[number])
     return builder
@@ -43,12 +43,12 @@ def test_keeps_the_order_asked_for(frames):
     np.testing.assert_array_equal(clip.motion_valid, [True, True, True, False])
 
 
-def test_inter_frame_without_vectors_stands_still():
-    decoder = FrameDecoder(encoded.encode(encoded.moving_square(3)), "clip")
-    bare = dict(decoder.frames(0, range(3), (), False))
-    clip = build(bare, [1, 2]).finish()
-    assert clip.motion_valid.all()
-    assert not clip.motion.any()
+def test_predicted_frames_without_vectors_take_those_of_an_earlier_frame(frames):
+    decoder = FrameDecoder(encoded.encode(encoded.moving_square(4)), "clip")
+    bare = dict(decoder.frames(0, range(4), (), False))
+    clip = build({**bare, 2: frames[2]}, [1, 2, 3]).finish()
+    np.testing.assert_array_equal(clip.motion_valid, [False, True, True])
+    np.testing.assert_array_equal(clip.motion[2], own_field(frames[2]))
 
 
 def test_does_not_estimate_across_a_gap(frames):

@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+import odd_videos
 import pytest
 import rendered
 
@@ -12,6 +13,8 @@ from mgm_jax.data.motion import flow_files
 from mgm_jax.data.records import RecordSource
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.data.video.decoder import FrameDecoder
+from tests.data.video.test_packets import RECORDED, cut_bytes, recording
+from tests.data.video.test_shown_frames import FILES
 
 SPEC = ReadSpec(clip_frames=8, stride=2, size=32, host_crop_size=64)
 
@@ -151,3 +154,66 @@ def test_i_frames_of_a_low_delay_record_reuse_the_motion_of_the_sampled_frame_be
                 assert not decoded & {number - 3, number - 2, number - 1}
                 key_frames += 1
     assert key_frames
+
+
+@pytest.mark.parametrize("views", [False, True])
+@pytest.mark.parametrize("file", odd_videos.UNREADABLE)
+def test_an_odd_video_of_any_kind_is_skipped_by_name(tmp_path, file, views):
+    (tmp_path / file).write_bytes(odd_videos.UNREADABLE[file]())
+    spec = dataclasses.replace(SPEC, motion="estimate")
+    loader = (LoadViews if views else LoadClip)(FolderSource(str(tmp_path)), spec)
+    clip = loader.random_map((0, 0), np.random.default_rng(0))
+    assert not clip["valid"].any()
+    assert reason(clip).startswith(f"{tmp_path / file}: ")
+
+
+def test_a_stream_that_appears_in_mid_file_costs_no_frame(tmp_path):
+    (tmp_path / "joined.ts").write_bytes(odd_videos.joined())
+    with Video(str(tmp_path / "joined.ts")) as video:
+        assert video.num_frames == odd_videos.JOINED_FRAMES
+    assert load(tmp_path)["valid"].all()
+
+
+class OneOf:
+    """A source whose only record, or its reading, fails."""
+
+    class_names = ("one",)
+
+    def __init__(self, outcome, name="a.mp4"):
+        self.outcome, self.name = outcome, name
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
+
+    def describe(self, index):
+        return self.name
+
+
+@pytest.mark.parametrize("failure", [MemoryError(), OverflowError("too long"), OSError(5, "I/O")])
+def test_any_exception_of_one_video_is_a_skip_that_names_its_cause(failure):
+    clip = LoadClip(OneOf(failure, "a\nb.mp4"), SPEC).random_map((0, 0), np.random.default_rng(0))
+    assert reason(clip).startswith(r"a\nb.mp4: ")
+    assert type(failure).__name__ in reason(clip)
+    for name in ("ü" * 2000, "\udcff"):
+        clip = LoadClip(OneOf(failure, name), SPEC).random_map((0, 0), np.random.default_rng(0))
+        assert "leave it out" in reason(clip)
+
+
+def test_an_interrupt_is_not_a_skip():
+    with pytest.raises(KeyboardInterrupt):
+        LoadClip(OneOf(KeyboardInterrupt()), SPEC).random_map((0, 0), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("file", ["XviD placeholders", "H.264 in mp4", "packed", "recording"])
+def test_no_clip_of_an_intact_file_is_skipped(tmp_path, file):
+    made = cut_bytes(recording(*RECORDED["h264"]), 0.3) if file == "recording" else FILES[file]()
+    (tmp_path / "video.mkv").write_bytes(made)
+    loader = LoadClip(FolderSource(str(tmp_path)), SPEC)
+    for seed in range(12):
+        clip = loader.random_map((0, 0), np.random.default_rng(seed))
+        assert clip["valid"].all(), reason(clip)

@@ -208,20 +208,6 @@ def test_wrong_time_stamps_and_key_frames_are_survived(lies):
     np.testing.assert_array_equal(again.luma[0], clip.luma[1])
 
 
-def test_a_file_short_of_two_frames_is_usable():
-    data = encoded.encode(encoded.moving_square(14), gop=3, options={"bf": "0"})
-    headless = encoded.remux(data, "matroska", lambda number, packet: packet if number else None)
-    expected = encoded.decode_all(headless)
-    with Video(headless) as video:
-        assert video.num_frames == 13
-        clip = video.read(range(13), motion="codec")
-        assert video.num_frames == len(expected) == 11
-    for number in range(13):
-        luma = encoded.stored_planes(expected[min(number, 10)])[0]
-        np.testing.assert_array_equal(clip.luma[number], luma)
-    np.testing.assert_array_equal(clip.motion[11:], clip.motion[[10, 10]])
-
-
 def test_change_of_size_is_an_error():
     parts = [
         encoded.encode(encoded.moving_square(4, height=height), container="h264")

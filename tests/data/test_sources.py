@@ -1,7 +1,10 @@
 import pytest
 
+from data_prep.datasets import read_dataset
+from data_prep.entries import DatasetOptions
+from data_prep.files import VideoFiles
 from mgm_jax.data.records import UNLABELLED
-from mgm_jax.data.sources import CsvSource, FolderSource, make_source
+from mgm_jax.data.sources import CsvSource, FolderSource, find_videos, make_source
 from mgm_jax.errors import ConfigError
 
 
@@ -75,21 +78,57 @@ def test_a_list_may_number_its_classes_and_start_elsewhere(tmp_path):
     assert source[1].video_id == "b.mp4"
 
 
+def test_a_list_without_the_split_or_a_video_is_named(tmp_path):
+    file = write_csv(tmp_path, "path,label,split\na.mp4,wave,train\n")
+    with pytest.raises(ConfigError, match="no split 'test'; it has train"):
+        CsvSource(file, "test")
+    with pytest.raises(ConfigError, match=r"1 of the 1 videos .*config\.data\.root"):
+        CsvSource(file, "train")
+
+
+def test_links_are_followed_once_and_not_upwards(tmp_path):
+    root = tmp_path / "set" / "videos"
+    touch(root, "walk/a.mp4", "walk/deep/b.mp4", ".store/run/c.mp4")
+    touch(tmp_path, "elsewhere/d.mp4", "elsewhere/deep/e.mp4", "set/other.mp4")
+    for link, target in {
+        "walk/up": root,
+        "walk/deep/here": root / "walk" / "deep",
+        "above": tmp_path,
+        "alias": root / "walk",
+        "run": root / ".store" / "run",
+        "jump": tmp_path / "elsewhere",
+        "jump_again": tmp_path / "elsewhere",
+    }.items():
+        (root / link).symlink_to(target)
+    (tmp_path / "elsewhere" / "deep" / "up").symlink_to(tmp_path / "elsewhere")
+    (root / "left").symlink_to(root / "right")
+    (root / "right").symlink_to(root / "left")
+    paths = sorted(map(str, find_videos(root, "--videos")))
+    assert paths == ["jump/d.mp4", "jump/deep/e.mp4", "run/c.mp4", "walk/a.mp4", "walk/deep/b.mp4"]
+
+
+def test_ignored_files_are_counted(tmp_path, caplog):
+    touch(tmp_path, "a.3gp", "b.MTS", "c.dat", "d.dat", "e", "f.mxf")
+    with caplog.at_level("WARNING", "absl"):
+        assert len(FolderSource(str(tmp_path))) == 3
+    assert "3 files below" in caplog.text
+    assert ".dat (2), none (1)" in caplog.text
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("names", "message"),
     [
-        ("file,label\na.mp4,wave\n", "has no column 'path'"),
-        ("path,label,split\na.mp4,wave,train\n", "no split 'test'; it has train"),
-        (
-            "path,label,split\ngone.mp4,wave,test\n",
-            "1 of the 1 videos .*config.data.root",
-        ),
-        ("path,label\na.mp4,wave,test\n", "line 2 of .*list.csv"),
-        ("path,label,label_id\na.mp4,wave,one\n", "label_id of .*list.csv"),
-        ("path,label,label_id\na.mp4,wave,1\n", "not numbered 0 to 0"),
+        (("walk", "Walk"), "'Walk' and 'walk'"),
+        (("walk", "walk "), "'walk' and 'walk '"),
+        (("caf\u00e9", "cafe\u0301"), r"'cafe\\u0301' and 'caf\\xe9'"),
+        (("wal\u200bk", "wal k"), "invisible"),
+        (("a\nb", "a\\nb"), "differ"),
+        ((" ", "walk"), "blank"),
     ],
 )
-def test_bad_lists_are_named(tmp_path, text, message):
-    touch(tmp_path, "a.mp4")
+def test_classes_that_look_alike_are_refused(tmp_path, names, message):
+    touch(tmp_path, *(f"{name}/a.mp4" for name in names))
     with pytest.raises(ConfigError, match=message):
-        CsvSource(write_csv(tmp_path, text), "test")
+        FolderSource(str(tmp_path))
+    with pytest.raises(ConfigError, match=message):
+        read_dataset("folder", VideoFiles(tmp_path), DatasetOptions())

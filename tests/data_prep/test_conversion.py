@@ -3,6 +3,7 @@ import io
 import av
 import encoded
 import numpy as np
+import odd_videos
 import pytest
 
 from data_prep.checks import check_record
@@ -10,6 +11,8 @@ from data_prep.conversion import Settings, convert, make_settings
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, KeyFrame
 from mgm_jax.data.decoding import Video
 from mgm_jax.errors import ConfigError
+from tests.data.video.test_packets import RECORDED, cut_packets, recording
+from tests.data.video.test_shown_frames import FILES
 
 LOW_DELAY, COPY = Settings("low_delay", 256), Settings("copy", 0)
 
@@ -103,6 +106,25 @@ def test_a_damaged_video_is_kept_if_enough_of_it_can_be_read(tmp_path, codec):
             assert "a.mp4" in gone.problem.reason
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        *FILES.values(),
+        *(lambda c=c: cut_packets(recording(*c), 0.3) for c in RECORDED.values()),
+    ],
+    ids=[*FILES, *RECORDED],
+)
+def test_intact_files_lose_no_frames(tmp_path, make):
+    one = put(tmp_path, make())
+    with Video(tmp_path / "a.mp4") as video:
+        num_frames = video.num_frames
+    for settings in (LOW_DELAY, COPY):
+        conversion = convert(str(tmp_path), one, settings)
+        assert conversion.problem is None
+        assert conversion.facts["num_frames"] == num_frames
+        assert check_record(record(conversion)).faults == ()
+
+
 def test_copies_are_the_files(real_videos):
     name = "mixed/20bn_talk/smth-smth-1.webm"
     conversion = convert(str(real_videos), entry(name), COPY)
@@ -143,3 +165,17 @@ def test_settings_from_the_command_line():
     ):
         with pytest.raises(ConfigError, match=named):
             make_settings(*flags)
+
+
+@pytest.mark.parametrize("profile", ["low_delay", "copy"])
+@pytest.mark.parametrize("file", [*odd_videos.UNREADABLE, "folder.mp4"])
+def test_an_odd_video_of_any_kind_is_a_problem_and_the_rest_goes_on(tmp_path, file, profile):
+    if file == "folder.mp4":
+        (tmp_path / file).mkdir()
+    else:
+        put(tmp_path, odd_videos.UNREADABLE[file](), file)
+    conversion = convert(str(tmp_path), entry(file), Settings(profile, 256))
+    assert conversion.video or conversion.problem.kind == UNREADABLE
+    if conversion.video:
+        checked = check_record(record(conversion))
+        assert checked.clip is not None or checked.faults

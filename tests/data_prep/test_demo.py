@@ -59,7 +59,7 @@ def test_the_number_of_workers_changes_nothing(small_set, tmp_path, contents):
 @pytest.mark.parametrize("label", range(4))
 def test_codec_vectors_in_the_box_point_where_the_object_goes(label):
     for index in (label, label + len(CLASS_NAMES), label + 2 * len(CLASS_NAMES)):
-        row = demo.make_record(0, "low_delay", False, "train", index)
+        row = demo.make_record("textured", 0, "low_delay", False, "train", index)
         pan = render_clip(0, "train", index).pan
         moved = []
         with av.open(io.BytesIO(row["video"])) as container:
@@ -109,7 +109,7 @@ def test_the_command_line(tmp_path, command):
 @pytest.mark.slow
 def test_a_domain_shift_gives_grey_negatives_of_half_the_classes():
     def make(domain_shift, split, index):
-        return demo.make_record(5, "low_delay", domain_shift, split, index)
+        return demo.make_record("textured", 5, "low_delay", domain_shift, split, index)
 
     assert make(True, "train", 3)["video"] == make(False, "train", 3)["video"]
     labels = {make(True, "validation", index)["label"] for index in range(7)}

@@ -2,7 +2,9 @@ import json
 
 import numpy as np
 import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
+from tensorflow_datasets.proto import tf_example_pb2
 
 from data_prep.records import write_records
 from data_prep.verify import draw, verify
@@ -60,6 +62,58 @@ def test_damaged_shards_and_repeated_ids_are_named(low_delay_video, tmp_path):
     faults = "\n".join(verify(directory, 1)[1])
     assert "test: 0 is also in train" in faults
     assert "cannot be read" in faults
+
+
+RECORD = "*train.array_record*"
+
+
+def shard_of(*contents):
+    def write_shard(path):
+        writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
+        for content in contents:
+            writer.write(content)
+        writer.close()
+
+    return write_shard
+
+
+def example(**changes):
+    """A serialized record whose fields have other values; None leaves one out."""
+    fields = {"video": b"no video", "video_id": b"0", "profile": b"", "encoder": b""}
+    fields |= {"label": 0, "num_frames": 20, "height": 144, "width": 176, "fps": 25.0} | changes
+    made = tf_example_pb2.Example()
+    for name, value in fields.items():
+        kind = {bytes: "bytes_list", int: "int64_list", float: "float_list"}.get(type(value))
+        if kind:
+            getattr(made.features.feature[name], kind).value.append(value)
+    return made.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        (RECORD, lambda path: path.unlink()),
+        (RECORD, lambda path: path.write_bytes(b"")),
+        (RECORD, lambda path: path.write_bytes(path.read_bytes()[:-9000])),
+        (RECORD, shard_of(b"no record", b"")),
+        (RECORD, shard_of(example(video_id=None), example())),
+        (RECORD, shard_of(example(video_id=b"\xff"), example(label=2.5))),
+        (RECORD, shard_of(example(profile=b"fast:0"), example(num_frames=-1))),
+        ("dataset_info.json", lambda path: path.write_text("{}")),
+        ("dataset_info.json", lambda path: path.write_text("[" * 9000)),
+        ("features.json", lambda path: path.write_text("null")),
+        ("features.json", lambda path: path.unlink()),
+        ("label.labels.txt", lambda path: path.unlink()),
+        ("report.json", lambda path: path.write_text("[]")),
+        ("videos.json", lambda path: path.write_text('{"train": [["0"]]}')),
+    ],
+)
+def test_damage_of_any_kind_is_wrong_and_never_a_traceback(low_delay_video, tmp_path, file, damage):
+    rows = [record(low_delay_video, str(i), 0, profile="") for i in range(2)]
+    directory = write(tmp_path / "set", rows, test=[record(low_delay_video, "a", 0, profile="")])
+    assert not verify(directory, 2)[1]
+    damage(next(directory.glob(file), directory / file))
+    assert verify(directory, 2)[1]
 
 
 def test_pictures_show_frames_and_motion(low_delay_video, tmp_path):

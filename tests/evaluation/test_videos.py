@@ -1,21 +1,214 @@
+import collections
+import shutil
+
 import pytest
+import rendered
 import shrunk
 
-from mgm_jax.data.sources import FolderSource
+from data_prep import demo
+from data_prep.conversion import make_settings
+from data_prep.entries import DatasetOptions
+from data_prep.prepare import prepare
+from mgm_jax.data.sources import FolderSource, make_source
 from mgm_jax.errors import ConfigError
-from mgm_jax.evaluation.videos import evenly_spaced, make_eval_source
+from mgm_jax.evaluation.videos import evenly_spaced, hold_out, open_videos, reopen_videos
+
+
+def recipe(data_path, **changes):
+    return shrunk.recipe("demo_finetune", data_path, eval__allow_overlap=False, **changes)
+
+
+def names(source):
+    return [source[index].video_id for index in range(len(source))]
 
 
 def test_other_classes_are_refused(video_folder):
-    config = shrunk.recipe("demo_finetune", video_folder)
+    config = recipe(video_folder)
     with pytest.raises(ConfigError, match=r"config\.eval: .* up;"):
-        make_eval_source(config, ("even", "odd", "up"))
+        reopen_videos(config, config, ("even", "odd", "up"))
 
 
 def test_evenly_spaced_keeps_classes_and_ends(video_folder):
     source = FolderSource(str(video_folder))
     some = evenly_spaced(source, 3)
-    assert [some[i].video_id for i in range(len(some))] == [source[i].video_id for i in (0, 5, 11)]
+    assert names(some) == [source[i].video_id for i in (0, 5, 11)]
     assert some.class_names == source.class_names
     assert some.describe(2) == source.describe(11)
     assert evenly_spaced(source, 0) is source
+
+
+@pytest.fixture(scope="module")
+def places(video_folder, tmp_path_factory):
+    """The twelve videos, and some or all of them in other places and forms."""
+    root = tmp_path_factory.mktemp("places")
+    (root / "linked").symlink_to(video_folder)
+    shutil.copytree(video_folder, root / "copied")
+    some = [f"even/video_{number:02d}.mp4" for number in (0, 2)]
+    some.append("odd/video_01.mp4")
+    for name in some:
+        (root / "hard" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "hard" / name).hardlink_to(video_folder / name)
+        (root / "renamed" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(video_folder / name, root / "renamed" / f"{name[:-4]}_x.mp4")
+    rendered.write_folder(root / "others", 2, height=32, width=48, frames=12)
+    for name, videos in (("prepared", video_folder), ("again", root / "copied")):
+        settings, options = make_settings("low_delay", 4, 0), DatasetOptions(name=name)
+        prepare("folder", str(videos), root / name, options=options, settings=settings)
+    lines = "\n".join(f"{name},{name[:4].rstrip('/')}" for name in some)
+    (root / "no_split.csv").write_text(f"path,label\n{lines}\n")
+    spelled = [f"./{name},{name[:4].rstrip('/')},test" for name in some]
+    spelled += [f"{name},{name[:4].rstrip('/')},train" for name in some]
+    (root / "both.csv").write_text("path,label,split\n" + "\n".join(spelled) + "\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("train", "evaluated", "count"),
+    [
+        ("videos", None, "12 of the 12"),
+        ("videos", "linked", "12 of the 12"),
+        ("videos", "copied", "12 of the 12"),
+        ("videos", "hard", "3 of the 3"),
+        ("hard", "videos", "3 of the 12"),
+        ("videos", "renamed", "3 of the 3"),
+        ("videos", "others", None),
+        ("no_split.csv", None, "3 of the 3"),
+        ("both.csv", None, "3 of the 3"),
+        ("videos", "prepared", "12 of the 12"),
+        ("prepared", "renamed", "3 of the 3"),
+        ("prepared", None, "12 of the 12"),
+        ("prepared", "again", "12 of the 12"),
+        ("prepared", "others", None),
+    ],
+)
+def test_videos_that_are_trained_on_are_not_evaluated(
+    places, video_folder, train, evaluated, count
+):
+    def place(name):
+        kinds = {"prepared": "records", "again": "records"}
+        path = video_folder if name == "videos" else places / name
+        return ("csv" if name.endswith(".csv") else kinds.get(name, "folder"), str(path))
+
+    source, path = place(train)
+    config = recipe(path, data__source=source, data__root=str(video_folder))
+    config.eval.split = "test" if train == "both.csv" else "train"
+    if evaluated:
+        config.eval.source, config.eval.path = place(evaluated)
+    if count is None:
+        assert len(open_videos(config).evaluated) == 2
+        return
+    with pytest.raises(ConfigError, match=rf"{count} .*--config\.eval\.holdout=0\.2"):
+        open_videos(config)
+    config.eval.allow_overlap = True
+    assert open_videos(config).evaluated is not None
+
+
+def test_records_of_an_earlier_version_are_recognised(places, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(places / "prepared", tmp_path / name)
+        (tmp_path / name / "videos.json").unlink()
+    config = recipe(tmp_path / "one", data__source="records", eval__split="train")
+    for config.eval.path in (None, str(tmp_path / "two")):
+        with pytest.raises(ConfigError, match="12 of the 12"):
+            open_videos(config)
+    config.eval.path, config.eval.holdout = None, 0.2
+    with pytest.raises(ConfigError, match="prepare them again"):
+        open_videos(config)
+
+
+def test_pretraining_evaluates_nothing_and_splits_of_a_data_set_are_apart(video_folder, tmp_path):
+    assert open_videos(shrunk.recipe("demo_pretrain", video_folder)).evaluated is None
+    demo.make_demo(tmp_path / "demo", num_train=3, num_validation=2, seed=0)
+    videos = open_videos(recipe(tmp_path / "demo", data__source="records"))
+    assert (len(videos.train), len(videos.evaluated)) == (3, 2)
+
+
+def test_a_part_is_held_out_and_held_out_again(video_folder, tmp_path):
+    config = recipe(video_folder, eval__holdout=0.2)
+    videos = open_videos(config)
+    held = names(videos.evaluated)
+    assert collections.Counter(name.split("/")[0] for name in held) == {"even": 1, "odd": 1}
+    assert not set(held) & set(names(videos.train))
+    assert len(videos.train) == 10
+    pretrain = shrunk.recipe("demo_pretrain", video_folder, eval__holdout=0.2)
+    assert names(open_videos(pretrain).train) == names(videos.train)
+    assert names(open_videos(config).evaluated) == held
+    assert any(
+        names(open_videos(recipe(video_folder, eval__holdout=0.2, seed=seed)).evaluated) != held
+        for seed in (1, 2, 3)
+    )
+    # The evaluation's command need not repeat the seed and the share.
+    saved, config = config, recipe(video_folder, seed=5)
+    again = reopen_videos(config, saved, videos.train.class_names)
+    assert names(again.evaluated) == held
+    config.eval.path = str(video_folder)
+    with pytest.raises(ConfigError, match="10 of the 12"):
+        reopen_videos(config, saved, videos.train.class_names)
+    config.eval.holdout = 0.5
+    with pytest.raises(ConfigError, match=r"holdout=0\.5.*trained with 0\.2"):
+        reopen_videos(config, saved, videos.train.class_names)
+    with pytest.raises(ConfigError, match=r"config\.eval\.path both"):
+        open_videos(config)
+
+
+def listed(tmp_path, rows):
+    for row in rows:
+        (tmp_path / row[0]).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / row[0]).write_text(row[0])
+    lines = [",".join(row) for row in [("path", "label", "group"), *rows]]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    return make_source("csv", str(tmp_path / "list.csv"), "train")
+
+
+def test_groups_stay_together_and_every_class_gives_some(tmp_path):
+    clips = [
+        (f"v_{name}_g{group:02d}_c{clip:02d}.avi", name, "")
+        for name in ("Archery", "Biking")
+        for group in range(1, 11)
+        for clip in range(1, 4 + group % 3)
+    ]
+    people = [
+        (f"{person}_{name}.avi", name, person) for name in ("run", "walk") for person in "abcdefghi"
+    ]
+    large = [(f"large/{number}.avi", "swim", "pool") for number in range(9)]
+    large += [(f"large/{number}.avi", "swim", "lake") for number in range(9, 12)]
+    source = listed(tmp_path, [*clips, *people, *large, ("alone.avi", "alone", "")])
+    train, held = hold_out(source, 0.2, 0)
+    facts = train.facts(), held.facts()
+    assert not {f.group for f in facts[0]} & {f.group for f in facts[1]}
+    counts = collections.Counter(source.class_names[f.label] for f in facts[1])
+    assert counts.pop("swim") == 3
+    assert 6 <= counts.pop("Archery") <= 10
+    assert 6 <= counts.pop("Biking") <= 10
+    assert counts == {"run": 2, "walk": 2}
+    assert len(train) + len(held) == len(source)
+    with pytest.raises(ConfigError, match="no class has two"):
+        hold_out(listed(tmp_path / "one", [("a.avi", "a", ""), ("b.avi", "b", "")]), 0.2, 0)
+
+
+def test_videos_without_a_class_are_named(tmp_path, video_folder):
+    shutil.copytree(video_folder, tmp_path / "videos")
+    (tmp_path / "videos" / "loose.mp4").write_bytes(b"not read")
+    with pytest.raises(ConfigError, match="1 of the 13 videos have no class, the first is loose"):
+        open_videos(recipe(tmp_path / "videos"))
+    (tmp_path / "list.csv").write_text("path\neven/video_00.mp4\n")
+    config = recipe(tmp_path / "list.csv", data__source="csv", data__root=str(video_folder))
+    with pytest.raises(ConfigError, match="1 of the 1 videos have no class"):
+        open_videos(config)
+    (tmp_path / "videos" / "loose.mp4").rename(tmp_path / "loose.mp4")
+    (tmp_path / "split").mkdir()
+    for name, split in (("even", "train"), ("odd", "test")):
+        shutil.move(tmp_path / "videos" / name, tmp_path / "split" / split)
+    with pytest.raises(ConfigError, match=r"are splits.*--config\.eval\.path"):
+        open_videos(recipe(tmp_path / "split"))
+
+
+def test_a_numbered_list_may_lack_the_last_classes(video_folder, tmp_path):
+    for name, text in (
+        ("train", "even/video_00.mp4 0\nodd/video_01.mp4 1\n"),
+        ("test", "even/video_02.mp4 0\n"),
+    ):
+        (tmp_path / f"{name}.csv").write_text(text)
+    config = recipe(tmp_path / "train.csv", data__source="csv", data__root=str(video_folder))
+    config.eval.path = str(tmp_path / "test.csv")
+    assert open_videos(config).evaluated.class_names == ("0", "1")

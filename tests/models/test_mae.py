@@ -93,3 +93,17 @@ def test_mask_token_starts_within_one_deviation():
     assert token.shape == (768,)
     assert 0.019 < np.abs(token).max() <= 0.02
     assert abs(token.mean()) < 0.002
+
+
+def test_layers_that_videomae_does_not_initialise_start_as_in_pytorch():
+    """Its convolution and `encoder_to_decoder` keep PyTorch's uniform ±1/√fan_in."""
+    model = autoencoder()
+    params = model.init(jax.random.key(0), clips(), *ids())["params"]
+    patch_dim, dim = params["encoder"]["embed"]["kernel"].shape
+    drawn = [
+        (params["encoder"]["embed"]["kernel"], patch_dim),
+        (params["encoder"]["embed"]["bias"], patch_dim),
+        (params["encoder_to_decoder"]["kernel"], dim),
+    ]
+    for values, fan_in in drawn:
+        assert 0.9 < np.abs(values).max() * fan_in**0.5 <= 1

@@ -16,22 +16,32 @@ future one, which takes the coming motion for the past one. Limits of these maps
   fill them that way.
 - The encoder chooses the vector that is cheapest to code, which in flat areas is often noise.
 - Blocks coded without prediction (intra) have no vector: their cells are zero.
+- Some frames have vectors that FFmpeg exports wrong, or not at all (`has_true_vectors`).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import av
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer
+from av.video.frame import PictureType
 from jaxtyping import Complex64, Float32, Int, Int16, Shaped, UInt8
 
+from mgm_jax.data.video.decoder import INTER_PICTURES
 from mgm_jax.data.video.planes import Orientation
 
 MOTION_CELL = 8
 """Side of a motion cell in pixels, the smallest block that FFmpeg reports (Eq. 6)."""
 _LOG2_CELL = 3
+_MACROBLOCK = 16
 
 _UPRIGHT = Orientation()
+
+# Other decoders (MPEG-4 part 2, RealVideo) export zeros for all blocks of B-frames.
+_TRUE_IN_B_FRAMES = frozenset({"h264", "mpeg1video", "mpeg2video"})
+# Of a block coded as two fields, FFmpeg halves or doubles the vertical shift.
+_UNTRUE_IN_FIELDS = frozenset({"h264", "mpeg4"})
 
 _FIELDS = {
     "source": ("<i4", 0),
@@ -58,6 +68,26 @@ RECORD = np.dtype(
 
 Vectors = Shaped[np.ndarray, " n"]
 """Array of the type `RECORD`."""
+
+
+def is_predicted(frame: av.VideoFrame, codec: str) -> bool:
+    """Whether a frame is predicted from others in a way of which FFmpeg exports true vectors."""
+    return frame.pict_type in INTER_PICTURES and not (
+        frame.interlaced_frame and codec in _UNTRUE_IN_FIELDS
+    )
+
+
+def has_true_vectors(frame: av.VideoFrame, codec: str) -> bool:
+    """Whether a frame carries the vectors that the file holds.
+
+    It does not if all its blocks are intra coded (a block that stands still has a vector of zero),
+    and not if the decoder exports something else.
+    """
+    if not is_predicted(frame, codec):
+        return False
+    if frame.pict_type == PictureType.B and codec not in _TRUE_IN_B_FRAMES:
+        return False
+    return SideDataContainer(frame).get("MOTION_VECTORS") is not None  # type: ignore[call-arg]
 
 
 def vectors_of(frame: av.VideoFrame) -> Vectors:
@@ -96,7 +126,8 @@ def rasterise(
     """Paints each block's displacement from the past onto a grid of 8x8-pixel cells.
 
     A cell that no block covers is zero. If a block has a past and a future reference, the past one
-    counts. Parts outside the frame are ignored. A block off the cell grid (in a mirrored frame
+    counts, unless FFmpeg exported a zero for a part of a macroblock that may have none. Parts
+    outside the frame are ignored. A block off the cell grid (in a mirrored frame
     whose size is no multiple of 8) goes to the nearest cells.
 
     Painting several frames together takes half the time of painting them one by one.
@@ -120,7 +151,12 @@ def rasterise(
     # One complex number per cell, dx + i dy, makes painting a plain indexed write.
     cells = np.zeros(len(frames) * (rows + 1) * stride, np.complex64)
     future = vectors["source"] > 0
-    for side in [np.flatnonzero(future), np.flatnonzero(~future)] if future.any() else [...]:
+    sides: list[Any] = [...]
+    if future.any():
+        # A macroblock's parts may have different references; of each, FFmpeg exports both.
+        is_part = (vectors["w"] < _MACROBLOCK) | (vectors["h"] < _MACROBLOCK)
+        sides = [np.flatnonzero(future), np.flatnonzero(~(future | is_part & (displacement == 0)))]
+    for side in sides:
         side_columns = [column[side] for column in block_columns]
         side_displacement = displacement[side]
         for row_start in row_starts:

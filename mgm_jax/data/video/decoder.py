@@ -3,13 +3,13 @@
 import collections
 import contextlib
 import itertools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import av
 from av.video.frame import PictureType
 
 from mgm_jax.data.video.containers import GET_AGAIN, VideoInput, open_container
-from mgm_jax.data.video.packets import TOLERATED_MISSING_FRAMES
+from mgm_jax.data.video.packets import TOLERATED_MISSING_FRAMES, PacketIndex
 from mgm_jax.errors import VideoError
 
 NumberedFrame = tuple[int, av.VideoFrame]
@@ -25,6 +25,10 @@ EXPORTING_CODECS = frozenset(
     )
 )
 """Codecs whose FFmpeg decoder exports motion vectors. HEVC, VP8, VP9 and AV1 export none."""
+
+
+# These decoders themselves hold frames back whose references are missing.
+_HIDING_CODECS = frozenset({"h264", "hevc"})
 
 
 class UnexpectedFrameError(Exception):
@@ -63,6 +67,9 @@ class FrameDecoder:
         self.index = self._file.index
         self.timed = self.index.timed
         try:
+            if self.timed and not self.index.begins_with_key_frame:
+                self.index = self.index.beginning_at(self.first_frame().pts)
+                self.timed = self.index.timed
             self.num_frames = self.index.num_shown if self.timed else self._count_frames()
         except VideoError:
             self.close()
@@ -172,21 +179,20 @@ class FrameDecoder:
     def _decode(
         self, positions: Iterable[int], decoder: av.VideoCodecContext
     ) -> Iterator[av.VideoFrame]:
-        packets = self.index.packets
-        position = 0
+        def refuse(position: int, error: OSError | av.FFmpegError) -> None:
+            number = self.index.number_at(position) if self.timed else None
+            raise VideoError(
+                f"{self._name}: frame {position if number is None else number} of "
+                f"{len(self.index.packets)} cannot be decoded ({error.strerror}); {GET_AGAIN}"
+            ) from error
+
         try:
-            for position in positions:
-                yield from decoder.decode(packets[position])
-            yield from decoder.decode(None)
-        except (av.FFmpegError, OSError) as error:
+            yield from decode_packets(self.index, decoder, positions, refuse)
+        except VideoError:
             # Frames that the decoder still holds back are good all the same.
             with contextlib.suppress(av.FFmpegError):
                 yield from decoder.decode(None)
-            number = self.index.number_at(position) if self.timed else None
-            raise VideoError(
-                f"{self._name}: frame {position if number is None else number} of {len(packets)} "
-                f"cannot be decoded ({error.strerror}); {GET_AGAIN}"
-            ) from error
+            raise
 
     def _numbered(self, frames: Iterable[av.VideoFrame], start: int) -> Iterator[NumberedFrame]:
         last = -1
@@ -201,3 +207,36 @@ class FrameDecoder:
             # Frames displayed before the key frame that decoding started from lack references.
             if number >= first:
                 yield number, frame
+
+
+def decode_packets(
+    index: PacketIndex,
+    decoder: av.VideoCodecContext,
+    positions: Iterable[int],
+    on_error: Callable[[int, OSError | av.FFmpegError], None],
+) -> Iterator[av.VideoFrame]:
+    """Decodes the packets at some positions, and then what the decoder still holds back.
+
+    What comes before the first frame that does not need the part that a file was cut out of is left
+    out, and errors there and in packets without a frame are ignored.
+
+    Args:
+        index: Of the packets.
+        decoder: Ready for a new start.
+        positions: In the order of decoding.
+        on_error: Called with the position of a packet that cannot be decoded, and the error.
+    """
+    began = index.begins_with_key_frame
+    position = 0
+    for number in itertools.chain(positions, [None]):
+        position = position if number is None else number
+        try:
+            frames = decoder.decode(None if number is None else index.packets[number])
+        except (av.FFmpegError, OSError) as error:
+            if began and not (number is not None and index.empty[number]):
+                on_error(position, error)
+            continue
+        for frame in frames:
+            began = began or frame.key_frame or decoder.name in _HIDING_CODECS
+            if began:
+                yield frame

@@ -227,6 +227,7 @@ def _sample_description(
     header = parse_sequence_parameters(configuration[8 : 8 + length])
     if header is None or (header.height, header.width) != (height, width):
         raise _UnusualError
+    _require(not header.field_number_bits)
     colour_space = full_range = None
     if b"colr" in boxes:
         colour = _only(boxes, b"colr")

@@ -5,15 +5,19 @@ index is worth. The packets are either demultiplexed and kept in memory, or read
 positions that the tables of an mp4 file give.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
+import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import av
+import numpy as np
 
 from mgm_jax.data.video.h264 import is_instantaneous_refresh, is_unreferenced
 from mgm_jax.data.video.mp4 import Mp4Tables
+from mgm_jax.data.video.shown_frames import frame_counter
 from mgm_jax.errors import VideoError
 
 # These decoders announce reordering for every file, even one without B-frames.
@@ -21,6 +25,9 @@ _ALWAYS_REORDER = frozenset({"mpeg1video", "mpeg2video"})
 
 # Decision: as many frames may be missing at the end of a file before it counts as damaged.
 TOLERATED_MISSING_FRAMES = 2
+
+# Packets of an mp4 without a frame, such as parameter sets, are smaller than this.
+_PARAMETER_SETS_BYTES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +40,8 @@ class PacketIndex:
         content: The bytes of the packet at a position.
         times: Presentation time stamp of each packet, or None.
         key_flags: Whether the file calls the packet a key frame.
+        empty: Whether the packet holds no picture at all. The decoder may refuse such a packet, or
+            need it.
         shown: Whether the packet's frame is displayed.
         timed: Whether the time stamps give the order of presentation. If not, frames have to be
             counted as they leave the decoder.
@@ -45,6 +54,7 @@ class PacketIndex:
     content: Callable[[int], bytes | memoryview]
     times: Sequence[int | None]
     key_flags: Sequence[bool]
+    empty: Sequence[bool]
     shown: Sequence[bool]
     timed: bool
     is_h264: bool
@@ -81,6 +91,33 @@ class PacketIndex:
     def number_at(self, position: int) -> int | None:
         """Number of the packet's frame; None if it is not displayed."""
         return self._numbers[position]
+
+    @functools.cached_property
+    def begins_with_key_frame(self) -> bool:
+        """Whether every frame can be decoded, from the first packet on.
+
+        Not so in a file that was cut out of a longer one, where frames refer to missing ones.
+        """
+        first = next(itertools.compress(itertools.count(), map(operator.not_, self.empty)), 0)
+        time, times = self.times[first], list(self.number_of_time)
+        return (
+            self.key_flags[first]
+            and (time is None or not times or time <= times[0])
+            and not (
+                self.is_h264
+                and not is_instantaneous_refresh(self.content(first), self.nal_length_size)
+            )
+        )
+
+    def beginning_at(self, time: int | None) -> "PacketIndex":
+        """The same packets where no frame before a time, of the first decoded one, is displayed."""
+        if not self.timed or self.begins_with_key_frame:
+            return self
+        if time not in self.number_of_time:
+            return dataclasses.replace(self, timed=False)
+        earliest = self.number_of_time[time]
+        shown = [number is not None and number >= earliest for number in self._numbers]
+        return dataclasses.replace(self, shown=shown)
 
     def start_for(self, frame: int) -> int:
         """Position of the latest packet from which a frame can be decoded."""
@@ -132,6 +169,18 @@ class PacketIndex:
         )
 
 
+def demultiplex(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[av.Packet]:
+    """The packets of a stream to the end of its file; the last one, without data, is for flushing.
+
+    If another stream appears in mid-file (joined MPEG-TS, MPEG-PS), PyAV raises IndexError, but
+    only after all packets.
+    """
+    with contextlib.suppress(IndexError):
+        yield from container.demux(stream)
+
+
 def index_packets(
     container: av.container.InputContainer, stream: av.VideoStream, name: str
 ) -> PacketIndex:
@@ -142,8 +191,7 @@ def index_packets(
             that do not announce their frames (MPEG program streams, WebM).
         av.FFmpegError: The file cannot be read.
     """
-    codec = stream.codec_context.name
-    packets = tuple(packet for packet in container.demux(stream) if packet.size)
+    packets = [packet for packet in demultiplex(container, stream) if packet.size]
     if not packets:
         raise VideoError(f"{name}: its video stream holds no data; get it again, or leave it out")
     announced = len(stream.index_entries)
@@ -153,22 +201,32 @@ def index_packets(
             f"{name}: the file is cut off in frame {len(packets)} of "
             f"{max(announced, len(packets))}; get it again, or leave it out"
         )
-    # An edit list hides frames that others still need as references.
-    shown = tuple(not packet.is_discard for packet in packets)
-    times = tuple(packet.pts for packet in packets)
-    reorders = stream.codec_context.reorder_depth > 0 and codec not in _ALWAYS_REORDER
+    codec = stream.codec_context.codec.canonical_name
     extradata = stream.codec_context.extradata or b""
-    has_configuration_record = len(extradata) > 4 and extradata[0] == 1
+    length_position = {"h264": 4, "hevc": 21}.get(codec, 0)
+    nal_length_size = 0
+    if len(extradata) > length_position > 0 and extradata[0] == 1:  # a configuration record
+        nal_length_size = (extradata[length_position] & 3) + 1
+    counter = frame_counter(codec, extradata, nal_length_size)
+    counts = [counter(memoryview(packet)) for packet in packets]
+    # The second field of a frame has no number of its own, and must not be left out.
+    is_h264 = codec == "h264" and 0 not in counts
+    # An edit list hides frames that others still need as references.
+    shown = [bool(count) and not p.is_discard for count, p in zip(counts, packets, strict=True)]
+    times = [packet.pts for packet in packets]
+    reorders = stream.codec_context.reorder_depth > 0 and codec not in _ALWAYS_REORDER
     return PacketIndex(
         packets=packets,
         content=lambda position: memoryview(packets[position]),
         times=times,
-        key_flags=tuple(packet.is_keyframe for packet in packets),
+        key_flags=[packet.is_keyframe for packet in packets],
+        empty=[count is None for count in counts],
         shown=shown,
-        timed=_give_the_order(list(itertools.compress(times, shown)), reorders),
-        is_h264=codec == "h264",
-        may_be_unreferenced=codec == "h264",
-        nal_length_size=(extradata[4] & 3) + 1 if has_configuration_record else 0,
+        timed=all(count in (None, 0, 1) for count in counts)
+        and _give_the_order(list(itertools.compress(times, shown)), reorders),
+        is_h264=is_h264,
+        may_be_unreferenced=is_h264,
+        nal_length_size=nal_length_size,
     )
 
 
@@ -179,23 +237,30 @@ def index_tables(
 ) -> PacketIndex | None:
     """Indexes packets, which are in the order of the tables of their mp4 file.
 
-    Returns None if the tables do not give the order of presentation for certain.
+    Returns None if the tables do not give the order of presentation for certain, or if they may
+    not tell which packets have frames that can be decoded.
     """
     times = tables.times.tolist()
     reorders = tables.header.num_reorder_frames != 0
     if not _give_the_order(times, reorders):
         return None
-    return PacketIndex(
+    index = PacketIndex(
         packets=packets,
         content=content,
         times=times,
         key_flags=tables.key_frames.tolist(),
+        empty=[False] * len(times),
         shown=[True] * len(times),
         timed=True,
         is_h264=True,
         may_be_unreferenced=reorders,
         nal_length_size=(tables.configuration[4] & 3) + 1,
     )
+    count = frame_counter("h264", b"", index.nal_length_size)
+    small = np.flatnonzero(tables.sizes < _PARAMETER_SETS_BYTES).tolist()
+    if not index.begins_with_key_frame or not all(count(content(position)) for position in small):
+        return None
+    return index
 
 
 def _give_the_order(times: Sequence[int | None], reorders: bool) -> bool:

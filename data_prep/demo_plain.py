@@ -1,0 +1,206 @@
+"""Rendered clips in which a small model learns motion in minutes: plain shapes in steady motion.
+
+Twelve classes that differ in the motion of one to three shapes. Every motion goes on for ever, and
+starts at a random moment, so that one frame does not tell the class: shapes enter at the border and
+leave, grow from nothing and fade, turn, circle, or shake. Shapes are large, some are limbs that
+reach to the border, others stand still, and the camera may pan.
+
+Backgrounds are gradients or wide stripes, shapes have nearly one colour. The clips of a group, one
+of each class, share their looks; groups belong to one split. A clip is a function of (seed, split,
+index) only. Lengths are in pixels, x to the right and y down, angles clockwise in radians.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from data_prep import demo_drawing
+from data_prep.demo_scenes import DemoClip
+
+SIZE = 64  # Height and width of the frame.
+NUM_FRAMES = 24
+_RADII = (12.0, 19.0)
+_NUM_MOVING, _NUM_STILL = (1, 1, 1, 2, 2), (0, 0, 1)
+_PAN_PROBABILITY, _PAN_SPEED = 0.35, (0.2, 0.6)
+_TIME = np.arange(NUM_FRAMES, dtype=np.float32)
+_Y, _X = np.mgrid[:SIZE, :SIZE].astype(np.float32) + 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class _Track:
+    """Centre, radius, rotation and opacity of one shape in every frame."""
+
+    x: Float[np.ndarray, "t"]
+    y: Float[np.ndarray, "t"]
+    radius: Float[np.ndarray, "t"]
+    angle: Float[np.ndarray, "t"]
+    opacity: Float[np.ndarray, "t"]
+
+
+def _still(random: np.random.Generator) -> _Track:
+    x, y = random.uniform(8, SIZE - 8, size=2)
+    radius, angle = random.uniform(*_RADII), random.uniform(0, 2 * np.pi)
+    ones = np.ones(NUM_FRAMES)
+    return _Track(x * ones, y * ones, radius * ones, angle * ones, ones)
+
+
+def _pass(random: np.random.Generator, still: _Track, dx: int, dy: int) -> _Track:
+    """Crosses the frame, and comes in again on the other side."""
+    reach = 1.2 * still.radius.max()
+    span = SIZE + 2 * reach
+    path = random.uniform(0, span) + random.uniform(1.5, 3.5) * _TIME
+    if dx:
+        return dataclasses.replace(still, x=dx * path % span - reach)
+    return dataclasses.replace(still, y=dy * path % span - reach)
+
+
+def _scale(random: np.random.Generator, still: _Track, sign: int) -> _Track:
+    """Grows from a third of the radius to twice it, or shrinks; fades at both ends."""
+    span = np.log(6.0)
+    phase = (random.uniform() + sign * random.uniform(0.05, 0.09) * _TIME / span) % 1
+    opacity = np.clip(np.minimum(phase, 1 - phase) * 8, 0, 1)
+    return dataclasses.replace(
+        still, radius=still.radius / 3 * np.exp(span * phase), opacity=opacity
+    )
+
+
+def _turn(random: np.random.Generator, still: _Track, sign: int) -> _Track:
+    speed = np.deg2rad(random.uniform(6, 14))
+    return dataclasses.replace(still, angle=still.angle + sign * speed * _TIME)
+
+
+def _circle(random: np.random.Generator, still: _Track, sign: int) -> _Track:
+    angle = random.uniform(0, 2 * np.pi) + sign * np.deg2rad(random.uniform(9, 18)) * _TIME
+    path = random.uniform(8, 16)
+    return dataclasses.replace(
+        still, x=still.x + path * np.cos(angle), y=still.y + path * np.sin(angle)
+    )
+
+
+def _shake(random: np.random.Generator, still: _Track, dx: int, dy: int) -> _Track:
+    phase = random.uniform(0, 2 * np.pi) + 2 * np.pi / random.uniform(8, 14) * _TIME
+    path = random.uniform(8, 16) * np.sin(phase)
+    return dataclasses.replace(still, x=still.x + dx * path, y=still.y + dy * path)
+
+
+_Motion = Callable[..., _Track]
+_MOTIONS: dict[str, tuple[_Motion, dict[str, int]]] = {
+    "passing to the left": (_pass, {"dx": -1, "dy": 0}),
+    "passing to the right": (_pass, {"dx": 1, "dy": 0}),
+    "rising": (_pass, {"dx": 0, "dy": -1}),
+    "sinking": (_pass, {"dx": 0, "dy": 1}),
+    "growing": (_scale, {"sign": 1}),
+    "shrinking": (_scale, {"sign": -1}),
+    "turning clockwise": (_turn, {"sign": 1}),
+    "turning counter-clockwise": (_turn, {"sign": -1}),
+    "circling clockwise": (_circle, {"sign": 1}),
+    "circling counter-clockwise": (_circle, {"sign": -1}),
+    "shaking sideways": (_shake, {"dx": 1, "dy": 0}),
+    "shaking up and down": (_shake, {"dx": 0, "dy": 1}),
+}
+CLASS_NAMES: tuple[str, ...] = tuple(_MOTIONS)
+
+
+def _colours(random: np.random.Generator, count: int) -> Float32[np.ndarray, "count 3"]:
+    """Random colours that are easy to tell apart."""
+    while True:
+        colours = random.uniform(20, 235, size=(count, 3))
+        gaps = np.linalg.norm(colours[:, None] - colours, axis=-1) + 999 * np.eye(count)
+        if gaps.min() > 60:
+            return colours.astype(np.float32)
+
+
+def _background(
+    random: np.random.Generator,
+    colours: Float32[np.ndarray, "2 3"],
+    shift: Float[np.ndarray, "t 2"],
+) -> Float32[np.ndarray, "t h w 3"]:
+    """A gradient, or wide stripes, that moves by `shift`."""
+    direction, phase = random.uniform(0, 2 * np.pi, size=2)
+    cycles = random.uniform(1, 3) if random.uniform() < 0.5 else 0.0
+    x, y = _X - shift[:, :1, None], _Y - shift[:, 1:, None]
+    along = (np.cos(direction) * (x - SIZE / 2) + np.sin(direction) * (y - SIZE / 2)) / SIZE
+    if cycles:
+        along = 0.7 * np.sin(2 * np.pi * cycles * along + phase)
+    share = np.clip(0.5 + 0.7 * along, 0, 1)[..., None].astype(np.float32)
+    return colours[0] + (colours[1] - colours[0]) * share
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shape:
+    """Outline and colour of a shape of radius 1."""
+
+    kind: int
+    width: float
+    colour: Float32[np.ndarray, "3"]
+
+    def coverage(self, track: _Track) -> Float32[np.ndarray, "t h w"]:
+        """The part of each pixel that is covered."""
+        x, y, radius, angle, opacity = (
+            np.float32(values)[:, None, None]
+            for values in (track.x, track.y, track.radius, track.angle, track.opacity)
+        )
+        cos, sin = np.cos(angle) / radius, np.sin(angle) / radius
+        dx, dy = _X - x, _Y - y
+        u, v = cos * dx + sin * dy, cos * dy - sin * dx
+        if self.kind == 0:  # ellipse
+            outside = (np.hypot(u, v / self.width) - 1) * self.width
+        elif self.kind == 1:  # rectangle
+            outside = np.maximum(np.abs(u) - 0.9, np.abs(v) - 0.9 * self.width)
+        elif self.kind == 2:  # triangle
+            outside = np.maximum(-v - 0.4, np.abs(u) / self.width * 0.5 + 0.5 * v - 0.5)
+        elif self.kind == 3:  # angle of two bars
+            bars = (
+                (np.abs(u) - 0.9, np.abs(v + 0.6) - 0.3),
+                (np.abs(u + 0.6) - 0.3, np.abs(v) - 0.9),
+            )
+            outside = np.minimum(np.maximum(*bars[0]), np.maximum(*bars[1]))
+        else:  # limb, which reaches to the border
+            outside = np.hypot(np.minimum(u + 0.5, 0), v) - 0.7 * self.width
+        return np.clip(0.5 - outside * radius, 0, 1) * opacity
+
+
+def _shape(random: np.random.Generator, colour: Float32[np.ndarray, "3"]) -> _Shape:
+    return _Shape(int(random.integers(5)), random.uniform(0.45, 0.75), colour)
+
+
+def render_clip(seed: int, split: str, index: int) -> DemoClip:
+    """Renders clip `index` of a split: `NUM_FRAMES` frames of `SIZE` x `SIZE` pixels.
+
+    `seed`, of the whole dataset, is not negative. The class is `index` modulo the number of
+    classes, the group of looks `index` divided by it.
+    """
+    group, label = divmod(index, len(CLASS_NAMES))
+    place = [seed, zlib.crc32(split.encode())]
+    looks = np.random.default_rng([*place, 0, group])
+    motion = np.random.default_rng([*place, 1, index])
+
+    colours = _colours(looks, 7)
+    shapes = [_shape(looks, colour) for colour in colours[2:]]
+    speed = motion.uniform(*_PAN_SPEED) if motion.uniform() < _PAN_PROBABILITY else 0.0
+    direction = motion.uniform(0, 2 * np.pi)
+    pan = speed * np.array([np.cos(direction), np.sin(direction)])
+    shift = (_TIME - NUM_FRAMES / 2)[:, None] * pan
+
+    move, sense = _MOTIONS[CLASS_NAMES[label]]
+    num_moving = int(motion.choice(_NUM_MOVING))
+    tracks = [_still(motion) for _ in range(int(motion.choice(_NUM_STILL)))]
+    tracks += [move(motion, _still(motion), **sense) for _ in range(num_moving)]
+
+    frames = _background(looks, colours[:2], shift)
+    visible: list[Float32[np.ndarray, "t h w"]] = []
+    for track, shape in zip(tracks, shapes, strict=False):
+        track = dataclasses.replace(track, x=track.x + shift[:, 0], y=track.y + shift[:, 1])
+        alpha = shape.coverage(track)
+        frames += (shape.colour - frames) * alpha[..., None]
+        visible = [other * (1 - alpha) for other in visible] + [alpha]
+    boxes = [
+        [demo_drawing.visible_box(alpha[frame]) for alpha in visible[-num_moving:]]
+        for frame in range(NUM_FRAMES)
+    ]
+    return DemoClip(
+        np.uint8(np.clip(frames + 0.5, 0, 255)), np.array(boxes, np.float32), label, pan
+    )

@@ -1,0 +1,299 @@
+"""Damages small videos of every container and codec at random, and reads them as training does.
+
+    python -m tests.fuzz --mutants=10000 --seed=0 --jobs=2 --keep=FOLDER
+
+A mutant is a real file with flipped bits, missing or zeroed parts, or extreme values in its boxes
+and tables. It must be read, or refused by a message that begins with its name, within a limit of
+memory and of processor time; and an mp4 must give the same clips by its tables and by FFmpeg's
+demultiplexer. A mutant depends on the seed and its number alone; `--only=NUMBER` reads one again.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import dataclasses
+import multiprocessing
+import multiprocessing.connection
+import os
+import pathlib
+import re
+import resource
+import signal
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from unittest import mock
+
+import numpy as np
+
+from mgm_jax.data.clip_reader import ReadSpec
+from mgm_jax.data.clips import LoadClip, error_message
+from mgm_jax.data.records import UNLABELLED, VideoRecord
+from mgm_jax.data.video import containers
+from tests import encoded
+
+FILES = {
+    "h264.mp4": ("libx264", "mp4", {"options": encoded.B_FRAMES}),
+    "h264_low_delay.mp4": ("libx264", "mp4", {}),
+    "h264.mov": ("libx264", "mov", {"options": encoded.B_FRAMES}),
+    "h264.mkv": ("libx264", "matroska", {"options": encoded.B_FRAMES}),
+    "h264.ts": ("libx264", "mpegts", {"options": encoded.B_FRAMES}),
+    "h264.flv": ("libx264", "flv", {"options": encoded.B_FRAMES}),
+    "h264.avi": ("libx264", "avi", {"options": encoded.B_FRAMES}),
+    "hevc.mp4": ("libx265", "mp4", {"options": {"x265-params": "log-level=none:keyint=12"}}),
+    "hevc.ts": ("libx265", "mpegts", {"options": {"x265-params": "log-level=none:keyint=12"}}),
+    "mpeg4.avi": ("mpeg4", "avi", {"b_frames": 2}),
+    "mpeg4.3gp": ("mpeg4", "3gp", {}),
+    "mpeg2.mpg": ("mpeg2video", "mpeg", {"b_frames": 2}),
+    "mpeg2.ts": ("mpeg2video", "mpegts", {}),
+    "mpeg1.mpg": ("mpeg1video", "mpeg", {}),
+    "vp8.webm": ("libvpx", "webm", {}),
+    "vp8.ogg": ("libvpx", "ogg", {}),
+    "vp9.webm": ("libvpx-vp9", "webm", {}),
+    "av1.mp4": ("libsvtav1", "mp4", {}),
+    "mjpeg.avi": ("mjpeg", "avi", {"pix_fmt": "yuvj420p"}),
+    "ffv1.mkv": ("ffv1", "matroska", {}),
+    "flv1.flv": ("flv", "flv", {}),
+    "wmv2.asf": ("wmv2", "asf", {}),
+}
+"""Encoder, container and settings of each file that is damaged."""
+
+FAULTS = ("unnamed error", "paths differ", "out of time", "crash")
+"""Outcomes that must not be."""
+
+_SECONDS = 20.0  # Of processor time, for one mutant.
+_WALL_SECONDS = 300.0
+_BYTES = 1 << 30  # More than the process has at its start.
+_SPEC = ReadSpec(clip_frames=6, stride=2, size=64, host_crop_size=64)
+_BOXES = re.compile(rb"moov|trak|mdia|minf|stbl|mvhd|tkhd|mdhd|hdlr|edts|stsd|avcC|hvcC|dinf|dref")
+_TABLES = re.compile(rb"stts|ctts|stss|stsz|stsc|stco|elst|mdhd|mvhd|avc1|hev1|av01")
+_EXTREMES = (0, 1, 2, 7, 8, 255, 65535, 2**20, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)
+_UNFORESEEN = re.compile(r"it cannot be read \((\w+)[:)]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a mutant; `kind` is a member of `FAULTS`, or a fine outcome."""
+
+    number: int
+    file: str
+    kind: str
+    message: str = ""
+
+
+def make_files() -> dict[str, bytes]:
+    """The undamaged files, by name."""
+    frames = encoded.moving_square(24, height=96, width=112)
+    made = {}
+    for name, (codec, container, settings) in FILES.items():
+        gop = {} if "options" in settings else {"gop": 12}
+        made[name] = encoded.encode(frames, codec, container, **{**gop, **settings})
+    return made
+
+
+def make_mutant(files: dict[str, bytes], seed: int, number: int) -> tuple[str, bytes]:
+    """Name and bytes of a mutant."""
+    name = list(files)[number % len(files)]
+    rng = np.random.default_rng([seed, number])
+    data = bytearray(files[name])
+    for _ in range(rng.choice([1, 1, 1, 2, 4])):
+        if data:
+            rng.choice([_flip, _flip_near_an_end, _cut, _zero, _box_size, _table_entry])(data, rng)
+    return name, bytes(data)
+
+
+def _flip(data: bytearray, rng: np.random.Generator) -> None:
+    for place in rng.integers(0, len(data), rng.choice([1, 3, 20])):
+        data[place] ^= 1 << rng.integers(8)
+
+
+def _flip_near_an_end(data: bytearray, rng: np.random.Generator) -> None:
+    """Headers are at the beginning, indices often at the end."""
+    place = int(rng.integers(min(len(data), 1000)))
+    data[place if rng.random() < 0.6 else -place - 1] ^= 1 << rng.integers(8)
+
+
+def _range(data: bytearray, rng: np.random.Generator) -> slice:
+    start = int(rng.integers(len(data)))
+    return slice(start, start + int(rng.choice([1, 4, 30, 200, 2000])))
+
+
+def _cut(data: bytearray, rng: np.random.Generator) -> None:
+    del data[_range(data, rng) if rng.random() < 0.5 else slice(int(rng.integers(len(data))), None)]
+
+
+def _zero(data: bytearray, rng: np.random.Generator) -> None:
+    place = _range(data, rng)
+    data[place] = bytes(len(data[place]))
+
+
+def _box_size(data: bytearray, rng: np.random.Generator) -> None:
+    places = [match.start() - 4 for match in _BOXES.finditer(data)]
+    _overwrite(data, places, rng)
+
+
+def _table_entry(data: bytearray, rng: np.random.Generator) -> None:
+    places = [match.end() + 4 * int(rng.integers(20)) for match in _TABLES.finditer(data)]
+    _overwrite(data, places, rng)
+
+
+def _overwrite(data: bytearray, places: Sequence[int], rng: np.random.Generator) -> None:
+    """Puts an extreme number at one of the places; anywhere in the header if there is none."""
+    place = int(rng.choice(places or range(min(len(data), 2000))))
+    number = int(rng.choice(_EXTREMES))
+    order = "big" if places or rng.random() < 0.5 else "little"
+    data[place : place + 4] = number.to_bytes(4, order)
+
+
+class _OneVideo:
+    """A source of one file."""
+
+    class_names = ()
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> VideoRecord:
+        return VideoRecord(self._path, self._path, UNLABELLED)
+
+    def describe(self, index: int) -> str:
+        return self._path
+
+
+def read(path: str, seed: int) -> tuple[str, str]:
+    """Outcome and message of reading a random clip of a file as training does."""
+
+    def load() -> dict[str, np.ndarray]:
+        return LoadClip(_OneVideo(path), _SPEC).random_map((0, 0), np.random.default_rng(seed))
+
+    clip = load()
+    message = error_message(clip["error"][0])
+    if message and not message.startswith(repr(path)):
+        return "unnamed error", message
+    with open(path, "rb") as file:
+        is_mp4 = file.read(8)[4:] == b"ftyp"
+    if is_mp4:
+        with mock.patch.object(containers, "read_mp4_tables", return_value=None):
+            other = load()
+        differing = [n for n in clip if n != "error" and not np.array_equal(clip[n], other[n])]
+        if differing:
+            texts = f"{message or 'read'} / {error_message(other['error'][0]) or 'read'}"
+            return "paths differ", f"in {', '.join(differing)}: {texts}"
+    if not message:
+        return "read", ""
+    if "MemoryError" in message or "Cannot allocate memory" in message:
+        return "refused: memory", message
+    unforeseen = _UNFORESEEN.search(message)
+    return f"refused: {unforeseen[1]}" if unforeseen else "refused", message
+
+
+def _serve(
+    connection: multiprocessing.connection.Connection,
+    files: dict[str, bytes],
+    seed: int,
+    numbers: Sequence[int],
+    seconds: float,
+) -> None:
+    """Reads mutants in a process that ends where a limit is exceeded."""
+    with open("/proc/self/statm") as file:
+        size = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + _BYTES, size + _BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with tempfile.TemporaryDirectory() as folder:
+        for number in numbers:
+            name, data = make_mutant(files, seed, number)
+            path = os.path.join(folder, name)
+            pathlib.Path(path).write_bytes(data)
+            signal.setitimer(signal.ITIMER_PROF, seconds)  # Its signal ends the process.
+            kind, message = read(path, number)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            connection.send((number, kind, message.replace(folder, "")))
+
+
+def _run(
+    files: dict[str, bytes], seed: int, numbers: Sequence[int], seconds: float
+) -> list[Outcome]:
+    """Reads mutants in child processes, one after the other; a new one where one has ended."""
+    context, names, outcomes = multiprocessing.get_context("spawn"), list(files), []
+    left = collections.deque(numbers)
+    while left:
+        receiver, sender = context.Pipe(duplex=False)
+        child = context.Process(target=_serve, args=(sender, files, seed, list(left), seconds))
+        child.start()
+        sender.close()
+        while left:
+            number = left.popleft()
+            file = names[number % len(names)]
+            try:
+                if not receiver.poll(_WALL_SECONDS):
+                    raise EOFError
+                outcomes.append(Outcome(number, file, *receiver.recv()[1:]))
+            except EOFError:
+                child.join(1)
+                in_time = child.exitcode is not None and child.exitcode != -signal.SIGPROF
+                kind = "crash" if in_time else "out of time"
+                outcomes.append(Outcome(number, file, kind, f"exit code {child.exitcode}"))
+                break
+        child.kill()
+        child.join()
+    return outcomes
+
+
+def run(
+    numbers: Iterable[int], seed: int, jobs: int = 1, seconds: float = _SECONDS
+) -> tuple[dict[str, bytes], list[Outcome]]:
+    """Reads mutants in `jobs` processes; returns the undamaged files, and the outcomes in order."""
+    files = make_files()
+    every = list(numbers)
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        parts = pool.map(lambda job: _run(files, seed, every[job::jobs], seconds), range(jobs))
+        outcomes = [outcome for part in parts for outcome in part]
+    return files, sorted(outcomes, key=lambda outcome: outcome.number)
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """A table: a line for each file, a column for each kind of outcome."""
+    kinds = sorted({outcome.kind for outcome in outcomes}, key=lambda kind: (kind in FAULTS, kind))
+    counts = collections.Counter((outcome.file, outcome.kind) for outcome in outcomes)
+    width = max(map(len, FILES)) + 2
+    lines = ["".ljust(width) + "".join(f"{kind:>{len(kind) + 3}}" for kind in kinds)]
+    for name in (*FILES, "all"):
+        cells = [
+            sum(n for (file, of), n in counts.items() if of == kind and name in (file, "all"))
+            for kind in kinds
+        ]
+        lines.append(
+            name.ljust(width)
+            + "".join(f"{n:{len(k) + 3}d}" for n, k in zip(cells, kinds, strict=True))
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Runs the command; exit code 1 if there was a fault."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
+    parser.add_argument("--mutants", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of mutants")
+    parser.add_argument("--keep", type=pathlib.Path, help="folder for the mutants with faults")
+    arguments = parser.parse_args()
+    numbers = arguments.only or range(arguments.mutants)
+    files, outcomes = run(numbers, arguments.seed, arguments.jobs)
+    print(summary(outcomes))
+    faults = [outcome for outcome in outcomes if outcome.kind in FAULTS]
+    for fault in outcomes if arguments.only else faults:
+        print(f"{fault.number} {fault.file}: {fault.kind}: {fault.message}")
+    if arguments.keep:
+        arguments.keep.mkdir(parents=True, exist_ok=True)
+        for fault in faults:
+            name, data = make_mutant(files, arguments.seed, fault.number)
+            (arguments.keep / f"{arguments.seed}_{fault.number}_{name}").write_bytes(data)
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()
