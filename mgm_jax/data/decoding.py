@@ -28,6 +28,9 @@ class Video:
     the decoder turns out not to output the frames that the packets announce; `num_frames` is then
     corrected.
 
+    Frames are numbered from the first one that can be decoded: a recording may begin with frames
+    that refer to missing ones.
+
     *Decision*: up to 2 frames that are announced but missing show the last frame.
 
     The container's rotation is applied, its pixel aspect ratio is not.

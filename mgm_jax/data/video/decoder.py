@@ -256,6 +256,7 @@ def decode_packets(
         on_error: Called with the position of a packet that cannot be decoded, and the error.
     """
     began = index.begins_with_key_frame
+    shows_all = decoder.name in _HIDING_CODECS or not any(index.key_flags)
     position = 0
     for number in itertools.chain(positions, [None]):
         position = position if number is None else number
@@ -266,6 +267,6 @@ def decode_packets(
                 on_error(position, error)
             continue
         for frame in frames:
-            began = began or frame.key_frame or decoder.name in _HIDING_CODECS
+            began = began or shows_all or frame.key_frame
             if began:
                 yield frame
