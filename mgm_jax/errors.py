@@ -47,7 +47,11 @@ class TooManySkippedError(MgmError, RuntimeError):
 
 
 class ReadTimeoutError(MgmError, TimeoutError):
-    """A batch did not come in time: a read hangs, or a data worker has died."""
+    """A batch did not come in time: a read hangs, or a data worker has left."""
+
+
+class WorkerError(MgmError, RuntimeError):
+    """Data workers die, again as soon as a run is resumed."""
 
 
 class DoesNotFitError(MgmError, MemoryError):
@@ -56,6 +60,10 @@ class DoesNotFitError(MgmError, MemoryError):
 
 class CheckpointError(MgmError, RuntimeError):
     """A checkpoint could not be read or written, or does not fit the run."""
+
+
+class WriteError(MgmError, OSError):
+    """A file could not be written; the message says why and what helps."""
 
 
 class NonFiniteLossError(MgmError, FloatingPointError):

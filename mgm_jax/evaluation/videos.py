@@ -132,7 +132,10 @@ def reopen_videos(config: ConfigDict, saved: ConfigDict, class_names: tuple[str,
         if share:
             trained, _ = hold_out(trained, share, saved.seed)
         _check_disjoint(config, evaluated, trained)
-    return Videos(*_split_for_heads(config, source), evaluated)
+    train, held_out = _split_for_heads(config, source)
+    if held_out is not None:
+        _check_classes(source, class_names, config.data.path)
+    return Videos(train, held_out, evaluated)
 
 
 def hold_out(source: ListedSource, share: float, seed: int) -> tuple[ListedSource, ListedSource]:

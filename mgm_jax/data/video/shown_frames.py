@@ -26,6 +26,7 @@ _MPEG4_LAYER = re.compile(rb"\x00\x00\x01[\x20-\x2f]")
 _MPEG4_PICTURE = b"\0\0\1\xb6"
 _MPEG12_PICTURE = b"\0\0\1\0"
 _EXTENDED_ASPECT_RATIO = 15
+_LONGEST_UNCODED = 99
 # Units without picture data: parameter sets, delimiters, ends of sequences, fillers, SEI.
 _H264_EMPTY = frozenset(range(6, 14))
 _H264_SLICES, _H264_HEADER = frozenset(range(1, 6)), 7
@@ -147,7 +148,7 @@ class _Mpeg4Counter:
 
     def _is_coded(self, picture: bytes) -> bool:
         """vop_coded (6.2.5); of a picture that is not coded, the decoder outputs nothing."""
-        if not self._time_bits:
+        if not self._time_bits or len(picture) > _LONGEST_UNCODED:
             return True
         try:
             bits = Bits(picture[:16])
