@@ -2,14 +2,13 @@
 
 import collections
 import dataclasses
-import io
 from collections.abc import Mapping
 from typing import Any
 
-import av
-
 from data_prep import transcode
 from mgm_jax.data.decoding import DecodedClip, Video
+from mgm_jax.data.video.containers import open_demuxer
+from mgm_jax.data.video.decoder import decode_packets
 from mgm_jax.data.video.packets import index_packets
 from mgm_jax.errors import VideoError, reading_video
 
@@ -41,7 +40,7 @@ def check_record(record: Mapping[str, Any]) -> CheckedRecord:
     video_id = record["video_id"].decode()
     try:
         with reading_video(video_id):
-            with Video(record["video"], repr(video_id)) as video:
+            with Video(record["video"], video_id) as video:
                 clip = video.read(range(video.num_frames))
                 size = video.height, video.width
             types, unreferenced = _frame_types(record["video"], video_id)
@@ -97,11 +96,16 @@ def profile_faults(
 
 
 def _frame_types(video: bytes, name: str) -> tuple[str, set[int]]:
-    with av.open(io.BytesIO(video), metadata_errors="ignore") as container:
-        stream = container.streams.video[0]
+    container, stream = open_demuxer(video, name)
+    with container:
         stream.thread_type = "NONE"
         index = index_packets(container, stream, name)
-        frames = [f for packet in (*index.packets, None) for f in stream.decode(packet)]
+        positions = range(len(index.packets))
+        frames = decode_packets(index, stream.codec_context, positions, _refuse)
         types = "".join(_FRAME_TYPES.get(int(frame.pict_type), "?") for frame in frames)
-        positions = range(len(index.packets)) if index.timed else ()
-        return types, {index.number_at(p) for p in positions if index.is_unreferenced(p)}
+        numbered = positions if index.timed else ()
+        return types, {index.number_at(p) for p in numbered if index.is_unreferenced(p)}
+
+
+def _refuse(_: int, error: Exception) -> None:
+    raise error

@@ -11,8 +11,7 @@ from data_prep import transcode
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, Problem
 from data_prep.frames import Downscaler, SegmentFrames, VideoFrames
 from mgm_jax.data.video.planes import FrameLayout
-from mgm_jax.errors import ConfigError, VideoError, reading_video
-from mgm_jax.io import printable
+from mgm_jax.errors import ConfigError, VideoError, printable, reading_video
 
 COPY = "copy"
 

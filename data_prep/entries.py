@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mgm_jax.io import printable
+from mgm_jax.errors import printable
 
 UNLABELLED = -1
 

@@ -12,12 +12,9 @@ Every file, and OUT itself, appears by a rename when it is complete.
 """
 
 import contextlib
-import fcntl
 import json
-import os
 import pathlib
 import shutil
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +22,7 @@ from data_prep import records
 from data_prep.entries import Listing
 from data_prep.shards import Shard, ShardResult
 from mgm_jax.errors import ConfigError
+from mgm_jax.io import locked
 
 REPORT = "report.json"
 
@@ -79,18 +77,7 @@ def building(out: pathlib.Path, request: Mapping[str, Any]) -> Iterator[pathlib.
         _check_same(found, request, f"another dataset was begun in {work}")
     for folder in ("dataset", "finished"):
         (work / folder).mkdir(parents=True, exist_ok=True)
-    with open(work / "lock", "a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise ConfigError(
-                f"--out: {lock.read() or 'another process'} is already building {out}; wait for "
-                "it, or end it"
-            ) from error
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
+    with locked(work, f"--out: {out} is already being built"):
         with records.atomic_write(work / "request.json") as new:
             new.write_bytes(_to_json(request))
         # Left by a process that was killed while it wrote.

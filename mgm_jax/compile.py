@@ -4,7 +4,8 @@
 
 Compiles the step that `mgm_jax.main` would run there, and prints its memory, traffic and an
 estimate of its time. All config values can be set as in training; batch_size is that of the whole
-slice. A step that does not fit is refused, with what helps. Needs libtpu (pip install -r
+slice. A step that does not fit is refused, with what helps. --traffic shows where memory traffic
+comes from. Needs libtpu (pip install -r
 requirements-tpu.txt). Compiling takes minutes; --config.model.scan=True makes it faster for large
 models, and needs more memory on the chip.
 
@@ -26,6 +27,7 @@ from ml_collections import config_flags
 
 from mgm_jax.aot.check import CompiledStep, check
 from mgm_jax.aot.collectives import summarise
+from mgm_jax.aot.traffic import PARTS
 from mgm_jax.config import parse_flags
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.training import distributed
@@ -95,7 +97,7 @@ def report(found: CompiledStep, counts: StepCounts) -> str:
         f"  FLOPs              {found.flops / 1e12:.2f} T on all chips, "
         f"{found.flops / found.clips / 1e12:.3f} T per clip; matrix units of a chip run "
         f"{found.chip_flops / 1e12:.3f} T",
-        f"  memory traffic     {found.memory_bytes / 1e9:.2f} GB per chip",
+        f"  memory traffic     {sum(found.traffic.values()) / 1e9:.2f} GB per chip",
     ]
     for kind, along, times, num_bytes, sent in summarise(found.collectives):
         lines.append(
@@ -120,11 +122,30 @@ def report(found: CompiledStep, counts: StepCounts) -> str:
     return "\n".join(lines)
 
 
+def traffic_table(traffic: dict[tuple[str, str], float]) -> str:
+    """GB of memory traffic by part of the step (rows) and operation (columns), largest first."""
+    sums: dict[str, float] = {}
+    for names, num_bytes in traffic.items():
+        for name in names:
+            sums[name] = sums.get(name, 0.0) + num_bytes
+    largest = sorted(sums, key=lambda name: -sums[name])
+    parts = [name for name in largest if name in PARTS]
+    operations = [name for name in largest if name not in PARTS and sums[name] >= 5e6]
+    lines = [" " * 18 + "".join(f"{name:>12s}" for name in ("all", *operations))]
+    for part in parts:
+        cells = (sums[part], *(traffic.get((part, operation), 0.0) for operation in operations))
+        lines.append(f"{part:18s}" + "".join(f"{cell / 1e9:12.2f}" for cell in cells))
+    return "\n".join(["memory traffic of a chip in a step, GB", *lines])
+
+
 def run() -> None:
     """Runs the command."""
     config_file = config_flags.DEFINE_config_file("config", None, "Recipe.")
     topology = flags.DEFINE_string(
         "topology", None, "TPU slice, such as v5e:16x16 or v4:4x4x4.", required=True
+    )
+    show_traffic = flags.DEFINE_bool(
+        "traffic", False, "Also print the memory traffic by part of the model and operation."
     )
     num_videos = flags.DEFINE_integer("num_videos", None, "Videos of an epoch.", lower_bound=1)
     num_classes = flags.DEFINE_integer("num_classes", None, "Classes.", lower_bound=2)
@@ -136,7 +157,10 @@ def run() -> None:
             recipe = config_flags.get_config_filename(flags.FLAGS["config"])
             videos, classes = training_set(recipe, config.task, num_videos.value, num_classes.value)
             counts = count_steps(config, videos)
-            print(report(check(config, topology.value, classes), counts))
+            found = check(config, topology.value, classes)
+            print(report(found, counts))
+            if show_traffic.value:
+                print("\n" + traffic_table(found.traffic))
         except MgmError as error:
             sys.exit(f"error: {error}")
 

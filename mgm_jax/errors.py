@@ -16,6 +16,15 @@ class VideoError(MgmError, ValueError):
     """A video that cannot be read; training skips it."""
 
 
+def printable(name: str) -> str:
+    r"""A name as it is written and shown: one line of UTF-8 without invisible characters.
+
+    Everything else is escaped as in Python: line breaks, control characters, changes of the writing
+    direction, and bytes of a file's name that are not UTF-8 (`\udce9` for E9).
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
 @contextlib.contextmanager
 def reading_video(name: str) -> Iterator[None]:
     """Whatever goes wrong inside is a `VideoError` that names the video, so that it is skipped.
@@ -27,9 +36,9 @@ def reading_video(name: str) -> Iterator[None]:
     except VideoError:
         raise
     except Exception as error:
-        cause = f"{type(error).__name__}: {error}".rstrip(": ")
+        cause = printable(f"{type(error).__name__}: {error}".rstrip(": "))
         raise VideoError(
-            f"{name!r}: it cannot be read ({cause}); get the file again, or leave it out"
+            f"{printable(name)}: it cannot be read ({cause}); get the file again, or leave it out"
         ) from error
 
 
@@ -38,7 +47,11 @@ class TooManySkippedError(MgmError, RuntimeError):
 
 
 class ReadTimeoutError(MgmError, TimeoutError):
-    """A batch did not come in time: a read hangs, or a data worker has died."""
+    """A batch did not come in time: a read hangs, or a data worker has left."""
+
+
+class WorkerError(MgmError, RuntimeError):
+    """Data workers die, again as soon as a run is resumed."""
 
 
 class DoesNotFitError(MgmError, MemoryError):
@@ -47,6 +60,10 @@ class DoesNotFitError(MgmError, MemoryError):
 
 class CheckpointError(MgmError, RuntimeError):
     """A checkpoint could not be read or written, or does not fit the run."""
+
+
+class WriteError(MgmError, OSError):
+    """A file could not be written; the message says why and what helps."""
 
 
 class NonFiniteLossError(MgmError, FloatingPointError):

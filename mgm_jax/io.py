@@ -5,11 +5,17 @@ Objects of a bucket appear and are replaced as a whole, cannot grow, and have no
 """
 
 import contextlib
+import errno
+import fcntl
 import functools
 import importlib.util
 import io
+import os
 import pathlib
+import re
 import shutil
+import socket
+import time
 import uuid
 import zipfile
 import zlib
@@ -17,22 +23,37 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
+from absl import logging
 from etils import epath
 
-from mgm_jax.errors import ConfigError
+from mgm_jax.errors import ConfigError, MgmError, WriteError, printable
 
 AnyPath: TypeAlias = pathlib.Path | epath.Path
 
 BUCKET_PREFIX = "gs://"
 
+_CURES = {
+    "ENOSPC EDQUOT EFBIG": "Free space there, or copy the folder to a disk with room and give that",
+    "EROFS EACCES EPERM": "It is read-only: allow this user to write there, or give another folder",
+    "ENOENT ESTALE": "It was deleted, renamed or unmounted: bring it back, or give another folder",
+    "EEXIST ENOTDIR EISDIR": "A file is where a folder belongs: give another folder",
+    "EIO": "The disk or the network under it fails: check it, and copy what it holds",
+    "ETIMEDOUT": "It took too long: check the disk, and whether the clock was set forward",
+}
+"""What helps against the errors of the system."""
 
-def printable(name: str) -> str:
-    r"""A name as it is written and shown: one line of UTF-8 without invisible characters.
 
-    Everything else is escaped as in Python: line breaks, control characters, changes of the writing
-    direction, and bytes of a file's name that are not UTF-8 (`\udce9` for E9).
+def check_utf8(place: str | os.PathLike) -> None:
+    """Refuses a path that is not UTF-8, since Orbax and ArrayRecord cannot open its files.
+
+    Raises:
+        ConfigError: Names the path.
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    try:
+        os.path.abspath(place).encode()
+    except UnicodeEncodeError as error:
+        shown = printable(os.path.abspath(place))
+        raise ConfigError(f"{shown}: this path is not UTF-8; rename or move the folder") from error
 
 
 def make_path(place: str | AnyPath) -> AnyPath:
@@ -43,6 +64,7 @@ def make_path(place: str | AnyPath) -> AnyPath:
     """
     address = str(place)
     if not address.startswith(BUCKET_PREFIX):
+        check_utf8(address)
         if "://" in address:
             raise ConfigError(
                 f"{address}: give a folder, or gs://BUCKET/PATH; mount other storage first "
@@ -122,6 +144,78 @@ def upload(folder: pathlib.Path, bucket_folder: epath.Path) -> None:
         file_system().put_file(str(folder / name), str(bucket_folder / name))
 
 
+def cure(error: BaseException, place: AnyPath) -> str:
+    """What helps against a failed write, as a sentence without its full stop."""
+    if in_bucket(place):
+        return "Check that this machine can reach the bucket and may write to it"
+    causes: BaseException | None = error
+    while causes is not None:
+        # Other libraries' errors only mention the number that the system gave.
+        found = re.search(r"(?:Errno |os_error_code=')(\d+)", str(causes))
+        number = getattr(causes, "errno", None) or (int(found[1]) if found else 0)
+        if isinstance(causes, TimeoutError) or "imed out" in str(causes):
+            number = errno.ETIMEDOUT
+        for names, text in _CURES.items():
+            if errno.errorcode.get(number) in names.split():
+                return text
+        causes = causes.__cause__ or causes.__context__
+    return "The message above says why"
+
+
+@contextlib.contextmanager
+def writing(place: AnyPath) -> Iterator[None]:
+    """Within this context, a failed write to a place is an error that says what helps.
+
+    Raises:
+        WriteError: Writing failed.
+    """
+    try:
+        yield
+    except MgmError:
+        raise
+    except OSError as error:
+        raise WriteError(f"{place} cannot be written ({error}). {cure(error, place)}.") from error
+
+
+@contextlib.contextmanager
+def locked(folder: AnyPath, busy: str) -> Iterator[None]:
+    """Creates a folder and keeps other programs that lock it out, until this process ends.
+
+    Buckets and some network mounts cannot be locked; the log says so.
+
+    Args:
+        folder: The folder; its file `lock` names the process.
+        busy: What another process that holds it means, for the message.
+
+    Raises:
+        ConfigError: Another process holds it; the message names that.
+        WriteError: The folder cannot be written to.
+    """
+    if in_bucket(folder):
+        logging.warning("%s: a bucket cannot be locked; let no other run use this folder", folder)
+        yield
+        return
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / "lock", "a+")  # noqa: SIM115
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ConfigError(
+                f"{busy} by {file.read() or 'another process'}; wait for it, or end it"
+            ) from None
+        except OSError as error:
+            logging.warning("%s cannot be locked (%s); let no other run use it", folder, error)
+        with writing(folder):
+            file.truncate(0)
+            started = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {started}")
+            file.flush()
+        yield
+
+
 @contextlib.contextmanager
 def replacing(path: AnyPath) -> Iterator[BinaryIO]:
     """Opens a file that appears, or replaces another, once it is complete; creates its folder."""
@@ -130,14 +224,15 @@ def replacing(path: AnyPath) -> Iterator[BinaryIO]:
         yield content
         path.write_bytes(content.getvalue())
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with part.open("xb") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("xb") as file:
+                yield file
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def write_arrays(path: AnyPath, arrays: Mapping[str, np.ndarray]) -> None:

@@ -28,6 +28,7 @@ from mgm_jax.training.classify_step import make_predict_fn
 from mgm_jax.training.runs import Run, load_run
 
 NUM_SHOWN = 5
+_NOT_FINITE = "the model's probabilities are not finite"
 _FILES_AT_ONCE = 16  # Results are printed after so many files.
 
 
@@ -79,7 +80,7 @@ def chosen_head(run: Run, workdir: AnyPath) -> int:
 
 def most_probable(predictions: Predictions, index: int) -> list[tuple[str, float]]:
     """Names and probabilities of the first `NUM_SHOWN` classes of a file; none if it is unread."""
-    if not predictions.read[index]:
+    if not (predictions.read & predictions.finite)[index]:
         return []
     row = predictions.probabilities[index]
     order = np.argsort(-row, kind="stable")[:NUM_SHOWN]
@@ -98,7 +99,7 @@ def to_csv(groups: Sequence[Predictions], class_names: Sequence[str]) -> str:
             classes = most_probable(predictions, index)
             cells = [cell for name, value in classes for cell in (name, f"{value:.6f}")]
             cells += [""] * (len(columns) - len(cells))
-            error = predictions.errors.get(index, "")
+            error = predictions.errors.get(index, "" if classes else _NOT_FINITE)
             writer.writerow([file, int(predictions.num_views[index]), *cells, error])
     return text.getvalue()
 
@@ -139,7 +140,9 @@ def main(argv: Sequence[str]) -> None:
         ):
             groups.append(predictions)
             for index, path in enumerate(predictions.names):
-                if not predictions.read[index]:
+                if not predictions.finite[index]:
+                    logging.warning("%s: %s", path, _NOT_FINITE)
+                if not most_probable(predictions, index):
                     failed.append(path)
                     continue
                 print(path)
@@ -153,7 +156,7 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(f"error: {error}")
     if failed:
         sys.exit(
-            f"error: {len(failed)} of {len(files)} files could not be read, for the reasons "
+            f"error: {len(failed)} of {len(files)} files could not be classified, for the reasons "
             "above:\n  " + "\n  ".join(failed)
         )
 

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 from collections.abc import Sequence
+from typing import Any
 
 import clu.metrics
 import clu.parameter_overview
@@ -15,16 +16,17 @@ from ml_collections import ConfigDict
 from mgm_jax import config as config_lib
 from mgm_jax.convert import init_from
 from mgm_jax.data.clips import LoadClip
+from mgm_jax.data.listing import Listing, list_videos
 from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import NonFiniteLossError
 from mgm_jax.evaluation.full_evaluation import write_evaluation
 from mgm_jax.evaluation.periodic import AccuracyReporter, PictureReporter
 from mgm_jax.evaluation.videos import open_videos
-from mgm_jax.io import make_path
+from mgm_jax.io import AnyPath, make_path
 from mgm_jax.training import metrics as metrics_lib
-from mgm_jax.training import sharding
-from mgm_jax.training.checkpoints import Checkpoints, check_same_config
+from mgm_jax.training import same_run, sharding
+from mgm_jax.training.checkpoints import Checkpoints
 from mgm_jax.training.integrity import recover
 from mgm_jax.training.preemption import Preempted, Preemption
 from mgm_jax.training.runs import describe_run
@@ -42,11 +44,14 @@ def train(
     used by default. Returns the state after the last step.
 
     Raises:
-        ConfigError: A value that cannot work.
-        CheckpointError: A save failed, or the checkpoint in `workdir` does not fit or is damaged.
+        ConfigError: A value that cannot work, or another run in `workdir`.
+        CheckpointError: A save failed, or the checkpoint in `workdir` is of other data or another
+            config, or damaged.
+        WriteError: `workdir` cannot be written to.
         NonFiniteLossError: The loss or a gradient is not finite; the last good state is saved.
         Preempted: A signal asked the program to stop; the state is saved.
     """
+    same_run.check_configs(config, workdir)
     config_lib.check_values(config)
     folder = make_path(workdir)
     mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
@@ -56,25 +61,42 @@ def train(
     counts = count_steps(config, len(source))
     task = make_task(config, source.class_names, counts.total_steps, counts.warmup_steps)
     abstract = abstract_state(task.init_fn, mesh)
-    state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     reporter: PictureReporter | AccuracyReporter
     if task.predict_fn is None:
         reporter = PictureReporter(config, task.model, source)
     else:
         reporter = AccuracyReporter(config, mesh, task.predict_fn, videos)
+    listing = list_videos(source)
+    same_run.check_videos(vars(videos))
+    with same_run.locked_workdir(folder):
+        return _train(config, folder, mesh, source, listing, counts, task, abstract, reporter)
 
+
+def _train(
+    config: ConfigDict,
+    folder: AnyPath,
+    mesh: Mesh,
+    source: VideoSource,
+    listing: Listing,
+    counts: StepCounts,
+    task: Task,
+    abstract: TrainState,
+    reporter: PictureReporter | AccuracyReporter,
+) -> TrainState:
+    """Trains in a folder that is locked, with all that was read of the data and the config."""
     recover(folder / "checkpoints")
     checkpoints = Checkpoints(
         folder / "checkpoints", keep=config.checkpoints_kept, scored=config.task != "pretrain"
     )
-    state, data_state = _start_or_resume(config, checkpoints, task, abstract)
+    state, data_state = _start_or_resume(config, checkpoints, task, abstract, listing)
     describe_run(folder, config, source.class_names)
     _log_setup(config, mesh, source, counts, state)
 
+    state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     step_fn = jit_step(task, mesh, state_shardings)
     batches = ClipBatches.from_config(
         config.data,
-        LoadClip.from_config(config.data, source),
+        LoadClip.from_config(config.data, source, needs_class=config.task != "pretrain"),
         global_batch=config.batch_size,
         num_batches=counts.stop_step,
         seed=config.seed,
@@ -97,6 +119,8 @@ def train(
             with throughput.waiting():
                 batch = sharding.global_batch(sharding.batch_sharding(mesh), next(batches))
             state, step_metrics = step_fn(state, batch)
+            if batches.worker_failure:
+                preemption.request(batches.worker_failure)
             del batch  # Frees the data workers' shared memory.
             unlogged.append(step_metrics)
             if len(unlogged) > STEPS_AHEAD:
@@ -123,7 +147,7 @@ def train(
             due = step % config.checkpoint_every == 0 or last or preempted
             if due or score is not None or non_finite is not None:
                 writer.flush()
-                data_state = batches.state() | _clip_counts(batches)
+                data_state = batches.state() | _clip_counts(batches) | {"videos": listing}
                 checkpoints.save(step, state, data_state, config, score)
             if non_finite is not None:
                 raise NonFiniteLossError(
@@ -141,10 +165,14 @@ def train(
 
 
 def _start_or_resume(
-    config: ConfigDict, checkpoints: Checkpoints, task: Task, abstract: TrainState
-) -> tuple[TrainState, dict[str, int] | None]:
+    config: ConfigDict,
+    checkpoints: Checkpoints,
+    task: Task,
+    abstract: TrainState,
+    listing: Listing,
+) -> tuple[TrainState, dict[str, Any] | None]:
     if checkpoints.latest_step() is not None:
-        check_same_config(checkpoints, config)
+        same_run.check_checkpoint(checkpoints, config, listing)
         state, data_state = checkpoints.restore(abstract)
         if jax.process_index():
             # The saved counts are sums over all processes; the first one carries them on.
@@ -154,7 +182,8 @@ def _start_or_resume(
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     state = jax.jit(task.init_fn, out_shardings=shardings)()
     if config.init_from:
-        params, report = init_from.initialise(state.params, config.init_from)
+        names = () if config.task == "pretrain" else listing["classes"]
+        params, report = init_from.initialise(state.params, config.init_from, names)
         logging.info("%s", report)
         state = state.replace(params=jax.tree.map(jax.device_put, params, shardings.params))
     return state, None

@@ -42,7 +42,7 @@ def test_the_report_says_what_limits_and_how_long_it_takes():
         memory=Memory(2**30, 2**20, 3 * 2**30, 2**20, 0),
         flops=8e12,
         chip_flops=1.97e12,
-        memory_bytes=16.38e9,
+        traffic={("MLPs", "fusion"): 12e9, ("input", "copy"): 4.38e9},
         collectives=[Collective("all-reduce", ("data",), 8, 10**8, 3)],
         unknown_loops=("while.7",),
         time=roofline.StepTime(compute=0.010, memory=0.020, network=0.002),
@@ -63,6 +63,12 @@ def test_the_report_says_what_limits_and_how_long_it_takes():
         "1.60 days for 4320000 steps",
     ):
         assert shown in text, shown
+    table = compile.traffic_table(found.traffic).splitlines()
+    assert table[1].split() == ["all", "fusion", "copy"]
+    assert [line.split() for line in table[2:]] == [
+        ["MLPs", "12.00", "12.00", "0.00"],
+        ["input", "4.38", "0.00", "4.38"],
+    ]
     assert dataclasses.replace(found.time, network=1.0).limit == "network"
 
 

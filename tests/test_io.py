@@ -1,3 +1,5 @@
+import os
+import socket
 import subprocess
 import sys
 
@@ -5,7 +7,7 @@ import numpy as np
 import pytest
 
 from mgm_jax import io
-from mgm_jax.errors import ConfigError
+from mgm_jax.errors import ConfigError, WriteError
 
 
 def test_a_folder_of_this_machine_stays_what_it_is(tmp_path):
@@ -56,6 +58,44 @@ def test_files_are_replaced_whole_listed_and_removed(folder):
     assert io.files_below(folder) == ["deep/arrays.npz", "text"]
     io.remove_folder(folder)
     assert io.files_below(folder) == []
+
+
+HOLD = """
+import pathlib, sys
+from mgm_jax import io
+with io.locked(pathlib.Path(sys.argv[1]), "in use"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_locked_folder_names_its_holder_until_that_is_killed(tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    expected = rf"in use by process {holder.pid} on {socket.gethostname()} since 20"
+    with pytest.raises(ConfigError, match=expected), io.locked(folder, "in use"):
+        pass
+    holder.kill()
+    holder.communicate()
+    for _ in range(2):
+        with io.locked(folder, "in use"):
+            assert str(os.getpid()) in (folder / "lock").read_text()
+
+
+def test_a_bucket_is_not_locked_and_the_log_says_so(bucket, caplog):
+    with io.locked(io.make_path(f"{bucket}/locked"), "in use"):
+        assert "cannot be locked" in caplog.text
+
+
+def test_a_place_that_is_no_folder_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(WriteError, match=r"run cannot be written .*another folder"),
+        io.locked(tmp_path / "file" / "run", "in use"),
+    ):
+        pass
 
 
 def test_a_folder_is_uploaded(bucket, tmp_path):

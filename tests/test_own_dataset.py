@@ -30,8 +30,6 @@ def test_every_command_works_as_printed(video_folder, tmp_path):
     (tmp_path / "videos").symlink_to(video_folder)
     (tmp_path / "more_videos").symlink_to(video_folder / "odd")
     (tmp_path / "new.mp4").symlink_to(video_folder / "even" / "video_00.mp4")
-    (script,) = blocks("python")
-    (tmp_path / "make_list.py").write_text(script)
     environment = os.environ | {
         "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(REPOSITORY),

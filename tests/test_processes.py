@@ -13,14 +13,17 @@ import time
 
 import jax
 import numpy as np
+import psutil
 import pytest
 import shrunk
 from quick_compilation import XLA_FLAGS
-from test_train import TINY, assert_same_state, logged
+from test_train import ENCODER, TINY, assert_same_state, logged
 
+from mgm_jax.errors import ConfigError
 from mgm_jax.train import train
 from mgm_jax.training import preemption
 from mgm_jax.training.runs import load_run
+from tests.data.test_loader import worker_of
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +39,8 @@ def free_port():
 class Job:
     """Processes of `mgm_jax.main`, each with its share of four devices."""
 
-    def __init__(self, config_file, workdir, processes, *arguments, **config):
+    def __init__(self, config_file, workdir, processes, *arguments, of_last=(), **config):
+        """`of_last` are further arguments of the last process."""
         self.workdir, port = workdir, free_port()
         flags = f"--xla_force_host_platform_device_count={4 // processes} {XLA_FLAGS}"
         self.processes = []
@@ -53,6 +57,7 @@ class Job:
                         *(f"--config={config_file}", f"--workdir={workdir}", *arguments),
                         *(f"--config.{name}={value}" for name, value in config.items()),
                         *(together if processes > 1 else ()),
+                        *(of_last if number == processes - 1 else ()),
                     ],
                     cwd=REPOSITORY,
                     env=os.environ | {"XLA_FLAGS": flags},
@@ -74,9 +79,6 @@ class Job:
         """Exit codes, and what the processes said."""
         said = [process.communicate(timeout=300)[1] for process in self.processes]
         return [process.returncode for process in self.processes], said
-
-
-ENCODER = {name: value for name, value in TINY.items() if "decoder" not in name}
 
 
 @pytest.fixture
@@ -108,6 +110,9 @@ def test_a_signal_saves_ends_with_the_code_and_the_run_goes_on_exactly(
     steps = {"num_steps": 1000, "checkpoint_every": 1000}
     job = Job(f"{config_file}:demo_pretrain", run, 1, workers, **steps)
     job.wait_for_step(2)
+    config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=1000)
+    with pytest.raises(ConfigError, match=rf"process {job.processes[0].pid} on .* since "):
+        train(config, str(run))  # The run is locked.
     os.killpg(job.processes[0].pid, signal.SIGTERM)  # To the data worker too, as SLURM does.
     codes, said = job.end()
     assert codes == [preemption.EXIT_CODE], said
@@ -115,7 +120,6 @@ def test_a_signal_saves_ends_with_the_code_and_the_run_goes_on_exactly(
     assert saved >= 2
     assert f"step {saved} is saved; exit code 75" in said[0]
 
-    config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=1000)
     config.stop_at_step = saved + 1
     states = [train(config, str(tmp_path / name), jax.devices()[:4]) for name in ("run", "whole")]
     assert_same_state(*states)
@@ -169,6 +173,37 @@ def test_two_processes_finetune_and_evaluate_as_one(config_file, video_folder, t
     assert_same_run(tmp_path / "one", tmp_path / "two", "loss", "train_top1", "eval/top1")
     one, two = ((tmp_path / run / "evaluation.json").read_text() for run in ("one", "two"))
     assert json.loads(one)["top1"] == json.loads(two)["top1"]
+
+
+def test_the_death_of_a_data_worker_saves_and_ends_with_the_code(config_file, tmp_path):
+    run, workers = tmp_path / "run", "--config.data.num_workers=1"
+    job = Job(f"{config_file}:demo_pretrain", run, 2, workers, num_steps=5000)
+    job.wait_for_step(2)
+    worker_of(psutil.Process(job.processes[-1].pid)).kill()
+    codes, said = job.end()
+    assert codes == [preemption.EXIT_CODE] * 2, said
+    assert "a data worker was killed" in said[-1]
+    (saved,) = (int(file.name) for file in (run / "checkpoints").iterdir())
+    assert f"step {saved} is saved" in said[0]
+
+
+@pytest.mark.parametrize("what", ["config", "data"])
+def test_processes_that_differ_all_end_with_the_differences(
+    what, config_file, video_folder, tmp_path
+):
+    other = "--config.seed=1"
+    if what == "data":
+        shutil.copytree(video_folder, tmp_path / "videos")
+        (tmp_path / "videos" / "odd" / "video_01.mp4").unlink()
+        other = f"--config.data.path={tmp_path / 'videos'}"
+    job = Job(f"{config_file}:demo_pretrain", tmp_path / "run", 2, of_last=(other,))
+    codes, said = job.end()
+    assert codes == [1, 1], said
+    found = {"config": "--config.seed=1, not 0", "data": "'odd/video_01.mp4' removed"}[what]
+    for text in said:
+        assert "process 1:" in text
+        assert found in text
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_full_disk_stops_with_the_older_checkpoint_kept(config_file, video_folder, tmp_path):

@@ -1,5 +1,6 @@
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import shrunk
 
 from data_prep import demo
 from mgm_jax.errors import CheckpointError, ConfigError, NonFiniteLossError
+from mgm_jax.evaluation.full_evaluation import evaluate
 from mgm_jax.train import train
 from mgm_jax.training import digests, integrity
 from mgm_jax.training.runs import load_run
@@ -22,6 +24,7 @@ TINY = {
     "model__decoder__heads": 2,
     "data__clip_frames": 4,
 }
+ENCODER = {name: value for name, value in TINY.items() if "decoder" not in name}
 TIMINGS = ("clips_per_second", "data_wait_share", "eta_seconds")
 
 
@@ -116,6 +119,31 @@ def test_another_config_is_refused_by_name_unless_allowed(video_folder, tmp_path
         train(config, str(tmp_path), jax.devices()[:1])
     config.allow_config_change = True
     assert int(train(config, str(tmp_path), jax.devices()[:1]).step) == 3
+
+
+@pytest.mark.slow
+def test_other_videos_or_classes_are_refused_by_name(video_folder, tmp_path):
+    videos, run = tmp_path / "videos", tmp_path / "run"
+    shutil.copytree(video_folder, videos)
+    config = shrunk.recipe("demo_finetune", videos, **ENCODER, eval__path=str(video_folder))
+    config.eval.every = 0
+    train(config, str(run), jax.devices()[:1])
+    (videos / "odd" / "video_01.mp4").rename(videos / "odd" / "other.mp4")
+    with pytest.raises(CheckpointError, match=r"odd/other\.mp4' added; 'odd/video_01"):
+        train(config, str(run), jax.devices()[:1])
+    config.allow_config_change = True
+    train(config, str(run), jax.devices()[:1])
+    (videos / "odd").rename(videos / "strange")
+    config.eval.path = str(videos)
+    with pytest.raises(
+        CheckpointError, match=r"(?s)classes: 'strange' added; 'odd' removed.*init_from"
+    ):
+        train(config, str(run), jax.devices()[:1])
+    with pytest.raises(ConfigError, match=r"'strange' added; 'odd' removed"):
+        evaluate(config, str(run))
+    (run / "classes.json").write_text('["odd", "even"]')
+    with pytest.raises(CheckpointError, match=r"classes\.json .*odd, even against even, odd"):
+        load_run(run)
 
 
 @pytest.mark.slow

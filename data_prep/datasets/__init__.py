@@ -19,8 +19,7 @@ from data_prep.datasets import (
 from data_prep.entries import DatasetOptions, Listing
 from data_prep.files import VideoFiles
 from mgm_jax.data.class_names import name_classes
-from mgm_jax.errors import ConfigError
-from mgm_jax.io import printable
+from mgm_jax.errors import ConfigError, printable
 
 DATASETS: dict[str, Callable[[VideoFiles, DatasetOptions], Listing]] = {
     "ssv2": ssv2.read,

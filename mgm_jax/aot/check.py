@@ -62,7 +62,7 @@ class CompiledStep:
         memory: Memory of one chip.
         flops: FLOPs of a step's matrix products, all chips together.
         chip_flops: FLOPs that one chip's matrix units run in a step.
-        memory_bytes: Bytes to and from one chip's memory in a step.
+        traffic: Bytes to and from one chip's memory in a step, by part and operation.
         unknown_loops: Loops counted once because their trip count is not known.
         batch_bytes: One batch, all chips together.
         clips: Clips in a batch.
@@ -77,7 +77,7 @@ class CompiledStep:
     memory: Memory
     flops: float
     chip_flops: float
-    memory_bytes: float
+    traffic: dict[tuple[str, str], float]
     collectives: list[Collective]
     unknown_loops: tuple[str, ...]
     time: roofline.StepTime
@@ -134,7 +134,7 @@ def check(config: ConfigDict, topology: str, num_classes: int = 0) -> CompiledSt
     plain.model.attention = "xla"  # Kernels compute parts twice, or for padding.
     flops, _ = count_flops(make_task(plain, labels).step_fn, state, batch)
     _, matrix_unit_flops = count_flops(sharding.on_mesh(task.step_fn, mesh), state, batch)
-    chip_flops, memory_bytes = matrix_unit_flops / mesh.size, traffic.count_bytes(program)
+    chip_flops, moved = matrix_unit_flops / mesh.size, traffic.count_bytes(program)
     return CompiledStep(
         topology=topology,
         chip=chip,
@@ -145,10 +145,10 @@ def check(config: ConfigDict, topology: str, num_classes: int = 0) -> CompiledSt
         memory=memory,
         flops=flops,
         chip_flops=chip_flops,
-        memory_bytes=memory_bytes,
+        traffic=moved,
         collectives=collectives,
         unknown_loops=program.unknown_loops,
-        time=roofline.step_time(chip, chip_flops, memory_bytes, collectives, mesh),
+        time=roofline.step_time(chip, chip_flops, sum(moved.values()), collectives, mesh),
         batch_bytes=batch_bytes,
         clips=config.batch_size * config.data.repeated_augmentation,
         compile_seconds=compile_seconds,

@@ -38,7 +38,13 @@ def _count(jaxpr: Any) -> tuple[float, float]:
             per_value = 2 * np.prod(kernel) / features
             total += _with_passes(per_value * equation.outvars[0].aval.size, params["precision"])
         elif name == "cond":
-            total += max((_count(branch.jaxpr) for branch in params["branches"]), key=sum)
+            counts = [_count(branch.jaxpr) for branch in params["branches"]]
+            if platforms := params.get("branches_platforms"):
+                # What TPUs have their matrix units do instead of moving data is not in the model.
+                on_tpu = (i for i, names in enumerate(platforms) if names is None or "tpu" in names)
+                total += counts[-1][0], counts[next(on_tpu)][1]
+            else:
+                total += max(counts, key=sum)
         else:
             inner = sum(
                 (np.asarray(_count(part)) for part in jax.core.jaxprs_in_params(params)),

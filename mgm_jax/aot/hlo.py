@@ -18,6 +18,7 @@ _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*)$")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$")
 _OPCODE = re.compile(r" ([a-z][a-z0-9\-]*)\(")
 _CALLED = re.compile(r"\b(?:calls|body|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
+_KERNEL_METADATA = re.compile(r"kernel_metadata=\{\n.*\n\}")  # Holds line breaks.
 _BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
 
 
@@ -120,7 +121,7 @@ def parse(text: str) -> Program:
     """Parses the text of `jax.stages.Compiled.as_text`."""
     computations: dict[str, list[Instruction]] = {}
     entry, current = "", []
-    for line in text.splitlines():
+    for line in _KERNEL_METADATA.sub("", text).splitlines():
         begins = _COMPUTATION.match(line)
         if begins:
             current = computations.setdefault(begins[2], [])

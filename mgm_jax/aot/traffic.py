@@ -1,8 +1,25 @@
-"""Bytes that a compiled program moves to and from a chip's memory."""
+"""Bytes that a compiled program moves to and from a chip's memory, by operation and part."""
 
+import collections
 import math
+import re
 
 from mgm_jax.aot.hlo import Array, Instruction, Program
+
+PARTS = {
+    "optimizer": r"optimizer|opt_state",
+    "decoder attention": r"decoder.*attention",
+    "encoder attention": r"attention",
+    "MLPs": r"mlp",
+    "norms": r"norm",
+    "embedding": r"embed|positions|mask_token|encoder_to_decoder",
+    "head and loss": r"head|loss",
+    "other": r"encoder|decoder|state\.",
+    "input": "",
+}
+"""Parts of a step: the first whose pattern is found in the name of an operation."""
+
+_OPERATIONS = {"copy-start": "prefetch", "slice-start": "prefetch", "custom-call": "kernel"}
 
 # Instructions that move nothing.
 _FREE = {
@@ -11,21 +28,36 @@ _FREE = {
 }
 
 
-def count_bytes(program: Program) -> float:
+def count_bytes(program: Program) -> dict[tuple[str, str], float]:
     """Counts the bytes that one device reads from main memory and writes to it.
+
+    They are given by part of the step (`PARTS`) and operation: an HLO opcode, "prefetch" into
+    on-chip memory or its way back, or "kernel".
 
     Each instruction, or fusion as a whole, reads its operands and writes its result. On-chip arrays
     do not count; of an array that is sliced or updated in part, only the part counts. Loops count
     as often as they run, unlike in `jax.stages.Compiled.cost_analysis`.
     """
-    total = 0.0
+    found: dict[tuple[str, str], float] = collections.defaultdict(float)
     for computation, instruction, times, fused in program.executed():
         if fused or instruction.opcode in _FREE or instruction.opcode.endswith("-done"):
             continue
         known = program.instructions[computation]
         operands = [known[name] for name in instruction.operands if name in known]
-        total += times * _moved(program, instruction, operands)
-    return total
+        operation = _OPERATIONS.get(instruction.opcode, instruction.opcode.removesuffix("-start"))
+        name = _name(instruction, known)
+        part = next(part for part, pattern in PARTS.items() if re.search(pattern, name))
+        found[part, operation] += times * _moved(program, instruction, operands)
+    return found
+
+
+def _name(instruction: Instruction, known: dict[str, Instruction]) -> str:
+    """The name that JAX gave to an operation, or what an unnamed one moves: its first operand."""
+    named = re.search(r'op_name="([^"]+)"', instruction.text)
+    if named:
+        return named[1]
+    first = known.get(instruction.operands[0]) if instruction.operands else None
+    return _name(first, known) if first else ""
 
 
 def _moved(program: Program, instruction: Instruction, operands: list[Instruction]) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 from flax import traverse_util
 from jaxtyping import Float
 
@@ -22,6 +23,7 @@ from mgm_jax.models import blocks
 # LayerNorm, which finetuning drops.
 _WHOLE = r"(encoder|decoder)/(?!norm/)"
 _HEAD = r"heads?/"
+_NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Report:
         dropped: Parameters that only the source has, and its head if it is for other classes.
         fresh: Parameters that keep their initial values: the source has none, or a head for other
             classes.
-        misshapen: Parameters of a head for other classes, with both shapes.
+        for_other_classes: Why the head is for other classes: its shapes or its classes.
         resized: Loaded position embeddings that were resized, with both shapes.
     """
 
@@ -42,7 +44,7 @@ class Report:
     loaded: tuple[str, ...]
     dropped: tuple[str, ...]
     fresh: tuple[str, ...]
-    misshapen: tuple[str, ...]
+    for_other_classes: tuple[str, ...]
     resized: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -52,12 +54,14 @@ class Report:
             f"  dropped: {_summary(self.dropped)}",
             f"  fresh: {_summary(self.fresh)}",
         ]
-        lines += [f"  for other classes: {line}" for line in self.misshapen]
+        lines += [f"  for other classes: {line}" for line in self.for_other_classes]
         lines += [f"  for other clips: {line}" for line in self.resized]
         return "\n".join(lines)
 
 
-def initialise(params: Mapping[str, Any], path: str | AnyPath) -> tuple[dict, Report]:
+def initialise(
+    params: Mapping[str, Any], path: str | AnyPath, class_names: Sequence[str] = ()
+) -> tuple[dict, Report]:
     """Replaces a model's parameters by those of the source at `path` (`weights.read`).
 
     Blocks may be stacked in one and not in the other. Learned positions for clips of another shape
@@ -67,6 +71,8 @@ def initialise(params: Mapping[str, Any], path: str | AnyPath) -> tuple[dict, Re
     Args:
         params: Parameter tree of arrays, or of their shapes and dtypes.
         path: The source.
+        class_names: Classes of the model; a head for classes of other names, or in another order,
+            is not taken. Empty takes a head of the same shape.
 
     Returns:
         The tree with float32 NumPy arrays where parameters were loaded and the given leaves
@@ -89,9 +95,26 @@ def initialise(params: Mapping[str, Any], path: str | AnyPath) -> tuple[dict, Re
         other = traverse_util.flatten_dict(tree, sep="/")
     other, resized = _fit_positions(other, own)
     both = own.keys() & other.keys()
-    misshapen = {name for name in both if tuple(own[name].shape) != other[name].shape}
-    heads_of_other_classes = {name for name in misshapen if re.match(_HEAD, name)}
-    faults = [_shapes(name, other, own) for name in sorted(misshapen - heads_of_other_classes)]
+    unfit = {name for name in both if tuple(own[name].shape) != other[name].shape}
+    heads_of_other_classes = {name for name in unfit if re.match(_HEAD, name)}
+    faults = [_shapes(name, other, own) for name in sorted(unfit - heads_of_other_classes)]
+    for_others = [_shapes(name, other, own) for name in sorted(heads_of_other_classes)]
+    same_shape = {name for name in both - unfit if re.match(_HEAD, name)}
+    known = not all(re.fullmatch(r"LABEL_\d+", name) for name in weights.class_names)
+    if class_names and same_shape and known and tuple(class_names) != weights.class_names:
+        unfit |= same_shape
+        of_source, of_model = (
+            ", ".join(names[:_NAMED]) for names in (weights.class_names, class_names)
+        )
+        for_others.append(f"head: {of_source}, … in the source, {of_model}, … in the model")
+    elif class_names and same_shape and not known:
+        logging.warning(
+            "%s does not name its %d classes; its head is taken as if they were those of the data "
+            "in the same order: %s, …",
+            weights.origin,
+            len(class_names),
+            ", ".join(class_names[:_NAMED]),
+        )
     parts = {name.split("/")[0] for name in own} & {name.split("/")[0] for name in other}
     for name in sorted(own.keys() ^ other.keys()):
         if re.match(_WHOLE, name) and name.split("/")[0] in parts:
@@ -102,14 +125,14 @@ def initialise(params: Mapping[str, Any], path: str | AnyPath) -> tuple[dict, Re
             + "\n  ".join(faults)
             + "\nSet config.model to the architecture of the source, or change config.init_from"
         )
-    loaded = both - misshapen
+    loaded = both - unfit
     taken = {name: other[name] if name in loaded else leaf for name, leaf in own.items()}
     report = Report(
         origin=f"{weights.origin} ({weights.architecture})",
         loaded=tuple(sorted(loaded)),
         dropped=tuple(sorted(other.keys() - loaded)),
         fresh=tuple(sorted(own.keys() - loaded)),
-        misshapen=tuple(_shapes(name, other, own) for name in sorted(heads_of_other_classes)),
+        for_other_classes=tuple(for_others),
         resized=resized,
     )
     return traverse_util.unflatten_dict(taken, sep="/"), report

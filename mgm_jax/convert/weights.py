@@ -176,6 +176,6 @@ def _read_run(workdir: AnyPath) -> Weights:
         f"the run {workdir}, step {run.step}",
         config.data.clip_frames,
         config.data.size,
-        run.class_names if config.task == "finetune" else (),
+        run.class_names if config.task != "pretrain" else (),
         config.get("norm_pix_loss", True),
     )

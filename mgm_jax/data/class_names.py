@@ -3,8 +3,7 @@
 import unicodedata
 from collections.abc import Iterable
 
-from mgm_jax.errors import ConfigError
-from mgm_jax.io import printable
+from mgm_jax.errors import ConfigError, printable
 
 
 def name_classes(given: Iterable[str], where: str) -> dict[str, str]:

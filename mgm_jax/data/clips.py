@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from mgm_jax.data import crops, sampling
 from mgm_jax.data.clip_reader import ReadSpec, blank_clips, open_video, read_clips
 from mgm_jax.data.decoding import Video
-from mgm_jax.data.records import VideoRecord, VideoSource
+from mgm_jax.data.records import UNLABELLED, VideoRecord, VideoSource
 from mgm_jax.errors import VideoError, reading_video
 
 ERROR_BYTES = 512
@@ -39,6 +39,7 @@ class LoadClip(grain.transforms.RandomMap):
         scales: Scales of the multi-scale crop.
         area: Smallest and largest area of the random resized crop, as a fraction of the frame.
         copies: Clips of the same frames with different crops (repeated augmentation).
+        needs_class: Whether a video of unknown class is skipped like one that cannot be read.
     """
 
     source: VideoSource
@@ -48,12 +49,16 @@ class LoadClip(grain.transforms.RandomMap):
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
     area: tuple[float, float] = (0.08, 1.0)
     copies: int = 1
+    needs_class: bool = False
 
     @classmethod
-    def from_config(cls, config: ConfigDict, source: VideoSource) -> "LoadClip":
+    def from_config(
+        cls, config: ConfigDict, source: VideoSource, needs_class: bool = False
+    ) -> "LoadClip":
         """The loader that a run's config.data describes."""
         return cls(
             source=source,
+            needs_class=needs_class,
             spec=ReadSpec.from_config(config),
             crop=config.crop,
             flip=config.flip,
@@ -92,6 +97,10 @@ class LoadClip(grain.transforms.RandomMap):
         position, index = element
 
         def draw(video: Video, record: VideoRecord, frame_size: tuple[int, int]) -> Drawn:
+            if self.needs_class and record.label == UNLABELLED:
+                raise VideoError(
+                    f"{self.describe(index)}: its class is not known; give it one, or leave it out"
+                )
             frames = self._draw_frames(rng, video.num_frames, record.profile)
             return frames, [self._draw_crop(rng, *frame_size) for _ in range(self.copies)]
 
@@ -199,7 +208,7 @@ def _load(
         try:
             with reading_video(name):
                 record = loader.source[index]
-                with open_video(spec, record, repr(name)) as video:
+                with open_video(spec, record, name) as video:
                     frame_size = crops.scaled_size(video.height, video.width, spec.host_crop_size)
                     frames, chosen = choose(video, record, frame_size)
                     clips = read_clips(spec, video, record, frames, chosen, frame_size)

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mgm_jax.data.class_names import name_classes
 from mgm_jax.data.records import UNLABELLED
-from mgm_jax.errors import ConfigError
-from mgm_jax.io import printable
+from mgm_jax.errors import ConfigError, printable
 
 COLUMNS = ("path", "label", "label_id", "split", "group")
 _OTHER_NAMES = {

@@ -23,8 +23,8 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from mgm_jax.data.clips import ClipLoader, error_message
-from mgm_jax.data.workers import ReadsInProgress, set_up_worker
-from mgm_jax.errors import ConfigError, ReadTimeoutError, TooManySkippedError
+from mgm_jax.data.workers import ReadsInProgress, death_of_worker, set_up_worker
+from mgm_jax.errors import ConfigError, ReadTimeoutError, TooManySkippedError, WorkerError
 
 HOST_FIELDS = ("video", "error", "frames", "source_box")
 """Fields of a loader's result that are not sent to the device."""
@@ -111,6 +111,7 @@ class ClipBatches:
         seen: Items read.
         skipped: Items among them that were unreadable.
         errors: Why a video could not be read, by its index in the source.
+        worker_failure: Why a worker process died; since then, threads of this process read.
 
     Raises:
         ConfigError: The batch is not divisible by the hosts, or the number of videos differs from
@@ -148,7 +149,9 @@ class ClipBatches:
             state[name] for name in ("next_batch", "skipped", "seen")
         )
         self.read_timeout = read_timeout
+        self.worker_failure: str | None = None
         self._load, self._num_workers = load, num_workers
+        self._first_batch = self.next_batch
         self._max_bad_fraction = max_bad_fraction
         self._reads = ReadsInProgress()
         self.errors: dict[int, str] = {}
@@ -159,13 +162,19 @@ class ClipBatches:
             order = order.shuffle()
         order = order.repeat(max(1, math.ceil(positions / num_items)))
         clips = order.map_with_index(_with_position).random_map(_RecordedLoader(load, self._reads))
-        parts = clips[self.next_batch * global_batch : positions].batch(
-            global_batch // process_count, drop_remainder=True
-        )
-        batches = parts[process_index::process_count]
+        local_batch = global_batch // process_count
+
+        def batches_from(number: int) -> grain.MapDataset:
+            parts = clips[number * global_batch : positions].batch(local_batch, drop_remainder=True)
+            return parts[process_index::process_count]
+
+        self._batches_from = batches_from
+        self._start(num_workers)
+
+    def _start(self, num_workers: int) -> None:
         # Grain's default buffer of 500 elements would hold gigabytes of clips.
         threads = 1 if num_workers else 2
-        dataset = batches.to_iter_dataset(
+        dataset = self._batches_from(self.next_batch).to_iter_dataset(
             grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2)
         )
         if num_workers:
@@ -192,11 +201,21 @@ class ClipBatches:
         Raises:
             ReadTimeoutError: It did not come in time.
             TooManySkippedError: More clips than allowed were unreadable.
+            WorkerError: A worker died before the first batch after resuming.
         """
         try:
-            batch = dict(self._fetcher.fetch(self.read_timeout))
-        except queue.Empty:
-            raise self._timeout() from None
+            batch = self._fetch()
+        except (RuntimeError, OSError, MemoryError) as error:
+            self.worker_failure = death_of_worker(error) if self._num_workers else None
+            if self.worker_failure is None:
+                raise
+            if 0 < self.next_batch == self._first_batch:
+                raise WorkerError(self.worker_failure) from error
+            logging.error("%s", self.worker_failure)
+            self._stop()
+            self._num_workers = 0
+            self._start(0)
+            batch = self._fetch()
         self.next_batch += 1
         # The copies of an item are read, and fail, together.
         self._account(batch["video"][:, 0], batch["error"][:, 0])
@@ -216,11 +235,19 @@ class ClipBatches:
         }
 
     def close(self) -> None:
-        """Ends the worker processes.
+        """Ends the worker processes."""
+        self._stop()
+        self._reads.remove()
 
-        Grain's own close may wait forever for the rest of a message that a worker has half
-        written, so after some time the processes are killed.
-        """
+    def _fetch(self) -> dict[str, np.ndarray]:
+        try:
+            return dict(self._fetcher.fetch(self.read_timeout))
+        except queue.Empty:
+            raise self._timeout() from None
+
+    def _stop(self) -> None:
+        # Grain's own close may wait forever for the rest of a message that a worker has half
+        # written, so after some time the processes are killed.
         closing = threading.Thread(target=self._iterator.close, daemon=True)
         closing.start()
         closing.join(_CLOSE_SECONDS)
@@ -232,7 +259,6 @@ class ClipBatches:
         # Grain's iterator keeps its last batch in a reference cycle; free its shared memory.
         self._iterator = None
         gc.collect()
-        self._reads.remove()
 
     def _timeout(self) -> ReadTimeoutError:
         reads = [

@@ -12,8 +12,7 @@ from mgm_jax.data.class_names import name_classes
 from mgm_jax.data.identity import VideoFacts, group_of
 from mgm_jax.data.lists import read_list
 from mgm_jax.data.records import UNLABELLED, ListedSource, RecordSource, VideoRecord
-from mgm_jax.errors import ConfigError
-from mgm_jax.io import printable
+from mgm_jax.errors import ConfigError, printable
 
 VIDEO_SUFFIXES = frozenset(
     (

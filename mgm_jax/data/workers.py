@@ -3,9 +3,11 @@
 import contextlib
 import ctypes
 import dataclasses
+import errno
 import multiprocessing
 import os
 import pathlib
+import re
 import shutil
 import signal
 import sys
@@ -35,6 +37,28 @@ def set_up_worker(worker_index: int, worker_count: int) -> None:
         if parent is not None and os.getppid() != parent.pid:
             os._exit(1)
     keep_freed_memory()
+
+
+def death_of_worker(error: Exception) -> str | None:
+    """What a worker process of Grain died of and what helps; None if `error` is not of its death.
+
+    Grain's message has the exit code. Memory that `/dev/shm` has no room for is a bus error.
+    """
+    found = re.search(r"terminated unexpectedly with exit code (-?\d+)", str(error))
+    no_room = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    if no_room or (found and int(found[1]) == -signal.SIGBUS):
+        room = shutil.disk_usage("/dev/shm")
+        return (
+            f"a data worker died: /dev/shm, where batches are passed on, is full ({room.free >> 20}"
+            f" of {room.total >> 20} MiB are free). Enlarge it (docker run --shm-size=8g; mount -o "
+            "remount,size=8g /dev/shm), or set config.data.num_workers=0"
+        )
+    if isinstance(error, MemoryError) or (found and int(found[1]) == -signal.SIGKILL):
+        return (
+            "a data worker was killed, or got no memory: the system kills processes when memory "
+            "runs out (dmesg names them). Give the job more, or lower config.data.num_workers"
+        )
+    return found and f"a data worker died with exit code {found[1]}; its messages are above"
 
 
 def keep_freed_memory() -> bool:

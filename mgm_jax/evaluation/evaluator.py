@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
@@ -16,6 +17,8 @@ from mgm_jax.data.records import UNLABELLED, VideoSource
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.training import sharding
 from mgm_jax.training.classify_step import PredictFn
+
+_NAMED = 5
 
 
 class Evaluator:
@@ -86,12 +89,22 @@ class Evaluator:
                 labels[videos] = outputs["label"][valid]
         finally:
             batches.close()
+        names = tuple(source.describe(index) for index in range(len(source)))
+        faulty = np.flatnonzero(~np.isfinite(sums).all(axis=(0, 2))).tolist()
+        if faulty:
+            logging.warning(
+                "%d of %d videos are counted as wrong: the probabilities of a view are not finite, "
+                "as for %s. Check the checkpoint's parameters, or set config.model.dtype=float32",
+                len(faulty),
+                len(source),
+                ", ".join(names[video] for video in faulty[:_NAMED]),
+            )
         return [
             Predictions(
                 probabilities=(head / np.maximum(num_views, 1)[:, None]).astype(np.float32),
                 labels=labels,
                 num_views=num_views,
-                names=tuple(source.describe(index) for index in range(len(source))),
+                names=names,
                 class_names=tuple(source.class_names),
                 errors=batches.errors,
             )

@@ -20,11 +20,12 @@ from PIL import Image
 from mgm_jax import config as config_lib
 from mgm_jax.data.centre_clips import spread
 from mgm_jax.data.records import VideoSource
-from mgm_jax.errors import VideoError
+from mgm_jax.errors import VideoError, printable
 from mgm_jax.evaluation.predictions import Predictions, most_confused
-from mgm_jax.io import AnyPath, absolute, printable, replacing
+from mgm_jax.io import AnyPath, absolute, replacing
 from mgm_jax.pictures import charts, figures
 from mgm_jax.pictures.strips import frame_strip
+from mgm_jax.training.metrics import read_lines
 
 REPORT_FILE = "report.html"
 
@@ -107,8 +108,9 @@ def write_report(
         description=html.escape(", ".join(described)),
         numbers=_numbers(numbers),
         not_counted=_table(
-            ["video", "not counted because"],
-            [[name, "it could not be read"] for name in numbers["unread"]]
+            ["video", "not counted, or wrong, because"],
+            [[name, "its probabilities are not finite"] for name in numbers["not_finite"]]
+            + [[name, "it could not be read"] for name in numbers["unread"]]
             + [[name, "its class is unknown"] for name in numbers["unlabelled"]],
         ),
         curves=_curves(read_metrics(workdir / "metrics.jsonl")),
@@ -140,19 +142,11 @@ def write_report(
 
 
 def read_metrics(file: AnyPath) -> dict[str, list[tuple[float, float]]]:
-    """Reads the (step, value) points of each metric of a `metrics.jsonl`; none if it is missing.
-
-    Lines that are incomplete because the run was killed are skipped.
-    """
+    """The (step, value) points of each metric of a `metrics.jsonl`; none if it is missing."""
     metrics: dict[str, list[tuple[float, float]]] = {}
-    for line in file.read_text().splitlines() if file.exists() else []:
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue
-        step = values.pop("step")
-        for name, value in values.items():
-            metrics.setdefault(name, []).append((step, value))
+    for values in read_lines(file) if file.exists() else ():
+        for name in values.keys() - {"step"}:
+            metrics.setdefault(name, []).append((values["step"], values[name]))
     return metrics
 
 
@@ -177,7 +171,7 @@ def _curves(metrics: Mapping[str, Sequence[tuple[float, float]]]) -> str:
 def _choose_examples(predictions: Predictions) -> tuple[list[int], list[int]]:
     is_correct = predictions.ranks() == 0
     correct = np.flatnonzero(predictions.counted & is_correct)
-    wrong = np.flatnonzero(predictions.counted & ~is_correct)
+    wrong = np.flatnonzero(predictions.counted & predictions.finite & ~is_correct)
     confidence = predictions.probabilities.max(axis=-1)
     order = np.argsort(-confidence[wrong], kind="stable")[:_NUM_EXAMPLES]
     return correct[spread(_NUM_EXAMPLES, len(correct))].tolist(), wrong[order].tolist()

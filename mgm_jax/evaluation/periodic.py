@@ -55,7 +55,8 @@ class AccuracyReporter:
 
     Attributes:
         every: Steps between reports; 0 for none.
-        score: Top-1 accuracy of the last report, on the held-out videos if there are any.
+        score: Top-1 accuracy of the last report, on the held-out videos if there are any; None if
+            no video counts.
         source: The videos.
     """
 
@@ -86,7 +87,8 @@ class AccuracyReporter:
         head, held_out_top1 = self._choose_head(variables)
         predictions = self._evaluator.run(variables, self._subset, **_ONE_VIEW)[head]
         top1 = predictions.accuracy(1)
-        self.score = top1 if held_out_top1 is None else held_out_top1
+        score = top1 if held_out_top1 is None else held_out_top1
+        self.score = score if np.isfinite(score) else None  # nan: no video counts.
         logging.info(
             "step %d: top-1 %.1f %% of %d videos, one view",
             step,
@@ -113,5 +115,5 @@ class AccuracyReporter:
             return 0, None
         heads = self._evaluator.run(variables, self._held_out, **_ONE_VIEW)
         accuracies = [predictions.accuracy(1) for predictions in heads]
-        head = int(np.argmax(accuracies))
+        head = int(np.argmax(np.nan_to_num(accuracies)))
         return head, accuracies[head]

@@ -18,7 +18,8 @@ class Predictions:
     """Class probabilities of videos.
 
     Attributes:
-        probabilities: Softmax averaged over the views of each video; zero without a readable view.
+        probabilities: Softmax averaged over the views of each video; zero without a readable view,
+            NaN or infinite if that of any view is.
         labels: True classes; `UNLABELLED` where unknown.
         num_views: Views of each video that were read.
         names: Names or paths of the videos.
@@ -45,17 +46,24 @@ class Predictions:
         return self.read & (self.labels != UNLABELLED)
 
     @property
+    def finite(self) -> Bool[np.ndarray, " videos"]:
+        """Videos of which all probabilities are numbers; the others are counted as wrong."""
+        return np.isfinite(self.probabilities).all(axis=-1)
+
+    @property
     def predicted_classes(self) -> Int[np.ndarray, " videos"]:
-        """The most probable class of each video, the first of equals."""
+        """The most probable class of each finite video, the first of equals."""
         return self.probabilities.argmax(axis=-1)
 
     def ranks(self) -> Int[np.ndarray, " videos"]:
         """How many other classes are at least as probable as the true one.
 
-        Ties count against the model, so one with constant output is never right.
+        Ties count against the model, so one with constant output is never right. A video that is
+        not finite comes after all classes.
         """
         true = np.take_along_axis(self.probabilities, self.labels[:, None], axis=-1)
-        return (self.probabilities >= true).sum(axis=-1) - 1
+        ranks = (self.probabilities >= true).sum(axis=-1) - 1
+        return np.where(self.finite, ranks, max(self.probabilities.shape[-1], 5))
 
     def accuracy(self, k: int = 1) -> float:
         """Fraction of the counted videos whose class is among the first k; nan if none counts."""
@@ -63,10 +71,10 @@ class Predictions:
         return float(hits.mean(dtype=np.float32)) if hits.size else float("nan")
 
     def confusion(self) -> Int[np.ndarray, "classes classes"]:
-        """Counted videos by true class (row) and predicted class (column)."""
+        """Counted, finite videos by true class (row) and predicted class (column)."""
         classes = len(self.class_names)
         counts = np.zeros((classes, classes), np.int64)
-        counted = self.counted
+        counted = self.counted & self.finite
         np.add.at(counts, (self.labels[counted], self.predicted_classes[counted]), 1)
         return counts
 
@@ -76,8 +84,8 @@ class Predictions:
         Returns:
             `top1`, `top5` (with more than 5 classes) and `mean_per_class` (over classes that have
             videos), fractions, None if no video counts; `num_videos`, `num_counted`; the names of
-            the `unread` and the `unlabelled` videos; and `per_class`, a list of {`name`,
-            `num_videos`, `num_right`, `accuracy`} in the order of the classes.
+            the `unread`, the `unlabelled` and the `not_finite` videos; and `per_class`, a list of
+            {`name`, `num_videos`, `num_right`, `accuracy`} in the order of the classes.
         """
         ranks, labels = self.ranks()[self.counted], self.labels[self.counted]
         classes = len(self.class_names)
@@ -95,6 +103,7 @@ class Predictions:
             "num_counted": len(ranks),
             "unread": self._names(~self.read),
             "unlabelled": self._names(self.read & ~self.counted),
+            "not_finite": self._names(self.read & ~self.finite),
             "per_class": per_class,
         }
 

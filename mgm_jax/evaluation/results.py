@@ -83,7 +83,7 @@ def read_results(folder: AnyPath) -> tuple[Predictions, int, dict[str, Any]]:
             f"no evaluation in {folder}: it has no {NUMBERS_FILE}; train the run to its end, or "
             "evaluate it with --config.mode=eval"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"the evaluation in {folder} is damaged ({error}); repeat it with --config.mode=eval"
         ) from error
@@ -101,8 +101,11 @@ def _table(predictions: Predictions) -> str:
         read = views > 0
         labelled = read and label != UNLABELLED
         probabilities = predictions.probabilities[video]
+        finite = read and predictions.finite[video]
         if not read:
             outcome = "unread"
+        elif not finite:
+            outcome = "not finite"
         elif not labelled:
             outcome = "unlabelled"
         else:
@@ -112,9 +115,9 @@ def _table(predictions: Predictions) -> str:
                 predictions.names[video],
                 outcome,
                 predictions.class_names[label] if labelled else "",
-                predictions.class_names[best] if read else "",
+                predictions.class_names[best] if finite else "",
                 f"{probabilities[label]:.6f}" if labelled else "",
-                f"{probabilities[best]:.6f}" if read else "",
+                f"{probabilities[best]:.6f}" if finite else "",
                 rank + 1 if labelled else "",
                 views,
             ]

@@ -92,6 +92,11 @@ def open_videos(config: ConfigDict) -> Videos:
         source, evaluated = hold_out(source, config.eval.holdout, config.seed)
     else:
         evaluated = _open_others(config, source.class_names)
+    if all(video.label == UNLABELLED for video in evaluated.facts()):
+        raise ConfigError(
+            f"config.eval: none of the {len(evaluated)} videos to evaluate on has a class; name "
+            "others with --config.eval.split or --config.eval.path"
+        )
     _check_disjoint(config, evaluated, source)
     return Videos(*_split_for_heads(config, source), evaluated)
 
@@ -127,7 +132,10 @@ def reopen_videos(config: ConfigDict, saved: ConfigDict, class_names: tuple[str,
         if share:
             trained, _ = hold_out(trained, share, saved.seed)
         _check_disjoint(config, evaluated, trained)
-    return Videos(*_split_for_heads(config, source), evaluated)
+    train, held_out = _split_for_heads(config, source)
+    if held_out is not None:
+        _check_classes(source, class_names, config.data.path)
+    return Videos(train, held_out, evaluated)
 
 
 def hold_out(source: ListedSource, share: float, seed: int) -> tuple[ListedSource, ListedSource]:

@@ -57,7 +57,7 @@ def write_flow_of_videos(
                 path = flow_files.flow_path(out, record.video_id)
                 if path.exists():
                     continue
-                with Video(record.video, repr(name)) as video:
+                with Video(record.video, name) as video:
                     motion = estimators.video_flow(video, flow_fn, short_side=short_side)
         except VideoError as error:
             logging.warning("%s", error)

@@ -21,7 +21,7 @@ def frame_strip(
         VideoError: The video cannot be read.
     """
     name = source.describe(index)
-    with reading_video(name), Video(source[index].video, repr(name)) as video:
+    with reading_video(name), Video(source[index].video, name) as video:
         frames = np.linspace(0, video.num_frames - 1, num_frames).astype(int)
         # Even sizes, as 4:2:0 needs them.
         width = max(2 * round(height * video.width / video.height / 2), 2)

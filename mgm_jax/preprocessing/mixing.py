@@ -27,13 +27,13 @@ def mix(
     partner in all frames), and how much of the clip remains. The box is that of VideoMAE's
     `rand_bbox`; where the border cuts it, the targets follow the actual area.
 
-    Decision: a mixed clip counts only if both clips could be read.
+    A mixed clip counts only if both clips do.
 
     Args:
         key: Random key.
         clips: Normalised clips, after all other augmentation.
         labels: Classes; those of invalid clips are ignored.
-        valid: False for clips that could not be read.
+        valid: False for clips that could not be read or have no class.
         num_classes: Number of classes.
         mixup_alpha: Both parameters of mixup's beta distribution; 0 for no mixup.
         cutmix_alpha: The same for CutMix. If both are 0, labels are only smoothed.

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
 from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers
 
@@ -15,7 +14,13 @@ from mgm_jax import io
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath
 from mgm_jax.training import sharding
-from mgm_jax.training.integrity import complete_steps, find_damage, list_damage, write_digests
+from mgm_jax.training.integrity import (
+    complete_steps,
+    find_damage,
+    list_damage,
+    usable_steps,
+    write_digests,
+)
 from mgm_jax.training.state import TrainState
 
 _MIN_SLICE_BYTES = 2**20
@@ -39,8 +44,10 @@ class Checkpoints:
         """
         self._folder = io.absolute(folder)
         # Orbax creates the folder only in processes that save.
-        self._folder.mkdir(parents=True, exist_ok=True)
+        with io.writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
         self._saving = 0
+        self._ignored = set(complete_steps(self._folder)) - set(usable_steps(self._folder))
         policies = [checkpoint_managers.LatestN(keep)]
         if scored:
             best = checkpoint_managers.BestN(
@@ -51,7 +58,9 @@ class Checkpoints:
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
             best_fn=_score if scored else None,
             async_options=ocp.AsyncOptions(
-                post_finalization_callback=lambda: write_digests(self._folder, self._saving)
+                # Otherwise a save whose folder cannot be made waits for it for minutes.
+                create_directories_asynchronously=False,
+                post_finalization_callback=lambda: write_digests(self._folder, self._saving),
             ),
         )
         try:
@@ -85,25 +94,29 @@ class Checkpoints:
 
     def latest_step(self) -> int | None:
         """Step of the newest complete checkpoint."""
-        return self._manager.latest_step()
+        return max(self._steps(), default=None)
 
     def best_step(self) -> int | None:
-        """Step of the complete checkpoint with the highest score; None if none has one."""
-        scored = [step for step in self._manager.all_steps() if self._manager.metrics(step)]
-        return self._manager.best_step() if scored else None
+        """Step of the newest complete checkpoint with the highest score; None if none has one."""
+        metrics = {step: self._manager.metrics(step) for step in self._steps()}
+        scored = [(_score(values), step) for step, values in metrics.items() if values]
+        return max(scored)[1] if scored else None
+
+    def _steps(self) -> set[int]:
+        return set(self._manager.all_steps()) - self._ignored
 
     def save(
         self,
         step: int,
         state: Any,
-        data: Mapping[str, int],
+        data: Mapping[str, Any],
         config: ConfigDict,
         score: float | None = None,
     ) -> None:
         """Starts a save in the background; does nothing if the step is saved already.
 
-        `data` is the position of the data iterator; `score`, the accuracy, finds the best
-        checkpoint. With several processes the state must consist of jax arrays.
+        `data` is the position in the data, and which videos these are; `score`, the accuracy, finds
+        the best checkpoint. With several processes the state must consist of jax arrays.
 
         Raises:
             CheckpointError: This save or the one before failed.
@@ -125,12 +138,17 @@ class Checkpoints:
         except Exception as error:
             raise self._failure(error) from error
 
-    def config(self) -> dict[str, Any]:
-        """The config that the newest checkpoint was made with, as JSON types."""
-        items = ocp.args.Composite(config=ocp.args.JsonRestore())
-        return self._manager.restore(self.latest_step(), args=items)["config"]
+    def description(self, step: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The config that a checkpoint was made with and the position in its data, as JSON types.
 
-    def restore(self, abstract_state: TrainState) -> tuple[TrainState, dict[str, int]]:
+        Raises:
+            CheckpointError: They cannot be read.
+        """
+        read = ocp.args.JsonRestore()
+        items = self._restore(step, config=read, data=read)
+        return items["config"], items["data"]
+
+    def restore(self, abstract_state: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """Reads the train state and the data position of the newest checkpoint.
 
         The arrays go to the shardings of `abstract_state`.
@@ -185,33 +203,10 @@ class Checkpoints:
     def _failure(self, error: Exception) -> CheckpointError:
         saved = self.latest_step()
         kept = "none is complete" if saved is None else f"the newest complete one is step {saved}"
-        cure = "Free space there, or copy the folder to a disk with room and give it as --workdir"
-        if io.in_bucket(self._folder):
-            cure = "Check that this machine can reach the bucket and may write to it"
         return CheckpointError(
-            f"a checkpoint could not be written to {self._folder} ({error}); {kept}. {cure}, and "
-            "start again"
+            f"a checkpoint could not be written to {self._folder} ({error}); {kept}. "
+            f"{io.cure(error, self._folder)}, and start again"
         )
-
-
-def check_same_config(checkpoints: Checkpoints, config: ConfigDict) -> None:
-    """Refuses to resume from a checkpoint made with another config, unless the config allows it.
-
-    Raises:
-        CheckpointError: Naming every value that differs.
-    """
-    changes = config_lib.differences(config, checkpoints.config())
-    if not changes:
-        return
-    listing = "\n  ".join(changes)
-    if config.allow_config_change:
-        logging.warning("resuming with a changed config:\n  %s", listing)
-        return
-    raise CheckpointError(
-        f"the checkpoint of step {checkpoints.latest_step()} was made with another config:\n"
-        f"  {listing}\nGive another --workdir to start a new run, the old values to resume, or "
-        "--config.allow_config_change to resume with the new ones"
-    )
 
 
 def _arrays(abstract: Any, **options: Any) -> ocp.args.PyTreeRestore:

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from mgm_jax.preprocessing import erasing, mixing, rand_augment, rgb
 from mgm_jax.training import grad_accumulation, losses
@@ -41,7 +41,7 @@ def make_finetune_step(
             mix_key,
             augment_fn(batch, clip_key),
             batch["label"],
-            batch["valid"],
+            _counted(batch, model.num_classes),
             num_classes=model.num_classes,
             mixup_alpha=augment.mixup,
             cutmix_alpha=augment.cutmix,
@@ -89,7 +89,8 @@ def make_probe_step(
     def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
         inputs = rgb.normalise(rgb.batch_to_rgb(batch, size=config.data.size))
         features = apply(state.variables, inputs, method="features")
-        weights = batch["valid"].astype(jnp.float32)
+        counted = _counted(batch, model.num_classes)
+        weights = counted.astype(jnp.float32)
         targets = jax.nn.one_hot(batch["label"], model.num_classes)
         frozen = {name: state.params[name] for name in FROZEN}
         trained = {name: part for name, part in state.params.items() if name not in FROZEN}
@@ -99,7 +100,7 @@ def make_probe_step(
                 {"params": {**frozen, **trained}, **state.model_state},
                 features,
                 train=True,
-                valid=batch["valid"],
+                valid=counted,
                 method="classify",
                 mutable=list(state.model_state),
             )
@@ -167,8 +168,15 @@ def make_augment_fn(config: Any) -> AugmentFn:
     return augment_fn
 
 
+def _counted(batch: Batch, num_classes: int) -> Bool[Array, " b"]:
+    """Clips that could be read and whose class is one of the model's."""
+    label = batch["label"]
+    return batch["valid"] & (label >= 0) & (label < num_classes)
+
+
 def _top1(
     logits: Float[Array, "b classes"], labels: Array, weights: Float[Array, " b"]
 ) -> Float[Array, ""]:
-    right = (logits.argmax(axis=-1) == labels) * weights
+    finite = jnp.isfinite(logits).all(axis=-1)
+    right = (logits.argmax(axis=-1) == labels) * finite * weights
     return right.sum() / jnp.maximum(weights.sum(), 1)

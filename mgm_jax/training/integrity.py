@@ -27,6 +27,18 @@ def complete_steps(folder: AnyPath) -> list[int]:
     return sorted((int(path.name) for path in _saves(folder, complete=True)), reverse=True)
 
 
+def usable_steps(folder: AnyPath) -> list[int]:
+    """Complete checkpoints that have digests, the newest first.
+
+    One without is an interrupted copy; only if all are, they are of an earlier version.
+    """
+    steps = complete_steps(folder)
+    listed = [step for step in steps if (folder / str(step) / digests.FILE).exists()]
+    if listed or io.in_bucket(folder):
+        return listed
+    return [step for step in steps if (folder / str(step) / "state").exists()]
+
+
 def write_digests(folder: AnyPath, step: int) -> None:
     """Writes the digests of a checkpoint whose files are all written, before it is complete."""
     suffix = "" if io.in_bucket(folder) else _UNFINISHED
@@ -40,7 +52,7 @@ def find_damage(folder: AnyPath, step: int, *, contents: bool = True) -> str | N
     """
     checkpoint = folder / str(step)
     if not (checkpoint / digests.FILE).exists():
-        if io.in_bucket(folder):
+        if step not in usable_steps(folder):
             return f"{digests.FILE} is missing"
         logging.warning("%s has no %s, so its files are not checked", checkpoint, digests.FILE)
         return None

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32
 
 
+@jax.named_scope("loss")
 def pixel_target(
     patches: Float[Array, "b n c p"], normalise: bool = True
 ) -> Float32[Array, "b n c p"]:
@@ -21,6 +22,7 @@ def pixel_target(
     return (pixels - mean) / (pixels.std(axis=-1, keepdims=True, ddof=1) + 1e-6)
 
 
+@jax.named_scope("loss")
 def masked_mse(
     predictions: Float[Array, "b n c p"],
     targets: Float[Array, "b n c p"],
@@ -31,6 +33,7 @@ def masked_mse(
     return _weighted_mean(error.mean(axis=(1, 2, 3)), weights)
 
 
+@jax.named_scope("loss")
 def soft_cross_entropy(
     logits: Float[Array, "b c"],
     targets: Float[Array, "b c"],

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import os
 import pathlib
 import sys
 import tempfile
@@ -14,9 +15,10 @@ from typing import Any
 import clu.metrics
 import jax
 import numpy as np
+from absl import logging
 from jaxtyping import UInt8
 
-from mgm_jax.io import AnyPath, in_bucket, replacing, upload
+from mgm_jax.io import AnyPath, in_bucket, replacing, upload, writing
 
 # Objects of a bucket cannot grow, so each upload writes the whole files again. To limit the cost,
 # uploads are at least this many seconds apart, and take at most this fraction of the time.
@@ -63,23 +65,27 @@ class Writer:
         folder = pathlib.Path(self._staging.name) if self._staging else workdir
         written, path = workdir / "metrics.jsonl", folder / "metrics.jsonl"
         if written.exists():
-            lines = written.read_text().splitlines(keepends=True)
-            kept = [line for line in lines if _step_of(line) <= from_step]
+            kept = [line for line in read_lines(written) if line["step"] <= from_step]
             with replacing(path) as file:
-                file.write("".join(kept).encode())
-        self._file = path.open("a")
-        tensorboard = _import_tensorboard()
-        self._board = tensorboard.SummaryWriter(
-            str(folder / "tensorboard"), purge_step=from_step + 1
-        )
+                file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
+        with writing(workdir):
+            (folder / "tensorboard").mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a")
+            self._tensorboard = _import_tensorboard()
+            # Its SummaryWriter loses errors in a thread, and then waits for it forever.
+            self._events = self._tensorboard.event_file_writer.EventsWriter(
+                str(folder / "tensorboard" / "events")
+            )
+            self._add_event(from_step + 1, session_log={"status": "START"})
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes the values of a step; readable at once, in a bucket after an upload."""
         if not self._active:
             return
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        with writing(self._workdir):
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            for name, value in values.items():
+                self._add_event(step, summary=self._tensorboard.summary.scalar(name, value))
         if self._staging is None or time.monotonic() >= self._upload_at:
             self.flush()
 
@@ -88,7 +94,9 @@ class Writer:
         if not self._active:
             return
         if isinstance(value, np.ndarray):
-            self._board.add_image(name, value, step, dataformats="HWC")
+            with writing(self._workdir):
+                picture = self._tensorboard.summary.image(name, value, dataformats="HWC")
+                self._add_event(step, summary=picture)
         else:
             self.scalars(step, {name: value})
 
@@ -96,8 +104,10 @@ class Writer:
         """Makes everything written readable; call it before a checkpoint that resumes from here."""
         if not self._active:
             return
-        self._file.flush()
-        self._board.flush()
+        with writing(self._workdir):
+            self._file.flush()
+            self._events.flush()
+            os.stat(self._file.name)  # Writing to a deleted file is no error.
         if self._staging is not None:
             start = time.monotonic()
             upload(pathlib.Path(self._staging.name), self._workdir)
@@ -108,11 +118,15 @@ class Writer:
         """Closes the files."""
         if not self._active:
             return
-        self._file.close()
-        self._board.close()
+        with writing(self._workdir), self._file:
+            self._events.close()
         if self._staging is not None:
             upload(pathlib.Path(self._staging.name), self._workdir)
             self._staging.cleanup()
+
+    def _add_event(self, step: int, **content: Any) -> None:
+        event = self._tensorboard.proto.event_pb2.Event
+        self._events.write_event(event(step=step, wall_time=time.time(), **content))
 
 
 def _import_tensorboard() -> types.ModuleType:
@@ -128,11 +142,25 @@ def _import_tensorboard() -> types.ModuleType:
     return tensorboardX
 
 
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except ValueError:  # The program was killed while it wrote this line.
-        return float("inf")
+def read_lines(file: AnyPath) -> list[dict[str, float]]:
+    """Reads the values of each line of a `metrics.jsonl`; damaged lines are left out and counted.
+
+    The last line is damaged if the program was killed while it wrote it.
+    """
+    lines, damaged = file.read_bytes().splitlines(), []
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            values = json.loads(line)
+            numbers = [values["step"], *values.values()]
+            if not all(isinstance(value, int | float) for value in numbers):
+                raise TypeError("not a number")
+            found.append(values)
+        except (ValueError, TypeError, KeyError):
+            damaged.append(number)
+    if damaged and damaged != [len(lines)]:
+        logging.warning("%s: lines %s are damaged and left out", file, str(damaged[:9])[1:-1])
+    return found
 
 
 class Throughput:

@@ -58,7 +58,7 @@ class Preemption:
     """
 
     def __init__(self) -> None:
-        self._signal: signal.Signals | None = None
+        self._reason = ""
         self._handling = contextlib.ExitStack()
 
     def __enter__(self) -> "Preemption":
@@ -71,8 +71,14 @@ class Preemption:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._handling.close()
-        if self._signal is not None and kind is None:
-            raise Preempted(f"{self._signal.name} after the last step")
+        if self._reason and kind is None and jax.process_count() == 1:
+            raise Preempted(f"{self._reason} after the last step")
+
+    def request(self, reason: str) -> None:
+        """Stops as a signal to this process would."""
+        if jax.process_count() > 1 and not self._reason:
+            os.kill(os.getpid(), signal.SIGTERM)
+        self._reason = reason
 
     def should_stop(self, step: int) -> bool:
         """Whether to save and stop after this step; every process asks after each of its steps.
@@ -80,11 +86,11 @@ class Preemption:
         The answer is the same in all processes, and true soon after any of them gets a signal.
         """
         if jax.process_count() == 1:
-            return self._signal is not None
+            return bool(self._reason)
         return multihost_utils.reached_preemption_sync_point(step)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self._signal = signal.Signals(number)
+        self._reason = signal.Signals(number).name
 
 
 def _send_sigterm(number: int, frame: FrameType | None) -> None:

@@ -102,6 +102,14 @@ def load_run(
                 + (" that was evaluated; use the last one" if best else "")
             )
         checkpoints.check(step)
+        _, data = checkpoints.description(step)
+        trained_on = tuple(data.get("videos", {}).get("classes", class_names))
+        if trained_on != class_names:
+            raise CheckpointError(
+                f"{classes} lists other classes than step {step} was trained on: "
+                f"{', '.join(class_names[:5])} against {', '.join(trained_on[:5])}; restore it, or "
+                f"write {json.dumps(trained_on)} to it"
+            )
         model = tasks.make_model(config, len(class_names))
         mesh = sharding.make_mesh(
             {"data": -1, "fsdp": 1, "tensor": 1}, devices or jax.local_devices()[:1]

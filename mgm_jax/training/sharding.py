@@ -145,13 +145,17 @@ def sum_over_processes(counts: dict[str, int]) -> dict[str, int]:
     return dict(zip(counts, sums.tolist(), strict=True))
 
 
+def gather_texts(text: str) -> list[str]:
+    """The texts of all processes, in their order; every process calls it and gets them."""
+    if jax.process_count() == 1:
+        return [text]
+    encoded = text.encode(errors="backslashreplace")
+    longest = int(multihost_utils.process_allgather(np.int32(len(encoded))).max())
+    padded = np.frombuffer(encoded.ljust(longest + 1, b"\0"), np.uint8)
+    rows = multihost_utils.process_allgather(padded)
+    return [row.tobytes().rstrip(b"\0").decode() for row in rows]
+
+
 def broadcast_text(text: str) -> str:
     """The first process's text; every process calls it and gets it."""
-    if jax.process_count() == 1:
-        return text
-    encoded = text.encode()
-    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(encoded))))
-    if not length:
-        return ""
-    same_length = np.frombuffer(encoded.ljust(length)[:length], np.uint8)
-    return multihost_utils.broadcast_one_to_all(same_length).tobytes().decode()
+    return gather_texts(text if jax.process_index() == 0 else "")[0]

@@ -42,6 +42,7 @@ class TrainState(flax.struct.PyTreeNode):
         """The random key of the next step."""
         return jax.random.fold_in(jax.random.wrap_key_data(self.seed), self.step)
 
+    @jax.named_scope("optimizer")
     def apply_gradients(
         self,
         optimizer: optax.GradientTransformation,

@@ -38,6 +38,7 @@ def test_a_vision_transformer_has_the_flops_of_the_formula():
     clips = jax.ShapeDtypeStruct((2, 4, 32, 32, 3), jnp.float32)
     variables = jax.eval_shape(encoder.init, jax.random.key(0), clips)
     tokens, width = 32, 64
+    # Cutting the tubelets by convolution is not the model's.
     block = 2 * tokens * 12 * width**2 + 4 * tokens**2 * width
     embedding = 2 * tokens * (3 * 2 * 8 * 8) * width
     assert count_flops(encoder.apply, variables, clips)[0] == 2 * (3 * block + embedding)

@@ -20,7 +20,8 @@ def test_a_loop_counts_in_full_and_reads_one_layer_of_the_weights_at_a_time():
     looped = _compiled(lambda x, w: jax.lax.scan(_layer, x, w)[0])
     unrolled = _compiled(lambda x, w: jax.lax.scan(_layer, x, w, unroll=ROUNDS)[0])
     by_loop, by_unrolling = (
-        traffic.count_bytes(hlo.parse(program.as_text())) for program in (looped, unrolled)
+        sum(traffic.count_bytes(hlo.parse(program.as_text())).values())
+        for program in (looped, unrolled)
     )
     once = looped.cost_analysis()["bytes accessed"]
     whole = unrolled.cost_analysis()["bytes accessed"]
@@ -47,4 +48,24 @@ ENTRY %main (p.1: f32[10,8], q.1: f32[8]) -> f32[10,8] {
 }
 """)
     read_for_the_copy, sliced, updated = 320, 32, 32
-    assert traffic.count_bytes(program) == read_for_the_copy + sliced + updated
+    assert sum(traffic.count_bytes(program).values()) == read_for_the_copy + sliced + updated
+
+
+def test_traffic_is_told_apart_by_part_and_operation():
+    program = hlo.parse("""\
+ENTRY %main (p: f32[8], q: f32[4]) -> f32[8] {
+  %p = f32[8]{0} parameter(0), metadata={op_name="state.opt_state[1].mu['mlp']"}
+  %q = f32[4]{0:S(1)} parameter(1), metadata={op_name="batch['luma']"}
+  %start = (f32[8]{0:S(1)}, f32[8]{0}, u32[]{:S(2)}) copy-start(%p)
+  %done = f32[8]{0:S(1)} copy-done(%start)
+  %named = f32[4]{0} negate(%q), metadata={op_name="jit(f)/decode/decoder/blocks/0/mlp/neg"}
+  ROOT %call = f32[8]{0} custom-call(%done), frontend_attributes={kernel_metadata={
+"blocks":"{\\"q\\": 1}"
+}}, metadata={op_name="jit(f)/jvp(Autoencoder)/encoder/blocks/0/attention/pallas_call"}
+}
+""")
+    assert traffic.count_bytes(program) == {
+        ("optimizer", "prefetch"): 32,
+        ("MLPs", "negate"): 16,
+        ("encoder attention", "kernel"): 32,
+    }

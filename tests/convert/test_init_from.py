@@ -56,7 +56,7 @@ def test_a_classifier_takes_an_autoencoders_encoder(folders):
     assert all(np.all(flat[name] == 1) for name in report.fresh)
     assert set(report.dropped) == pretrained.keys() - loaded
     assert {"encoder/norm/scale", "mask_token", "decoder/head/kernel"} <= set(report.dropped)
-    assert report.misshapen == ()
+    assert report.for_other_classes == ()
     assert "loaded: encoder/blocks (26), encoder/embed (2)\n" in str(report)
 
 
@@ -76,6 +76,17 @@ def test_a_head_for_other_classes_starts_afresh(folders):
     np.testing.assert_array_equal(
         params["norm"]["scale"], random_weights(CLASSIFIER).params["norm/scale"]
     )
+
+
+def test_a_head_for_classes_of_other_names_or_order_starts_afresh(folders, caplog):
+    names = tuple(f"class {i}" for i in range(5))
+    _, report = initialise(fresh(CLASSIFIER), folders / "finetuned", names)
+    assert report.fresh == ()
+    for others in (names[::-1], (*names[:4], "other")):
+        params, report = initialise(fresh(CLASSIFIER), folders / "finetuned", others)
+        assert report.fresh == ("head/bias", "head/kernel")
+        assert "for other classes: head: class 0, class 1, class 2" in str(report)
+        assert np.all(params["head"]["kernel"] == 1)
 
 
 def test_a_probe_of_a_finetuned_encoder_keeps_its_own_final_norm(folders):

@@ -17,7 +17,7 @@ from mgm_jax.data.clips import LoadClip, LoadViews
 from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.records import RecordSource
 from mgm_jax.data.sources import FolderSource
-from mgm_jax.errors import ConfigError, ReadTimeoutError, TooManySkippedError
+from mgm_jax.errors import ConfigError, ReadTimeoutError, TooManySkippedError, WorkerError
 
 SPEC = ReadSpec(clip_frames=8, stride=2, size=32, host_crop_size=64)
 
@@ -167,6 +167,16 @@ def test_corrupt_video_is_skipped_counted_and_named_and_the_rest_stays(tmp_path,
     assert hit == 2
 
 
+def test_a_video_without_a_class_is_skipped_and_named_where_it_needs_one(tmp_path, caplog):
+    folder = rendered.write_folder(tmp_path, num_videos=4)
+    (folder / "odd" / "video_03.mp4").rename(folder / "video_03.mp4")
+    for needs_class, valid in ((True, [True] * 3 + [False]), (False, [True] * 4)):
+        loader = make_loader(folder, needs_class=needs_class)
+        (batch,) = read(loader, batches=1, seed=None, max_bad_fraction=1)
+        assert batch["valid"].tolist() == valid
+    assert "video_03.mp4: its class is not known" in caplog.text
+
+
 def test_too_many_corrupt_videos_stop_with_their_names(tmp_path):
     folder = rendered.write_folder(tmp_path, num_videos=4)
     (folder / "even" / "video_00.mp4").write_bytes(b"")
@@ -186,25 +196,53 @@ def test_a_batch_that_hosts_cannot_share_is_refused(video_folder):
         )
 
 
-@pytest.mark.slow
-def test_killed_worker_is_an_error_and_workers_die_with_close(video_folder):
-    reader = ClipBatches(
-        make_loader(video_folder), global_batch=4, num_batches=10**6, seed=3, num_workers=1
-    )
-    next(reader)
-    worker = next(
+def worker_of(process):
+    return next(
         child
-        for child in psutil.Process().children(recursive=True)
+        for child in process.children(recursive=True)
         if "spawn_main" in " ".join(child.cmdline())
     )
-    os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=r"(?i)process|worker"):
-        list(reader)
+
+
+@pytest.mark.slow
+def test_after_the_death_of_a_worker_threads_give_the_same_batches(
+    video_folder, caplog, monkeypatch
+):
+    monkeypatch.setattr(loader_module, "_CLOSE_SECONDS", 1)
+    settings = {"global_batch": 4, "num_batches": 9, "seed": 3}
+    reader = ClipBatches(make_loader(video_folder), num_workers=1, **settings)
+    first = next(reader)
+    worker = worker_of(psutil.Process())
+    worker.kill()
+    assert_equal([first, *reader], read(make_loader(video_folder), batches=9))
+    assert "killed" in reader.worker_failure
+    assert "config.data.num_workers" in caplog.text
     reader.close()
-    deadline = time.monotonic() + 10
-    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+
+
+class DyingSource(FolderSource):
+    """Ends worker processes as a write to shared memory does that has no room."""
+
+    def __getitem__(self, index):
+        if multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGBUS)
+        return super().__getitem__(index)
+
+
+@pytest.mark.slow
+def test_full_shared_memory_is_named_and_again_after_resuming_an_error(video_folder, monkeypatch):
+    monkeypatch.setattr(loader_module, "_CLOSE_SECONDS", 1)
+    loader = LoadClip(DyingSource(str(video_folder)), SPEC)
+    settings = {"global_batch": 4, "num_batches": 9, "seed": 3, "num_workers": 1}
+    reader = ClipBatches(loader, **settings)
+    next(reader)
+    assert "/dev/shm" in reader.worker_failure
+    resumed = ClipBatches(loader, **settings, state=reader.state())
+    with pytest.raises(WorkerError, match="--shm-size"):
+        next(resumed)
+    for each in (reader, resumed):
+        each.close()
 
 
 class StalledSource(FolderSource):

@@ -32,7 +32,7 @@ def test_wrong_profiles_and_damage_are_found(low_delay_video, one_video):
     assert check_record(record(one_video, "")).faults == ()  # as published
     damaged = check_record(record(low_delay_video[:1000], "low_delay"))
     assert damaged.clip is None
-    assert "'x': " in damaged.faults[0]
+    assert "x: " in damaged.faults[0]
 
 
 @pytest.mark.parametrize(

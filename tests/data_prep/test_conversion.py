@@ -11,6 +11,8 @@ from data_prep.conversion import Settings, convert, make_settings
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, KeyFrame
 from mgm_jax.data.decoding import Video
 from mgm_jax.errors import ConfigError
+from tests.data.video.test_packets import RECORDED, cut_packets, recording
+from tests.data.video.test_shown_frames import FILES
 
 LOW_DELAY, COPY = Settings("low_delay", 256), Settings("copy", 0)
 
@@ -102,6 +104,25 @@ def test_a_damaged_video_is_kept_if_enough_of_it_can_be_read(tmp_path, codec):
             gone = convert(str(tmp_path), put(tmp_path, unreadable), settings)
             assert (gone.problem.kind, gone.video, gone.facts) == (UNREADABLE, b"", {})
             assert "a.mp4" in gone.problem.reason
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *FILES.values(),
+        *(lambda c=c: cut_packets(recording(*c), 0.3) for c in RECORDED.values()),
+    ],
+    ids=[*FILES, *RECORDED],
+)
+def test_intact_files_lose_no_frames(tmp_path, make):
+    one = put(tmp_path, make())
+    with Video(tmp_path / "a.mp4") as video:
+        num_frames = video.num_frames
+    for settings in (LOW_DELAY, COPY):
+        conversion = convert(str(tmp_path), one, settings)
+        assert conversion.problem is None
+        assert conversion.facts["num_frames"] == num_frames
+        assert check_record(record(conversion)).faults == ()
 
 
 def test_copies_are_the_files(real_videos):

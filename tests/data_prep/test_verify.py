@@ -46,7 +46,7 @@ def test_faults_are_named(low_delay_video, tmp_path):
     assert "1 copied" in text
     wrong, damaged, lacking = faults
     assert wrong == "train: a: num_frames is 20, the record says 19"
-    assert damaged.startswith("train: b: 'b': it cannot be opened")
+    assert damaged.startswith("train: b: b: it cannot be opened")
     assert lacking == "test: 1 records, its report.json says 2"
 
 

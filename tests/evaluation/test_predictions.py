@@ -37,6 +37,7 @@ def test_numbers_by_hand():
         "num_counted": 3,
         "unread": ["folder/video 3.mp4"],
         "unlabelled": ["folder/video 4.mp4"],
+        "not_finite": [],
         "per_class": [
             {"name": "run", "num_videos": 2, "num_right": 1, "accuracy": 0.5},
             {"name": 'say "hello", wave', "num_videos": 1, "num_right": 1, "accuracy": 1.0},
@@ -46,6 +47,22 @@ def test_numbers_by_hand():
     np.testing.assert_array_equal(FIVE.confusion(), [[1, 1, 0], [0, 1, 0], [0, 0, 0]])
     assert [FIVE.accuracy(k) for k in (1, 2, 3)] == pytest.approx([2 / 3, 1, 1])
     assert make([[1 / 3] * 3] * 2, [0, 1]).accuracy(1) == 0  # Constant output is never right.
+
+
+@pytest.mark.parametrize("fault", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("classes", [3, 7])
+def test_probabilities_that_are_not_finite_are_wrong_and_named(fault, classes):
+    probabilities = np.full((4, classes), 0.1)
+    probabilities[0, 0], probabilities[3, 1] = 0.5, 0.5
+    probabilities[1], probabilities[2, 2] = fault, fault
+    predictions = make(probabilities, labels=[0, 0, 2, 0])
+    assert predictions.accuracy(1) == 1 / 4
+    assert predictions.accuracy(5) <= 1 / 2
+    numbers = predictions.summary()
+    assert (numbers["top1"], numbers["mean_per_class"]) == (1 / 4, 1 / 6)
+    assert numbers.get("top5", 1 / 4) <= 1 / 2
+    assert numbers["not_finite"] == ["folder/video 1.mp4", "folder/video 2.mp4"]
+    assert (predictions.confusion().sum(), np.trace(predictions.confusion())) == (2, 1)
 
 
 def test_without_counted_videos_there_is_no_accuracy():

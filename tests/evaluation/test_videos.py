@@ -123,7 +123,7 @@ def test_pretraining_evaluates_nothing_and_splits_of_a_data_set_are_apart(video_
     assert (len(videos.train), len(videos.evaluated)) == (3, 2)
 
 
-def test_a_part_is_held_out_and_held_out_again(video_folder, tmp_path):
+def test_a_part_is_held_out_and_held_out_again(video_folder, places):
     config = recipe(video_folder, eval__holdout=0.2)
     videos = open_videos(config)
     held = names(videos.evaluated)
@@ -132,7 +132,8 @@ def test_a_part_is_held_out_and_held_out_again(video_folder, tmp_path):
     assert len(videos.train) == 10
     pretrain = shrunk.recipe("demo_pretrain", video_folder, eval__holdout=0.2)
     assert names(open_videos(pretrain).train) == names(videos.train)
-    assert names(open_videos(config).evaluated) == held
+    for place in (video_folder, places / "copied"):
+        assert names(open_videos(recipe(place, eval__holdout=0.2)).evaluated) == held
     assert any(
         names(open_videos(recipe(video_folder, eval__holdout=0.2, seed=seed)).evaluated) != held
         for seed in (1, 2, 3)

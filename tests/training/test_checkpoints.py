@@ -1,3 +1,6 @@
+import itertools
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +55,7 @@ def test_state_data_and_config_come_back_onto_another_mesh(checkpoints):
     jax.tree.map(np.testing.assert_array_equal, state, STATE)
     assert state.params["kernel"].sharding.spec == PartitionSpec(*split)
     assert data == DATA
-    assert checkpoints.config()["masking"]["strategy"] == "mgm"
+    assert checkpoints.description(5)[0]["masking"]["strategy"] == "mgm"
     variables = checkpoints.restore_variables(5, abstract(STATE.variables, *split))
     jax.tree.map(np.testing.assert_array_equal, variables, STATE.variables)
     assert variables["params"]["kernel"].sharding.spec == PartitionSpec(*split)
@@ -65,6 +68,15 @@ def test_the_newest_and_the_best_are_kept(checkpoints, tmp_path):
     assert (checkpoints.latest_step(), checkpoints.best_step()) == (5, 2)
     kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
     assert kept == {2, 4, 5}
+
+
+def test_a_clock_that_is_set_forward_during_a_save_is_named(checkpoints, monkeypatch):
+    save(checkpoints, 5)
+    now = itertools.count(time.time(), 86400)
+    monkeypatch.setattr(time, "time", lambda: next(now))
+    checkpoints.save(6, STATE, DATA, CONFIG)
+    with pytest.raises(CheckpointError, match=r"complete one is step 5\. (?!Free).*clock"):
+        checkpoints.save(7, STATE, DATA, CONFIG)  # Waits for the one before.
 
 
 def test_another_shape_is_refused_with_the_step_and_the_folder(checkpoints):

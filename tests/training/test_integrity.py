@@ -54,8 +54,8 @@ def test_whatever_file_is_damaged_the_checkpoint_before_is_used(written, tmp_pat
             with caplog.at_level(logging.WARNING, "absl"):
                 recover(folder)
             left = {path.name for path in folder.iterdir()}
-            if left == {"2", "5"}:  # The damage is to what Orbax adds, or the digests are gone.
-                assert str(name) in {"_CHECKPOINT_METADATA", "commit_success.txt", "files.sha256"}
+            if left == {"2", "5"}:  # The damage is to what Orbax adds.
+                assert str(name) in {"_CHECKPOINT_METADATA", "commit_success.txt"}
                 continue
             assert left == {"2", "5.damaged"}
             assert f"step 5: {name} " in caplog.text or str(name) == "files.sha256"
@@ -79,6 +79,25 @@ def test_without_an_intact_checkpoint_nothing_is_begun_anew(written, tmp_path):
         with pytest.raises(CheckpointError, match=r"(?s)step 5: .*step 2: state/manifest\.ocdbt"):
             recover(folder)
     assert {path.name for path in folder.iterdir()} == {"2", "5"}
+
+
+def test_an_interrupted_copy_does_not_count_where_another_checkpoint_is_intact(written, tmp_path):
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(written, folder)
+    (folder / "9").mkdir()
+    (folder / "8" / "state").mkdir(parents=True)
+    checkpoints = Checkpoints(folder)
+    assert (checkpoints.latest_step(), checkpoints.best_step()) == (5, 5)
+    checkpoints.close()
+    recover(folder)
+    assert {path.name for path in folder.iterdir()} == {"2", "5", "8.damaged", "9.damaged"}
+    for step in ("2", "5"):  # As earlier versions left them.
+        (folder / step / digests.FILE).unlink()
+    recover(folder)
+    checkpoints = Checkpoints(folder)
+    checkpoints.check(5)
+    assert checkpoints.latest_step() == 5
+    checkpoints.close()
 
 
 def test_readers_refuse_a_damaged_checkpoint_with_the_cure(written, tmp_path):

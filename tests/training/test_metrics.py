@@ -1,5 +1,6 @@
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from mgm_jax import io
+from mgm_jax.errors import WriteError
 from mgm_jax.training import metrics
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -56,6 +58,23 @@ def test_writer_drops_what_an_interrupted_run_wrote_after_its_checkpoint(tmp_pat
         {"step": 2, "loss": 2.0},
         {"step": 3, "loss": 30.0},
     ]
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe", b"{}", b"null", b"[1]", b'{"step": "3"}'])
+def test_damaged_lines_do_not_stop_a_run_from_resuming(line, tmp_path, caplog):
+    file = tmp_path / "metrics.jsonl"
+    whole = b'{"step": 1, "loss": 1.0}\n%s\n{"step": 2, "loss": 2.0}\n{"step": 3, "loss": 3.0}\n'
+    file.write_bytes(whole % line)
+    metrics.Writer(tmp_path, from_step=2).close()
+    assert [json.loads(text)["step"] for text in file.read_text().splitlines()] == [1, 2]
+    assert "lines 2 are damaged" in caplog.text
+
+
+def test_a_folder_that_is_deleted_meanwhile_is_named(tmp_path):
+    writer = metrics.Writer(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(WriteError, match="deleted"):
+        writer.scalars(1, {"loss": 1.0})
 
 
 def test_a_bucket_has_all_that_was_written_before_a_checkpoint_and_at_the_end(bucket):

@@ -7,8 +7,12 @@ from collections.abc import Iterator
 # Profiles whose header states the chroma format (7.3.2.1.1).
 _WITH_CHROMA_FORMAT = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
 _CHROMA_420 = 1
-_IDR_SLICE = 5
+_IDR_SLICE, _SUPPLEMENT, _SEQUENCE_PARAMETERS = 5, 6, 7  # nal_unit_type
+_DISPLAY_ORIENTATION = 47  # payloadType (D.1.1)
 _EXTENDED_ASPECT_RATIO = 255
+
+HEADER_BYTES = 128
+"""More than the headers of units that are read here take."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +22,14 @@ class VideoHeader:
     Attributes:
         num_reorder_frames: How many frames may precede another one in decoding order, but follow
             it in presentation order; None if it is not stated.
+        field_number_bits: Bits of frame_num in slices if pictures may be fields (two make a
+            frame); 0 if every picture is a frame.
     """
 
     height: int
     width: int
     num_reorder_frames: int | None
+    field_number_bits: int = 0
 
 
 class Bits:
@@ -51,13 +58,13 @@ class Bits:
 def parse_sequence_parameters(unit: bytes) -> VideoHeader | None:
     """Reads a sequence parameter set (7.3.2.1.1, E.1.1): a unit without start code or length.
 
-    Returns None for unusual streams, which are left to FFmpeg: fields instead of frames, chroma
-    other than 4:2:0, custom quantisation matrices, and frames cropped at their top or left.
+    Returns None for unusual streams, which are left to FFmpeg: chroma other than 4:2:0, custom
+    quantisation matrices, and frames cropped at their top or left.
 
     Raises:
         ValueError: It ends early.
     """
-    bits = Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))
+    bits = Bits(unit[1 : 2 * HEADER_BYTES].replace(b"\0\0\3", b"\0\0"))
     profile_idc = bits.take(8)
     bits.take(16)  # constraint flags, level_idc
     bits.exp_golomb()  # seq_parameter_set_id
@@ -68,7 +75,7 @@ def parse_sequence_parameters(unit: bytes) -> VideoHeader | None:
         bits.take()  # qpprime_y_zero_transform_bypass_flag
         if bits.take():  # seq_scaling_matrix_present_flag
             return None
-    bits.exp_golomb()  # log2_max_frame_num_minus4
+    number_bits = bits.exp_golomb() + 4  # log2_max_frame_num_minus4
     order_type = bits.exp_golomb()  # pic_order_cnt_type
     if order_type == 0:
         bits.exp_golomb()  # log2_max_pic_order_cnt_lsb_minus4
@@ -77,8 +84,10 @@ def parse_sequence_parameters(unit: bytes) -> VideoHeader | None:
     bits.exp_golomb()  # max_num_ref_frames
     bits.take()  # gaps_in_frame_num_value_allowed_flag
     width, height = 16 * (bits.exp_golomb() + 1), 16 * (bits.exp_golomb() + 1)
-    if not bits.take():  # frame_mbs_only_flag
-        return None
+    only_frames = bits.take()  # frame_mbs_only_flag
+    if not only_frames:
+        bits.take()  # mb_adaptive_frame_field_flag
+    lines = 2 - only_frames
     bits.take()  # direct_8x8_inference_flag
     if bits.take():  # frame_cropping_flag
         left, right, top, bottom = (2 * bits.exp_golomb() for _ in range(4))
@@ -87,7 +96,8 @@ def parse_sequence_parameters(unit: bytes) -> VideoHeader | None:
         width, height = width - right, height - bottom
     # Order type 2 means that frames are presented in decoding order.
     stated = _stated_reordering(bits) if bits.take() else None
-    return VideoHeader(height, width, 0 if order_type == 2 else stated)
+    reordering = 0 if order_type == 2 else stated
+    return VideoHeader(lines * height, width, reordering, 0 if only_frames else number_bits)
 
 
 def _stated_reordering(bits: Bits) -> int | None:
@@ -135,17 +145,71 @@ def is_instantaneous_refresh(data: bytes | memoryview, length_size: int) -> bool
     return any(header & 31 == _IDR_SLICE for header in unit_headers(data, length_size))
 
 
+def overrides_container(
+    data: bytes | memoryview, length_size: int, sequence_parameters: bytes
+) -> bool:
+    """Whether a packet states a size or an orientation other than those that the container states.
+
+    A length of `length_size` bytes precedes each unit.
+    """
+    position = 0
+    while position + length_size < len(data):
+        start = position + length_size
+        position = start + int.from_bytes(data[position:start], "big")
+        kind = data[start] & 31
+        if kind == _SEQUENCE_PARAMETERS and bytes(data[start:position]) != sequence_parameters:
+            return True
+        if kind == _SUPPLEMENT and _DISPLAY_ORIENTATION in _payload_types(data[start:position]):
+            return True
+    return False
+
+
+def _payload_types(unit: bytes | memoryview) -> Iterator[int]:
+    """Types of the messages in a unit of supplemental enhancement information (7.3.2.3.1)."""
+    content = bytes(unit[1:]).replace(b"\0\0\3", b"\0\0") + b"\0\0"
+    position = 0
+    while position < len(content) - 3:  # The unit's last byte belongs to no message.
+        numbers = [0, 0]  # payloadType, payloadSize
+        for place in range(2):
+            while content[position] == 255:
+                numbers[place] += 255
+                position += 1
+            numbers[place] += content[position]
+            position += 1
+        yield numbers[0]
+        position += numbers[1]
+
+
+def field_of(unit: bytes, number_bits: int) -> tuple[int, int] | None:
+    """(frame_num, bottom_field_flag) of a slice of a field (7.3.3); None if it is of a frame.
+
+    `number_bits` is from `VideoHeader.field_number_bits`.
+    """
+    bits = Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))
+    for _ in range(3):  # first_mb_in_slice, slice_type, pic_parameter_set_id
+        bits.exp_golomb()
+    number = bits.take(number_bits)
+    return (number, bits.take()) if bits.take() else None  # field_pic_flag
+
+
 def unit_headers(data: bytes | memoryview, length_size: int) -> Iterator[int]:
     """The first byte of each unit of a packet, of HEVC too; `length_size` as above."""
+    return (unit[0] for unit in units(data, length_size))
+
+
+def units(data: bytes | memoryview, length_size: int) -> Iterator[bytes]:
+    """The first bytes of each unit of a packet, `HEADER_BYTES` at most."""
+    content = memoryview(data)
     if length_size:
         position = 0
-        while position + length_size < len(data):
+        while position + length_size < len(content):
             unit = position + length_size
-            yield data[unit]
-            position = unit + int.from_bytes(data[position:unit], "big")
+            size = int.from_bytes(content[position:unit], "big")
+            yield bytes(content[unit : unit + max(min(size, HEADER_BYTES), 1)])
+            position = unit + size
     else:
-        content = bytes(data)
-        position = content.find(b"\0\0\1")
-        while 0 <= position < len(content) - 3:
-            yield content[position + 3]
-            position = content.find(b"\0\0\1", position + 3)
+        whole = bytes(content)
+        position = whole.find(b"\0\0\1")
+        while 0 <= position < len(whole) - 3:
+            yield whole[position + 3 : position + 3 + HEADER_BYTES]
+            position = whole.find(b"\0\0\1", position + 3)

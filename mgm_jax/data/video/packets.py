@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import av
 import numpy as np
 
-from mgm_jax.data.video.h264 import is_instantaneous_refresh, is_unreferenced
+from mgm_jax.data.video.h264 import is_instantaneous_refresh, is_unreferenced, overrides_container
 from mgm_jax.data.video.mp4 import Mp4Tables
 from mgm_jax.data.video.shown_frames import frame_counter
 from mgm_jax.errors import VideoError
@@ -25,6 +25,12 @@ _ALWAYS_REORDER = frozenset({"mpeg1video", "mpeg2video"})
 
 # Decision: as many frames may be missing at the end of a file before it counts as damaged.
 TOLERATED_MISSING_FRAMES = 2
+
+# Frames of a second hour and later have at least 64 bytes each, on average.
+_FRAMES_OF_ANY_FILE, _BYTES_PER_FRAME = 2**17, 64
+
+# Containers may add to a packet, or compress it.
+_SMALL_FILE_BYTES = 2**20
 
 # Packets of an mp4 without a frame, such as parameter sets, are smaller than this.
 _PARAMETER_SETS_BYTES = 64
@@ -45,8 +51,6 @@ class PacketIndex:
         shown: Whether the packet's frame is displayed.
         timed: Whether the time stamps give the order of presentation. If not, frames have to be
             counted as they leave the decoder.
-        may_be_unreferenced: Whether it is worth asking `is_unreferenced`: for H.264, unless the
-            file states that it has no B-frames.
         nal_length_size: Bytes of the length before each H.264 unit; 0 means start codes.
     """
 
@@ -58,7 +62,6 @@ class PacketIndex:
     shown: Sequence[bool]
     timed: bool
     is_h264: bool
-    may_be_unreferenced: bool
     nal_length_size: int
 
     @functools.cached_property
@@ -164,9 +167,7 @@ class PacketIndex:
 
         H.264 states it in each unit's header (nal_ref_idc); for other codecs the answer is no.
         """
-        return self.may_be_unreferenced and is_unreferenced(
-            self.content(position), self.nal_length_size
-        )
+        return self.is_h264 and is_unreferenced(self.content(position), self.nal_length_size)
 
 
 def demultiplex(
@@ -181,6 +182,20 @@ def demultiplex(
         yield from container.demux(stream)
 
 
+def check_announced(num_frames: int, file_size: int, name: str) -> None:
+    """Refuses a file of more frames than its size should take memory for.
+
+    Raises:
+        VideoError: There are too many.
+    """
+    most = _FRAMES_OF_ANY_FILE + file_size // _BYTES_PER_FRAME
+    if num_frames > most:
+        raise VideoError(
+            f"{name}: {num_frames} frames are announced, but from a file of {file_size} bytes at "
+            f"most {most} are read; it is damaged, or has to be cut into parts"
+        )
+
+
 def index_packets(
     container: av.container.InputContainer, stream: av.VideoStream, name: str
 ) -> PacketIndex:
@@ -191,10 +206,20 @@ def index_packets(
             that do not announce their frames (MPEG program streams, WebM).
         av.FFmpegError: The file cannot be read.
     """
-    packets = [packet for packet in demultiplex(container, stream) if packet.size]
+    packets, room = [], 2 * container.size + _SMALL_FILE_BYTES
+    for packet in demultiplex(container, stream):
+        if packet.size:
+            packets.append(packet)
+            room -= packet.size
+            check_announced(len(packets), container.size, name)
+            if room < 0:
+                raise VideoError(
+                    f"{name}: its tables claim more data than the file holds; get it again, or "
+                    "leave it out"
+                )
     if not packets:
         raise VideoError(f"{name}: its video stream holds no data; get it again, or leave it out")
-    announced = sum(entry.size > 0 for entry in stream.index_entries)
+    announced = len(stream.index_entries)
     cut = announced > len(packets) + TOLERATED_MISSING_FRAMES
     if cut or any(packet.is_corrupt for packet in packets[-1:]):
         raise VideoError(
@@ -209,6 +234,8 @@ def index_packets(
         nal_length_size = (extradata[length_position] & 3) + 1
     counter = frame_counter(codec, extradata, nal_length_size)
     counts = [counter(memoryview(packet)) for packet in packets]
+    # The second field of a frame has no number of its own, and must not be left out.
+    is_h264 = codec == "h264" and 0 not in counts
     # An edit list hides frames that others still need as references.
     shown = [bool(count) and not p.is_discard for count, p in zip(counts, packets, strict=True)]
     times = [packet.pts for packet in packets]
@@ -222,8 +249,7 @@ def index_packets(
         shown=shown,
         timed=all(count in (None, 0, 1) for count in counts)
         and _give_the_order(list(itertools.compress(times, shown)), reorders),
-        is_h264=codec == "h264",
-        may_be_unreferenced=codec == "h264",
+        is_h264=is_h264,
         nal_length_size=nal_length_size,
     )
 
@@ -251,12 +277,13 @@ def index_tables(
         shown=[True] * len(times),
         timed=True,
         is_h264=True,
-        may_be_unreferenced=reorders,
         nal_length_size=(tables.configuration[4] & 3) + 1,
     )
     count = frame_counter("h264", b"", index.nal_length_size)
     small = np.flatnonzero(tables.sizes < _PARAMETER_SETS_BYTES).tolist()
     if not index.begins_with_key_frame or not all(count(content(position)) for position in small):
+        return None
+    if overrides_container(content(0), index.nal_length_size, tables.sequence_parameters):
         return None
     return index
 

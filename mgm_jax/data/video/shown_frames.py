@@ -4,10 +4,19 @@ Most packets hold one. Others hold none (placeholders of XviD, parameter sets, f
 references), or several (packed B-frames of DivX).
 """
 
+import contextlib
+import itertools
 import re
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 
-from mgm_jax.data.video.h264 import Bits, unit_headers
+from mgm_jax.data.video.h264 import (
+    HEADER_BYTES,
+    Bits,
+    field_of,
+    parse_sequence_parameters,
+    unit_headers,
+    units,
+)
 
 Content = bytes | memoryview
 FrameCounter = Callable[[Content], int | None]
@@ -17,8 +26,10 @@ _MPEG4_LAYER = re.compile(rb"\x00\x00\x01[\x20-\x2f]")
 _MPEG4_PICTURE = b"\0\0\1\xb6"
 _MPEG12_PICTURE = b"\0\0\1\0"
 _EXTENDED_ASPECT_RATIO = 15
+_LONGEST_UNCODED = 99
 # Units without picture data: parameter sets, delimiters, ends of sequences, fillers, SEI.
 _H264_EMPTY = frozenset(range(6, 14))
+_H264_SLICES, _H264_HEADER = frozenset(range(1, 6)), 7
 _HEVC_EMPTY = frozenset(range(32, 41))
 _AV1_FRAMES = (3, 6)  # OBU_FRAME_HEADER, OBU_FRAME
 
@@ -34,14 +45,9 @@ def frame_counter(codec: str, extradata: bytes, length_size: int) -> FrameCounte
         extradata: The headers that the container holds.
         length_size: Bytes of the length before each unit of H.264 and HEVC; 0 means start codes.
     """
-
-    def count_units(data: Content, kind: Callable[[int], int], empty: Set[int]) -> int | None:
-        kinds = map(kind, unit_headers(data, length_size))
-        return None if next(kinds, -1) in empty and all(unit in empty for unit in kinds) else 1
-
     counters: dict[str, FrameCounter] = {
-        "h264": lambda data: count_units(data, lambda head: head & 31, _H264_EMPTY),
-        "hevc": lambda data: count_units(data, lambda head: head >> 1 & 63, _HEVC_EMPTY),
+        "h264": _H264Counter(extradata, length_size),
+        "hevc": lambda data: _count_hevc(data, length_size),
         "mpeg1video": _count_mpeg12,
         "mpeg2video": _count_mpeg12,
         "mpeg4": _Mpeg4Counter(extradata),
@@ -55,6 +61,55 @@ def frame_counter(codec: str, extradata: bytes, length_size: int) -> FrameCounte
 def _count_mpeg12(data: Content) -> int | None:
     content = bytes(data)
     return 1 if _MPEG12_PICTURE in content or not content.startswith(_START_CODE) else None
+
+
+def _count_hevc(data: Content, length_size: int) -> int | None:
+    kinds = (header >> 1 & 63 for header in unit_headers(data, length_size))
+    return None if next(kinds, -1) in _HEVC_EMPTY and _HEVC_EMPTY.issuperset(kinds) else 1
+
+
+class _H264Counter:
+    """Counts frames of H.264, which may be coded as two fields in one packet or two."""
+
+    def __init__(self, extradata: bytes, length_size: int) -> None:
+        self._length_size = length_size
+        self._number_bits = 0  # of frame_num; 0 while no header allows fields
+        self._first_field: tuple[int, int] | None = None
+        if length_size:  # a configuration record, in which one header follows its length
+            self._read_header(extradata[8:])
+        else:
+            self(extradata)
+
+    def __call__(self, data: Content) -> int | None:
+        kinds, fields = [], []
+        for unit in units(data, self._length_size):
+            kinds.append(unit[0] & 31)
+            if kinds[-1] == _H264_HEADER:
+                self._read_header(unit)
+            elif kinds[-1] in _H264_SLICES:
+                unit = unit.ljust(HEADER_BYTES, b"\0")
+                field = field_of(unit, self._number_bits) if self._number_bits else None
+                if field is None:  # A whole frame; the rest of the packet are its other slices.
+                    self._first_field = None
+                    return 1
+                fields.append(field)
+        if not fields:
+            return None if kinds and _H264_EMPTY.issuperset(kinds) else 1
+        return self._count_fields(fields)
+
+    def _read_header(self, unit: bytes) -> None:
+        with contextlib.suppress(ValueError):
+            header = parse_sequence_parameters(unit)
+            self._number_bits = header.field_number_bits if header else 0
+
+    def _count_fields(self, fields: list[tuple[int, int]]) -> int:
+        """The number of frames that begin in a packet whose slices are of these fields."""
+        count = 0
+        for field, _ in itertools.groupby(fields):
+            first, self._first_field = self._first_field, None
+            if first != (field[0], 1 - field[1]):
+                count, self._first_field = count + 1, field
+        return count
 
 
 class _Mpeg4Counter:
@@ -93,7 +148,7 @@ class _Mpeg4Counter:
 
     def _is_coded(self, picture: bytes) -> bool:
         """vop_coded (6.2.5); of a picture that is not coded, the decoder outputs nothing."""
-        if not self._time_bits:
+        if not self._time_bits or len(picture) > _LONGEST_UNCODED:
             return True
         try:
             bits = Bits(picture[:16])

@@ -2,15 +2,17 @@
 
 import contextlib
 import io
+import itertools
 import struct
 from fractions import Fraction
 
 import av
+import coded_fields
 import encoded
 import numpy as np
 import pytest
 from av.bitstream import BitStreamFilterContext
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mgm_jax.data.decoding import Video
@@ -41,7 +43,7 @@ def mux(packets, container, template):
     ):
         like = source.streams.video[0]
         codec = like.codec_context.codec.canonical_name
-        if codec in ("av1", "vp9"):  # whose decoders do not name an encoder
+        if codec in ("av1", "vp8", "vp9"):  # whose decoders do not name an encoder
             stream = output.add_mux_stream(codec, 25, width=like.width, height=like.height)
         else:
             stream = output.add_stream_from_template(like)
@@ -54,14 +56,14 @@ def mux(packets, container, template):
     return file.getvalue()
 
 
-def filled(encoder, container, fillers, user_data=b"", **settings):
+def filled(encoder, container, fillers, user_data=b"", **options):
     """A file with further packets (position, bytes) between its frames.
 
     `user_data` names an encoder of MPEG-4 whose habits FFmpeg's decoder knows.
     """
     pictures = encoded.scroll(FRAMES, (2, 2))
     first = {"mpeg4": "avi", "libx265": "mp4"}.get(encoder, "matroska")
-    data = encoded.encode(pictures, encoder, first, gop=12, **settings)
+    data = encoded.encode(pictures, encoder, first, gop=12, **options)
     packets = packets_of(data)
     if user_data:
         name = user_data.ljust(len(ENCODER), b"\0")
@@ -104,6 +106,27 @@ def split_av1():
     return mux([(bytes(part), part.is_keyframe) for part in parts], "matroska", data)
 
 
+def hidden_vp8():
+    """A frame that is only a reference: one whose show_frame is 0."""
+    data = filled("libvpx", "nut", [], options={"deadline": "realtime", "cpu-used": "8"})
+    packets = packets_of(data)
+    content, is_key = packets[7]
+    packets.insert(7, (bytes([content[0] & ~16]) + content[1:], is_key))
+    return mux(packets, "matroska", data)
+
+
+def coded_fields_in(container, together):
+    fields = coded_fields.fields(FRAMES)
+    template = b"".join(itertools.chain.from_iterable(fields))
+    if together:
+        return mux([(a + b, n % 8 == 0) for n, (a, b) in enumerate(fields)], container, template)
+    delimiter = b"\0\0\0\1\x09\xf0"
+    packets = [
+        (delimiter + f, n % 8 == 0 and f is a) for n, (a, b) in enumerate(fields) for f in (a, b)
+    ]
+    return mux(packets, container, template)
+
+
 MIDDLE_AND_END = [(7, PLACEHOLDER), (20, PLACEHOLDER), (20, PLACEHOLDER), (30, PLACEHOLDER)]
 H264_EMPTY = [(7, H264_DELIMITER), (15, H264_END), (30, H264_DELIMITER)]
 FILES = {
@@ -130,6 +153,9 @@ FILES = {
         options={"x265-params": "log-level=none:pools=1:bframes=0"},
     ),
     "MPEG-2": lambda: filled("mpeg2video", "matroska", [(30, SEQUENCE_END)]),
+    "fields in packets of their own": lambda: coded_fields_in("mpegts", together=False),
+    "fields in one packet": lambda: coded_fields_in("matroska", together=True),
+    "VP8 hidden": hidden_vp8,
     "AV1 split": split_av1,
 }
 
@@ -173,6 +199,7 @@ def test_vp9_frames_that_are_only_references(real_videos):
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "mpeg2video", "mpeg4", "vp8", "vp9", "av1"])
+@settings(max_examples=30, deadline=None)
 @given(content=st.binary(min_size=2, max_size=40), filler=st.sampled_from([0, 255]))
 def test_damaged_packets_are_not_taken_for_empty_ones(codec, content, filler):
     for length_size in (0, 4):

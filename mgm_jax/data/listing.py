@@ -1,0 +1,82 @@
+"""Which videos a run uses, to notice when it goes on, or its processes work, with others."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from mgm_jax.data.identity import VideoFacts, fingerprint
+from mgm_jax.data.records import UNLABELLED, ListedSource
+
+Listing: TypeAlias = dict[str, Any]
+"""As JSON types: `classes`, their names in order; `videos`, name, class and content of each."""
+
+_FINGERPRINTS = 256
+_NAMED = 3
+
+
+def list_videos(source: ListedSource) -> Listing:
+    """Lists the videos of a source, without decoding any.
+
+    Names do not depend on where the folder of the data is. The content is the fingerprint of a
+    record, and of evenly spaced files; of the others it is the size.
+    """
+    names, facts = source.class_names, source.facts()
+    opened = frozenset(np.linspace(0, len(facts) - 1, _FINGERPRINTS).astype(int).tolist())
+    rows = []
+    for index, video in enumerate(facts):
+        label = UNLABELLED if video.label is None else video.label
+        name = names[label] if 0 <= label < len(names) else ""
+        rows.append([video.name, name, _content(video, index in opened)])
+    return {"classes": list(names), "videos": rows}
+
+
+def differences(then: Listing, now: Listing) -> list[str]:
+    """What has changed between two listings, one line each; a few names stand for all."""
+    lines = []
+    if then["classes"] != now["classes"]:
+        lines.append(f"classes: {_renamed(then['classes'], now['classes'])}")
+    if then["videos"] == now["videos"]:
+        return lines
+    before, after = ({row[0]: row[1:] for row in listing["videos"]} for listing in (then, now))
+    relabelled, replaced = [], []
+    for name in sorted(before.keys() & after.keys()):
+        (label, content), (new_label, new_content) = before[name], after[name]
+        if label != new_label:
+            relabelled.append(f"{name} ({label or 'no class'} -> {new_label or 'no class'})")
+        size, new_size = content.partition("-")[0], new_content.partition("-")[0]
+        # Fingerprints are of other files if there are more or fewer.
+        if content != new_content and (size != new_size or ("-" in content and "-" in new_content)):
+            replaced.append(name)
+    if before.keys() != after.keys():
+        lines.append(f"videos: {_renamed(list(before), list(after))}")
+    if relabelled:
+        lines.append(f"videos of another class: {_few(relabelled)}")
+    if replaced:
+        lines.append(f"videos with other content: {_few(replaced)}")
+    return lines or ["the order or the number of the videos"]
+
+
+def _content(video: VideoFacts, opened: bool) -> str:
+    try:
+        if video.fingerprint or opened:
+            return video.fingerprint or fingerprint(video.path)
+        return str(os.path.getsize(video.path))
+    except OSError:
+        return "unreadable"
+
+
+def _renamed(then: Sequence[str], now: Sequence[str]) -> str:
+    before, after = frozenset(then), frozenset(now)
+    named = {
+        "added": [name for name in now if name not in before],
+        "removed": [name for name in then if name not in after],
+    }
+    parts = [f"{_few(names)} {what}" for what, names in named.items() if names]
+    return "; ".join(parts) or f"another order: {_few(then)} -> {_few(now)}"
+
+
+def _few(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(repr, names[:_NAMED])) + rest

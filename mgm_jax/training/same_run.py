@@ -1,0 +1,148 @@
+"""Refuses other data or another config than the checkpoint's, and than another process's."""
+
+import contextlib
+import fnmatch
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+from absl import logging
+from ml_collections import ConfigDict
+
+from mgm_jax import config as config_lib
+from mgm_jax import io
+from mgm_jax.data import listing
+from mgm_jax.data.listing import Listing
+from mgm_jax.data.records import ListedSource
+from mgm_jax.errors import CheckpointError, ConfigError, MgmError
+from mgm_jax.io import AnyPath
+from mgm_jax.training import sharding
+from mgm_jax.training.checkpoints import Checkpoints
+
+# The places of the data differ where each host has its own disk; what is there is compared.
+_MAY_DIFFER_BETWEEN_PROCESSES = (
+    "data.path",
+    "data.root",
+    "data.flow_path",
+    "data.flow_weights",
+    "data.num_workers",
+    "data.read_timeout",
+    "eval.path",
+    "eval.root",
+)
+
+
+@contextlib.contextmanager
+def locked_workdir(folder: AnyPath) -> Iterator[None]:
+    """Keeps other runs out of a run's folder; all processes call it, the first one locks.
+
+    Raises:
+        ConfigError: Another run is at work there.
+        WriteError: The folder cannot be written to.
+    """
+    with contextlib.ExitStack() as held:
+        failure: MgmError | None = None
+        if jax.process_index() == 0:
+            try:
+                held.enter_context(io.locked(folder, f"--workdir={folder} is in use"))
+            except MgmError as error:
+                failure = error
+        message = sharding.broadcast_text("" if failure is None else str(failure))
+        if message:
+            raise failure or ConfigError(message)
+        yield
+
+
+def check_checkpoint(checkpoints: Checkpoints, config: ConfigDict, videos: Listing) -> None:
+    """Refuses to resume with other data or another config, unless `allow_config_change` is set.
+
+    Classes may never change: a classifier's head stands for those that it was trained on.
+
+    Raises:
+        CheckpointError: Naming every value, and the first videos and classes, that differ.
+    """
+    step = checkpoints.latest_step()
+    saved_config, data = checkpoints.description(step)
+    changes = config_lib.differences(config, saved_config)
+    then = data.get("videos")
+    if then is None:
+        logging.warning("the checkpoint of step %s does not say which videos it saw", step)
+        then = videos
+    changes += [f"data: {change}" for change in listing.differences(then, videos)]
+    if not changes:
+        return
+    text = "\n  ".join(changes)
+    new_classes = config.task != "pretrain" and then["classes"] != videos["classes"]
+    if config.allow_config_change and not new_classes:
+        logging.warning("resuming with a changed config:\n  %s", text)
+        return
+    cure = ", or --config.allow_config_change to resume with the new ones"
+    if new_classes:
+        cure = "; for other classes start a new run with --config.init_from"
+    raise CheckpointError(
+        f"the checkpoint of step {step} was made with another config or other data:\n  {text}\n"
+        f"Give another --workdir to start a new run, the old values and data to resume{cure}"
+    )
+
+
+def check_configs(config: ConfigDict, workdir: str) -> None:
+    """Refuses processes of one run that differ in their configs; all processes call it first.
+
+    Raises:
+        ConfigError: Naming the values and the processes.
+    """
+    flat = dict(config_lib.flatten(config_lib.to_json(config)))
+    values = {
+        f"--config.{name}": value
+        for name, value in flat.items()
+        if not any(fnmatch.fnmatch(name, each) for each in _MAY_DIFFER_BETWEEN_PROCESSES)
+    }
+
+    def compare(first: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+        return [
+            f"{name}={own.get(name)!r}, not {first.get(name)!r}"
+            for name in sorted(first.keys() | own.keys())
+            if first.get(name) != own.get(name)
+        ]
+
+    _check_processes(values | {"--workdir": str(workdir)}, compare, "give all the same command")
+
+
+def check_videos(sources: Mapping[str, ListedSource | None]) -> None:
+    """Refuses processes of one run that read different data; all processes call it.
+
+    Args:
+        sources: The data, by what they are for.
+
+    Raises:
+        ConfigError: Naming videos or classes, and the processes.
+    """
+    if jax.process_count() == 1:
+        return
+    videos = {use: listing.list_videos(source) for use, source in sources.items() if source}
+
+    def compare(first: Mapping[str, Listing], own: Mapping[str, Listing]) -> list[str]:
+        return [
+            f"videos {use}: {change}"
+            for use in own
+            for change in listing.differences(first[use], own[use])
+        ]
+
+    _check_processes(videos, compare, "copy the same data to all hosts")
+
+
+def _check_processes(value: Any, compare: Callable[[Any, Any], list[str]], cure: str) -> None:
+    text = json.dumps(value)
+    digests = sharding.gather_texts(hashlib.sha256(text.encode()).hexdigest())
+    if len(set(digests)) == 1:
+        return
+    first = json.loads(sharding.broadcast_text(text))
+    changes = "\n    ".join(compare(first, json.loads(text)))
+    found = "".join(
+        f"\n  process {number}:\n    {other}"
+        for number, other in enumerate(sharding.gather_texts(changes))
+        if other
+    )
+    raise ConfigError(f"processes of this run differ from process 0; {cure}:{found}")
