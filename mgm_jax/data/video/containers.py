@@ -75,9 +75,8 @@ def open_demuxer(
     Raises:
         VideoError: Not a video of a container format, or its frames are too large.
     """
-    is_path = not isinstance(source, bytes)
     # As it is, a name with a colon would be a protocol.
-    file = "file:" + os.fspath(source) if is_path else io.BytesIO(source)
+    file = io.BytesIO(source) if isinstance(source, bytes) else "file:" + os.fspath(source)
     try:
         container = av.open(
             file,
@@ -85,7 +84,7 @@ def open_demuxer(
             options={"max_pixels": str(_MAX_PIXELS)},
             container_options={
                 "format_whitelist": _FORMATS,
-                "protocol_whitelist": "file" if is_path else "none",
+                "protocol_whitelist": "none" if isinstance(source, bytes) else "file",
             },
             metadata_errors="ignore",  # Some downloads carry metadata that is not UTF-8.
         )
@@ -246,7 +245,7 @@ def _open_mp4(source: VideoInput, name: str) -> Mp4File | None:
             _check_pixels(tables.header.width, tables.header.height, name)
             packets = Mp4Packets(read_at, tables, name)
             index = index_tables(tables, packets, packets.content)
-            opened = index and Mp4File(file, tables, index)
+            opened = None if index is None else Mp4File(file, tables, index)
     except OSError as error:
         raise _cannot_open(name, error) from error
     finally:

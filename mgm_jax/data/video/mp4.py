@@ -140,8 +140,8 @@ def _read_movie(movie: memoryview, file_size: int) -> Mp4Tables:
     boxes = _children(movie)
     _require(b"mvex" not in boxes)
     header = _only(boxes, b"mvhd")
-    _require(_is_upright(header, 48 if header[0] else 36))
-    (movie_scale,) = struct.unpack_from(">I", header, 20 if header[0] else 12)
+    _require(_is_upright(header, 48 if _is_long(header) else 36))
+    (movie_scale,) = struct.unpack_from(">I", header, 20 if _is_long(header) else 12)
     tracks = [_children(track) for track in boxes.get(b"trak", ())]
     media_of = [_children(_only(track, b"mdia")) for track in tracks]
     pairs = zip(tracks, media_of, strict=True)
@@ -149,14 +149,14 @@ def _read_movie(movie: memoryview, file_size: int) -> Mp4Tables:
     _require(len(videos) == 1)
     ((track, media),) = videos
     header = _only(track, b"tkhd")
-    _require(_is_upright(header, 52 if header[0] else 40))
+    _require(_is_upright(header, 52 if _is_long(header) else 40))
     information = _children(_only(media, b"minf"))
     reference = _only(_children(_only(information, b"dinf")), b"dref")
     # One entry, flagged to say that the frames are in this file.
     count, size, _, flags = struct.unpack_from(">II4sI", reference, 4)
     _require(count == 1 and size == len(reference) - 8 and flags == 1)
     header = _only(media, b"mdhd")
-    (scale,) = struct.unpack_from(">I", header, 20 if header[0] else 12)
+    (scale,) = struct.unpack_from(">I", header, 20 if _is_long(header) else 12)
     tables = _children(_only(information, b"stbl"))
     _require(scale > 0 and movie_scale > 0 and not _UNUSUAL_TABLES & tables.keys())
     groups = {bytes(box[4:8]) for kind in (b"sgpd", b"sbgp") for box in tables.get(kind, ())}
@@ -184,6 +184,12 @@ def _read_movie(movie: memoryview, file_size: int) -> Mp4Tables:
         key_frames[numbers - 1] = True
     described = _sample_description(_only(tables, b"stsd"))
     return Mp4Tables(positions, sizes, decoding_times, times, key_frames, *described)
+
+
+def _is_long(box: memoryview) -> bool:
+    """Whether times have 64 bits, by the box's version."""
+    _require(box[0] in (0, 1))
+    return box[0] == 1
 
 
 def _is_upright(header: memoryview, offset: int) -> bool:
@@ -235,7 +241,7 @@ def _positions(
 def _require_hides_nothing(
     box: memoryview, times: Int[np.ndarray, " n"], scale: int, movie_scale: int
 ) -> None:
-    layout = ">QqI" if box[0] else ">IiI"
+    layout = ">QqI" if _is_long(box) else ">IiI"
     (count,) = struct.unpack_from(">I", box, 4)
     duration, start, rate = struct.unpack_from(layout, box, 8)
     _require(count == 1 and rate == _RATE_ONE and start == times.min())

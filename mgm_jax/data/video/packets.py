@@ -230,6 +230,10 @@ def index_packets(
         nal_length_size = (extradata[length_position] & 3) + 1
     counter = frame_counter(codec, extradata, nal_length_size)
     counts = [counter(memoryview(packet)) for packet in packets]
+    if "mp4" in container.format.name:
+        # Larger packets hold damaged frames, as `index_tables` says.
+        large = [packet.size >= _PARAMETER_SETS_BYTES for packet in packets]
+        counts = [1 if n is None and big else n for n, big in zip(counts, large, strict=True)]
     # The second field of a frame has no number of its own, and must not be left out.
     is_h264 = codec == "h264" and 0 not in counts
     # An edit list hides frames that others still need as references.
