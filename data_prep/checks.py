@@ -2,14 +2,12 @@
 
 import collections
 import dataclasses
-import io
 from collections.abc import Mapping
 from typing import Any
 
-import av
-
 from data_prep import transcode
 from mgm_jax.data.decoding import DecodedClip, Video
+from mgm_jax.data.video.containers import open_demuxer
 from mgm_jax.data.video.decoder import decode_packets
 from mgm_jax.data.video.packets import index_packets
 from mgm_jax.errors import VideoError, reading_video
@@ -98,8 +96,8 @@ def profile_faults(
 
 
 def _frame_types(video: bytes, name: str) -> tuple[str, set[int]]:
-    with av.open(io.BytesIO(video), metadata_errors="ignore") as container:
-        stream = container.streams.video[0]
+    container, stream = open_demuxer(video, name)
+    with container:
         stream.thread_type = "NONE"
         index = index_packets(container, stream, name)
         positions = range(len(index.packets))

@@ -14,6 +14,11 @@ def stem(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
+def read_text(path: pathlib.Path) -> str:
+    """An annotation file in UTF-8, without its byte-order mark; names of files may be in any."""
+    return path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+
+
 class VideoFiles:
     """The video files at any depth below a folder, as `mgm_jax.data.sources.find_videos` sees them.
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import av
 import numpy as np
-from av.stream import Disposition
 
 from data_prep.transcode import Colours
+from mgm_jax.data.video.containers import open_demuxer
 from mgm_jax.data.video.decoder import decode_packets
 from mgm_jax.data.video.packets import demultiplex, index_packets
 from mgm_jax.data.video.planes import FrameLayout, PlaneReader, is_full_range
@@ -49,21 +49,9 @@ class _OpenVideo:
 
     def __init__(self, path: str, name: str) -> None:
         self._name = name
-        try:
-            # Some downloads have metadata that is not UTF-8.
-            self._container = av.open(path, metadata_errors="ignore")
-        except (av.FFmpegError, OSError) as error:
-            raise VideoError(
-                f"{name}: it cannot be opened as a video ({error.strerror}); get it again"
-            ) from error
-        for stream in self._container.streams.video:
-            if stream.codec_context and not stream.disposition & Disposition.attached_pic:
-                break
-        else:
-            raise VideoError(f"{name}: it has no video stream that FFmpeg can decode")
-        stream.thread_type, stream.thread_count = "NONE", 1
-        self._stream = stream
-        self.fps = float(stream.average_rate or stream.guessed_rate or "nan")
+        self._container, self._stream = open_demuxer(path, name)
+        self._stream.thread_type, self._stream.thread_count = "NONE", 1
+        self.fps = float(self._stream.average_rate or self._stream.guessed_rate or "nan")
         self.stats = DecodingStats()
 
     def __enter__(self) -> "_OpenVideo":

@@ -24,6 +24,7 @@ from data_prep.entries import UNREADABLE, DatasetOptions
 from data_prep.files import VideoFiles
 from data_prep.shards import Shard, ShardResult, plan_shards, read_result, write_shards
 from mgm_jax.errors import ConfigError, MgmError, printable
+from mgm_jax.io import check_utf8
 
 _PROBLEMS_LOGGED = 20
 
@@ -58,6 +59,7 @@ def prepare(
             f"--workers={workers} must be at least 0, --records_per_shard={records_per_shard} at "
             "least 1"
         )
+    check_utf8(out)
     out = pathlib.Path(out).absolute()
     files = VideoFiles(videos)
     listing = read_dataset(dataset, files, options)

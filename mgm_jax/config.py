@@ -12,11 +12,14 @@ from typing import Any
 from absl import app
 from ml_collections import ConfigDict
 
+from mgm_jax.bounds import check_bounds
 from mgm_jax.errors import ConfigError
 
 CHOICES = {
     "task": ("pretrain", "finetune", "linear_probe"),
     "mode": ("train", "eval"),
+    "data.source": ("records", "folder", "csv"),
+    "eval.source": ("records", "folder", "csv", None),
     "data.sampling": ("dense", "segments"),
     "data.crop": ("multi_scale", "random_resized", "centre"),
     "data.motion": ("auto", "codec", "estimate", "flow", "raft", "none"),
@@ -24,29 +27,11 @@ CHOICES = {
     "model.attention": ("auto", "xla", "chunked", "cudnn", "splash"),
     "model.backbone": ("vit", "timesformer_divided", "timesformer_joint"),
     "model.remat": ("none", "full", "dots"),
+    "masking.guidance": ("peak", "window"),
     "masking.camera_compensation": ("none", "median"),
     "optimizer.name": ("adamw",),
     "eval.checkpoint": ("last", "best"),
 }
-
-POSITIVE = (
-    "batch_size",
-    "grad_accum_steps",
-    "epochs",
-    "log_every",
-    "checkpoint_every",
-    "checkpoints_kept",
-    "data.clip_frames",
-    "data.stride",
-    "data.size",
-    "data.host_crop_size",
-    "data.repeated_augmentation",
-    "data.read_timeout",
-    "augment.mix_group_size",
-    "eval.temporal_views",
-    "eval.spatial_views",
-    "eval.batch_size",
-)
 
 # Values that do not change the results of a run, so a resumed run may change them freely.
 CHANGEABLE_ON_RESUME = (
@@ -76,7 +61,7 @@ RENAMED = {
 }
 """Names of earlier versions, and today's."""
 
-ADDED = {"eval.holdout": 0.0}
+ADDED = {"eval.holdout": 0.0, "data.allow_damage": True}
 """Names that earlier versions lacked, and the only value that they computed."""
 
 RETIRED = {"data.modality": "rgb", "data.motion_frames": "sampled"}
@@ -150,14 +135,12 @@ def check_values(config: ConfigDict) -> None:
     flat = dict(flatten(config))  # Not every task has every value.
     for name, choices in CHOICES.items():
         if name in flat and flat[name] not in choices:
-            near = difflib.get_close_matches(str(flat[name]), choices, n=1)
+            near = difflib.get_close_matches(str(flat[name]), filter(None, choices), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(
-                f"config.{name}={flat[name]!r} is not one of {', '.join(choices)}{hint}"
+                f"config.{name}={flat[name]!r} is not one of {', '.join(map(str, choices))}{hint}"
             )
-    for name in POSITIVE:
-        if name in flat and flat[name] <= 0:
-            raise ConfigError(f"config.{name}={flat[name]} must be positive")
+    check_bounds(flat)
     if config.task == "linear_probe" and config.grad_accum_steps > 1:
         raise ConfigError(
             f"config.grad_accum_steps={config.grad_accum_steps} is not supported by linear probes, "

@@ -26,7 +26,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from mgm_jax.errors import ConfigError, MgmError, WriteError
+from mgm_jax.errors import ConfigError, MgmError, WriteError, printable
 
 AnyPath: TypeAlias = pathlib.Path | epath.Path
 
@@ -43,6 +43,19 @@ _CURES = {
 """What helps against the errors of the system."""
 
 
+def check_utf8(place: str | os.PathLike) -> None:
+    """Refuses a path that is not UTF-8, since Orbax and ArrayRecord cannot open its files.
+
+    Raises:
+        ConfigError: Names the path.
+    """
+    try:
+        os.path.abspath(place).encode()
+    except UnicodeEncodeError as error:
+        shown = printable(os.path.abspath(place))
+        raise ConfigError(f"{shown}: this path is not UTF-8; rename or move the folder") from error
+
+
 def make_path(place: str | AnyPath) -> AnyPath:
     """The path of a local file or folder, or of gs://BUCKET/PATH if the bucket can be opened.
 
@@ -51,6 +64,7 @@ def make_path(place: str | AnyPath) -> AnyPath:
     """
     address = str(place)
     if not address.startswith(BUCKET_PREFIX):
+        check_utf8(address)
         if "://" in address:
             raise ConfigError(
                 f"{address}: give a folder, or gs://BUCKET/PATH; mount other storage first "

@@ -1,11 +1,76 @@
+import ast
+import importlib.util
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
+import shrunk
 
-LAUNCH = pathlib.Path(__file__).resolve().parent.parent / "launch"
+from mgm_jax import config as config_lib
+from mgm_jax.aot.check import check
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LAUNCH = ROOT / "launch"
+
+# Devices of the machine that a command names; without any, one.
+MACHINES = {
+    "--gpus=1": 1,
+    "gpu_single_host.sh": 8,
+    "--nodes=4": 32,
+    "v5litepod-256": 256,
+    "--num_processes=2": 2,
+}
+# ViT-B takes 14 GiB for 64 clips with cuDNN's attention, of the 80 GB of a GPU.
+CLIPS_OF_A_GPU = 256
+
+
+def commands():
+    """`(command, recipe, values, devices)` of docs/launching.md and of the recipes' heads."""
+    for file in (ROOT / "docs" / "launching.md", *sorted((ROOT / "configs").glob("[!_]*.py"))):
+        text = re.sub(r"\\\n\s*", "", file.read_text())
+        for command in re.findall(r"[^`\n]*--config=configs/[^`\n]*", text):
+            words = command.split()
+            recipe = next(w for w in words if w.startswith("--config=")).partition("=")[2]
+            values = [w.removeprefix("--config.") for w in words if w.startswith("--config.")]
+            devices = next((n for word, n in MACHINES.items() if word in command), 1)
+            yield pytest.param(command, recipe, values, devices, id=f"{recipe} on {devices}")
+
+
+def config_of(recipe, values):
+    config_lib.check_arguments([f"--config={recipe}", *(f"--config.{v}" for v in values)])
+    config = shrunk.get_config(recipe.removeprefix("configs/").replace(".py", ""))
+    for name, _, value in (v.partition("=") for v in values):
+        number = re.fullmatch(r"[\d.]+", value)
+        config.update_from_flattened_dict({name: ast.literal_eval(value) if number else value})
+    return config
+
+
+@pytest.mark.parametrize(("command", "recipe", "values", "devices"), commands())
+def test_every_command_suits_its_machine(command, recipe, values, devices, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = config_of(recipe, values)
+    config_lib.check_values(config)
+    assert config.batch_size % (devices * config.grad_accum_steps) == 0
+    if "gpu" in command or "slurm" in command:
+        assert config.batch_size == 512
+        assert config.model.attention == "auto"
+        assert config.batch_size // devices // config.grad_accum_steps <= CLIPS_OF_A_GPU
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None,
+    reason="no libtpu; pip install -r requirements-tpu.txt",
+)
+def test_the_command_for_a_slice_fits_it(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    ((_, recipe, values, _),) = (c.values for c in commands() if c.values[3] == 256)
+    config = config_of(recipe, values)
+    config.model.scan = True  # Compiles in a fraction of the time, and needs more memory.
+    assert check(config, "v5e:16x16").num_hosts == 64
 
 
 def test_scripts_pass_shellcheck():

@@ -74,6 +74,22 @@ def test_finetuning_ends_and_its_files_are_plain_text(run):
     assert evaluate(config, str(workdir)).names == predictions.names
 
 
+def test_folders_that_libraries_cannot_open_are_refused_at_once(odd_folder):
+    folder, message = str(odd_folder / "out"), r"udcff/out: this path is not UTF-8"
+    with pytest.raises(ConfigError, match=message):
+        train(shrunk.recipe("demo_pretrain", odd_folder), folder)
+    with pytest.raises(ConfigError, match=message):
+        make_source("records", folder, "train")
+    with pytest.raises(ConfigError, match=message):
+        prepare(
+            "folder",
+            str(odd_folder),
+            folder,
+            options=DatasetOptions(),
+            settings=make_settings("copy", 4, 0),
+        )
+
+
 def test_predict_prints_one_line_for_each_name(run, odd_folder, tmp_path):
     command = [
         *(sys.executable, "-m", "mgm_jax.predict", f"--checkpoint={run[1]}"),

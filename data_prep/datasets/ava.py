@@ -9,7 +9,7 @@ import pathlib
 import re
 
 from data_prep.entries import UNLABELLED, DatasetOptions, Entry, KeyFrame, Listing
-from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder
+from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, read_text
 from mgm_jax.errors import ConfigError
 
 NUM_ACTIONS = 80
@@ -49,12 +49,11 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
 
 
 def _rows(path: pathlib.Path) -> list[list[str]]:
-    with path.open(newline="") as file:
-        return [row for row in csv.reader(file) if row]
+    return [row for row in csv.reader(read_text(path).splitlines()) if row]
 
 
 def _action_names(path: pathlib.Path) -> tuple[str, ...]:
-    found = re.findall(r'name:\s*"([^"]*)"\s*(?:label_)?id:\s*(\d+)', path.read_text())
+    found = re.findall(r'name:\s*"([^"]*)"\s*(?:label_)?id:\s*(\d+)', read_text(path))
     named = {int(number): name for name, number in found}
     if not named or not all(1 <= number <= NUM_ACTIONS for number in named):
         raise ConfigError(

@@ -8,7 +8,7 @@ from data_prep.entries import DatasetOptions, Entry, Listing
 from data_prep.files import VideoFiles
 from mgm_jax.data.lists import read_list
 from mgm_jax.data.sources import existing
-from mgm_jax.errors import ConfigError
+from mgm_jax.errors import ConfigError, printable
 
 
 def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
@@ -30,6 +30,4 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
         entries.append(Entry(video.path, video.split or "train", video.label, file))
     path = pathlib.Path(options.annotations)
     name = re.sub(r"[^a-z0-9_]+", "_", path.stem.lower()).lstrip("0123456789_") or "videos"
-    return Listing(
-        name, class_names, tuple(entries), f"The videos of {path.name}, {len(class_names)} classes."
-    )
+    return Listing(name, class_names, tuple(entries), f"The videos of {printable(path.name)}.")

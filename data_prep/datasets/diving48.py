@@ -3,7 +3,7 @@
 import json
 
 from data_prep.entries import DatasetOptions, Entry, Listing
-from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder
+from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, read_text
 
 
 def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
@@ -14,11 +14,11 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     files = AnnotationFiles(
         options.annotations, "of Diving48, version 2: Diving48_V2_train.json, ..."
     )
-    vocabulary = json.loads(files.get("Diving48_vocab.json").read_text())
+    vocabulary = json.loads(read_text(files.get("Diving48_vocab.json")))
     finder = VideoFinder(videos)
     entries = []
     for split in ("train", "test"):
-        for row in json.loads(files.get(f"Diving48_V2_{split}.json").read_text()):
+        for row in json.loads(read_text(files.get(f"Diving48_V2_{split}.json"))):
             file, others = finder.find(row["vid_name"])
             entries.append(Entry(row["vid_name"], split, row["label"], file, other_files=others))
     return Listing(

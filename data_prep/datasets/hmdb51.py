@@ -1,7 +1,7 @@
 """HMDB51: `.avi` files in class folders, three official splits."""
 
 from data_prep.entries import DatasetOptions, Entry, Listing
-from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, stem
+from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, read_text, stem
 
 WHERE_FROM = "of HMDB51's test_train_splits.rar: CLASS_test_splitN.txt"
 _SPLITS = {"1": "train", "2": "test"}
@@ -32,7 +32,7 @@ def list_videos(files: AnnotationFiles, split_number: int) -> list[tuple[str, st
     listed = []
     for path in files.all(f"*{ending}"):
         class_name = path.name.removesuffix(ending)
-        for line in path.read_text().splitlines():
+        for line in read_text(path).splitlines():
             if line.strip():
                 name, mark = line.rsplit(maxsplit=1)
                 if mark in _SPLITS:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from data_prep.entries import UNLABELLED, DatasetOptions, Entry, Listing
-from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, stem
+from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, read_text, stem
 from mgm_jax.errors import ConfigError
 
 _WHERE_FROM = (
@@ -50,8 +50,8 @@ def read_minik200(videos: VideoFiles, options: DatasetOptions) -> Listing:
         f"of Mini-Kinetics-200 (train_ytid_list.txt, val_ytid_list.txt), and {_WHERE_FROM}",
     )
     lists = {
-        "train": files.get("train_ytid_list.txt").read_text().split(),
-        "validation": files.get("val_ytid_list.txt").read_text().split(),
+        "train": read_text(files.get("train_ytid_list.txt")).split(),
+        "validation": read_text(files.get("val_ytid_list.txt")).split(),
     }
     class_of = {video: name for _, video, name in _read_lists(files)[0] if name}
     known = {class_of[video] for ids in lists.values() for video in ids if video in class_of}
@@ -92,7 +92,7 @@ def _list(
 def _read_lists(files: AnnotationFiles) -> tuple[list[tuple[str, str, str]], tuple[str, ...]]:
     """(split, YouTube id, class name or "") of all lists, and the class names."""
     label_map = files.find("label_map.txt")
-    named = tuple(label_map.read_text().splitlines()) if label_map else ()
+    named = tuple(read_text(label_map).rstrip().splitlines()) if label_map else ()
     rows = []
     for split, names in _SPLITS.items():
         path = files.find(*(file.format(name) for file in _FILES for name in names))
@@ -107,10 +107,10 @@ def _read_lists(files: AnnotationFiles) -> tuple[list[tuple[str, str, str]], tup
 
 
 def _read_list(path: pathlib.Path, named: tuple[str, ...]) -> list[tuple[str, str]]:
-    with path.open(newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
-    if rows and "youtube_id" in rows[0]:
-        columns = [dict(zip(rows[0], row, strict=False)) for row in rows[1:]]
+    rows = [row for row in csv.reader(read_text(path).splitlines(), skipinitialspace=True) if row]
+    header = [name.strip() for name in rows[0]] if rows else []
+    if "youtube_id" in header:
+        columns = [dict(zip(header, row, strict=False)) for row in rows[1:]]
         return [(row["youtube_id"], row.get("label", "")) for row in columns]
     listed = []
     for number, row in enumerate(rows, 1):

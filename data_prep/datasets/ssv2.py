@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from data_prep.entries import UNLABELLED, DatasetOptions, Entry, Listing
-from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder
+from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, read_text
 
 _FILES = {
     "train": ("something-something-v2-train.json", "train.json"),
@@ -39,4 +39,4 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
 
 
 def _load(path: pathlib.Path) -> Any:
-    return json.loads(path.read_text())
+    return json.loads(read_text(path))

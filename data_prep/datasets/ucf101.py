@@ -1,7 +1,7 @@
 """UCF101: `v_CLASS_gNN_cNN.avi`, in class folders or not."""
 
 from data_prep.entries import DatasetOptions, Entry, Listing
-from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, stem
+from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, read_text, stem
 
 WHERE_FROM = "of UCF101's action recognition task: classInd.txt, trainlist0N.txt, testlist0N.txt"
 
@@ -9,7 +9,7 @@ WHERE_FROM = "of UCF101's action recognition task: classInd.txt, trainlist0N.txt
 def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     """Lists an official split; label 0 is number 1 of `classInd.txt`."""
     files = AnnotationFiles(options.annotations, WHERE_FROM)
-    numbers = [line.split() for line in files.get("classInd.txt").read_text().splitlines()]
+    numbers = [line.split() for line in read_text(files.get("classInd.txt")).splitlines()]
     class_names = tuple(
         name for _, name in sorted((int(n), name) for n, name in filter(None, numbers))
     )
@@ -31,7 +31,7 @@ def list_videos(files: AnnotationFiles, split_number: int) -> list[tuple[str, st
     """(split, class name, video name) of an official split, in the order of the lists."""
     listed = []
     for split in ("train", "test"):
-        for line in files.get(f"{split}list{split_number:02d}.txt").read_text().splitlines():
+        for line in read_text(files.get(f"{split}list{split_number:02d}.txt")).splitlines():
             if line.strip():
                 path = line.split()[0]  # Training lists have the class number after the path.
                 listed.append((split, path.split("/")[0], stem(path)))

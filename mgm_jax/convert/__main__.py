@@ -52,8 +52,7 @@ def write_run(
     state = jax.jit(lambda: dataclasses.replace(task.init_fn(), params=None))()
     workdir.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(workdir / "checkpoints")
-    data = {"next_batch": 0, "skipped": 0, "seen": 0}
-    checkpoints.save(0, dataclasses.replace(state, params=params), data, config)
+    checkpoints.save(0, dataclasses.replace(state, params=params), {}, config)
     checkpoints.close()
     runs.describe_run(workdir, config, class_names)
 

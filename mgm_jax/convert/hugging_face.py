@@ -36,6 +36,11 @@ _DEFAULTS: dict[str, Any] = {
     "norm_pix_loss": True,
 }
 
+# What else changes the numbers of a model, with the values under which it is VideoMAE's.
+_FIXED = {"hidden_act": ("gelu",), "qkv_bias": (True,), "num_channels": (3,)}
+_LARGEST = 1 << 16  # No number of a VideoMAE comes near.
+_LARGEST_EPS = 1e-5  # Of its LayerNorms; below, a trained model gives the same numbers.
+
 # Key in config.json that marks folders that this project wrote.
 _MARK = "exported_by"
 
@@ -52,14 +57,19 @@ def architecture_of(
     Raises:
         CheckpointError: The model has a feature that is not supported.
     """
+    _check(config, where)
     values = _DEFAULTS | {name: config[name] for name in _DEFAULTS if name in config}
-    if values["hidden_act"] != "gelu":
-        raise CheckpointError(
-            f"{where}: its hidden_act is {values['hidden_act']!r}; only 'gelu' is supported"
-        )
-    for name in ("patch_size", "image_size"):
-        if not isinstance(values[name], int):
-            raise CheckpointError(f"{where}: its {name} is {values[name]}, not one number")
+    for name, part in (
+        ("image_size", "patch_size"),
+        ("num_frames", "tubelet_size"),
+        ("hidden_size", "num_attention_heads"),
+        ("decoder_hidden_size", "decoder_num_attention_heads"),
+    ):
+        if values[name] % values[part]:
+            raise CheckpointError(
+                f"{where}: {name}={values[name]} in its config.json is no multiple of "
+                f"{part}={values[part]}"
+            )
     if "classifier.weight" in names and not values["use_mean_pooling"]:
         raise CheckpointError(
             f"{where} classifies by its first token; only classifiers that average all tokens "
@@ -82,6 +92,33 @@ def architecture_of(
         num_classes=len(class_names(config)) if "classifier.weight" in names else None,
         final_norm=autoencoder or not values["use_mean_pooling"],
     )
+
+
+def _check(config: Mapping[str, Any], where: str) -> None:
+    for name, value in config.items():
+        default = _DEFAULTS.get(name)
+        if name in _FIXED:
+            fits = any(value == one and type(value) is type(one) for one in _FIXED[name])
+            expected = f"only {_FIXED[name][0]!r} is supported"
+        elif isinstance(default, bool):
+            fits, expected = isinstance(value, bool), "it must be true or false"
+        elif name == "layer_norm_eps":
+            fits = type(value) in (int, float) and 0 <= value <= _LARGEST_EPS
+            expected = f"it must be a number of 0 to {_LARGEST_EPS:g}"
+        elif default is not None:
+            fits = type(value) is int and 0 < value <= _LARGEST
+            expected = f"it must be one whole number, of 1 to {_LARGEST}"
+        elif name == "id2label":
+            fits = value is None or (
+                isinstance(value, Mapping)
+                and list(map(str, range(len(value)))) == sorted(value, key=lambda n: (len(n), n))
+                and all(isinstance(label, str) for label in value.values())
+            )
+            expected = "it must give a name to each of the classes '0', '1', '2' and so on"
+        else:
+            continue
+        if not fits:
+            raise CheckpointError(f"{where}: {name} in its config.json is {value!r}; {expected}")
 
 
 def _transformer(values: Mapping[str, Any], prefix: str = "") -> TransformerConfig:

@@ -90,8 +90,11 @@ def find_layout(state: State, where: str) -> tuple[Layout, State]:
         The layout, and the state dict with alternative spellings of names made uniform.
 
     Raises:
-        CheckpointError: It has neither layout.
+        CheckpointError: It has neither layout, or a tensor is empty.
     """
+    empty = next((name for name, value in state.items() if 0 in value.shape), None)
+    if empty is not None:
+        raise CheckpointError(f"{where}: {empty} is empty; get the file again")
     if any(name.startswith("embeddings.patch_embeddings.") for name in state):
         # transformers' `VideoMAEModel`: an encoder alone.
         state = {f"videomae.{name}": value for name, value in state.items()}
@@ -160,6 +163,12 @@ def from_state(state: State, architecture: Architecture, layout: Layout, where: 
     Raises:
         CheckpointError: Tensors are missing, unexpected, misshapen, or not floats.
     """
+    for part, config in (("encoder", architecture.encoder), ("decoder", architecture.decoder)):
+        if config and config.depth > len(state):
+            raise CheckpointError(
+                f"{where} holds {len(state)} tensors, too few for the {config.depth} blocks of its "
+                f"{part}; get the file again"
+            )
     shapes, names = parameter_shapes(architecture), _names(architecture, layout)
     expected = {
         theirs: _their_shape(ours, shapes[ours], architecture, len(names[ours]))

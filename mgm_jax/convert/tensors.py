@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import pickle
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -28,16 +27,20 @@ def read(path: AnyPath) -> dict[str, Shaped[np.ndarray, "..."]]:
         CheckpointError: It cannot be read, or PyTorch is needed and not installed.
     """
     if path.name.endswith(".index.json"):
-        files = sorted(set(json.loads(path.read_text())["weight_map"].values()))
-        return {name: value for file in files for name, value in read(path.parent / file).items()}
+        try:
+            files = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+            paths = [path.parent / file for file in files]
+        except Exception as error:
+            raise CheckpointError(f"{path} is not a readable index of files: {error!r}") from error
+        return {name: value for one in paths for name, value in read(one).items()}
     if path.suffix != ".safetensors":
         return _read_torch(path)
     try:
         if in_bucket(path):
             return safetensors.numpy.load(path.read_bytes())
         return safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    except Exception as error:  # A damaged header makes the library fail in any way.
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error!r}") from error
 
 
 def write(path: AnyPath, state: Mapping[str, np.ndarray]) -> None:
@@ -74,7 +77,7 @@ def _read_torch(path: AnyPath) -> dict[str, np.ndarray]:
         # The original's checkpoints also contain the arguments of their run.
         with torch.serialization.safe_globals([argparse.Namespace]), path.open("rb") as file:
             state: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
+    except Exception as error:
         raise CheckpointError(f"{path} is not a file that PyTorch can load: {error}") from error
     for key in _STATE_KEYS:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):

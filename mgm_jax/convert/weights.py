@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from flax import traverse_util
 
 from mgm_jax.convert import architecture as architecture_lib
@@ -58,10 +59,20 @@ def read(path: str | AnyPath, heads: Mapping[str, int] | None = None) -> Weights
             for VideoMAE-S (`hugging_face.architecture_of`); see `architecture.heads_of`.
 
     Raises:
-        CheckpointError: There is no model, or it is not a VideoMAE; the message lists tensors that
-            do not fit.
+        CheckpointError: There is no model, or it is not a VideoMAE, or not finite; the message
+            lists tensors that do not fit.
     """
-    path, heads = make_path(path), heads or {}
+    weights = _read(make_path(path), heads or {})
+    for name, value in weights.params.items():
+        if not np.isfinite(value).all():
+            raise CheckpointError(
+                f"{weights.origin}: {name} holds NaN or infinite numbers; take an earlier "
+                "checkpoint or get the file again"
+            )
+    return weights
+
+
+def _read(path: AnyPath, heads: Mapping[str, int]) -> Weights:
     if path.is_file():
         config = path.parent / "config.json"
         return _read_tensors(path, config if config.is_file() else None, heads)
@@ -124,7 +135,11 @@ def write_hugging_face(folder: AnyPath, weights: Weights) -> None:
 def _read_tensors(file: AnyPath, config_file: AnyPath | None, heads: Mapping[str, int]) -> Weights:
     layout, state = layouts.find_layout(tensors.read(file), str(file))
     config = _read_config(config_file) if config_file else {}
-    if layout == "hugging_face" and config.get("model_type") == "videomae":
+    if layout == "hugging_face" and "model_type" in config:
+        if config["model_type"] != "videomae":
+            raise CheckpointError(
+                f"{config_file}: model_type is {config['model_type']!r}; only 'videomae' is read"
+            )
         architecture = hugging_face.architecture_of(config, list(state), heads, str(file.parent))
         frames, size = hugging_face.clip_shape(config)
         return Weights(
@@ -143,9 +158,12 @@ def _read_tensors(file: AnyPath, config_file: AnyPath | None, heads: Mapping[str
 
 def _read_config(file: AnyPath) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text())
-    except ValueError as error:
+        config = json.loads(file.read_text())
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{file} holds no JSON object; get the file again")
+    return config
 
 
 def _read_run(workdir: AnyPath) -> Weights:

@@ -27,6 +27,7 @@ class ReadSpec:
         host_crop_size: Side of the square of luma that is sent to the device, pixels (see `crops`).
         motion: See `Video.read`; or `flow`, read from the files of `mgm_jax.flow.precompute`.
         flow_path: Folder of these files.
+        allow_damage: See `Video`.
     """
 
     clip_frames: int = 16
@@ -36,11 +37,15 @@ class ReadSpec:
     host_crop_size: int = 256
     motion: Literal["codec", "estimate", "auto", "none", "flow"] = "auto"
     flow_path: str = ""
+    allow_damage: bool = False
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> "ReadSpec":
         """The spec that a run's config.data describes."""
-        spec = {field.name: config[field.name] for field in dataclasses.fields(cls)}
+        # Configs of earlier runs do not have all values.
+        spec = {
+            field.name: config.get(field.name, field.default) for field in dataclasses.fields(cls)
+        }
         # RAFT computes motion on the device, from the clip's pixels.
         spec["motion"] = "none" if config.motion == "raft" else config.motion
         return cls(**spec)
@@ -48,7 +53,7 @@ class ReadSpec:
 
 def open_video(spec: ReadSpec, record: VideoRecord, name: str) -> Video:
     """Opens a video for `read_clips`; `name` is for messages. Raises `VideoError`."""
-    return Video(record.video, name=name, with_vectors=spec.motion in ("codec", "auto"))
+    return Video(record.video, name, spec.allow_damage)
 
 
 def read_clips(

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from mgm_jax.data.clip_builder import ClipBuilder, DecodedClip, MotionSource
 from mgm_jax.data.video.containers import VideoInput
 from mgm_jax.data.video.decoder import EXPORTING_CODECS, FrameDecoder, UnexpectedFrameError
-from mgm_jax.data.video.planes import FrameLayout
+from mgm_jax.data.video.planes import FrameLayout, Orientation
 from mgm_jax.errors import VideoError
 
 MotionChoice = Literal["codec", "estimate", "auto", "none"]
@@ -28,6 +28,9 @@ class Video:
     the decoder turns out not to output the frames that the packets announce; `num_frames` is then
     corrected.
 
+    Frames are numbered from the first one that can be decoded: a recording may begin with frames
+    that refer to missing ones.
+
     *Decision*: up to 2 frames that are announced but missing show the last frame.
 
     The container's rotation is applied, its pixel aspect ratio is not.
@@ -35,17 +38,18 @@ class Video:
     Args:
         source: Path, or the file's bytes.
         name: For messages; the path by default.
-        with_vectors: Whether reads will want codec vectors. This only affects speed.
+        allow_damage: Whether to take frames in which FFmpeg has concealed damage. It flags that for
+            MPEG-1, 2 and 4, H.263 and H.264; not for frames that are missing altogether.
 
     Raises:
         VideoError: Not a video, empty, or cut off.
     """
 
     def __init__(
-        self, source: VideoInput, name: str | None = None, with_vectors: bool = True
+        self, source: VideoInput, name: str | None = None, allow_damage: bool = False
     ) -> None:
         self.name = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
-        self._decoder = FrameDecoder(source, self.name, with_vectors)
+        self._decoder = FrameDecoder(source, self.name, allow_damage)
 
     def close(self) -> None:
         """Closes the file; nothing can be read after it."""
@@ -143,7 +147,7 @@ class Video:
     def _layout(self) -> FrameLayout:
         if self._decoder.size is not None:
             return FrameLayout(*self._decoder.size)
-        return FrameLayout.of_frame(self._decoder.first_frame())
+        return FrameLayout.of_frame(self._decoder.first_frame)
 
     def _choose_motion(self, motion: MotionChoice) -> MotionSource:
         if motion == "none" or motion == "estimate":
@@ -182,18 +186,21 @@ class Video:
             builder = make_builder()
             try:
                 for number, frame in decoder.frames(start, wanted, needed, source == "codec"):
-                    self._check_size(number, frame)
+                    self._check_layout(number, frame)
                     builder.add(number, frame)
                 return builder
             except UnexpectedFrameError:
-                if start == 0:
-                    decoder.count_instead()
-                start = 0
+                start = 0 if start else None
 
-    def _check_size(self, number: int, frame: av.VideoFrame) -> None:
+    def _check_layout(self, number: int, frame: av.VideoFrame) -> None:
         layout = self._layout
         if (frame.height, frame.width) != (layout.stored_height, layout.stored_width):
             raise VideoError(
                 f"{self.name}: frame {number} is {frame.width}x{frame.height}, the video "
                 f"{layout.stored_width}x{layout.stored_height}; re-encode it with data_prep"
+            )
+        if Orientation.of_frame(frame, layout.orientation) != layout.orientation:
+            raise VideoError(
+                f"{self.name}: frame {number} is turned otherwise than the first; cut the file in "
+                "two there, or leave it out"
             )

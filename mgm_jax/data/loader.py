@@ -137,7 +137,8 @@ class ClipBatches:
                 f"config.batch_size={global_batch} is not divisible by {process_count} processes"
             )
         num_videos, num_items = len(load.source), load.num_items
-        state = state or {"next_batch": 0, "skipped": 0, "seen": 0, "num_videos": num_videos}
+        start = {"next_batch": 0, "skipped": 0, "seen": 0, "num_videos": num_videos}
+        state = start | dict(state or {})  # A converted run has seen no data.
         if state["num_videos"] != num_videos:
             raise ConfigError(
                 f"the data held {state['num_videos']} videos when the run began and holds "

@@ -20,6 +20,7 @@ from jaxtyping import Float32
 
 from mgm_jax.data.identity import VideoFacts, fingerprint, group_of
 from mgm_jax.errors import ConfigError, VideoError, printable
+from mgm_jax.io import check_utf8
 
 UNLABELLED = -1
 """Label of a video whose class is not known."""
@@ -93,6 +94,7 @@ class RecordSource:
     def __init__(self, folder: str, split: str):
         import tensorflow_datasets as tfds
 
+        check_utf8(folder)
         if not os.path.exists(os.path.join(folder, "dataset_info.json")):
             raise ConfigError(
                 f"config.data.path: no prepared data set at {os.path.abspath(folder)} (it has no "

@@ -202,10 +202,11 @@ def test_wrong_time_stamps_and_key_frames_are_survived(lies):
     expected = encoded.decode_all(data)
     with Video(data) as video:
         clip = video.read([5, 6, 7, 13])
-        again = video.read([6])
+        video.read([6])
+        again = video.read([5, 6, 7, 13])
     for slot, number in enumerate((5, 6, 7, 13)):
         np.testing.assert_array_equal(clip.luma[slot], encoded.stored_planes(expected[number])[0])
-    np.testing.assert_array_equal(again.luma[0], clip.luma[1])
+    np.testing.assert_array_equal(again.luma, clip.luma)
 
 
 def test_change_of_size_is_an_error():

@@ -24,8 +24,15 @@ _COMMAND = "python -m mgm_jax.flow.precompute"
 
 
 def flow_path(folder: str | os.PathLike, video_id: str) -> pathlib.Path:
-    """Where the flow of the video with this `VideoRecord.video_id` is stored."""
-    return pathlib.Path(folder, video_id + SUFFIX)
+    """Where the flow of the video with this `VideoRecord.video_id` is stored: always in `folder`.
+
+    An id may lead out of it, as a path in a list does: `..` and `/` are then stored as `%..` and
+    `%`.
+    """
+    # A folder of such a name has its % doubled, so that no two videos share a file.
+    inside = {"..": "%..", "/": "%", "//": "%"}
+    parts = pathlib.PurePosixPath(video_id + SUFFIX).parts
+    return pathlib.Path(folder, *(inside.get(p, f"%{p}" if p[0] == "%" else p) for p in parts))
 
 
 def read_flow(

@@ -9,14 +9,29 @@ import av
 from av.stream import Disposition
 from av.video.reformatter import ColorRange
 
-from mgm_jax.data.video.mp4 import Mp4Tables, ReadAt, read_mp4_tables
-from mgm_jax.data.video.packets import PacketIndex, index_packets, index_tables
+from mgm_jax.data.video.mp4 import Mp4Tables, ReadAt, announced_frames, read_mp4_tables
+from mgm_jax.data.video.packets import PacketIndex, check_announced, index_packets, index_tables
 from mgm_jax.errors import VideoError
 
 GET_AGAIN = "the file is damaged or incomplete: get it again, or leave it out"
 
 VideoInput = str | os.PathLike | bytes
 """Path of a video file, or its bytes."""
+
+# FFmpeg's demultiplexers of files that hold all of their video themselves. The others make a list
+# of other files or of addresses in the network (playlists, SDP), or a film of any text or picture.
+_FORMATS = (
+    "mov,matroska,avi,asf,asf_o,flv,live_flv,kux,mpeg,mpegts,mpegvideo,m4v,h261,h263,h264,hevc,vvc,"
+    "evc,av1,obu,ivf,vc1,vc1test,cavsvideo,dirac,dv,mxf,gxf,nut,nsv,nuv,ogg,rm,wtv,gif,apng,mjpeg,"
+    "mjpeg_2000,yuv4mpegpipe,amv,avs,avs2,avs3,bink,smk,roq,flic,film_cpk,filmstrip,idcin,wc3movie,"
+    "4xm,ea,vmd,thp,r3d,cine,dxa,psxstr,dhav,pva,ty,lxf,lmlm4,vivo,vividas,ipu,swf,xmv,pmp,usm,mtv"
+)
+
+# Of covers, if a file has other video too.
+_CODECS_OF_PICTURES = frozenset({"mjpeg", "png", "gif", "bmp", "webp", "tiff"})
+
+# 8K. Decoders hold up to 16 frames or more.
+_MAX_PIXELS = 8192 * 4096
 
 
 def open_container(source: VideoInput, name: str) -> "DemuxedFile | Mp4File":
@@ -36,7 +51,67 @@ def open_container(source: VideoInput, name: str) -> "DemuxedFile | Mp4File":
 
 
 def _cannot_open(name: str, error: OSError | av.FFmpegError) -> VideoError:
-    return VideoError(f"{name}: it cannot be opened as a video ({error.strerror}); {GET_AGAIN}")
+    cause = error.strerror
+    if isinstance(error, av.ArgumentError):
+        cause = "its format is none that holds a whole video"
+    return VideoError(f"{name}: it cannot be opened as a video ({cause}); {GET_AGAIN}")
+
+
+def _check_pixels(width: int, height: int, name: str) -> None:
+    if width * height > _MAX_PIXELS:
+        raise VideoError(
+            f"{name}: its frames of {width}x{height} pixels are larger than 8192x4096; scale them "
+            "down with FFmpeg, or leave the file out"
+        )
+
+
+def open_demuxer(
+    source: VideoInput, name: str
+) -> tuple[av.container.InputContainer, av.VideoStream]:
+    """Opens a file with FFmpeg, and chooses its largest video stream; never a cover picture.
+
+    FFmpeg opens nothing else, in the network or among the files, whatever the file asks for.
+
+    Raises:
+        VideoError: Not a video of a container format, or its frames are too large.
+    """
+    is_path = not isinstance(source, bytes)
+    # As it is, a name with a colon would be a protocol.
+    file = "file:" + os.fspath(source) if is_path else io.BytesIO(source)
+    try:
+        container = av.open(
+            file,
+            "r",
+            options={"max_pixels": str(_MAX_PIXELS)},
+            container_options={
+                "format_whitelist": _FORMATS,
+                "protocol_whitelist": "file" if is_path else "none",
+            },
+            metadata_errors="ignore",  # Some downloads carry metadata that is not UTF-8.
+        )
+    except (av.FFmpegError, OSError) as error:
+        raise _cannot_open(name, error) from error
+    streams = [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context and not stream.disposition & Disposition.attached_pic
+    ]
+    try:
+        if not streams:
+            raise VideoError(f"{name}: it has no video stream that FFmpeg can decode; leave it out")
+        # FFmpeg's own choice is the one marked as default, which in most files is just the first.
+        best = max(streams, key=_suitability)
+        _check_pixels(best.width, best.height, name)
+    except VideoError:
+        container.close()
+        raise
+    return container, best
+
+
+def _suitability(stream: av.VideoStream) -> tuple[bool, int]:
+    """Moving pictures before still ones, then the number of pixels."""
+    is_still = stream.frames == 1 or stream.codec_context.name in _CODECS_OF_PICTURES
+    return not is_still, stream.width * stream.height
 
 
 class DemuxedFile:
@@ -48,7 +123,7 @@ class DemuxedFile:
     def __init__(self, source: VideoInput, name: str) -> None:
         self.size: tuple[int, int] | None = None
         self._source, self._name = source, name
-        self._container, stream = self._open()
+        self._container, stream = open_demuxer(source, name)
         self._decoder: av.VideoCodecContext | None = stream.codec_context
         self.codec: str = stream.codec_context.codec.canonical_name
         try:
@@ -74,26 +149,9 @@ class DemuxedFile:
         decoder, self._decoder = self._decoder, None
         if decoder is None:
             self.close()
-            self._container, stream = self._open()
+            self._container, stream = open_demuxer(self._source, self._name)
             decoder = stream.codec_context
         return _configure(decoder, export_vectors)
-
-    def _open(self) -> tuple[av.container.InputContainer, av.VideoStream]:
-        name, source = self._name, self._source
-        try:
-            # Some downloads carry metadata that is not UTF-8.
-            container = av.open(
-                io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source),
-                "r",
-                metadata_errors="ignore",
-            )
-        except (av.FFmpegError, OSError) as error:
-            raise _cannot_open(name, error) from error
-        for stream in container.streams.video:
-            if stream.codec_context and not stream.disposition & Disposition.attached_pic:
-                return container, stream
-        container.close()
-        raise VideoError(f"{name}: it has no video stream that FFmpeg can decode; leave it out")
 
 
 class Mp4Packets(Sequence[av.Packet]):
@@ -180,23 +238,27 @@ def _open_mp4(source: VideoInput, name: str) -> Mp4File | None:
         def read_at(position: int, size: int) -> bytes | memoryview:
             return os.pread(descriptor, size, position)
 
+    opened = None
     try:
+        check_announced(announced_frames(read_at, file_size), file_size, name)
         tables = read_mp4_tables(read_at, file_size)
+        if tables is not None:
+            _check_pixels(tables.header.width, tables.header.height, name)
+            packets = Mp4Packets(read_at, tables, name)
+            index = index_tables(tables, packets, packets.content)
+            opened = index and Mp4File(file, tables, index)
     except OSError as error:
         raise _cannot_open(name, error) from error
-    if tables is not None:
-        packets = Mp4Packets(read_at, tables, name)
-        index = index_tables(tables, packets, packets.content)
-        if index is not None:
-            return Mp4File(file, tables, index)
-    if file is not None:
-        file.close()
-    return None
+    finally:
+        if file is not None and opened is None:
+            file.close()
+    return opened
 
 
 def _configure(decoder: av.VideoCodecContext, export_vectors: bool) -> av.VideoCodecContext:
     # Many worker processes decode side by side; threads would only compete.
     decoder.thread_type, decoder.thread_count = "NONE", 1
+    decoder.options = {"max_pixels": str(_MAX_PIXELS)}
     if export_vectors:
-        decoder.options = {"flags2": "+export_mvs"}
+        decoder.options |= {"flags2": "+export_mvs"}
     return decoder

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator
 
@@ -41,8 +42,7 @@ class FrameDecoder:
     Args:
         source: Path, or the file's bytes.
         name: For messages.
-        with_vectors: Whether reads will need motion vectors. Decoders are configured before their
-            first frame, so a read with other needs takes a new decoder.
+        allow_damage: Whether to take frames in which FFmpeg has concealed damage.
 
     Attributes:
         codec: FFmpeg's name of the codec.
@@ -50,25 +50,22 @@ class FrameDecoder:
             frames are then stored upright. None if a frame has to be decoded to know.
         timed: Whether frames are known by their time stamps. If not, they are counted as they
             leave the decoder, from the first one on.
-        num_frames: Number of frames; corrected by `count_instead`.
+        num_frames: Number of frames; if `timed`, as many as the file announces.
 
     Raises:
         VideoError: Not a video, empty, or cut off.
     """
 
-    def __init__(self, source: VideoInput, name: str, with_vectors: bool = True) -> None:
-        self._with_vectors = with_vectors
-        self._name = name
+    def __init__(self, source: VideoInput, name: str, allow_damage: bool = False) -> None:
+        self._name, self._allow_damage = name, allow_damage
         self._file = open_container(source, name)
-        self._decoder: av.VideoCodecContext | None = None
-        self._exports_vectors = False
         self.codec = self._file.codec
         self.size = self._file.size
         self.index = self._file.index
         self.timed = self.index.timed
         try:
             if self.timed and not self.index.begins_with_key_frame:
-                self.index = self.index.beginning_at(self.first_frame().pts)
+                self.index = self.index.beginning_at(self.first_frame.pts)
                 self.timed = self.index.timed
             self.num_frames = self.index.num_shown if self.timed else self._count_frames()
         except VideoError:
@@ -79,15 +76,18 @@ class FrameDecoder:
         """Closes the file."""
         self._file.close()
 
+    @functools.cached_property
     def first_frame(self) -> av.VideoFrame:
-        """Decodes the first frame that can be decoded."""
-        for frame in self._decode(range(len(self.index.packets)), self._reset(None)):
+        """The first frame that can be decoded, whatever is damaged before it."""
+        decoder = self._file.make_decoder(False)
+        positions = range(len(self.index.packets))
+        for frame in decode_packets(self.index, decoder, positions, lambda *_: None):
             return frame
         raise VideoError(f"{self._name}: none of its frames can be decoded; {GET_AGAIN}")
 
-    def start_for(self, number: int) -> int:
-        """Position of the packet from which a frame is decoded: its key frame, or the first."""
-        return self.index.start_for(number) if self.timed else 0
+    def start_for(self, number: int) -> int | None:
+        """Where to start `frames` for a frame: at its key frame, or None without time stamps."""
+        return self.index.start_for(number) if self.timed else None
 
     def motion_fallbacks(self, wanted: Iterable[int], distance: int) -> set[int]:
         """The frames, `distance` before the I-frames among `wanted`, whose motion those reuse.
@@ -98,21 +98,22 @@ class FrameDecoder:
             return set()
         return {number - distance for number in wanted if number in self.index.key_frames}
 
-    def count_instead(self) -> None:
-        """Gives up on the time stamps: from now on frames are counted."""
-        self.timed = False
-        self.num_frames = self._count_frames()
-
     def frames(
-        self, start: int, wanted: Iterable[int], needed: Collection[int], export_vectors: bool
+        self,
+        start: int | None,
+        wanted: Collection[int],
+        needed: Collection[int],
+        export_vectors: bool,
     ) -> Iterator[NumberedFrame]:
         """Decodes until the last wanted frame has come.
 
         Skips frames that no other is predicted from (H.264) and the ends of groups of pictures,
-        unless they are wanted or needed.
+        unless they are wanted or needed. Every call has a new decoder: what a damaged packet leaves
+        behind in one outlives a flush.
 
         Args:
-            start: Position of the first packet, from `start_for`.
+            start: Position of the first packet, from `start_for`; None counts the frames from the
+                first packet on, whatever their time stamps.
             wanted: Frame numbers, ascending.
             needed: Further frames that must not be skipped.
             export_vectors: Whether frames carry the codec's motion vectors.
@@ -121,54 +122,54 @@ class FrameDecoder:
             Frames in ascending order, the wanted ones among them.
 
         Raises:
-            VideoError: A wanted frame cannot be decoded.
-            UnexpectedFrameError: A wanted frame did not come. Start at packet 0; if this was from
-                packet 0, call `count_instead` first.
+            VideoError: A wanted or needed frame cannot be decoded or is damaged.
+            UnexpectedFrameError: A wanted frame did not come. Start at 0; after that, at None.
         """
-        decoder = self._reset(export_vectors)
+        decoder = self._file.make_decoder(export_vectors)
         missing = collections.deque(wanted)
         positions = self._needed_positions(start, {*missing, *needed})
+        damage = DamageTracker({*wanted, *needed})
         last: NumberedFrame | None = None
-        for number, frame in self._numbered(self._decode(positions, decoder), start):
+        for number, frame in self._numbered(self._decode(positions, decoder, start), start):
             # Containers flag some frames as key frames that are none.
-            false_start = start > 0 and last is None and frame.pict_type in INTER_PICTURES
+            false_start = bool(start) and last is None and frame.pict_type in INTER_PICTURES
             if false_start or (missing and missing[0] < number):
                 raise UnexpectedFrameError
-            last = number, frame
-            yield last
-            if missing and missing[0] == number:
-                missing.popleft()
-            if not missing:
+            damaged = None if self._allow_damage else damage.first_damaged(number, frame)
+            if damaged is not None:
+                near_the_end = damaged >= self.num_frames - TOLERATED_MISSING_FRAMES
+                if last is None or damaged < number or not near_the_end:
+                    raise VideoError(
+                        f"{self._name}: frame {damaged} is damaged; {GET_AGAIN}, or accept damaged "
+                        "frames with --config.data.allow_damage"
+                    )
+                frame = last[1]  # As if it were missing, which the end of a recording may be.
+            if missing:
+                last = number, frame
+                yield last
+                if missing[0] == number:
+                    missing.popleft()
+            if not missing and not damage.is_open:
                 return
-        if missing and self.timed:
+        if missing and start is not None:
             raise UnexpectedFrameError
         for number in missing:
             if last is None or number - last[0] > TOLERATED_MISSING_FRAMES:
                 raise VideoError(
-                    f"{self._name}: there is no frame {number}, only {self.num_frames} frames can "
-                    f"be decoded; {GET_AGAIN}"
+                    f"{self._name}: there is no frame {number}, only {last[0] + 1 if last else 0} "
+                    f"frames can be decoded; {GET_AGAIN}"
                 )
             yield number, last[1]
 
-    def _reset(self, export_vectors: bool | None) -> av.VideoCodecContext:
-        """The decoder, ready for a new start; None takes whichever decoder there is."""
-        if self._decoder is not None and export_vectors in (None, self._exports_vectors):
-            self._decoder.flush_buffers()
-            return self._decoder
-        if export_vectors is None:
-            export_vectors = self._with_vectors and self.codec in EXPORTING_CODECS
-        self._decoder = self._file.make_decoder(export_vectors)
-        self._exports_vectors = export_vectors
-        return self._decoder
-
     def _count_frames(self) -> int:
-        return sum(1 for _ in self._decode(range(len(self.index.packets)), self._reset(None)))
+        decoder = self._file.make_decoder(False)
+        return sum(1 for _ in self._decode(range(len(self.index.packets)), decoder, None))
 
-    def _needed_positions(self, start: int, needed: set[int]) -> Iterable[int]:
-        if not self.timed:
-            return range(start, len(self.index.packets))
+    def _needed_positions(self, start: int | None, needed: set[int]) -> Iterable[int]:
+        if start is None:
+            return range(len(self.index.packets))
         positions = itertools.chain.from_iterable(self.index.groups(start, needed))
-        if not self.index.may_be_unreferenced:
+        if not self.index.is_h264:
             return positions
         return (position for position in positions if self._is_needed(position, needed))
 
@@ -177,10 +178,10 @@ class FrameDecoder:
         return number is None or number in needed or not self.index.is_unreferenced(position)
 
     def _decode(
-        self, positions: Iterable[int], decoder: av.VideoCodecContext
+        self, positions: Iterable[int], decoder: av.VideoCodecContext, start: int | None
     ) -> Iterator[av.VideoFrame]:
         def refuse(position: int, error: OSError | av.FFmpegError) -> None:
-            number = self.index.number_at(position) if self.timed else None
+            number = None if start is None else self.index.number_at(position)
             raise VideoError(
                 f"{self._name}: frame {position if number is None else number} of "
                 f"{len(self.index.packets)} cannot be decoded ({error.strerror}); {GET_AGAIN}"
@@ -194,12 +195,14 @@ class FrameDecoder:
                 yield from decoder.decode(None)
             raise
 
-    def _numbered(self, frames: Iterable[av.VideoFrame], start: int) -> Iterator[NumberedFrame]:
+    def _numbered(
+        self, frames: Iterable[av.VideoFrame], start: int | None
+    ) -> Iterator[NumberedFrame]:
         last = -1
-        first = (self.index.number_at(start) if start > 0 else None) or 0
+        first = (self.index.number_at(start) if start else None) or 0
         for frame in frames:
             number: int | None = last + 1
-            if self.timed:
+            if start is not None:
                 number = None if frame.pts is None else self.index.number_of_time.get(frame.pts)
             if number is None or number <= last:
                 raise UnexpectedFrameError
@@ -207,6 +210,32 @@ class FrameDecoder:
             # Frames displayed before the key frame that decoding started from lack references.
             if number >= first:
                 yield number, frame
+
+
+class DamageTracker:
+    """Finds the frames that damage reaches, of frames in presentation order.
+
+    FFmpeg flags a frame in which it has concealed damage, but none that is predicted from it. Those
+    are all up to the next key frame, and the B-frames just before it.
+
+    Attributes:
+        is_open: Whether the next frame can still tell that an earlier one is damaged.
+    """
+
+    def __init__(self, wanted: Collection[int]) -> None:
+        self._wanted, self._in_doubt = wanted, list[int]()
+        self._is_damaged = self.is_open = False
+
+    def first_damaged(self, number: int, frame: av.VideoFrame) -> int | None:
+        """The first wanted frame that the next frame shows to be damaged, itself or an earlier."""
+        self.is_open = frame.pict_type in (PictureType.B, PictureType.BI)
+        self._is_damaged = frame.is_corrupt or (self._is_damaged and not frame.key_frame)
+        self._in_doubt += [number] if number in self._wanted else []
+        if self._is_damaged and self._in_doubt:
+            return self._in_doubt[0]
+        if not self.is_open:
+            self._in_doubt.clear()
+        return None
 
 
 def decode_packets(
@@ -227,16 +256,17 @@ def decode_packets(
         on_error: Called with the position of a packet that cannot be decoded, and the error.
     """
     began = index.begins_with_key_frame
-    position = 0
-    for number in itertools.chain(positions, [None]):
-        position = position if number is None else number
+    shows_all = decoder.name in _HIDING_CODECS or not any(index.key_flags)
+    last = 0
+    for position in itertools.chain(positions, [None]):
+        last = last if position is None else position
         try:
-            frames = decoder.decode(None if number is None else index.packets[number])
+            frames = decoder.decode(None if position is None else index.packets[position])
         except (av.FFmpegError, OSError) as error:
-            if began and not (number is not None and index.empty[number]):
-                on_error(position, error)
+            if began and (position is None or not index.empty[position]):
+                on_error(last, error)
             continue
         for frame in frames:
-            began = began or frame.key_frame or decoder.name in _HIDING_CODECS
+            began = began or shows_all or frame.key_frame
             if began:
                 yield frame

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 # Profiles whose header states the chroma format (7.3.2.1.1).
 _WITH_CHROMA_FORMAT = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
 _CHROMA_420 = 1
-_IDR_SLICE = 5
+_IDR_SLICE, _SUPPLEMENT, _SEQUENCE_PARAMETERS = 5, 6, 7  # nal_unit_type
+_DISPLAY_ORIENTATION = 47  # payloadType (D.1.1)
 _EXTENDED_ASPECT_RATIO = 255
 
 HEADER_BYTES = 128
@@ -63,7 +64,7 @@ def parse_sequence_parameters(unit: bytes) -> VideoHeader | None:
     Raises:
         ValueError: It ends early.
     """
-    bits = Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))
+    bits = Bits(unit[1 : 2 * HEADER_BYTES].replace(b"\0\0\3", b"\0\0"))
     profile_idc = bits.take(8)
     bits.take(16)  # constraint flags, level_idc
     bits.exp_golomb()  # seq_parameter_set_id
@@ -142,6 +143,41 @@ def is_unreferenced(data: bytes | memoryview, length_size: int) -> bool:
 def is_instantaneous_refresh(data: bytes | memoryview, length_size: int) -> bool:
     """Whether a frame is an IDR picture: no later frame is predicted from an earlier one."""
     return any(header & 31 == _IDR_SLICE for header in unit_headers(data, length_size))
+
+
+def overrides_container(
+    data: bytes | memoryview, length_size: int, sequence_parameters: bytes
+) -> bool:
+    """Whether a packet states a size or an orientation other than those that the container states.
+
+    A length of `length_size` bytes precedes each unit.
+    """
+    position = 0
+    while position + length_size < len(data):
+        start = position + length_size
+        position = start + int.from_bytes(data[position:start], "big")
+        kind = data[start] & 31
+        if kind == _SEQUENCE_PARAMETERS and bytes(data[start:position]) != sequence_parameters:
+            return True
+        if kind == _SUPPLEMENT and _DISPLAY_ORIENTATION in _payload_types(data[start:position]):
+            return True
+    return False
+
+
+def _payload_types(unit: bytes | memoryview) -> Iterator[int]:
+    """Types of the messages in a unit of supplemental enhancement information (7.3.2.3.1)."""
+    content = bytes(unit[1:]).replace(b"\0\0\3", b"\0\0") + b"\0\0"
+    position = 0
+    while position < len(content) - 3:  # The unit's last byte belongs to no message.
+        numbers = [0, 0]  # payloadType, payloadSize
+        for place in range(2):
+            while content[position] == 255:
+                numbers[place] += 255
+                position += 1
+            numbers[place] += content[position]
+            position += 1
+        yield numbers[0]
+        position += numbers[1]
 
 
 def field_of(unit: bytes, number_bits: int) -> tuple[int, int] | None:

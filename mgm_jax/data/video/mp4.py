@@ -5,9 +5,12 @@ supported (ISO/IEC 14496-12): one H.264 track in one piece, upright, whose edit 
 Any other file, damaged ones included, has to be demultiplexed, which gives the same frames.
 """
 
+import contextlib
 import dataclasses
+import itertools
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -24,6 +27,7 @@ _UNUSUAL_TABLES = frozenset({b"stps", b"stz2", b"senc", b"saiz", b"saio"})
 _UNUSUAL_GROUPS = frozenset({b"rap ", b"sync"})
 _USUAL_SAMPLE_BOXES = frozenset({b"avcC", b"btrt", b"colr", b"pasp"})
 _VISUAL_ENTRY_BYTES = 78
+_FRAME_COUNT = re.compile(rb"stsz.{8}(.{4})|stz2.{8}(.{4})|trun.{4}(.{4})", re.DOTALL)
 
 
 class _UnusualError(Exception):
@@ -41,6 +45,8 @@ class Mp4Tables:
         times: Presentation times, likewise.
         key_frames: Which frames are flagged as key frames.
         configuration: The decoder's configuration record (avcC).
+        sequence_parameters: The only sequence parameter set in it.
+        header: What it says.
         colour_space: Number of the colour matrix that the container states (ITU-T H.273).
         full_range: Whether the container states the full range.
     """
@@ -51,6 +57,7 @@ class Mp4Tables:
     times: Int[np.ndarray, " n"]
     key_frames: Bool[np.ndarray, " n"]
     configuration: bytes
+    sequence_parameters: bytes
     header: VideoHeader
     colour_space: int | None
     full_range: bool | None
@@ -74,19 +81,41 @@ def _find_movie(read_at: ReadAt, file_size: int) -> memoryview | None:
     """The content of the box `moov`; None if the file does not begin like an mp4."""
     if read_at(4, 4) != b"ftyp":
         return None
+    for kind, start, end in _top_boxes(read_at, file_size):
+        _require(end <= file_size)
+        if kind == b"moov":
+            movie = memoryview(read_at(start, end - start))
+            _require(len(movie) == end - start)
+            return movie
+    return None
+
+
+def _top_boxes(read_at: ReadAt, file_size: int) -> Iterator[tuple[bytes, int, int]]:
+    """Type, start and end of the content of each box that is in no other; may end past the file."""
     position = 0
     while position < file_size:
         size, kind, large_size = struct.unpack(">I4sQ", read_at(position, 16))
         header = 8
         if size == 1:
             size, header = large_size, 16
-        _require(header <= size <= file_size - position)
-        if kind == b"moov":
-            movie = memoryview(read_at(position + header, size - header))
-            _require(len(movie) == size - header)
-            return movie
+        _require(header <= size)
+        yield kind, position + header, position + size
         position += size
-    return None
+
+
+def announced_frames(read_at: ReadAt, file_size: int) -> int:
+    """The most frames that a table of an mp4 announces, damaged or not; 0 for other files.
+
+    FFmpeg makes room for all of them, even if the table is not there.
+    """
+    most = 0
+    with contextlib.suppress(_UnusualError, struct.error):
+        for kind, start, end in _top_boxes(read_at, file_size):
+            if kind in (b"moov", b"moof"):
+                content = read_at(start, min(end, file_size) - start)
+                for count in itertools.chain.from_iterable(_FRAME_COUNT.findall(content)):
+                    most = max(most, int.from_bytes(count, "big"))
+    return most
 
 
 def _children(box: memoryview) -> dict[bytes, list[memoryview]]:
@@ -136,7 +165,7 @@ def _read_movie(movie: memoryview, file_size: int) -> Mp4Tables:
     sizes = _sizes(_only(tables, b"stsz"))
     positions = _positions(tables, sizes)
     _require((sizes > 0).all() and (positions >= 0).all())
-    _require((positions <= file_size - sizes).all())
+    _require((positions <= file_size - sizes).all() and sizes.sum() <= file_size)
     durations = _runs(_only(tables, b"stts"), len(sizes), ">u4")
     total = int(durations.sum())
     _require(0 < total < 2**40)
@@ -215,7 +244,7 @@ def _require_hides_nothing(
 
 def _sample_description(
     box: memoryview,
-) -> tuple[bytes, VideoHeader, int | None, bool | None]:
+) -> tuple[bytes, bytes, VideoHeader, int | None, bool | None]:
     _require(struct.unpack_from(">I", box, 4) == (1,))  # the same for all frames
     entry = _only(_children(box[8:]), b"avc1")
     height, width = struct.unpack_from(">HH", entry, 24)[::-1]
@@ -224,7 +253,8 @@ def _sample_description(
     configuration = bytes(_only(boxes, b"avcC"))
     version, sets, length = struct.unpack_from(">B4xBH", configuration)
     _require(version == 1 and sets & 31 == 1)
-    header = parse_sequence_parameters(configuration[8 : 8 + length])
+    sequence_parameters = configuration[8 : 8 + length]
+    header = parse_sequence_parameters(sequence_parameters)
     if header is None or (header.height, header.width) != (height, width):
         raise _UnusualError
     _require(not header.field_number_bits)
@@ -235,4 +265,4 @@ def _sample_description(
         _require(kind in (b"nclx", b"nclc"))
         if kind == b"nclx":
             full_range = colour[10] >= 128
-    return configuration, header, colour_space, full_range
+    return configuration, sequence_parameters, header, colour_space, full_range

@@ -9,13 +9,12 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import av
 import numpy as np
 
-from mgm_jax.data.video.h264 import is_instantaneous_refresh, is_unreferenced
+from mgm_jax.data.video.h264 import is_instantaneous_refresh, is_unreferenced, overrides_container
 from mgm_jax.data.video.mp4 import Mp4Tables
 from mgm_jax.data.video.shown_frames import frame_counter
 from mgm_jax.errors import VideoError
@@ -25,6 +24,12 @@ _ALWAYS_REORDER = frozenset({"mpeg1video", "mpeg2video"})
 
 # Decision: as many frames may be missing at the end of a file before it counts as damaged.
 TOLERATED_MISSING_FRAMES = 2
+
+# Frames of a second hour and later have at least 64 bytes each, on average.
+_FRAMES_OF_ANY_FILE, _BYTES_PER_FRAME = 2**17, 64
+
+# Containers may add to a packet, or compress it.
+_SMALL_FILE_BYTES = 2**20
 
 # Packets of an mp4 without a frame, such as parameter sets, are smaller than this.
 _PARAMETER_SETS_BYTES = 64
@@ -45,8 +50,6 @@ class PacketIndex:
         shown: Whether the packet's frame is displayed.
         timed: Whether the time stamps give the order of presentation. If not, frames have to be
             counted as they leave the decoder.
-        may_be_unreferenced: Whether it is worth asking `is_unreferenced`: for H.264, unless the
-            file states that it has no B-frames.
         nal_length_size: Bytes of the length before each H.264 unit; 0 means start codes.
     """
 
@@ -58,7 +61,6 @@ class PacketIndex:
     shown: Sequence[bool]
     timed: bool
     is_h264: bool
-    may_be_unreferenced: bool
     nal_length_size: int
 
     @functools.cached_property
@@ -98,15 +100,12 @@ class PacketIndex:
 
         Not so in a file that was cut out of a longer one, where frames refer to missing ones.
         """
-        first = next(itertools.compress(itertools.count(), map(operator.not_, self.empty)), 0)
-        time, times = self.times[first], list(self.number_of_time)
-        return (
-            self.key_flags[first]
-            and (time is None or not times or time <= times[0])
-            and not (
-                self.is_h264
-                and not is_instantaneous_refresh(self.content(first), self.nal_length_size)
-            )
+        first = next((place for place, empty in enumerate(self.empty) if not empty), 0)
+        time = self.times[first]
+        if time is not None and time > min(self.number_of_time, default=time):
+            return False
+        return self.key_flags[first] and (
+            not self.is_h264 or is_instantaneous_refresh(self.content(first), self.nal_length_size)
         )
 
     def beginning_at(self, time: int | None) -> "PacketIndex":
@@ -164,9 +163,7 @@ class PacketIndex:
 
         H.264 states it in each unit's header (nal_ref_idc); for other codecs the answer is no.
         """
-        return self.may_be_unreferenced and is_unreferenced(
-            self.content(position), self.nal_length_size
-        )
+        return self.is_h264 and is_unreferenced(self.content(position), self.nal_length_size)
 
 
 def demultiplex(
@@ -181,6 +178,20 @@ def demultiplex(
         yield from container.demux(stream)
 
 
+def check_announced(num_frames: int, file_size: int, name: str) -> None:
+    """Refuses a file of more frames than its size should take memory for.
+
+    Raises:
+        VideoError: There are too many.
+    """
+    most = _FRAMES_OF_ANY_FILE + file_size // _BYTES_PER_FRAME
+    if num_frames > most:
+        raise VideoError(
+            f"{name}: {num_frames} frames are announced, but from a file of {file_size} bytes at "
+            f"most {most} are read; it is damaged, or has to be cut into parts"
+        )
+
+
 def index_packets(
     container: av.container.InputContainer, stream: av.VideoStream, name: str
 ) -> PacketIndex:
@@ -191,7 +202,17 @@ def index_packets(
             that do not announce their frames (MPEG program streams, WebM).
         av.FFmpegError: The file cannot be read.
     """
-    packets = [packet for packet in demultiplex(container, stream) if packet.size]
+    packets, room = [], 2 * container.size + _SMALL_FILE_BYTES
+    for packet in demultiplex(container, stream):
+        if packet.size:
+            packets.append(packet)
+            room -= packet.size
+            check_announced(len(packets), container.size, name)
+            if room < 0:
+                raise VideoError(
+                    f"{name}: its tables claim more data than the file holds; get it again, or "
+                    "leave it out"
+                )
     if not packets:
         raise VideoError(f"{name}: its video stream holds no data; get it again, or leave it out")
     announced = len(stream.index_entries)
@@ -225,7 +246,6 @@ def index_packets(
         timed=all(count in (None, 0, 1) for count in counts)
         and _give_the_order(list(itertools.compress(times, shown)), reorders),
         is_h264=is_h264,
-        may_be_unreferenced=is_h264,
         nal_length_size=nal_length_size,
     )
 
@@ -253,12 +273,13 @@ def index_tables(
         shown=[True] * len(times),
         timed=True,
         is_h264=True,
-        may_be_unreferenced=reorders,
         nal_length_size=(tables.configuration[4] & 3) + 1,
     )
     count = frame_counter("h264", b"", index.nal_length_size)
     small = np.flatnonzero(tables.sizes < _PARAMETER_SETS_BYTES).tolist()
     if not index.begins_with_key_frame or not all(count(content(position)) for position in small):
+        return None
+    if overrides_container(content(0), index.nal_length_size, tables.sequence_parameters):
         return None
     return index
 

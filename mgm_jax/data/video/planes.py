@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float, UInt8
 
@@ -43,14 +44,15 @@ class Orientation:
     flip_y: bool = False
 
     @classmethod
-    def of_frame(cls, frame: av.VideoFrame) -> "Orientation":
-        """Reads the display matrix that the container attached to the frame, if there is one.
+    def of_frame(cls, frame: av.VideoFrame, default: "Orientation | None" = None) -> "Orientation":
+        """Reads the display matrix of the container or the stream, `default` (upright) without one.
 
         Angles are rounded to the nearest quarter turn. The pixel aspect ratio is ignored.
         """
-        matrix = frame.side_data.get("DISPLAYMATRIX")
+        # `frame.side_data` would create a reference cycle.
+        matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
         if matrix is None:
-            return cls()
+            return default or cls()
         # 3x3, fixed point, acting on row vectors: x' = a x + c y, y' = b x + d y.
         values = np.frombuffer(matrix, np.int32)  # type: ignore[call-overload]
         a, b, _, c, d = values[:5].tolist()

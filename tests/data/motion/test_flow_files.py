@@ -1,3 +1,5 @@
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -44,3 +46,11 @@ def test_flow_made_in_two_ways_is_kept_apart(tmp_path):
         flow_files.check_settings(tmp_path, {"method": "dis", "short_side": 128})
     with pytest.raises(ConfigError, match="preset was None, is fast"):
         flow_files.check_settings(tmp_path, {"method": "dis", "short_side": 256, "preset": "fast"})
+
+
+def test_the_flow_of_every_video_has_its_own_place_in_the_folder(tmp_path):
+    ids = ["a.mp4", "../a.mp4", "%../a.mp4", "%%../a.mp4", "/a.mp4", "%/a.mp4", "b/../../a.mp4"]
+    paths = [flow_files.flow_path(tmp_path, video_id) for video_id in ids]
+    assert len({path.resolve() for path in paths}) == len(ids)
+    assert all(path.resolve().is_relative_to(tmp_path.resolve()) for path in paths)
+    assert flow_files.flow_path("flow", "b/./a.mp4") == pathlib.Path("flow/b/a.mp4.flow.npz")

@@ -107,26 +107,26 @@ def test_leaves_out_only_what_nothing_needs(stride_aligned, wanted, needed, from
 
 def test_up_to_two_missing_frames_repeat_the_last_and_more_are_an_error():
     decoder = FrameDecoder(encoded.encode(encoded.moving_square(10)), "clip")
-    decoder.count_instead()
-    assert decoder.num_frames == 10
-    frames = read(decoder, range(12))
+    frames = dict(decoder.frames(None, range(12), (), False))
     assert frames[11] is frames[10] is frames[9]
     with pytest.raises(VideoError, match=r"clip: .*frame 12, only 10"):
-        read(decoder, [12])
+        dict(decoder.frames(None, [12], (), False))
 
 
-def damaged(data, from_packet):
-    """The packets from one on keep their sizes, but hold rubbish."""
+def damaged(data, packets, part=slice(None)):
+    """Part of these packets holds rubbish."""
     with av.open(io.BytesIO(data)) as container:
-        positions = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+        places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
     data = bytearray(data)
-    for position, size in positions[from_packet:]:
-        data[position : position + size] = b"\xff" * size
+    for position, size in places[packets]:
+        start, stop, _ = part.indices(size)
+        data[position + start : position + stop] = b"\xff" * (stop - start)
     return bytes(data)
 
 
 def test_damage_names_the_frame_and_spares_those_before():
-    decoder = FrameDecoder(damaged(encoded.encode(encoded.moving_square(12)), 7), "clip")
+    data = damaged(encoded.encode(encoded.moving_square(12)), slice(7, None))
+    decoder = FrameDecoder(data, "clip")
     with pytest.raises(VideoError, match="clip: frame 7 of 12"):
         read(decoder, [8])
     assert 6 in read(decoder, [6])
@@ -162,3 +162,38 @@ def test_files_that_are_no_videos(tmp_path):
     for source, message in cases:
         with pytest.raises(VideoError, match=f"^the name: .*{message}"):
             FrameDecoder(source, "the name")
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "options", "packet", "reached"),
+    [
+        ("libx264", "mp4", {}, 4, range(4, 12)),
+        ("libx264", "matroska", {}, 4, range(4, 12)),
+        # A P-frame is in the file before the B-frames that precede it.
+        ("libx264", "mp4", {"options": encoded.B_FRAMES}, 5, range(5, 12)),
+        ("mpeg4", "matroska", {"gop": 12}, 4, range(4, 12)),
+        ("mpeg4", "matroska", {"gop": 12, "b_frames": 2}, 4, range(4, 12)),
+        ("mpeg2video", "mxf", {"gop": 12, "b_frames": 2}, 4, range(4, 12)),
+    ],
+)
+def test_damage_reaches_the_frames_predicted_from_it(codec, container, options, packet, reached):
+    """FFmpeg conceals it, and flags one frame only."""
+    data = encoded.encode(encoded.moving_square(26), codec, container, **options)
+    whole, data = (
+        FrameDecoder(data, "clip"),
+        damaged(data, slice(packet, packet + 1), slice(300, 400)),
+    )
+    decoder, lenient = FrameDecoder(data, "clip"), FrameDecoder(data, "clip", allow_damage=True)
+    for number in range(26):
+        if number in reached:
+            with pytest.raises(VideoError, match=r"clip: frame \d+ is damaged.*data.allow_damage"):
+                read(decoder, [number])
+        else:
+            frame = read(decoder, [number])[number]
+            np.testing.assert_array_equal(luma(frame), luma(read(whole, [number])[number]))
+        assert number in read(lenient, [number])
+
+
+def test_no_intact_file_is_called_damaged(file):
+    decoder, expected = file
+    assert len(read(decoder, range(len(expected)))) == len(expected)

@@ -131,7 +131,7 @@ def test_k400_by_the_official_csv_files(lay_out, tmp_path):
         "test": "youtube_id,time_start,time_end,split\n--4-0ihtnBU,58,68,test\n",
     }
     for name, text in lists.items():
-        (tmp_path / f"{name}.csv").write_text(text)
+        (tmp_path / f"{name}.csv").write_text(text, encoding="utf-8-sig")
     files = (
         "train/---QUuC4vJs_000084_000094.mp4",
         "val/abseiling/0wR5jVB-WPk_000417_000427.mp4",

@@ -1,0 +1,52 @@
+import math
+
+import pytest
+import shrunk
+
+from mgm_jax import config as config_lib
+from mgm_jax.errors import ConfigError
+
+NONSENSE = (-2, math.nan, math.inf, -math.inf, 10**18, (), [1, "x"], [2, 1, -1], b"", object())
+RECIPES = ("ssv2_pretrain", "demo_pretrain", "k400_finetune", "transfer_linear_probe")
+NAMES = sorted({name for r in RECIPES for name, _ in config_lib.flatten(shrunk.get_config(r))})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nonsense_is_refused_by_the_full_name_of_its_value(name):
+    for recipe in RECIPES:
+        right = shrunk.get_config(recipe)
+        config_lib.check_values(right)
+        if name not in dict(config_lib.flatten(right)):
+            continue
+        for value in NONSENSE:
+            if name == "optimizer.clip_norm" and value == 10**18:
+                continue  # Clips nothing.
+            config = right.copy_and_resolve_references()
+            with config.ignore_type(), config.unlocked():
+                config.update_from_flattened_dict({name: value})
+            with pytest.raises(ConfigError, match=rf"config\.{name}\b"):
+                config_lib.check_values(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("data.num_workers", -1),
+        ("data.num_workers", True),
+        ("data.scales", (0.5, 0.0)),
+        ("data.area", (0.9, 0.1)),
+        ("seed", -1),
+        ("model.tubelet", (2, 16)),
+        ("optimizer.base_lr", -1e-3),
+        ("data.source", "folders"),
+        ("masking.guidance", "peaks"),
+        ("data.flip", 1),
+        ("batch_size", 2.5),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused(name, value):
+    config = shrunk.get_config("demo_pretrain")
+    with config.ignore_type():
+        config.update_from_flattened_dict({name: value})
+    with pytest.raises(ConfigError, match=rf"config\.{name}="):
+        config_lib.check_values(config)
