@@ -162,12 +162,12 @@ def test_four_processes_save_two_go_on_and_one_ends_as_one_would(
 def test_two_processes_finetune_and_evaluate_as_one(config_file, video_folder, tmp_path):
     pretrained = str(tmp_path / "pretrained")
     train(shrunk.recipe("demo_pretrain", video_folder, **TINY), pretrained, jax.devices()[:1])
-    options = {"eval.split": "train", "init_from": pretrained}
+    options = {"eval.holdout": 0.3, "init_from": pretrained}
     job = Job(f"{config_file}:demo_finetune", tmp_path / "two", 2, **options)
     codes, said = job.end()
     assert codes == [0] * 2, said
 
-    options = {"eval__split": "train", "init_from": pretrained}
+    options = {"eval__holdout": 0.3, "init_from": pretrained}
     config = shrunk.recipe("demo_finetune", video_folder, **ENCODER, **options)
     train(config, str(tmp_path / "one"), jax.devices()[:1])
     assert_same_run(tmp_path / "one", tmp_path / "two", "loss", "train_top1", "eval/top1")

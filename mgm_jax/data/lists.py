@@ -72,10 +72,11 @@ def read_list(file: str | os.PathLike, flag: str) -> tuple[list[ListedVideo], tu
         raise ConfigError(f"{where} is empty; list at least one video")
     delimiter, columns = _header(lines[0][1])
     if "path" not in columns and all(_BEFORE_NUMBER.search(line) for _, line in lines):
-        rows = list(_numbered_rows(lines, where))
+        columns, found = ["path", "label_id"], list(_read_numbered(lines, where))
     else:
         _check_columns(columns, where)
-        rows = list(_rows(text, delimiter, columns, where))
+        _, *found = _read_csv(text, delimiter, where)
+    rows = [(line, _row(columns, cells, f"{where}, line {line}")) for line, cells in found]
     if not rows:
         raise ConfigError(f"{where} lists no video below its first line")
     label_of, class_names = _classes(rows, where)
@@ -121,47 +122,21 @@ def _check_columns(columns: Sequence[str], where: str) -> None:
         )
 
 
-def _rows(
-    text: str, delimiter: str, columns: Sequence[str], where: str
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells of each row below the header."""
+def _read_csv(text: str, delimiter: str, where: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of each row that is not blank."""
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
     )
-    is_header = True
     try:
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if is_header:
-                is_header = False
-                continue
-            line = reader.line_num
-            if len(cells) != len(columns):
-                raise ConfigError(
-                    f"{where}, line {line} has {len(cells)} values, the first line {len(columns)}; "
-                    f"quote values that contain {delimiter!r}"
-                )
-            # Of a path, spaces may be part.
-            given = dict(zip(columns, cells, strict=True))
-            row = {name: given.get(name, "").strip() for name in COLUMNS} | {"path": given["path"]}
-            if not row["path"].strip():
-                raise ConfigError(f"{where}, line {line} has no path; fill it in or remove the row")
-            if "label" not in columns:
-                row["label"] = row["label_id"]
-            if "split" in columns:
-                row["split"] = row["split"] or "train"
-            yield line, row
+        yield from ((reader.line_num, row) for row in reader if any(map(str.strip, row)))
     except csv.Error as error:
         raise ConfigError(
             f"{where}, line {reader.line_num}: {error}; check the quotation marks"
         ) from None
 
 
-def _numbered_rows(
-    lines: Sequence[tuple[int, str]], where: str
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a list without a header."""
+def _read_numbered(lines: Sequence[tuple[int, str]], where: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number, path and class number of each line of a list without a header."""
     for line, text in lines:
         path, number = _BEFORE_NUMBER.split(text)
         if _BEFORE_NUMBER.search(path):
@@ -169,8 +144,25 @@ def _numbered_rows(
                 f"{where}, line {line} has more than a path and a number; keep these two, or name "
                 "the columns in the first line: path,label"
             )
-        values = {"path": path.strip(' "'), "label": number.strip(), "label_id": number.strip()}
-        yield line, dict.fromkeys(COLUMNS, "") | values
+        yield line, [path.strip(' "'), number]
+
+
+def _row(columns: Sequence[str], cells: Sequence[str], where: str) -> dict[str, str]:
+    if len(cells) != len(columns):
+        raise ConfigError(
+            f"{where} has {len(cells)} values, the first line {len(columns)}; quote values that "
+            "contain the separator"
+        )
+    given = dict(zip(columns, cells, strict=True))
+    if not given["path"].strip():
+        raise ConfigError(f"{where} has no path; fill it in or remove the row")
+    # Of a path, spaces may be part.
+    row = {name: given.get(name, "").strip() for name in COLUMNS} | {"path": given["path"]}
+    if "label" not in columns:
+        row["label"] = row["label_id"]
+    if "split" in columns:
+        row["split"] = row["split"] or "train"
+    return row
 
 
 def _classes(
@@ -189,15 +181,11 @@ def _classes(
                 f"{where}, line {line} has the label {label!r} and the label_id {number!r}; a "
                 f"class needs a name and a number from 0 to {_LARGEST_NUMBER}"
             )
-        if number_of.setdefault(label, int(number)) != int(number):
+        pair = number_of.setdefault(label, int(number)), label_of.setdefault(int(number), label)
+        if pair != (int(number), label):
             raise ConfigError(
-                f"{where}, line {line}: class {label!r} has the label_id {number}, and "
-                f"{number_of[label]} in an earlier line; correct one"
-            )
-        if label_of.setdefault(int(number), label) != label:
-            raise ConfigError(
-                f"{where}, line {line}: label_id {number} is of class {label!r}, and of "
-                f"{label_of[int(number)]!r} in an earlier line; correct one"
+                f"{where}, line {line}: class {label!r} has the label_id {number}, but earlier "
+                f"lines give it {pair[0]}, and {number} to {pair[1]!r}; correct one"
             )
     named = name_classes({row["label"] for _, row in rows} - _NO_LABEL, where)
     if not numbered:

@@ -79,6 +79,7 @@ def _walk(root: str) -> Iterator[str]:
         folder = folders.pop() if folders else links.popleft()
         place = os.path.realpath(folder)
         if place in seen:
+            logging.warning("%s is ignored: it links to a folder that is read", printable(folder))
             continue
         seen.add(place)
         with os.scandir(folder) as entries:
@@ -89,6 +90,8 @@ def _walk(root: str) -> Iterator[str]:
                     target = os.path.realpath(entry.path)
                     if all(os.path.commonpath((target, p)) != target for p in (place, top)):
                         links.append(entry.path)
+                    else:
+                        logging.warning("%s is ignored: it links upwards", printable(entry.path))
                 elif entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
                 else:

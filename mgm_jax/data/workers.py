@@ -6,10 +6,10 @@ import dataclasses
 import errno
 import multiprocessing
 import os
-import pathlib
 import re
 import shutil
 import signal
+import struct
 import sys
 import tempfile
 import threading
@@ -19,6 +19,7 @@ from collections.abc import Iterator
 _PR_SET_PDEATHSIG = 1  # Of Linux' prctl.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # Of glibc's mallopt.
 _MEBIBYTE = 2**20
+_NUM_SLOTS, _SLOT = 2**16, struct.Struct("=qqd")  # process, item, time of the start
 
 
 def set_up_worker(worker_index: int, worker_count: int) -> None:
@@ -88,39 +89,50 @@ class Read:
 class ReadsInProgress:
     """Records which items are being read, so that a read that hangs can be named.
 
-    Readers are worker processes or threads. Each read is an empty file in a temporary folder,
-    because a reader that hangs cannot be asked. Picklable: workers get the folder's path.
+    Readers are worker processes or threads. Each has a slot in a file, because a reader that hangs
+    cannot be asked; the file has no name, because a killed process deletes nothing. Picklable:
+    workers open the file through this process.
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="mgm_reads_")
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (open while it is used)
+
+    def __getstate__(self) -> str:
+        """The path of the file, while this process lives."""
+        return f"/proc/{os.getpid()}/fd/{self._file.fileno()}"
+
+    def __setstate__(self, path: str) -> None:
+        """Opens the file; where that is not possible, reads are not recorded."""
+        try:
+            self._file = open(path, "r+b", buffering=0)  # noqa: SIM115
+        except OSError:
+            self._file = open(os.devnull, "r+b", buffering=0)  # noqa: SIM115
 
     @contextlib.contextmanager
     def reading(self, item: int) -> Iterator[None]:
         """Marks an item as being read by this thread, until the block ends."""
-        note = os.path.join(self._folder, f"{os.getpid()}-{threading.get_ident()}-{item}")
-        # The folder is missing once nobody waits for the read any more.
-        with contextlib.suppress(FileNotFoundError):
-            os.close(os.open(note, os.O_CREAT | os.O_WRONLY, 0o600))
+        self._write(_SLOT.pack(os.getpid(), item, time.time()))
         try:
             yield
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(note)
+            self._write(bytes(_SLOT.size))
 
     def snapshot(self) -> list[Read]:
         """The reads in progress, the longest first."""
-        reads = []
-        for note in pathlib.Path(self._folder).iterdir():
-            process, _, item = map(int, note.name.split("-"))
-            with contextlib.suppress(FileNotFoundError):  # It has just ended.
-                reads.append(Read(process, item, time.time() - note.stat().st_mtime))
+        slots = os.pread(self._file.fileno(), _NUM_SLOTS * _SLOT.size, 0)
+        reads = [
+            Read(process, item, time.time() - start)
+            for process, item, start in _SLOT.iter_unpack(slots)
+            if process
+        ]
         return sorted(reads, key=lambda read: -read.seconds)
 
     def remove(self) -> None:
-        """Deletes the folder."""
-        # Renamed first, so that a reader that is still running cannot add files to it.
-        renamed = self._folder + "_gone"
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(self._folder, renamed)
-        shutil.rmtree(renamed, ignore_errors=True)
+        """Ends the records; readers may go on."""
+        self._file.close()
+
+    def _write(self, record: bytes) -> None:
+        # The system numbers threads across processes.
+        slot = threading.get_native_id() % _NUM_SLOTS
+        with contextlib.suppress(OSError, ValueError):  # A full disk; nobody waits any more.
+            os.pwrite(self._file.fileno(), record, slot * _SLOT.size)

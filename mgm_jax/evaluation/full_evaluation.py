@@ -49,7 +49,7 @@ def evaluate(
     for change in changes:
         if change.startswith(tuple(f"data.{name}:" for name in _INPUT_VALUES)):
             logging.warning("differs from training, which may cost accuracy: config.%s", change)
-    videos = reopen_videos(config, saved, run.class_names)
+    videos = reopen_videos(config, saved, run.class_names, run.listing)
     same_run.check_videos(vars(videos))
     reporter = AccuracyReporter(config, run.mesh, make_predict_fn(config, run.model), videos)
     return write_evaluation(reporter, run.variables, run.step, make_path(workdir))

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from mgm_jax.data.centre_clips import spread
 from mgm_jax.data.identity import VideoFacts, shared_videos
+from mgm_jax.data.listing import Listing, differences, list_videos
 from mgm_jax.data.records import UNLABELLED, ListedSource, VideoRecord, VideoSource
 from mgm_jax.data.sources import make_source
 from mgm_jax.errors import ConfigError
@@ -101,13 +102,22 @@ def open_videos(config: ConfigDict) -> Videos:
     return Videos(*_split_for_heads(config, source), evaluated)
 
 
-def reopen_videos(config: ConfigDict, saved: ConfigDict, class_names: tuple[str, ...]) -> Videos:
+def reopen_videos(
+    config: ConfigDict,
+    saved: ConfigDict,
+    class_names: tuple[str, ...],
+    listing: Listing | None = None,
+) -> Videos:
     """Opens the videos to evaluate a trained run on; see `open_videos`.
 
     Args:
         config: What the evaluation asks for.
         saved: The config that the run was trained with. What it held out is held out again.
         class_names: Classes of the run.
+        listing: The videos that the run was trained on, if it says so.
+
+    Raises:
+        ConfigError: As `open_videos`, or the run held out videos and the data has changed since.
     """
     share = saved.eval.get("holdout", 0.0)
     if config.eval.holdout not in (0.0, share):
@@ -119,7 +129,8 @@ def reopen_videos(config: ConfigDict, saved: ConfigDict, class_names: tuple[str,
     config.seed = saved.seed
     source = _open(config.data)
     evaluated: ListedSource
-    if share and all(config.eval[name] is None for name in _PLACES):
+    again = share and all(config.eval[name] is None for name in _PLACES)
+    if again:
         _check_classes(source, class_names, config.data.path)
         source, evaluated = hold_out(source, share, saved.seed)
     else:
@@ -135,6 +146,12 @@ def reopen_videos(config: ConfigDict, saved: ConfigDict, class_names: tuple[str,
     train, held_out = _split_for_heads(config, source)
     if held_out is not None:
         _check_classes(source, class_names, config.data.path)
+    changes = differences(listing, list_videos(train)) if again and listing else []
+    if changes:
+        raise ConfigError(
+            f"config.data.path={config.data.path}: the videos are not those that the run held out "
+            f"some of ({'; '.join(changes)}); restore them, or name others with --config.eval.path"
+        )
     return Videos(train, held_out, evaluated)
 
 

@@ -86,7 +86,7 @@ def test_a_list_without_the_split_or_a_video_is_named(tmp_path):
         CsvSource(file, "train")
 
 
-def test_links_are_followed_once_and_not_upwards(tmp_path):
+def test_links_are_followed_once_and_not_upwards(tmp_path, caplog):
     root = tmp_path / "set" / "videos"
     touch(root, "walk/a.mp4", "walk/deep/b.mp4", ".store/run/c.mp4")
     touch(tmp_path, "elsewhere/d.mp4", "elsewhere/deep/e.mp4", "set/other.mp4")
@@ -104,6 +104,8 @@ def test_links_are_followed_once_and_not_upwards(tmp_path):
     (root / "left").symlink_to(root / "right")
     (root / "right").symlink_to(root / "left")
     paths = sorted(map(str, find_videos(root, "--videos")))
+    assert "alias is ignored: it links to a folder that is read" in caplog.text
+    assert "above is ignored: it links upwards" in caplog.text
     assert paths == ["jump/d.mp4", "jump/deep/e.mp4", "run/c.mp4", "walk/a.mp4", "walk/deep/b.mp4"]
 
 

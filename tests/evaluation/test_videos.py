@@ -9,6 +9,7 @@ from data_prep import demo
 from data_prep.conversion import make_settings
 from data_prep.entries import DatasetOptions
 from data_prep.prepare import prepare
+from mgm_jax.data.listing import list_videos
 from mgm_jax.data.sources import FolderSource, make_source
 from mgm_jax.errors import ConfigError
 from mgm_jax.evaluation.videos import evenly_spaced, hold_out, open_videos, reopen_videos
@@ -123,7 +124,7 @@ def test_pretraining_evaluates_nothing_and_splits_of_a_data_set_are_apart(video_
     assert (len(videos.train), len(videos.evaluated)) == (3, 2)
 
 
-def test_a_part_is_held_out_and_held_out_again(video_folder, places):
+def test_a_part_is_held_out_and_held_out_again(video_folder, places, tmp_path):
     config = recipe(video_folder, eval__holdout=0.2)
     videos = open_videos(config)
     held = names(videos.evaluated)
@@ -140,8 +141,14 @@ def test_a_part_is_held_out_and_held_out_again(video_folder, places):
     )
     # The evaluation's command need not repeat the seed and the share.
     saved, config = config, recipe(video_folder, seed=5)
-    again = reopen_videos(config, saved, videos.train.class_names)
-    assert names(again.evaluated) == held
+    classes, listing = videos.train.class_names, list_videos(videos.train)
+    assert names(reopen_videos(config, saved, classes, listing).evaluated) == held
+    config.data.path = str(tmp_path / "more")
+    shutil.copytree(video_folder, config.data.path)
+    assert names(reopen_videos(config, saved, classes, listing).evaluated) == held
+    shutil.copy(places / "others" / "odd" / "video_01.mp4", tmp_path / "more" / "odd" / "new.mp4")
+    with pytest.raises(ConfigError, match=r"not those that the run held out .* added"):
+        reopen_videos(config, saved, classes, listing)
     config.eval.path = str(video_folder)
     with pytest.raises(ConfigError, match="10 of the 12"):
         reopen_videos(config, saved, videos.train.class_names)

@@ -257,14 +257,14 @@ def decode_packets(
     """
     began = index.begins_with_key_frame
     shows_all = decoder.name in _HIDING_CODECS or not any(index.key_flags)
-    position = 0
-    for number in itertools.chain(positions, [None]):
-        position = position if number is None else number
+    last = 0
+    for position in itertools.chain(positions, [None]):
+        last = last if position is None else position
         try:
-            frames = decoder.decode(None if number is None else index.packets[number])
+            frames = decoder.decode(None if position is None else index.packets[position])
         except (av.FFmpegError, OSError) as error:
-            if began and not (number is not None and index.empty[number]):
-                on_error(position, error)
+            if began and (position is None or not index.empty[position]):
+                on_error(last, error)
             continue
         for frame in frames:
             began = began or shows_all or frame.key_frame

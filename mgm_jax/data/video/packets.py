@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import av
@@ -101,15 +100,12 @@ class PacketIndex:
 
         Not so in a file that was cut out of a longer one, where frames refer to missing ones.
         """
-        first = next(itertools.compress(itertools.count(), map(operator.not_, self.empty)), 0)
-        time, times = self.times[first], list(self.number_of_time)
-        return (
-            self.key_flags[first]
-            and (time is None or not times or time <= times[0])
-            and not (
-                self.is_h264
-                and not is_instantaneous_refresh(self.content(first), self.nal_length_size)
-            )
+        first = next((place for place, empty in enumerate(self.empty) if not empty), 0)
+        time = self.times[first]
+        if time is not None and time > min(self.number_of_time, default=time):
+            return False
+        return self.key_flags[first] and (
+            not self.is_h264 or is_instantaneous_refresh(self.content(first), self.nal_length_size)
         )
 
     def beginning_at(self, time: int | None) -> "PacketIndex":

@@ -5,7 +5,6 @@ references), or several (packed B-frames of DivX).
 """
 
 import contextlib
-import itertools
 import re
 from collections.abc import Callable, Iterator
 
@@ -21,6 +20,7 @@ from mgm_jax.data.video.h264 import (
 Content = bytes | memoryview
 FrameCounter = Callable[[Content], int | None]
 
+_PLACEHOLDER = b"\x7f"  # XviD and x264 write it into an AVI while they have no frame yet.
 _START_CODE = b"\0\0\1"
 _MPEG4_LAYER = re.compile(rb"\x00\x00\x01[\x20-\x2f]")
 _MPEG4_PICTURE = b"\0\0\1\xb6"
@@ -55,7 +55,8 @@ def frame_counter(codec: str, extradata: bytes, length_size: int) -> FrameCounte
         "vp9": lambda data: sum(map(_shows_vp9, _vp9_frames(data))),
         "av1": _count_av1,
     }
-    return counters.get(codec, lambda _: 1)
+    counter = counters.get(codec, lambda _: 1)
+    return lambda data: None if data == _PLACEHOLDER else counter(data)
 
 
 def _count_mpeg12(data: Content) -> int | None:
@@ -69,47 +70,48 @@ def _count_hevc(data: Content, length_size: int) -> int | None:
 
 
 class _H264Counter:
-    """Counts frames of H.264, which may be coded as two fields in one packet or two."""
+    """Counts frames of H.264, which may be coded as two fields, in one packet or two."""
 
     def __init__(self, extradata: bytes, length_size: int) -> None:
         self._length_size = length_size
         self._number_bits = 0  # of frame_num; 0 while no header allows fields
-        self._first_field: tuple[int, int] | None = None
+        self._last: tuple[int, int] | None = None  # field
+        self._first: tuple[int, int] | None = None  # field of a frame whose second is to come
         if length_size:  # a configuration record, in which one header follows its length
             self._read_header(extradata[8:])
         else:
             self(extradata)
 
     def __call__(self, data: Content) -> int | None:
-        kinds, fields = [], []
+        count, kinds = 0, set()
         for unit in units(data, self._length_size):
-            kinds.append(unit[0] & 31)
-            if kinds[-1] == _H264_HEADER:
+            kinds.add(unit[0] & 31)
+            if unit[0] & 31 == _H264_HEADER:
                 self._read_header(unit)
-            elif kinds[-1] in _H264_SLICES:
-                unit = unit.ljust(HEADER_BYTES, b"\0")
-                field = field_of(unit, self._number_bits) if self._number_bits else None
-                if field is None:  # A whole frame; the rest of the packet are its other slices.
-                    self._first_field = None
-                    return 1
-                fields.append(field)
-        if not fields:
-            return None if kinds and _H264_EMPTY.issuperset(kinds) else 1
-        return self._count_fields(fields)
+            elif unit[0] & 31 in _H264_SLICES:
+                field = self._field_of(unit)
+                if field is None:
+                    self._first = self._last = None
+                    return 1  # The rest of the packet are slices of the same frame.
+                if field != self._last and self._first == (field[0], 1 - field[1]):
+                    self._first = None
+                elif field != self._last:
+                    self._first, count = field, count + 1
+                self._last = field
+        if kinds & _H264_SLICES:
+            return count
+        return None if kinds and kinds <= _H264_EMPTY else 1
 
     def _read_header(self, unit: bytes) -> None:
         with contextlib.suppress(ValueError):
             header = parse_sequence_parameters(unit)
             self._number_bits = header.field_number_bits if header else 0
 
-    def _count_fields(self, fields: list[tuple[int, int]]) -> int:
-        """The number of frames that begin in a packet whose slices are of these fields."""
-        count = 0
-        for field, _ in itertools.groupby(fields):
-            first, self._first_field = self._first_field, None
-            if first != (field[0], 1 - field[1]):
-                count, self._first_field = count + 1, field
-        return count
+    def _field_of(self, unit: bytes) -> tuple[int, int] | None:
+        with contextlib.suppress(ValueError):
+            if self._number_bits:
+                return field_of(unit.ljust(HEADER_BYTES, b"\0"), self._number_bits)
+        return None
 
 
 class _Mpeg4Counter:
@@ -123,8 +125,7 @@ class _Mpeg4Counter:
         content = bytes(data)
         self._read_layer(content)
         pictures = content.split(_MPEG4_PICTURE)[1:]
-        # XviD writes single bytes in place of frames.
-        if not pictures and len(content) > 1 and not content.startswith(_START_CODE):
+        if not pictures and not content.startswith(_START_CODE):
             return 1
         return sum(map(self._is_coded, pictures)) or None
 

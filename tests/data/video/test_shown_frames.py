@@ -25,7 +25,7 @@ NOT_CODED = b"\0\0\1\xb6\x50\xcf"  # vop_coded is 0
 H264_DELIMITER, H264_END = b"\0\0\0\2\x09\xf0", b"\0\0\0\1\x0a"
 HEVC_DELIMITER = b"\0\0\0\3\x46\x01\x50"
 SEQUENCE_END = b"\0\0\1\xb7"
-NO_BYTES = b"ten bytes!"  # see `empty_chunks`
+REPLACED = b"\0\0\0\1\x09\xf0 16 bytes."  # see `with_chunks`
 
 
 def packets_of(data):
@@ -62,7 +62,7 @@ def filled(encoder, container, fillers, user_data=b"", **options):
     `user_data` names an encoder of MPEG-4 whose habits FFmpeg's decoder knows.
     """
     pictures = encoded.scroll(FRAMES, (2, 2))
-    first = {"mpeg4": "avi", "libx265": "mp4"}.get(encoder, "matroska")
+    first = "avi" if container == "avi" else {"libx265": "mp4"}.get(encoder, "matroska")
     data = encoded.encode(pictures, encoder, first, gop=12, **options)
     packets = packets_of(data)
     if user_data:
@@ -85,13 +85,15 @@ def packed():
     return mux(packets, "avi", filled("mpeg4", "avi", [], b"DivX503b1393p", b_frames=1))
 
 
-def empty_chunks(data):
-    """Turns the packets `NO_BYTES` of an AVI into chunks of no bytes, which repeat a frame."""
-    chunk, size = b"00dc" + struct.pack("<I", len(NO_BYTES)), struct.pack("<I", len(NO_BYTES))
-    data = data.replace(chunk + NO_BYTES, b"00dc" + bytes(4) + b"JUNK\2\0\0\0no")
+def with_chunks(data, content):
+    """An AVI in which each `REPLACED` is another packet, which FFmpeg would not write."""
+    old = b"00dc" + struct.pack("<I", len(REPLACED)) + REPLACED
+    new = b"00dc" + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+    unused = len(old) - len(new) - 8
+    data = data.replace(old, new + b"JUNK" + struct.pack("<I", unused) + bytes(unused))
     index = data.rindex(b"idx1") + 8
     entries = [data[at : at + 16] for at in range(index, len(data), 16)]
-    entries = [e[:12] + bytes(4) if e[12:] == size else e for e in entries]
+    entries = [e[:12] + new[4:8] if e[12:] == old[4:8] else e for e in entries]
     return data[:index] + b"".join(entries)
 
 
@@ -128,6 +130,7 @@ def coded_fields_in(container, together):
 
 
 MIDDLE_AND_END = [(7, PLACEHOLDER), (20, PLACEHOLDER), (20, PLACEHOLDER), (30, PLACEHOLDER)]
+SOME_REPLACED = [(0, REPLACED), (7, REPLACED), *4 * [(15, REPLACED)]]
 H264_EMPTY = [(7, H264_DELIMITER), (15, H264_END), (30, H264_DELIMITER)]
 FILES = {
     "XviD placeholders": lambda: filled("mpeg4", "avi", MIDDLE_AND_END, b"XviD0050"),
@@ -140,9 +143,8 @@ FILES = {
     "not coded": lambda: filled("mpeg4", "avi", [(7, NOT_CODED), (20, NOT_CODED)]),
     "not coded in mp4": lambda: filled("mpeg4", "mp4", [(7, NOT_CODED), (20, NOT_CODED)]),
     "packed": packed,
-    "empty chunks": lambda: empty_chunks(
-        filled("mpeg4", "avi", [(7, NO_BYTES), *4 * [(15, NO_BYTES)]])
-    ),
+    "empty chunks": lambda: with_chunks(filled("mpeg4", "avi", SOME_REPLACED), b""),
+    "x264 placeholders": lambda: with_chunks(filled("libx264", "avi", SOME_REPLACED), PLACEHOLDER),
     "H.264 in mkv": lambda: filled("libx264", "matroska", H264_EMPTY),
     "H.264 in mp4": lambda: filled("libx264", "mp4", H264_EMPTY),
     "H.264 in flv": lambda: filled("libx264", "flv", H264_EMPTY),
@@ -202,7 +204,8 @@ def test_vp9_frames_that_are_only_references(real_videos):
 @settings(max_examples=30, deadline=None)
 @given(content=st.binary(min_size=2, max_size=40), filler=st.sampled_from([0, 255]))
 def test_damaged_packets_are_not_taken_for_empty_ones(codec, content, filler):
-    for length_size in (0, 4):
-        count = frame_counter(codec, b"", length_size)
+    headers = coded_fields.fields(1)[0][0] if codec == "h264" else b""
+    for length_size, extradata in ((0, b""), (4, b""), (0, headers)):
+        count = frame_counter(codec, extradata, length_size)
         assert count(bytes([filler]) * len(content)) == 1
         assert count(content) in (None, 0, 1, 2, 3, 4, 5, 6, 7, 8)  # and no error
