@@ -12,6 +12,7 @@ from mgm_jax.errors import MgmError
 from mgm_jax.evaluation.full_evaluation import evaluate
 from mgm_jax.train import train
 from mgm_jax.training import distributed, preemption
+from mgm_jax.training.memory import out_of_memory_explained
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe, as configs/NAME.py[:argument].")
 _WORKDIR = flags.DEFINE_string(
@@ -29,9 +30,14 @@ def main(_: Sequence[str]) -> None:
     try:
         distributed.initialise_distributed()
         logging.info("%d devices: %s", jax.device_count(), jax.devices()[0].device_kind)
-        with preemption.exit_on_signal(), distributed.wait_for_peer_error():
-            command = evaluate if _CONFIG.value.mode == "eval" else train
-            command(_CONFIG.value, str(_WORKDIR.value))
+        config = _CONFIG.value
+        with (
+            preemption.exit_on_signal(),
+            distributed.wait_for_peer_error(),
+            out_of_memory_explained(config),
+        ):
+            command = evaluate if config.mode == "eval" else train
+            command(config, str(_WORKDIR.value))
     except MgmError as error:
         if logging.level_debug():
             raise

@@ -23,6 +23,7 @@ from mgm_jax.data.clip_reader import ReadSpec, blank_clips
 from mgm_jax.data.loader import HOST_FIELDS
 from mgm_jax.errors import ConfigError, DoesNotFitError
 from mgm_jax.training import sharding
+from mgm_jax.training.memory import what_helps
 from mgm_jax.training.state import TrainState, abstract_state
 from mgm_jax.training.tasks import STEPS_AHEAD, jit_step, make_task
 
@@ -203,27 +204,15 @@ def refusal(
     """
     limit = parse_topology(topology).memory
     state_bytes = _chip_bytes(state)
-    per_chip = config.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
-    splits = (n for n in range(config.grad_accum_steps + 1, per_chip + 1) if per_chip % n == 0)
-    parts = next(splits, None)
     cures = []
     if state_bytes > limit / 4 and config.mesh.fsdp == 1:
         cures.append(
             f"--config.mesh.fsdp=8 (the train state alone is {state_bytes / _GIB:.1f} GiB of each "
             "chip)"
         )
-    if state_bytes + _chip_bytes(abstract_batch(config, mesh)) <= limit:
-        # Only then can smaller activations make it fit.
-        if config.model.remat != "full":
-            choices = "dots or full" if config.model.remat == "none" else "full"
-            cures.append(f"--config.model.remat={choices}")
-        if parts:
-            cures.append(
-                f"--config.grad_accum_steps={parts} ({per_chip // parts} clips of a chip at a time)"
-            )
-    if parts:
-        cures.append(f"a smaller --config.batch_size ({per_chip} for each chip now)")
-    cures.append("more chips" if parts else "chips with more memory")
+    # Only if state and batch fit can smaller activations make it fit.
+    fits = state_bytes + _chip_bytes(abstract_batch(config, mesh)) <= limit
+    cures += what_helps(config, mesh.shape["data"] * mesh.shape["fsdp"], activations=fits)
     amount = f"{needed / _GIB:.2f} GiB" if math.isfinite(needed) else "more memory"
     return DoesNotFitError(
         f"--topology={topology}: the step of config.batch_size={config.batch_size} needs {amount} "

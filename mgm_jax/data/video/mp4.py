@@ -170,8 +170,8 @@ def _read_movie(movie: memoryview, file_size: int) -> Mp4Tables:
     information = _children(_only(media, b"minf"))
     reference = _only(_children(_only(information, b"dinf")), b"dref")
     # One entry, flagged to say that the frames are in this file.
-    count, _, _, flags = struct.unpack_from(">II4sI", reference, 4)
-    _require(count == 1 and flags == 1)
+    count, size, _, flags = struct.unpack_from(">II4sI", reference, 4)
+    _require(count == 1 and size == len(reference) - 8 and flags == 1)
     header = _only(media, b"mdhd")
     (scale,) = struct.unpack_from(">I", header, 20 if _is_long(header) else 12)
     tables = _children(_only(information, b"stbl"))

@@ -1,0 +1,32 @@
+import jax
+import jax.numpy as jnp
+import pytest
+import shrunk
+
+from mgm_jax.errors import DoesNotFitError
+from mgm_jax.training.memory import out_of_memory_explained, what_helps
+
+
+@pytest.mark.parametrize("recipe", ["demo_pretrain", "demo_finetune"])
+def test_running_out_of_memory_says_what_helps(recipe):
+    config = shrunk.recipe(recipe, "", batch_size=16)
+    make = jax.jit(lambda: jnp.ones((2**44,)))
+    with pytest.raises(DoesNotFitError) as raised, out_of_memory_explained(config):
+        jax.block_until_ready(make())
+    for cure in ("model.remat=dots or full", "grad_accum_steps=2", "batch_size", "mesh.fsdp"):
+        assert f"--config.{cure}" in str(raised.value)
+    assert ("--config.eval.batch_size" in str(raised.value)) == (recipe == "demo_finetune")
+
+
+def test_other_errors_of_the_runtime_stay_as_they_are():
+    error = jax.errors.JaxRuntimeError("INTERNAL: it broke")
+    with (
+        pytest.raises(jax.errors.JaxRuntimeError, match="it broke"),
+        out_of_memory_explained(shrunk.recipe("demo_pretrain", "")),
+    ):
+        raise error
+
+
+def test_nothing_is_proposed_that_is_done_already():
+    config = shrunk.recipe("demo_pretrain", "", batch_size=8, model__remat="full")
+    assert what_helps(config, 8) == ["chips with more memory"]
