@@ -9,8 +9,14 @@ import av
 from av.stream import Disposition
 from av.video.reformatter import ColorRange
 
-from mgm_jax.data.video.mp4 import Mp4Tables, ReadAt, announced_frames, read_mp4_tables
-from mgm_jax.data.video.packets import PacketIndex, check_announced, index_packets, index_tables
+from mgm_jax.data.video.mp4 import (
+    Mp4Tables,
+    ReadAt,
+    announced_frames,
+    check_announced,
+    read_mp4_tables,
+)
+from mgm_jax.data.video.packets import PacketIndex, index_packets, index_tables
 from mgm_jax.errors import VideoError
 
 GET_AGAIN = "the file is damaged or incomplete: get it again, or leave it out"

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from mgm_jax.data.video.h264 import VideoHeader, parse_sequence_parameters
+from mgm_jax.errors import VideoError
 
 ReadAt = Callable[[int, int], bytes | memoryview]
 """(position, size) to the bytes of the file there; fewer only at the file's end."""
@@ -27,6 +28,8 @@ _UNUSUAL_TABLES = frozenset({b"stps", b"stz2", b"senc", b"saiz", b"saio"})
 _UNUSUAL_GROUPS = frozenset({b"rap ", b"sync"})
 _USUAL_SAMPLE_BOXES = frozenset({b"avcC", b"btrt", b"colr", b"pasp"})
 _VISUAL_ENTRY_BYTES = 78
+# Frames of a second hour and later have at least 64 bytes each, on average.
+_FRAMES_OF_ANY_FILE, _BYTES_PER_FRAME = 2**17, 64
 _FRAME_COUNT = re.compile(rb"stsz.{8}(.{4})|stz2.{8}(.{4})|trun.{4}(.{4})", re.DOTALL)
 
 
@@ -116,6 +119,20 @@ def announced_frames(read_at: ReadAt, file_size: int) -> int:
                 for count in itertools.chain.from_iterable(_FRAME_COUNT.findall(content)):
                     most = max(most, int.from_bytes(count, "big"))
     return most
+
+
+def check_announced(num_frames: int, file_size: int, name: str) -> None:
+    """Refuses a file of more frames than its size should take memory for.
+
+    Raises:
+        VideoError: There are too many.
+    """
+    most = _FRAMES_OF_ANY_FILE + file_size // _BYTES_PER_FRAME
+    if num_frames > most:
+        raise VideoError(
+            f"{name}: {num_frames} frames are announced, but from a file of {file_size} bytes at "
+            f"most {most} are read; it is damaged, or has to be cut into parts"
+        )
 
 
 def _children(box: memoryview) -> dict[bytes, list[memoryview]]:

@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 from mgm_jax.data.video.h264 import is_instantaneous_refresh, is_unreferenced, overrides_container
-from mgm_jax.data.video.mp4 import Mp4Tables
+from mgm_jax.data.video.mp4 import Mp4Tables, check_announced
 from mgm_jax.data.video.shown_frames import frame_counter
 from mgm_jax.errors import VideoError
 
@@ -24,9 +24,6 @@ _ALWAYS_REORDER = frozenset({"mpeg1video", "mpeg2video"})
 
 # Decision: as many frames may be missing at the end of a file before it counts as damaged.
 TOLERATED_MISSING_FRAMES = 2
-
-# Frames of a second hour and later have at least 64 bytes each, on average.
-_FRAMES_OF_ANY_FILE, _BYTES_PER_FRAME = 2**17, 64
 
 # Containers may add to a packet, or compress it.
 _SMALL_FILE_BYTES = 2**20
@@ -176,20 +173,6 @@ def demultiplex(
     """
     with contextlib.suppress(IndexError):
         yield from container.demux(stream)
-
-
-def check_announced(num_frames: int, file_size: int, name: str) -> None:
-    """Refuses a file of more frames than its size should take memory for.
-
-    Raises:
-        VideoError: There are too many.
-    """
-    most = _FRAMES_OF_ANY_FILE + file_size // _BYTES_PER_FRAME
-    if num_frames > most:
-        raise VideoError(
-            f"{name}: {num_frames} frames are announced, but from a file of {file_size} bytes at "
-            f"most {most} are read; it is damaged, or has to be cut into parts"
-        )
 
 
 def index_packets(
