@@ -43,8 +43,7 @@ def parse_arg(arg: str | None, **defaults: Default) -> ConfigDict:
 
 
 def _parse_value(name: str, value: str, default: Default) -> bool | int | float | str:
-    kind = default if isinstance(default, type) else type(default)
-    expected = kind.__name__
+    expected = "a number" if default is float else f"of type {type(default).__name__}"
     try:
         if isinstance(default, bool):
             expected = "true or false"
@@ -52,7 +51,9 @@ def _parse_value(name: str, value: str, default: Default) -> bool | int | float 
         if isinstance(default, tuple):
             expected = f"one of {', '.join(default)}"
             return default[default.index(value)]
-        return kind(value)
+        if isinstance(default, type | float):
+            return float(value)
+        return int(value) if isinstance(default, int) else value
     except (KeyError, ValueError):
         raise ConfigError(f"the recipe's argument {name}={value} must be {expected}") from None
 

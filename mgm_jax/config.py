@@ -43,6 +43,7 @@ CHANGEABLE_ON_RESUME = (
     "profile_steps",
     "stop_at_step",
     "allow_config_change",
+    "data.allow_damage",
     "data.num_workers",
     "data.max_bad_fraction",
     "data.read_timeout",
@@ -61,7 +62,7 @@ RENAMED = {
 }
 """Names of earlier versions, and today's."""
 
-ADDED = {"eval.holdout": 0.0, "data.allow_damage": True}
+ADDED = {"eval.holdout": 0.0}
 """Names that earlier versions lacked, and the only value that they computed."""
 
 RETIRED = {"data.modality": "rgb", "data.motion_frames": "sampled"}
