@@ -103,8 +103,8 @@ def _frame_types(video: bytes, name: str) -> tuple[str, set[int]]:
         positions = range(len(index.packets))
         frames = decode_packets(index, stream.codec_context, positions, _refuse)
         types = "".join(_FRAME_TYPES.get(int(frame.pict_type), "?") for frame in frames)
-        numbered = positions if index.timed else ()
-        return types, {index.number_at(p) for p in numbered if index.is_unreferenced(p)}
+        unreferenced = filter(index.is_unreferenced, positions if index.timed else ())
+        return types, {n for n in map(index.number_at, unreferenced) if n is not None}
 
 
 def _refuse(_: int, error: Exception) -> None:

@@ -129,6 +129,7 @@ class SegmentFrames(_OpenVideo):
             VideoError: The frames have no time stamps.
         """
         stream, first = self._stream, self._stream.start_time or 0
+        assert stream.time_base is not None
         start = fractions.Fraction(self._start) / stream.time_base
         try:
             self._container.seek(math.floor(start) + first, stream=stream)

@@ -26,22 +26,25 @@ def parse_arg(arg: str | None, **defaults: Default) -> ConfigDict:
     Raises:
         ConfigError: An argument that the recipe does not have, or a value that does not fit.
     """
-    parsed = {n: d[0] if isinstance(d, tuple) else d for n, d in defaults.items()}
-    parsed = {n: None if d is float else d for n, d in parsed.items()}
+    parsed: dict[str, bool | int | float | str | None] = {}
+    for name, default in defaults.items():
+        value = default[0] if isinstance(default, tuple) else default
+        parsed[name] = None if isinstance(value, type) else value
     for pair in filter(None, (arg or "").split(",")):
-        name, separator, value = pair.partition("=")
+        name, separator, given = pair.partition("=")
         if name not in defaults:
             near = difflib.get_close_matches(name, defaults, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ConfigError(
                 f"the recipe has no argument {name!r}, only {', '.join(defaults)}{hint}"
             )
-        parsed[name] = _parse_value(name, value if separator else "true", defaults[name])
+        parsed[name] = _parse_value(name, given if separator else "true", defaults[name])
     return ConfigDict(parsed)
 
 
 def _parse_value(name: str, value: str, default: Default) -> bool | int | float | str:
-    expected = "float" if default is float else type(default).__name__
+    kind = default if isinstance(default, type) else type(default)
+    expected = kind.__name__
     try:
         if isinstance(default, bool):
             expected = "true or false"
@@ -49,7 +52,7 @@ def _parse_value(name: str, value: str, default: Default) -> bool | int | float 
         if isinstance(default, tuple):
             expected = f"one of {', '.join(default)}"
             return default[default.index(value)]
-        return float(value) if default is float else type(default)(value)
+        return kind(value)
     except (KeyError, ValueError):
         raise ConfigError(f"the recipe's argument {name}={value} must be {expected}") from None
 

@@ -126,5 +126,6 @@ def _expected(name: str, value: Any) -> str | None:
 
 def _is_number(value: Any, low: float, high: float, whole: bool) -> bool:
     kind = numbers.Integral if whole else numbers.Real
-    # NaN is in no range.
-    return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
+    if not isinstance(value, kind) or isinstance(value, bool):
+        return False
+    return low <= float(value) <= high  # NaN is in no range.

@@ -24,16 +24,17 @@ class Video:
     A plain H.264 mp4 is read by its tables, so only the needed packets are read. Any other file is
     demultiplexed when it is opened, and its packets stay in memory. If its time stamps do not tell
     the frames apart (missing, doubled, or those of an AVI with B-frames, as HMDB51 has), it is also
-    decoded once to count its frames, and every read starts at the first frame. The same is done if
-    the decoder turns out not to output the frames that the packets announce; `num_frames` is then
-    corrected.
+    decoded once to count its frames, and every read starts at the first frame. A read in which the
+    decoder does not output the frames that the packets announce counts them as well.
+
+    What a read gives depends on the file and its arguments alone, not on the reads before it.
 
     Frames are numbered from the first one that can be decoded: a recording may begin with frames
     that refer to missing ones.
 
-    *Decision*: up to 2 frames that are announced but missing show the last frame.
+    *Decision*: up to 2 frames at the end that are missing or damaged show the one before.
 
-    The container's rotation is applied, its pixel aspect ratio is not.
+    The rotation that the container or the stream states is applied, its pixel aspect ratio is not.
 
     Args:
         source: Path, or the file's bytes.

@@ -51,10 +51,8 @@ def choose(
     _, tokens, heads, head_dim = query.shape
     if flash and tokens < _LANES:
         obstacle = f"is slower for so few tokens (fewer than {_LANES})"
-    chosen = flash
-    if flash is None or obstacle:
-        many = platform == "cpu" and tokens >= CHUNK_SIZE
-        chosen = "chunked" if many else "xla"
+    written = "chunked" if platform == "cpu" and tokens >= CHUNK_SIZE else "xla"
+    chosen = written if flash is None or obstacle else flash
     if log:
         why = f", as {flash} {obstacle}" if flash and obstacle else ""
         _log_once(
@@ -79,7 +77,7 @@ def splash_attention(
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return attend(query, key, value)
-    rows, _, across, _ = nn.logical_to_mesh_axes(("batch", None, "heads", None))
+    rows, _, across, _ = nn.logical_to_mesh_axes(("batch", None, "heads", None)) or (None,) * 4
     if across and query.shape[2] % mesh.shape[across]:
         across = None  # Each device has all heads, as it has their parameters.
     spec = jax.sharding.PartitionSpec(rows, None, across, None)
@@ -92,7 +90,7 @@ def _splash_on_one_device(query: Array, key: Array, value: Array, interpret: boo
     scale = query.shape[-1] ** -0.5
     query = (query.astype(jnp.float32) * scale).astype(query.dtype)
     counts = query.shape[1], key.shape[1]
-    padded = tuple(-(-count // _LANES) * _LANES for count in counts)
+    padded = (-(-counts[0] // _LANES) * _LANES, -(-counts[1] // _LANES) * _LANES)
     block_q, block_kv = (_largest_block(size, _LARGEST_BLOCK) for size in padded)
     compute = _largest_block(block_kv, _LARGEST_COMPUTE_BLOCK)
     heads = [splash.splash_attention_mask.FullMask(padded)] * query.shape[2]

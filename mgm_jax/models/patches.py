@@ -49,7 +49,8 @@ def patchify(
     Raises:
         ValueError: A side of the clip is not a multiple of the tubelet's.
     """
-    token_grid(*clips.shape[1:4], tubelet)
+    _, frames, height, width, _ = clips.shape
+    token_grid(frames, height, width, tubelet)
     return jax.lax.platform_dependent(
         jnp.moveaxis(clips, -1, 1),
         tpu=functools.partial(cut_by_convolution, tubelet=tubelet),

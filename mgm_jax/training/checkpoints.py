@@ -34,6 +34,9 @@ class Checkpoints:
     """The checkpoints of one run, written in the background; the newest few and the best are kept.
 
     Call `close` at the end: an unfinished save is lost otherwise.
+
+    Attributes:
+        folder: Where they are.
     """
 
     def __init__(self, folder: AnyPath, *, keep: int = 2, scored: bool = True):
@@ -42,12 +45,12 @@ class Checkpoints:
         Raises:
             CheckpointError: The score of an earlier save is damaged.
         """
-        self._folder = io.absolute(folder)
+        self.folder = io.absolute(folder)
         # Orbax creates the folder only in processes that save.
-        with io.writing(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
+        with io.writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         self._saving = 0
-        self._ignored = set(complete_steps(self._folder)) - set(usable_steps(self._folder))
+        self._ignored = set(complete_steps(self.folder)) - set(usable_steps(self.folder))
         policies = [checkpoint_managers.LatestN(keep)]
         if scored:
             best = checkpoint_managers.BestN(
@@ -60,18 +63,18 @@ class Checkpoints:
             async_options=ocp.AsyncOptions(
                 # Otherwise a save whose folder cannot be made waits for it for minutes.
                 create_directories_asynchronously=False,
-                post_finalization_callback=lambda: write_digests(self._folder, self._saving),
+                post_finalization_callback=lambda: write_digests(self.folder, self._saving),
             ),
         )
         try:
             self._manager = ocp.CheckpointManager(
-                self._folder, item_handlers=_item_handlers(), options=options
+                self.folder, item_handlers=_item_handlers(), options=options
             )
         except ValueError as error:
-            faults = {s: find_damage(self._folder, s) for s in complete_steps(self._folder)}
+            faults = {s: find_damage(self.folder, s) for s in complete_steps(self.folder)}
             damage = list_damage({s: fault for s, fault in faults.items() if fault})
             raise CheckpointError(
-                f"the scores of the checkpoints in {self._folder} cannot be read ({error}); remove "
+                f"the scores of the checkpoints in {self.folder} cannot be read ({error}); remove "
                 f"the damaged ones:{damage}"
             ) from error
 
@@ -81,15 +84,15 @@ class Checkpoints:
         Raises:
             CheckpointError: Naming the file, and the checkpoint to use instead.
         """
-        fault = find_damage(self._folder, step) if jax.process_index() == 0 else None
+        fault = find_damage(self.folder, step) if jax.process_index() == 0 else None
         fault = sharding.broadcast_text(fault or "")
         if fault:
-            older = [other for other in complete_steps(self._folder) if other < step]
+            older = [other for other in complete_steps(self.folder) if other < step]
             cure = "restore it from a copy; there is no older one"
             if older:
-                cure = f"remove {self._folder / str(step)} to use that of step {older[0]}"
+                cure = f"remove {self.folder / str(step)} to use that of step {older[0]}"
             raise CheckpointError(
-                f"the checkpoint of step {step} in {self._folder} is damaged: {fault}; {cure}"
+                f"the checkpoint of step {step} in {self.folder} is damaged: {fault}; {cure}"
             )
 
     def latest_step(self) -> int | None:
@@ -191,7 +194,7 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
         except (ValueError, KeyError) as error:
             raise CheckpointError(
-                f"the checkpoint of step {step} in {self._folder} does not fit the model: {error}"
+                f"the checkpoint of step {step} in {self.folder} does not fit the model: {error}"
             ) from error
 
     def _wait(self) -> None:
@@ -204,8 +207,8 @@ class Checkpoints:
         saved = self.latest_step()
         kept = "none is complete" if saved is None else f"the newest complete one is step {saved}"
         return CheckpointError(
-            f"a checkpoint could not be written to {self._folder} ({error}); {kept}. "
-            f"{io.cure(error, self._folder)}, and start again"
+            f"a checkpoint could not be written to {self.folder} ({error}); {kept}. "
+            f"{io.cure(error, self.folder)}, and start again"
         )
 
 

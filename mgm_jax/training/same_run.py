@@ -20,6 +20,7 @@ from mgm_jax.errors import CheckpointError, ConfigError, MgmError
 from mgm_jax.io import AnyPath
 from mgm_jax.training import sharding
 from mgm_jax.training.checkpoints import Checkpoints
+from mgm_jax.training.runs import CLASSES_FILE
 
 # The places of the data differ where each host has its own disk; what is there is compared.
 _MAY_DIFFER_BETWEEN_PROCESSES = (
@@ -69,7 +70,9 @@ def check_checkpoint(checkpoints: Checkpoints, config: ConfigDict, videos: Listi
     then = data.get("videos")
     if then is None:
         logging.warning("the checkpoint of step %s does not say which videos it saw", step)
-        then = videos
+        classes = checkpoints.folder.parent / CLASSES_FILE
+        names = json.loads(classes.read_text()) if classes.exists() else videos["classes"]
+        then = {**videos, "classes": names}
     changes += [f"data: {change}" for change in listing.differences(then, videos)]
     if not changes:
         return

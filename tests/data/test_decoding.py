@@ -179,7 +179,9 @@ def test_estimation_needs_no_more_than_the_frame_before(low_delay):
 @pytest.mark.parametrize("rotation", [90, 180, -90])
 @pytest.mark.parametrize(("motion", "size"), [("codec", None), ("estimate", (72, 88))])
 def test_rotated_file_shows_the_same_motion_turned(low_delay, rotation, motion, size):
-    rotated = encoded.encode(encoded.moving_square(26), rotation=rotation)
+    # Matroska states the roll of a projection instead.
+    container = "matroska" if motion == "estimate" else "mp4"
+    rotated = encoded.encode(encoded.moving_square(26), container=container, rotation=rotation)
     with Video(low_delay) as upright_video, Video(rotated) as video:
         upright = upright_video.read([5, 8], motion=motion, size=size)
         size = size[::-1] if size and rotation != 180 else size
@@ -201,12 +203,12 @@ def test_wrong_time_stamps_and_key_frames_are_survived(lies):
     )
     expected = encoded.decode_all(data)
     with Video(data) as video:
+        alone = video.read([6])
         clip = video.read([5, 6, 7, 13])
-        video.read([6])
-        again = video.read([5, 6, 7, 13])
+        again = video.read([6])
     for slot, number in enumerate((5, 6, 7, 13)):
         np.testing.assert_array_equal(clip.luma[slot], encoded.stored_planes(expected[number])[0])
-    np.testing.assert_array_equal(again.luma, clip.luma)
+    np.testing.assert_array_equal(again.luma, alone.luma)
 
 
 def test_change_of_size_is_an_error():

@@ -9,8 +9,14 @@ import av
 from av.stream import Disposition
 from av.video.reformatter import ColorRange
 
-from mgm_jax.data.video.mp4 import Mp4Tables, ReadAt, announced_frames, read_mp4_tables
-from mgm_jax.data.video.packets import PacketIndex, check_announced, index_packets, index_tables
+from mgm_jax.data.video.mp4 import (
+    Mp4Tables,
+    ReadAt,
+    announced_frames,
+    check_announced,
+    read_mp4_tables,
+)
+from mgm_jax.data.video.packets import PacketIndex, index_packets, index_tables
 from mgm_jax.errors import VideoError
 
 GET_AGAIN = "the file is damaged or incomplete: get it again, or leave it out"
@@ -75,9 +81,8 @@ def open_demuxer(
     Raises:
         VideoError: Not a video of a container format, or its frames are too large.
     """
-    is_path = not isinstance(source, bytes)
     # As it is, a name with a colon would be a protocol.
-    file = "file:" + os.fspath(source) if is_path else io.BytesIO(source)
+    file = io.BytesIO(source) if isinstance(source, bytes) else "file:" + os.fspath(source)
     try:
         container = av.open(
             file,
@@ -85,7 +90,7 @@ def open_demuxer(
             options={"max_pixels": str(_MAX_PIXELS)},
             container_options={
                 "format_whitelist": _FORMATS,
-                "protocol_whitelist": "file" if is_path else "none",
+                "protocol_whitelist": "none" if isinstance(source, bytes) else "file",
             },
             metadata_errors="ignore",  # Some downloads carry metadata that is not UTF-8.
         )
@@ -246,7 +251,7 @@ def _open_mp4(source: VideoInput, name: str) -> Mp4File | None:
             _check_pixels(tables.header.width, tables.header.height, name)
             packets = Mp4Packets(read_at, tables, name)
             index = index_tables(tables, packets, packets.content)
-            opened = index and Mp4File(file, tables, index)
+            opened = None if index is None else Mp4File(file, tables, index)
     except OSError as error:
         raise _cannot_open(name, error) from error
     finally:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from mgm_jax.data.video.h264 import VideoHeader, parse_sequence_parameters
+from mgm_jax.errors import VideoError
 
 ReadAt = Callable[[int, int], bytes | memoryview]
 """(position, size) to the bytes of the file there; fewer only at the file's end."""
@@ -27,6 +28,8 @@ _UNUSUAL_TABLES = frozenset({b"stps", b"stz2", b"senc", b"saiz", b"saio"})
 _UNUSUAL_GROUPS = frozenset({b"rap ", b"sync"})
 _USUAL_SAMPLE_BOXES = frozenset({b"avcC", b"btrt", b"colr", b"pasp"})
 _VISUAL_ENTRY_BYTES = 78
+# Frames of a second hour and later have at least 64 bytes each, on average.
+_FRAMES_OF_ANY_FILE, _BYTES_PER_FRAME = 2**17, 64
 _FRAME_COUNT = re.compile(rb"stsz.{8}(.{4})|stz2.{8}(.{4})|trun.{4}(.{4})", re.DOTALL)
 
 
@@ -118,6 +121,20 @@ def announced_frames(read_at: ReadAt, file_size: int) -> int:
     return most
 
 
+def check_announced(num_frames: int, file_size: int, name: str) -> None:
+    """Refuses a file of more frames than its size should take memory for.
+
+    Raises:
+        VideoError: There are too many.
+    """
+    most = _FRAMES_OF_ANY_FILE + file_size // _BYTES_PER_FRAME
+    if num_frames > most:
+        raise VideoError(
+            f"{name}: {num_frames} frames are announced, but from a file of {file_size} bytes at "
+            f"most {most} are read; it is damaged, or has to be cut into parts"
+        )
+
+
 def _children(box: memoryview) -> dict[bytes, list[memoryview]]:
     """Contents of the boxes inside a box, by type."""
     found: dict[bytes, list[memoryview]] = {}
@@ -140,8 +157,8 @@ def _read_movie(movie: memoryview, file_size: int) -> Mp4Tables:
     boxes = _children(movie)
     _require(b"mvex" not in boxes)
     header = _only(boxes, b"mvhd")
-    _require(_is_upright(header, 48 if header[0] else 36))
-    (movie_scale,) = struct.unpack_from(">I", header, 20 if header[0] else 12)
+    _require(_is_upright(header, 48 if _is_long(header) else 36))
+    (movie_scale,) = struct.unpack_from(">I", header, 20 if _is_long(header) else 12)
     tracks = [_children(track) for track in boxes.get(b"trak", ())]
     media_of = [_children(_only(track, b"mdia")) for track in tracks]
     pairs = zip(tracks, media_of, strict=True)
@@ -149,14 +166,14 @@ def _read_movie(movie: memoryview, file_size: int) -> Mp4Tables:
     _require(len(videos) == 1)
     ((track, media),) = videos
     header = _only(track, b"tkhd")
-    _require(_is_upright(header, 52 if header[0] else 40))
+    _require(_is_upright(header, 52 if _is_long(header) else 40))
     information = _children(_only(media, b"minf"))
     reference = _only(_children(_only(information, b"dinf")), b"dref")
     # One entry, flagged to say that the frames are in this file.
-    count, _, _, flags = struct.unpack_from(">II4sI", reference, 4)
-    _require(count == 1 and flags == 1)
+    count, size, _, flags = struct.unpack_from(">II4sI", reference, 4)
+    _require(count == 1 and size == len(reference) - 8 and flags == 1)
     header = _only(media, b"mdhd")
-    (scale,) = struct.unpack_from(">I", header, 20 if header[0] else 12)
+    (scale,) = struct.unpack_from(">I", header, 20 if _is_long(header) else 12)
     tables = _children(_only(information, b"stbl"))
     _require(scale > 0 and movie_scale > 0 and not _UNUSUAL_TABLES & tables.keys())
     groups = {bytes(box[4:8]) for kind in (b"sgpd", b"sbgp") for box in tables.get(kind, ())}
@@ -184,6 +201,12 @@ def _read_movie(movie: memoryview, file_size: int) -> Mp4Tables:
         key_frames[numbers - 1] = True
     described = _sample_description(_only(tables, b"stsd"))
     return Mp4Tables(positions, sizes, decoding_times, times, key_frames, *described)
+
+
+def _is_long(box: memoryview) -> bool:
+    """Whether times have 64 bits, by the box's version."""
+    _require(box[0] in (0, 1))
+    return box[0] == 1
 
 
 def _is_upright(header: memoryview, offset: int) -> bool:
@@ -235,7 +258,7 @@ def _positions(
 def _require_hides_nothing(
     box: memoryview, times: Int[np.ndarray, " n"], scale: int, movie_scale: int
 ) -> None:
-    layout = ">QqI" if box[0] else ">IiI"
+    layout = ">QqI" if _is_long(box) else ">IiI"
     (count,) = struct.unpack_from(">I", box, 4)
     duration, start, rate = struct.unpack_from(layout, box, 8)
     _require(count == 1 and rate == _RATE_ONE and start == times.min())

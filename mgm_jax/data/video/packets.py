@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 from mgm_jax.data.video.h264 import is_instantaneous_refresh, is_unreferenced, overrides_container
-from mgm_jax.data.video.mp4 import Mp4Tables
+from mgm_jax.data.video.mp4 import Mp4Tables, check_announced
 from mgm_jax.data.video.shown_frames import frame_counter
 from mgm_jax.errors import VideoError
 
@@ -24,9 +24,6 @@ _ALWAYS_REORDER = frozenset({"mpeg1video", "mpeg2video"})
 
 # Decision: as many frames may be missing at the end of a file before it counts as damaged.
 TOLERATED_MISSING_FRAMES = 2
-
-# Frames of a second hour and later have at least 64 bytes each, on average.
-_FRAMES_OF_ANY_FILE, _BYTES_PER_FRAME = 2**17, 64
 
 # Containers may add to a packet, or compress it.
 _SMALL_FILE_BYTES = 2**20
@@ -178,20 +175,6 @@ def demultiplex(
         yield from container.demux(stream)
 
 
-def check_announced(num_frames: int, file_size: int, name: str) -> None:
-    """Refuses a file of more frames than its size should take memory for.
-
-    Raises:
-        VideoError: There are too many.
-    """
-    most = _FRAMES_OF_ANY_FILE + file_size // _BYTES_PER_FRAME
-    if num_frames > most:
-        raise VideoError(
-            f"{name}: {num_frames} frames are announced, but from a file of {file_size} bytes at "
-            f"most {most} are read; it is damaged, or has to be cut into parts"
-        )
-
-
 def index_packets(
     container: av.container.InputContainer, stream: av.VideoStream, name: str
 ) -> PacketIndex:
@@ -230,6 +213,10 @@ def index_packets(
         nal_length_size = (extradata[length_position] & 3) + 1
     counter = frame_counter(codec, extradata, nal_length_size)
     counts = [counter(memoryview(packet)) for packet in packets]
+    if "mp4" in container.format.name:
+        # Larger packets hold damaged frames, as `index_tables` says.
+        large = [packet.size >= _PARAMETER_SETS_BYTES for packet in packets]
+        counts = [1 if n is None and big else n for n, big in zip(counts, large, strict=True)]
     # The second field of a frame has no number of its own, and must not be left out.
     is_h264 = codec == "h264" and 0 not in counts
     # An edit list hides frames that others still need as references.

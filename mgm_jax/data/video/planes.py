@@ -54,7 +54,7 @@ class Orientation:
         if matrix is None:
             return default or cls()
         # 3x3, fixed point, acting on row vectors: x' = a x + c y, y' = b x + d y.
-        values = np.frombuffer(matrix, np.int32)  # type: ignore[call-overload]
+        values = np.frombuffer(matrix, np.int32)
         a, b, _, c, d = values[:5].tolist()
         if abs(a) + abs(d) >= abs(b) + abs(c):
             return cls(False, flip_x=a < 0, flip_y=d < 0)

@@ -81,6 +81,7 @@ def test_leaves_everything_else_to_demultiplexing(real_videos, b_frames):
         "turned .mov": (mixed / "decord/tests/test_data/video_90.mov").read_bytes(),
         "cut in its last frame": front[: -int(last) // 2],
         "cut in its tables": low_delay[:-300],
+        "fields": encoded.encode(frames, options={"x264-params": "interlaced=1:log-level=none"}),
         "4:4:4": encoded.encode(frames, pix_fmt="yuv444p"),
         "no video": b"This is not a video." * 20,
         "nothing": b"",
