@@ -171,7 +171,7 @@ def read(path: str, seed: int) -> tuple[str, str]:
 
     clip = load()
     message = error_message(clip["error"][0])
-    if message and not message.startswith(repr(path)):
+    if message and not message.startswith((path, repr(path))):
         return "unnamed error", message
     with open(path, "rb") as file:
         is_mp4 = file.read(8)[4:] == b"ftyp"
