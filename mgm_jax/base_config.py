@@ -196,9 +196,8 @@ def _base(task: str) -> ConfigDict:
     config.data.flow_path = ""  # flow: folder made by mgm_jax.flow.precompute.
     config.data.flow_weights = ""  # raft: file made by mgm_jax.flow.convert.
     config.data.num_workers = 8  # Worker processes per host; 0 reads in threads.
-    config.data.allow_damage = (
-        False  # Use frames of concealed damage; else their clips are skipped.
-    )
+    # Use frames in which FFmpeg has concealed damage; otherwise their clips are skipped.
+    config.data.allow_damage = False
     config.data.max_bad_fraction = 0.05  # More unreadable clips than this stop the run.
     config.data.read_timeout = 600.0  # Seconds to wait for a batch before the run stops.
 
