@@ -16,16 +16,16 @@ from ml_collections import ConfigDict
 from mgm_jax import config as config_lib
 from mgm_jax.convert import init_from
 from mgm_jax.data.clips import LoadClip
-from mgm_jax.data.listing import Listing, list_videos
 from mgm_jax.data.loader import ClipBatches
+from mgm_jax.data.manifest import Manifest, make_manifest
 from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import NonFiniteLossError
 from mgm_jax.evaluation.full_evaluation import write_evaluation
 from mgm_jax.evaluation.periodic import AccuracyReporter, PictureReporter
 from mgm_jax.evaluation.videos import open_videos
 from mgm_jax.io import AnyPath, make_path
+from mgm_jax.training import consistency, sharding
 from mgm_jax.training import metrics as metrics_lib
-from mgm_jax.training import same_run, sharding
 from mgm_jax.training.checkpoints import Checkpoints
 from mgm_jax.training.integrity import recover
 from mgm_jax.training.preemption import Preempted, Preemption
@@ -51,7 +51,7 @@ def train(
         NonFiniteLossError: The loss or a gradient is not finite; the last good state is saved.
         Preempted: A signal asked the program to stop; the state is saved.
     """
-    same_run.check_configs(config, workdir)
+    consistency.check_configs(config, workdir)
     config_lib.check_values(config)
     folder = make_path(workdir)
     mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
@@ -66,10 +66,10 @@ def train(
         reporter = PictureReporter(config, task.model, source)
     else:
         reporter = AccuracyReporter(config, mesh, task.predict_fn, videos)
-    listing = list_videos(source)
-    same_run.check_videos(vars(videos))
-    with same_run.locked_workdir(folder):
-        return _train(config, folder, mesh, source, listing, counts, task, abstract, reporter)
+    manifest = make_manifest(source)
+    consistency.check_videos(vars(videos))
+    with consistency.locked_workdir(folder):
+        return _train(config, folder, mesh, source, manifest, counts, task, abstract, reporter)
 
 
 def _train(
@@ -77,7 +77,7 @@ def _train(
     folder: AnyPath,
     mesh: Mesh,
     source: VideoSource,
-    listing: Listing,
+    manifest: Manifest,
     counts: StepCounts,
     task: Task,
     abstract: TrainState,
@@ -88,7 +88,7 @@ def _train(
     checkpoints = Checkpoints(
         folder / "checkpoints", keep=config.checkpoints_kept, scored=config.task != "pretrain"
     )
-    state, data_state = _start_or_resume(config, checkpoints, task, abstract, listing)
+    state, data_state = _start_or_resume(config, checkpoints, task, abstract, manifest)
     describe_run(folder, config, source.class_names)
     _log_setup(config, mesh, source, counts, state)
 
@@ -147,7 +147,7 @@ def _train(
             due = step % config.checkpoint_every == 0 or last or preempted
             if due or score is not None or non_finite is not None:
                 writer.flush()
-                data_state = batches.state() | _clip_counts(batches) | {"videos": listing}
+                data_state = batches.state() | _clip_counts(batches) | {"videos": manifest}
                 checkpoints.save(step, state, data_state, config, score)
             if non_finite is not None:
                 raise NonFiniteLossError(
@@ -169,10 +169,10 @@ def _start_or_resume(
     checkpoints: Checkpoints,
     task: Task,
     abstract: TrainState,
-    listing: Listing,
+    manifest: Manifest,
 ) -> tuple[TrainState, dict[str, Any] | None]:
     if checkpoints.latest_step() is not None:
-        same_run.check_checkpoint(checkpoints, config, listing)
+        consistency.check_checkpoint(checkpoints, config, manifest)
         state, data_state = checkpoints.restore(abstract)
         if jax.process_index():
             # The saved counts are sums over all processes; the first one carries them on.
@@ -182,7 +182,7 @@ def _start_or_resume(
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     state = jax.jit(task.init_fn, out_shardings=shardings)()
     if config.init_from:
-        names = () if config.task == "pretrain" else listing["classes"]
+        names = () if config.task == "pretrain" else manifest["classes"]
         params, report = init_from.initialise(state.params, config.init_from, names)
         logging.info("%s", report)
         state = state.replace(params=jax.tree.map(jax.device_put, params, shardings.params))

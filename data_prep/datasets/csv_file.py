@@ -6,13 +6,13 @@ import re
 
 from data_prep.entries import DatasetOptions, Entry, Listing
 from data_prep.files import VideoFiles
-from mgm_jax.data.lists import read_list
+from mgm_jax.data.csv_lists import read_list
 from mgm_jax.data.sources import existing
 from mgm_jax.errors import ConfigError, printable
 
 
 def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
-    """Lists the videos of a csv file, as training reads it (`mgm_jax.data.lists.read_list`).
+    """Lists the videos of a csv file, as training reads it (`mgm_jax.data.csv_lists.read_list`).
 
     Paths are relative to the video folder, and are the ids. Files of any suffix can be listed.
     """

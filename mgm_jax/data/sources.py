@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import logging
 
 from mgm_jax.data.class_names import name_classes
+from mgm_jax.data.csv_lists import read_list
 from mgm_jax.data.identity import VideoFacts, group_of
-from mgm_jax.data.lists import read_list
 from mgm_jax.data.records import UNLABELLED, ListedSource, RecordSource, VideoRecord
 from mgm_jax.errors import ConfigError, printable
 
@@ -164,7 +164,7 @@ class FolderSource(FileSource):
 
 
 class CsvSource(FileSource):
-    """The video files that a list names (see `lists.read_list`).
+    """The video files that a list names (see `csv_lists.read_list`).
 
     Classes are those of the whole list, so that they are the same for every split.
 

@@ -15,7 +15,7 @@ from mgm_jax.evaluation.periodic import AccuracyReporter
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.evaluation.videos import reopen_videos
 from mgm_jax.io import AnyPath, make_path
-from mgm_jax.training import same_run
+from mgm_jax.training import consistency
 from mgm_jax.training.classify_step import make_predict_fn
 from mgm_jax.training.runs import load_run, read_config
 
@@ -34,7 +34,7 @@ def evaluate(
         ConfigError: A value that cannot work, or a pretraining run.
         CheckpointError: There is no run, or no complete checkpoint.
     """
-    same_run.check_configs(config, workdir)
+    consistency.check_configs(config, workdir)
     config_lib.check_values(config)
     if config.task == "pretrain":
         raise ConfigError("config.mode=eval: a pretraining run classifies nothing; finetune it")
@@ -49,8 +49,8 @@ def evaluate(
     for change in changes:
         if change.startswith(tuple(f"data.{name}:" for name in _INPUT_VALUES)):
             logging.warning("differs from training, which may cost accuracy: config.%s", change)
-    videos = reopen_videos(config, saved, run.class_names, run.listing)
-    same_run.check_videos(vars(videos))
+    videos = reopen_videos(config, saved, run.class_names, run.manifest)
+    consistency.check_videos(vars(videos))
     reporter = AccuracyReporter(config, run.mesh, make_predict_fn(config, run.model), videos)
     return write_evaluation(reporter, run.variables, run.step, make_path(workdir))
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from mgm_jax.data.centre_clips import spread
 from mgm_jax.data.identity import VideoFacts, shared_videos
-from mgm_jax.data.listing import Listing, differences, list_videos
+from mgm_jax.data.manifest import Manifest, differences, make_manifest
 from mgm_jax.data.records import UNLABELLED, ListedSource, VideoRecord, VideoSource
 from mgm_jax.data.sources import make_source
 from mgm_jax.errors import ConfigError
@@ -106,7 +106,7 @@ def reopen_videos(
     config: ConfigDict,
     saved: ConfigDict,
     class_names: tuple[str, ...],
-    listing: Listing | None = None,
+    manifest: Manifest | None = None,
 ) -> Videos:
     """Opens the videos to evaluate a trained run on; see `open_videos`.
 
@@ -114,7 +114,7 @@ def reopen_videos(
         config: What the evaluation asks for.
         saved: The config that the run was trained with. What it held out is held out again.
         class_names: Classes of the run.
-        listing: The videos that the run was trained on, if it says so.
+        manifest: The videos that the run was trained on, if it says so.
 
     Raises:
         ConfigError: As `open_videos`, or the run held out videos and the data has changed since.
@@ -146,7 +146,7 @@ def reopen_videos(
     train, held_out = _split_for_heads(config, source)
     if held_out is not None:
         _check_classes(source, class_names, config.data.path)
-    changes = differences(listing, list_videos(train)) if again and listing else []
+    changes = differences(manifest, make_manifest(train)) if again and manifest else []
     if changes:
         raise ConfigError(
             f"config.data.path={config.data.path}: the videos are not those that the run held out "

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
-from mgm_jax.data.listing import Listing
+from mgm_jax.data.manifest import Manifest
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath, make_path, replacing
 from mgm_jax.training import sharding, tasks
@@ -30,7 +30,7 @@ class Run:
         class_names: Classes of the training data.
         variables: The model's variables, as `model.apply` takes them, on the devices of `mesh`.
         step: Number of training steps done.
-        listing: The videos it was trained on (`data.listing`); None for runs of earlier versions.
+        manifest: The videos it was trained on (`data.manifest`); None for runs of earlier versions.
     """
 
     config: ConfigDict
@@ -39,7 +39,7 @@ class Run:
     variables: dict[str, Any]
     step: int
     mesh: Mesh
-    listing: Listing | None = None
+    manifest: Manifest | None = None
 
     @property
     def params(self) -> Mapping[str, Any]:

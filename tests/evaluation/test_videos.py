@@ -9,7 +9,7 @@ from data_prep import demo
 from data_prep.conversion import make_settings
 from data_prep.entries import DatasetOptions
 from data_prep.prepare import prepare
-from mgm_jax.data.listing import list_videos
+from mgm_jax.data.manifest import make_manifest
 from mgm_jax.data.sources import FolderSource, make_source
 from mgm_jax.errors import ConfigError
 from mgm_jax.evaluation.videos import evenly_spaced, hold_out, open_videos, reopen_videos
@@ -141,14 +141,14 @@ def test_a_part_is_held_out_and_held_out_again(video_folder, places, tmp_path):
     )
     # The evaluation's command need not repeat the seed and the share.
     saved, config = config, recipe(video_folder, seed=5)
-    classes, listing = videos.train.class_names, list_videos(videos.train)
-    assert names(reopen_videos(config, saved, classes, listing).evaluated) == held
+    classes, manifest = videos.train.class_names, make_manifest(videos.train)
+    assert names(reopen_videos(config, saved, classes, manifest).evaluated) == held
     config.data.path = str(tmp_path / "more")
     shutil.copytree(video_folder, config.data.path)
-    assert names(reopen_videos(config, saved, classes, listing).evaluated) == held
+    assert names(reopen_videos(config, saved, classes, manifest).evaluated) == held
     shutil.copy(places / "others" / "odd" / "video_01.mp4", tmp_path / "more" / "odd" / "new.mp4")
     with pytest.raises(ConfigError, match=r"not those that the run held out .* added"):
-        reopen_videos(config, saved, classes, listing)
+        reopen_videos(config, saved, classes, manifest)
     config.eval.path = str(video_folder)
     with pytest.raises(ConfigError, match="10 of the 12"):
         reopen_videos(config, saved, videos.train.class_names)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep import records
-from mgm_jax.data.listing import differences, list_videos
+from mgm_jax.data.manifest import differences, make_manifest
 from mgm_jax.data.sources import make_source
 
 VIDEOS = (("a/one", "a"), ("a/two", "a"), ("b/three", "b"))
@@ -40,11 +40,11 @@ def write(kind, folder, videos=VIDEOS):
 
 @pytest.mark.parametrize("kind", ["folder", "csv", "records"])
 def test_what_was_renamed_swapped_or_relabelled_is_named(kind, tmp_path):
-    before = list_videos(write(kind, tmp_path / "data"))
-    assert differences(before, list_videos(write(kind, tmp_path / "moved"))) == []
+    before = make_manifest(write(kind, tmp_path / "data"))
+    assert differences(before, make_manifest(write(kind, tmp_path / "moved"))) == []
 
     def change(*videos):
-        return "\n".join(differences(before, list_videos(write(kind, tmp_path / "data", videos))))
+        return "\n".join(differences(before, make_manifest(write(kind, tmp_path / "data", videos))))
 
     renamed = change(("a/one", "a"), ("a/two", "a"), ("c/three", "c"))
     assert "classes: 'c' added; 'b' removed" in renamed
@@ -58,6 +58,6 @@ def test_what_was_renamed_swapped_or_relabelled_is_named(kind, tmp_path):
         file = tmp_path / "data" / "files" / "a" / "one.mp4"
         file.write_bytes(file.read_bytes()[::-1])  # Of the same size.
         place = tmp_path / "data" / {"folder": "files", "csv": "list.csv"}[kind]
-        (changed,) = differences(before, list_videos(make_source(kind, str(place), "train")))
+        (changed,) = differences(before, make_manifest(make_source(kind, str(place), "train")))
         assert changed.startswith("videos with other content: ")
         assert "a/one.mp4" in changed

@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
 from mgm_jax import io
-from mgm_jax.data import listing
-from mgm_jax.data.listing import Listing
+from mgm_jax.data import manifest
+from mgm_jax.data.manifest import Manifest
 from mgm_jax.data.records import ListedSource
 from mgm_jax.errors import CheckpointError, ConfigError, MgmError
 from mgm_jax.io import AnyPath
@@ -56,7 +56,7 @@ def locked_workdir(folder: AnyPath) -> Iterator[None]:
         yield
 
 
-def check_checkpoint(checkpoints: Checkpoints, config: ConfigDict, videos: Listing) -> None:
+def check_checkpoint(checkpoints: Checkpoints, config: ConfigDict, videos: Manifest) -> None:
     """Refuses to resume with other data or another config, unless `allow_config_change` is set.
 
     Classes may never change: a classifier's head stands for those that it was trained on.
@@ -73,7 +73,7 @@ def check_checkpoint(checkpoints: Checkpoints, config: ConfigDict, videos: Listi
         classes = checkpoints.folder.parent / CLASSES_FILE
         names = json.loads(classes.read_text()) if classes.exists() else videos["classes"]
         then = {**videos, "classes": names}
-    changes += [f"data: {change}" for change in listing.differences(then, videos)]
+    changes += [f"data: {change}" for change in manifest.differences(then, videos)]
     if not changes:
         return
     text = "\n  ".join(changes)
@@ -124,13 +124,13 @@ def check_videos(sources: Mapping[str, ListedSource | None]) -> None:
     """
     if jax.process_count() == 1:
         return
-    videos = {use: listing.list_videos(source) for use, source in sources.items() if source}
+    videos = {use: manifest.make_manifest(source) for use, source in sources.items() if source}
 
-    def compare(first: Mapping[str, Listing], own: Mapping[str, Listing]) -> list[str]:
+    def compare(first: Mapping[str, Manifest], own: Mapping[str, Manifest]) -> list[str]:
         return [
             f"videos {use}: {change}"
             for use in own
-            for change in listing.differences(first[use], own[use])
+            for change in manifest.differences(first[use], own[use])
         ]
 
     _check_processes(videos, compare, "copy the same data to all hosts")

@@ -9,14 +9,14 @@ import numpy as np
 from mgm_jax.data.identity import VideoFacts, fingerprint
 from mgm_jax.data.records import UNLABELLED, ListedSource
 
-Listing: TypeAlias = dict[str, Any]
+Manifest: TypeAlias = dict[str, Any]
 """As JSON types: `classes`, their names in order; `videos`, name, class and content of each."""
 
 _FINGERPRINTS = 256
 _NAMED = 3
 
 
-def list_videos(source: ListedSource) -> Listing:
+def make_manifest(source: ListedSource) -> Manifest:
     """Lists the videos of a source, without decoding any.
 
     Names do not depend on where the folder of the data is. The content is the fingerprint of a
@@ -32,14 +32,14 @@ def list_videos(source: ListedSource) -> Listing:
     return {"classes": list(names), "videos": rows}
 
 
-def differences(then: Listing, now: Listing) -> list[str]:
-    """What has changed between two listings, one line each; a few names stand for all."""
+def differences(then: Manifest, now: Manifest) -> list[str]:
+    """What has changed between two manifests, one line each; a few names stand for all."""
     lines = []
     if then["classes"] != now["classes"]:
         lines.append(f"classes: {_renamed(then['classes'], now['classes'])}")
     if then["videos"] == now["videos"]:
         return lines
-    before, after = ({row[0]: row[1:] for row in listing["videos"]} for listing in (then, now))
+    before, after = ({row[0]: row[1:] for row in manifest["videos"]} for manifest in (then, now))
     relabelled, replaced = [], []
     for name in sorted(before.keys() & after.keys()):
         (label, content), (new_label, new_content) = before[name], after[name]
