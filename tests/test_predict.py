@@ -1,4 +1,6 @@
 import csv
+import json
+import shutil
 import subprocess
 import sys
 
@@ -41,6 +43,16 @@ def test_predictions_are_those_of_the_evaluation(workdir, video_folder):
     np.testing.assert_allclose(
         predictions.probabilities, evaluated.probabilities, rtol=1e-4, atol=1e-6
     )
+
+
+@pytest.mark.slow
+def test_a_run_of_a_gpu_is_read_on_any_machine(workdir, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(workdir, folder)
+    saved = json.loads((folder / "config.json").read_text())
+    saved["model"]["attention"] = "cudnn"
+    (folder / "config.json").write_text(json.dumps(saved))
+    assert load_run(folder).step == load_run(workdir).step
 
 
 def test_the_most_probable_classes_come_first():

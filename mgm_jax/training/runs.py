@@ -60,7 +60,7 @@ def describe_run(folder: AnyPath, config: ConfigDict, class_names: Sequence[str]
 
 
 def read_config(workdir: str | AnyPath) -> ConfigDict:
-    """Reads the config of a run.
+    """Reads the config of a run, for any machine: attention as is best there.
 
     Raises:
         CheckpointError: There is no run in the folder.
@@ -69,7 +69,9 @@ def read_config(workdir: str | AnyPath) -> ConfigDict:
     file = make_path(workdir) / CONFIG_FILE
     if not file.exists():
         raise CheckpointError(f"no run at {workdir}: it has no {CONFIG_FILE}; give its --workdir")
-    return ConfigDict(config_lib.upgrade(json.loads(file.read_text())))
+    config = ConfigDict(config_lib.upgrade(json.loads(file.read_text())))
+    config.model.attention = "auto"
+    return config
 
 
 def load_run(

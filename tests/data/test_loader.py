@@ -1,9 +1,5 @@
 import itertools
-import multiprocessing
-import os
 import pathlib
-import signal
-import time
 
 import numpy as np
 import psutil
@@ -17,7 +13,7 @@ from mgm_jax.data.clips import LoadClip, LoadViews
 from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.records import RecordSource
 from mgm_jax.data.sources import FolderSource
-from mgm_jax.errors import ConfigError, ReadTimeoutError, TooManySkippedError, WorkerError
+from mgm_jax.errors import ConfigError, TooManySkippedError
 
 SPEC = ReadSpec(clip_frames=8, stride=2, size=32, host_crop_size=64)
 
@@ -219,79 +215,6 @@ def test_after_the_death_of_a_worker_threads_give_the_same_batches(
     assert "config.data.num_workers" in caplog.text
     reader.close()
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
-
-
-class DyingSource(FolderSource):
-    """Ends worker processes as a write to shared memory does that has no room."""
-
-    def __getitem__(self, index):
-        if multiprocessing.parent_process() is not None:
-            os.kill(os.getpid(), signal.SIGBUS)
-        return super().__getitem__(index)
-
-
-@pytest.mark.slow
-def test_full_shared_memory_is_named_and_again_after_resuming_an_error(video_folder, monkeypatch):
-    monkeypatch.setattr(loader_module, "_CLOSE_SECONDS", 1)
-    loader = LoadClip(DyingSource(str(video_folder)), SPEC)
-    settings = {"global_batch": 4, "num_batches": 9, "seed": 3, "num_workers": 1}
-    reader = ClipBatches(loader, **settings)
-    next(reader)
-    assert "/dev/shm" in reader.worker_failure
-    resumed = ClipBatches(loader, **settings, state=reader.state())
-    with pytest.raises(WorkerError, match="--shm-size"):
-        next(resumed)
-    for each in (reader, resumed):
-        each.close()
-
-
-class StalledSource(FolderSource):
-    """Reads one of its videos from a pipe that nobody writes to, as from a network that stalls."""
-
-    def __getitem__(self, index):
-        record = super().__getitem__(index)
-        if record.video.endswith("video_03.mp4"):
-            with open(record.video + ".pipe", "rb") as pipe:
-                pipe.read()
-        return record
-
-
-class LeavingSource(FolderSource):
-    """Ends the process that reads a certain video, as if nothing were wrong, when it is told to."""
-
-    def __getitem__(self, index):
-        record = super().__getitem__(index)
-        if record.video.endswith("video_03.mp4"):
-            while not os.path.exists(record.video + ".leave"):
-                time.sleep(0.05)
-            os._exit(0)
-        return record
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("make_source", "running"), [(StalledSource, 1), (LeavingSource, 0)], ids=["hangs", "leaves"]
-)
-def test_a_reader_that_hangs_or_leaves_is_an_error_with_the_name(
-    tmp_path, monkeypatch, make_source, running
-):
-    monkeypatch.setattr(loader_module, "_CLOSE_SECONDS", 1)
-    folder = rendered.write_folder(tmp_path, num_videos=8)
-    os.mkfifo(folder / "odd" / "video_03.mp4.pipe")
-    loader = LoadClip(make_source(str(folder)), SPEC)
-    settings = {"global_batch": 4, "num_batches": 10**6, "seed": None}
-    reader = ClipBatches(loader, num_workers=1, **settings)
-    next(reader)  # The worker has started.
-    (folder / "odd" / "video_03.mp4.leave").touch()
-    reader.read_timeout = 2
-    with pytest.raises(ReadTimeoutError) as caught:
-        list(reader)
-    message = str(caught.value)
-    assert "config.data.read_timeout=2 " in message
-    assert f"being read: {folder}/odd/video_03.mp4 (for " in message
-    assert f"{running} of config.data.num_workers=1 processes run" in message
-    reader.close()
-    assert not multiprocessing.active_children()
 
 
 def test_a_shard_that_vanishes_or_is_cut_off_is_counted_and_named(tmp_path, video_folder, caplog):
