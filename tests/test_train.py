@@ -149,7 +149,13 @@ def test_other_videos_or_classes_are_refused_by_name(video_folder, tmp_path):
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_a_good_state_saved(video_folder, tmp_path):
     config = shrunk.recipe(
-        "demo_pretrain", video_folder, **TINY, num_steps=8, log_every=4, optimizer__base_lr=1e38
+        "demo_pretrain",
+        video_folder,
+        **TINY,
+        num_steps=8,
+        log_every=4,
+        optimizer__base_lr=1e6,
+        optimizer__weight_decay=1e6,
     )
     with pytest.raises(NonFiniteLossError, match=r"config\.optimizer\.clip_norm"):
         train(config, str(tmp_path), jax.devices()[:1])
