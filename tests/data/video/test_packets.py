@@ -152,11 +152,17 @@ def cut_packets(data, share):
     return encoded.remux(data, "matroska", lambda n, packet: packet if n > share * 48 else None)
 
 
-@pytest.mark.parametrize("cut", [cut_bytes, cut_packets])
-@pytest.mark.parametrize("recorded", RECORDED)
+@pytest.mark.parametrize(
+    ("recorded", "cut"),
+    # Matroska has its headers in front.
+    [
+        (name, cut)
+        for name in RECORDED
+        for cut in (cut_bytes, cut_packets)
+        if (name, cut) != ("vp9", cut_bytes)
+    ],
+)
 def test_a_recording_begins_with_its_first_decodable_frame(recorded, cut):
-    if (recorded, cut) == ("vp9", cut_bytes):
-        pytest.skip("matroska has its headers in front")
     whole = recording(*RECORDED[recorded])
     expected = [encoded.stored_planes(frame)[0] for frame in encoded.decode_all(whole)]
     for share in (0.05, 0.3, 0.5):
