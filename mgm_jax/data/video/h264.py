@@ -150,7 +150,8 @@ def overrides_container(
 ) -> bool:
     """Whether a packet states a size or an orientation other than those that the container states.
 
-    A length of `length_size` bytes precedes each unit.
+    Also if its units do not fit into it, so that it is damaged. A length of `length_size` bytes
+    precedes each unit.
     """
     position = 0
     while position + length_size < len(data):
@@ -161,7 +162,7 @@ def overrides_container(
             return True
         if kind == _SUPPLEMENT and _DISPLAY_ORIENTATION in _payload_types(data[start:position]):
             return True
-    return False
+    return position > len(data)
 
 
 def _payload_types(unit: bytes | memoryview) -> Iterator[int]:

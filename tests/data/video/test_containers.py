@@ -1,5 +1,6 @@
 import fractions
 import functools
+import io
 import pathlib
 import re
 import socket
@@ -69,6 +70,18 @@ def test_colours_are_those_that_the_container_and_the_stream_state(told, tmp_pat
         ours, theirs = open_container(content, "clip"), DemuxedFile(content, "clip")
         assert isinstance(ours, Mp4File)
         np.testing.assert_array_equal(yuv_to_rgb(decode(ours, 0)), yuv_to_rgb(decode(theirs, 0)))
+
+
+def test_a_first_packet_whose_units_do_not_fit_is_left_to_demultiplexing():
+    data = encoded.encode(encoded.moving_square(4))
+    with av.open(io.BytesIO(data)) as container:
+        start = data.index(bytes(next(container.demux(video=0))))
+    supplement = int.from_bytes(data[start : start + 4], "big")
+    slice_size = start + 4 + supplement
+    longer = int.from_bytes(data[slice_size : slice_size + 4], "big") + 4
+    damaged = data[:slice_size] + longer.to_bytes(4, "big") + data[slice_size + 4 :]
+    assert isinstance(open_container(data, "clip"), Mp4File)
+    assert isinstance(open_container(damaged, "clip"), DemuxedFile)
 
 
 def test_colours_that_only_the_container_states():
