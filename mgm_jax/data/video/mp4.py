@@ -196,7 +196,7 @@ def _read_movie(movie: memoryview, file_size: int) -> Mp4Tables:
     key_frames = np.ones(len(sizes), bool)
     if b"stss" in tables:
         numbers = _table(_only(tables, b"stss"), ">u4", 1)[:, 0]  # from 1
-        _require((numbers > 0).all())
+        _require((np.diff(numbers, prepend=0) > 0).all())
         key_frames[:] = False
         key_frames[numbers - 1] = True
     described = _sample_description(_only(tables, b"stsd"))

@@ -97,6 +97,14 @@ def test_a_header_that_disagrees_with_the_container():
     assert tables(bytes(data)) is None
 
 
+def test_key_frames_out_of_order_are_left_to_demultiplexing():
+    data = bytearray(encoded.encode(encoded.moving_square(26), options={"g": "12"}))
+    second = data.index(b"stss") + 12 + 4
+    assert struct.unpack_from(">I", data, second) == (13,)
+    struct.pack_into(">I", data, second, 1)
+    assert tables(bytes(data)) is None
+
+
 def test_damaged_tables_end_in_none_or_in_tables_within_the_file(b_frames):
     movie = b_frames.index(b"moov")
     rng = np.random.default_rng(0)
