@@ -71,8 +71,9 @@ def check_checkpoint(checkpoints: Checkpoints, config: ConfigDict, videos: Manif
     if then is None:
         logging.warning("the checkpoint of step %s does not say which videos it saw", step)
         classes = checkpoints.folder.parent / CLASSES_FILE
-        names = json.loads(classes.read_text()) if classes.exists() else videos["classes"]
-        then = {**videos, "classes": names}
+        then = dict(videos)
+        if config.task != "pretrain" and classes.exists():
+            then["classes"] = json.loads(classes.read_text())
     changes += [f"data: {change}" for change in manifest.differences(then, videos)]
     if not changes:
         return

@@ -16,6 +16,7 @@ from mgm_jax.convert.architecture import Architecture
 from mgm_jax.convert.weights import Weights
 from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.models.layers import TransformerConfig
+from mgm_jax.train import train
 from mgm_jax.training import runs
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -49,6 +50,15 @@ def test_a_run_made_of_a_hugging_face_folder_opens_like_any_other(
     assert (run.step, "".join(run.class_names)) == (0, "abc" if architecture.num_classes else "")
     params = traverse_util.flatten_dict(jax.device_get(run.params), sep="/")
     assert_equal(params, random_params(architecture))
+
+
+@pytest.mark.slow
+def test_a_run_made_of_a_hugging_face_folder_is_trained_further(tmp_path, video_folder):
+    source = hugging_face_folder(tmp_path / "model", AUTOENCODER)
+    config = recipe("demo_pretrain", video_folder, **PRETRAINING)
+    convert(source, tmp_path / "run", "run", config=config)
+    assert int(train(config, str(tmp_path / "run"), jax.devices()[:1]).step) == config.num_steps
+    assert runs.load_run(tmp_path / "run").step == config.num_steps
 
 
 def test_a_run_is_made_of_the_whole_model_only(tmp_path):
