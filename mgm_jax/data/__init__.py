@@ -2,9 +2,10 @@
 
 Imports errors and io; neither jax nor another package of mgm_jax. The path of a clip:
 
-lists          reads csv lists of videos, and VideoMAE's
+csv_lists      reads csv lists of videos, and VideoMAE's
 class_names    the one name of a class
 identity       what is known of a video without decoding it; whether two are the same
+manifest       which videos a run uses, and how two such lists differ
 sources        where videos come from: prepared records, a folder, or a csv list
 records        what is known of a video before it is opened; reads prepared records
 sampling       which frames make a clip

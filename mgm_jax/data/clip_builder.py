@@ -104,7 +104,7 @@ class ClipBuilder:
         self.num_seen += 1
         if self._yuv_to_rgb is None:
             self._yuv_to_rgb = yuv_to_rgb(frame)
-        self.saw_predicted |= is_predicted(frame, self._codec)
+        self.saw_predicted = self.saw_predicted or is_predicted(frame, self._codec)
         if has_true_vectors(frame, self._codec):
             self._last_with_vectors = frame
         slot = self._slots.get(number)
