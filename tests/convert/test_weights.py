@@ -33,11 +33,6 @@ from mgm_jax.preprocessing import rgb
 BOTH = pytest.mark.parametrize("architecture", [AUTOENCODER, CLASSIFIER])
 
 
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch", reason="PyTorch's own files need torch")
-
-
 @BOTH
 def test_a_runs_parameters_are_read_without_its_optimizer(tmp_path, architecture):
     params = random_params(architecture)

@@ -20,11 +20,6 @@ from mgm_jax.errors import CheckpointError
 BOTH = pytest.mark.parametrize("architecture", [AUTOENCODER, CLASSIFIER])
 
 
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch", reason="PyTorch's own files need torch")
-
-
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
