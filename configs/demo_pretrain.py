@@ -33,6 +33,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.motion = args.motion
 
     base_config.small_vit(config, size=64, tubelet=(2, 8, 8))
+    config.data.stride = 1
+    config.data.host_crop_size = 64
     config.model.backbone = args.backbone
 
     config.masking.strategy = args.mask
