@@ -3,8 +3,8 @@
     python -m mgm_jax.main --config=configs/transfer_linear_probe.py \
         --config.init_from=PRETRAINED --config.data.path=DIR --workdir=WORKDIR
 
-Arguments: `epochs`, `views` (temporal views of the test), `backbone`, `size`. For several learning
-rates in one pass, with MAE's BatchNorm:
+Arguments: `epochs`, `views` (temporal views of the test), `backbone`, `size`, `probe` (plain or
+m3video, with that code's augmentation). For several learning rates at once, with MAE's BatchNorm:
 
     --config.probe.learning_rate_factors='(1.,10.,100.)' --config.probe.batch_norm
 
@@ -22,8 +22,10 @@ from mgm_jax import base_config
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
-    args = base_config.parse_arg(arg, epochs=30.0, views=5, backbone="vit", size="B")
-    config = base_config.linear_probe()
+    args = base_config.parse_arg(
+        arg, epochs=30.0, views=5, backbone="vit", size="B", probe=("plain", "m3video")
+    )
+    config = base_config.linear_probe(args.probe)
     config.epochs = args.epochs
     config.data.flip = True
     config.model.size = args.size

@@ -33,26 +33,29 @@ def training_frames(
 ) -> Int[np.ndarray, " t"]:
     """Draws one clip of evenly spaced frames with a random start.
 
-    A video shorter than the clip's span is read from its first frame, and the last frame repeats
-    (VideoMAE's rule). The clip starts at a multiple of `start_step`.
+    As in VideoMAE's pretraining, T · stride frames follow the start, or else the video is read from
+    its first frame, and the last frame repeats. The clip starts at a multiple of `start_step`.
     """
     _check(num_frames)
     if num_frames < clip_frames:
         return np.arange(clip_frames) % num_frames
-    span = (clip_frames - 1) * stride + 1
-    start = start_step * rng.integers(max(num_frames - span, 0) // start_step + 1)
+    last_start = max(num_frames - clip_frames * stride, 0)
+    start = start_step * rng.integers(last_start // start_step + 1)
     return np.minimum(start + stride * np.arange(clip_frames), num_frames - 1)
 
 
 def training_segments(
     rng: np.random.Generator, num_frames: int, *, clip_frames: int
 ) -> Int[np.ndarray, " t"]:
-    """Draws one frame from each of T equal segments of the video (TSN; SSv2 finetuning)."""
+    """Draws one frame from each of T equal segments of the video (TSN; SSv2 finetuning).
+
+    They are num_frames // T long; the frames after the last one are not drawn (VideoMAE's rule).
+    """
     _check(num_frames)
     if num_frames < clip_frames:
         return np.arange(clip_frames) % num_frames
-    places = (np.arange(clip_frames) + rng.random(clip_frames)) * num_frames / clip_frames
-    return places.astype(np.int64)
+    length = num_frames // clip_frames
+    return length * np.arange(clip_frames) + rng.integers(length, size=clip_frames)
 
 
 def view_frames(
