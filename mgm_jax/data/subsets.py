@@ -66,8 +66,8 @@ def take_slice(
     if missing:
         raise ConfigError(
             f"config.data.split={name}: no video of {len(missing)} of the {len(known)} classes is "
-            f"in it, among them {source.class_names[missing[0]]}; shuffle the list of videos and prepare it again, or "
-            "take more"
+            f"in it, among them {source.class_names[missing[0]]}; shuffle the list of "
+            "videos and prepare it again, or take more"
         )
     return SubsetSource(source, indices)
 
