@@ -149,17 +149,14 @@ class FrameDecoder:
         decoder = self._file.make_decoder(False)
         return sum(1 for _ in self._decode(range(len(self.index.packets)), decoder, None))
 
-    def _needed_positions(self, start: int | None, needed: set[int]) -> Iterable[int]:
+    def _needed_positions(self, start: int | None, needed: set[int]) -> Iterator[int]:
         if start is None:
-            return range(len(self.index.packets))
-        positions = itertools.chain.from_iterable(self.index.groups(start, needed))
-        if not self.index.is_h264:
-            return positions
-        return (position for position in positions if self._is_needed(position, needed))
-
-    def _is_needed(self, position: int, needed: set[int]) -> bool:
-        number = self.index.numbers[position]
-        return number is None or number in needed or not self.index.is_unreferenced(position)
+            yield from range(len(self.index.packets))
+            return
+        for position in itertools.chain.from_iterable(self.index.groups(start, needed)):
+            number = self.index.numbers[position]
+            if number is None or number in needed or not self.index.is_unreferenced(position):
+                yield position
 
     def _decode(
         self, positions: Iterable[int], decoder: av.VideoCodecContext, start: int | None
