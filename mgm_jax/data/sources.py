@@ -123,7 +123,6 @@ class FileSource:
         self.class_names = class_names
 
     def __len__(self) -> int:
-        """Number of files."""
         return len(self._files)
 
     def __getitem__(self, index: int) -> VideoRecord:
