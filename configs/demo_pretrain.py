@@ -41,5 +41,14 @@ def get_config(arg: str = "") -> ConfigDict:
     config.log_every = 25
     config.checkpoint_every = 150
     config.pictures_every = 300
-    base_config.apply_arg(config, arg, **base_config.PRETRAIN_ARGUMENTS)
+    base_config.apply_arg(
+        config,
+        arg,
+        mask="masking.strategy",
+        ratio="masking.ratio",
+        jitter="masking.jitter",
+        guidance="masking.guidance",
+        motion="data.motion",
+        backbone="model.backbone",
+    )
     return config

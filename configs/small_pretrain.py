@@ -26,7 +26,15 @@ def get_config(arg: str = "") -> ConfigDict:
     config = base_config.pretrain()
     base_config.small_vit(config, size=96, tubelet=(4, 16, 16))
     chosen = base_config.apply_arg(
-        config, arg, dataset=tuple(STEPS), **base_config.PRETRAIN_ARGUMENTS
+        config,
+        arg,
+        dataset=tuple(STEPS),
+        mask="masking.strategy",
+        ratio="masking.ratio",
+        jitter="masking.jitter",
+        guidance="masking.guidance",
+        motion="data.motion",
+        backbone="model.backbone",
     )
     config.batch_size = 32
     config.num_steps = STEPS[chosen["dataset"]]

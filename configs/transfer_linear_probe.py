@@ -25,5 +25,12 @@ def get_config(arg: str = "") -> ConfigDict:
     config = base_config.linear_probe()
     config.data.flip = True
     config.eval.split = "test"
-    base_config.apply_arg(config, arg, **base_config.FINETUNE_ARGUMENTS)
+    base_config.apply_arg(
+        config,
+        arg,
+        epochs="epochs",
+        views="eval.temporal_views",
+        backbone="model.backbone",
+        size="model.size",
+    )
     return config

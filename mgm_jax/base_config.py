@@ -13,24 +13,6 @@ from ml_collections.config_dict import placeholder
 
 from mgm_jax.errors import ConfigError
 
-PRETRAIN_ARGUMENTS = {
-    "mask": "masking.strategy",
-    "ratio": "masking.ratio",
-    "jitter": "masking.jitter",
-    "guidance": "masking.guidance",
-    "motion": "data.motion",
-    "backbone": "model.backbone",
-}
-"""What recipes of pretraining call the values that Table 4 and Figure 3 compare."""
-
-FINETUNE_ARGUMENTS = {
-    "epochs": "epochs",
-    "views": "eval.temporal_views",
-    "backbone": "model.backbone",
-    "size": "model.size",
-}
-"""What the paper's recipes of finetuning and linear probing call values that users change."""
-
 
 def apply_arg(config: ConfigDict, arg: str, **arguments: str | tuple[str, ...]) -> dict[str, str]:
     """Changes a recipe's config by the recipe's argument, `--config=FILE:mask=smm,epochs=200`.
