@@ -192,7 +192,6 @@ class ClipBatches:
         return cls(load, **{name: config[name] for name in names}, **settings)
 
     def __iter__(self) -> "ClipBatches":
-        """Itself."""
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
