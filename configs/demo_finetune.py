@@ -21,7 +21,6 @@ from mgm_jax import base_config
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
-    args = base_config.parse_arg(arg, backbone="vit")
     config = base_config.finetune()
     config.batch_size = 8
     config.num_steps = 600
@@ -37,7 +36,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.augment.mix_group_size = 8
 
     base_config.small_vit(config, size=64, tubelet=(2, 8, 8))
-    config.model.backbone = args.backbone
+    config.data.stride = 1
+    config.data.host_crop_size = 64
     config.model.drop_path = 0.0
 
     config.optimizer.base_lr = 3e-2
@@ -49,4 +49,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config.eval.subset = 200
     config.eval.temporal_views = 1
     config.eval.spatial_views = 1
+    base_config.apply_arg(config, arg, backbone="model.backbone")
     return config

@@ -22,12 +22,15 @@ from mgm_jax import base_config
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
-    args = base_config.parse_arg(arg, epochs=30.0, views=5, backbone="vit", size="B")
     config = base_config.linear_probe()
-    config.epochs = args.epochs
     config.data.flip = True
-    config.model.size = args.size
-    config.model.backbone = args.backbone
     config.eval.split = "test"
-    config.eval.temporal_views = args.views
+    base_config.apply_arg(
+        config,
+        arg,
+        epochs="epochs",
+        views="eval.temporal_views",
+        backbone="model.backbone",
+        size="model.size",
+    )
     return config

@@ -5,57 +5,62 @@ data needs. Every value can also be set on the command line: `--config.optimizer
 """
 
 import difflib
+import functools
+from typing import Any
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from mgm_jax.errors import ConfigError
 
-Default = bool | int | float | str | tuple[str, ...] | type[float]
 
-
-def parse_arg(arg: str | None, **defaults: Default) -> ConfigDict:
-    """Parses the argument of a recipe, `--config=FILE:mask=smm,epochs=200`.
+def apply_arg(config: ConfigDict, arg: str, **arguments: str | tuple[str, ...]) -> dict[str, str]:
+    """Changes a recipe's config by the recipe's argument, `--config=FILE:mask=smm,epochs=200`.
 
     Args:
+        config: Changed in place.
         arg: What follows the colon.
-        **defaults: The recipe's arguments with their default values, whose types they keep. A tuple
-            lists the choices of a string, the default first; `float` is a number that is None by
-            default. Of a boolean the name alone is enough.
+        **arguments: The recipe's arguments: for each the dotted name of the value that it sets, or
+            its choices, the default first.
+
+    Returns:
+        What was chosen, by the arguments that have choices.
 
     Raises:
         ConfigError: An argument that the recipe does not have, or a value that does not fit.
     """
-    parsed: dict[str, bool | int | float | str | None] = {}
-    for name, default in defaults.items():
-        value = default[0] if isinstance(default, tuple) else default
-        parsed[name] = None if isinstance(value, type) else value
-    for pair in filter(None, (arg or "").split(",")):
-        name, separator, given = pair.partition("=")
-        if name not in defaults:
-            near = difflib.get_close_matches(name, defaults, n=1)
+    chosen = {name: known[0] for name, known in arguments.items() if isinstance(known, tuple)}
+    for pair in filter(None, arg.split(",")):
+        name, _, text = pair.partition("=")
+        if name not in arguments:
+            near = difflib.get_close_matches(name, arguments, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ConfigError(
-                f"the recipe has no argument {name!r}, only {', '.join(defaults)}{hint}"
+                f"the recipe has no argument {name!r}, only {', '.join(arguments)}{hint}"
             )
-        parsed[name] = _parse_value(name, given if separator else "true", defaults[name])
-    return ConfigDict(parsed)
+        known = arguments[name]
+        if isinstance(known, tuple):
+            if text not in known:
+                raise ConfigError(
+                    f"the recipe's argument {name}={text} must be one of {', '.join(known)}"
+                )
+            chosen[name] = text
+        else:
+            config.update_from_flattened_dict({known: _parse(name, text, _type_of(config, known))})
+    return chosen
 
 
-def _parse_value(name: str, value: str, default: Default) -> bool | int | float | str:
-    expected = "a number" if default is float else f"of type {type(default).__name__}"
+def _type_of(config: ConfigDict, name: str) -> type:
+    *groups, leaf = name.split(".")
+    return functools.reduce(ConfigDict.__getitem__, groups, config).get_type(leaf)
+
+
+def _parse(name: str, text: str, kind: type) -> Any:
     try:
-        if isinstance(default, bool):
-            expected = "true or false"
-            return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
-        if isinstance(default, tuple):
-            expected = f"one of {', '.join(default)}"
-            return default[default.index(value)]
-        if isinstance(default, type | float):
-            return float(value)
-        return int(value) if isinstance(default, int) else value
+        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
-        raise ConfigError(f"the recipe's argument {name}={value} must be {expected}") from None
+        expected = "true or false" if kind is bool else f"of type {kind.__name__}"
+        raise ConfigError(f"the recipe's argument {name}={text} must be {expected}") from None
 
 
 def pretrain() -> ConfigDict:

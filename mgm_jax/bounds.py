@@ -30,7 +30,7 @@ WHOLE_NUMBERS: dict[str, tuple[int, int]] = {
     **dict.fromkeys(("model.encoder.depth", "model.decoder.depth"), (1, 2**10)),
     **dict.fromkeys(("model.encoder.heads", "model.decoder.heads"), (1, 2**10)),
     **dict.fromkeys(("mesh.data", "mesh.fsdp", "mesh.tensor"), (-1, 2**20)),
-    "augment.rand_augment_layers": (0, 2**6),
+    "augment.rand_augment_layers": (0, 2**4),
 }
 
 _TINY = 1e-9  # In place of more than 0.
@@ -57,7 +57,7 @@ NUMBERS: dict[str, tuple[float, float]] = {
     ),
     **dict.fromkeys(("eval.holdout", "augment.label_smoothing"), (0, 1 - _TINY)),
     **dict.fromkeys(("augment.mixup", "augment.cutmix"), (0, 1e3)),
-    **dict.fromkeys(("augment.rand_augment_magnitude", "augment.rand_augment_std"), (0, 1e3)),
+    **dict.fromkeys(("augment.rand_augment_magnitude", "augment.rand_augment_std"), (0, 10)),
 }
 
 # How many numbers (None: at least one), their smallest and largest, and whether they are whole.

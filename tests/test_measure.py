@@ -26,7 +26,7 @@ def demo_set(tmp_path_factory):
 
 
 def recipe(path, **changes):
-    return shrunk.recipe("demo_pretrain", path, data__size=64, data__host_crop_size=128, **changes)
+    return shrunk.recipe("demo_pretrain", path, data__size=64, data__host_crop_size=64, **changes)
 
 
 @pytest.mark.slow
@@ -62,15 +62,16 @@ def test_stored_flow_is_measured(demo_set, tmp_path):
     source = RecordSource(str(demo_set), "train")
     for index in range(len(source)):
         record = source[index]
-        motion = np.zeros((len(record.boxes), 16, 16, 2), np.float16)
+        motion = np.zeros((len(record.boxes), 8, 8, 2), np.float16)
         for frame, box in enumerate(record.boxes):
             left, top, right, bottom = np.nan_to_num(box[0] / 8).astype(int)
             motion[frame, top : bottom + 1, left : right + 1] = (3, 4)
         flow_files.write_flow(flow_files.flow_path(tmp_path, record.video_id), motion)
     config = recipe(demo_set, data__flow_path=str(tmp_path))
+    config.data.size = 32
     measured = measure.measure(config, source, ["mgm"], ["flow", "codec"], num_clips=3)
     assert measured.num_clips == 3
-    # Frames of 128 pixels become 64: five pixels become two and a half.
+    # Frames of 64 pixels become 32: five pixels become two and a half.
     inside = measured.motions["flow"]["inside"]
     assert (inside > 2).all()
     assert (inside <= 2.5).all()

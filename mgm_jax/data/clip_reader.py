@@ -77,7 +77,7 @@ def read_clips(
     """
     crops, frame_size = fit_host_crop(crops, frame_size, spec.host_crop_size)
     source_size = (video.height, video.width)
-    regions = [host_crop_region(crop, spec.host_crop_size) for crop in crops]
+    regions = [host_crop_region(crop, frame_size, spec.host_crop_size) for crop in crops]
     decoded = video.read(
         frames,
         size=None if frame_size == source_size else frame_size,
@@ -104,6 +104,7 @@ def read_clips(
         "luma": luma,
         "chroma": chroma,
         "crop_box": np.subtract(sides, origins).astype(np.float32),
+        "frame_box": np.array([(-top, -left, *frame_size) for top, left, *_ in regions], "float32"),
         "flip": np.array([crop.flip for crop in crops], bool),
         "yuv_to_rgb": np.repeat(decoded.yuv_to_rgb[None].astype(np.float32), copies, axis=0),
         "motion": np.stack([crop_motion(motion, crop, **sizes) for crop in crops]),
@@ -123,6 +124,7 @@ def blank_clips(spec: ReadSpec, copies: int) -> dict[str, np.ndarray]:
         "luma": np.zeros((copies, frames, side, side), np.uint8),
         "chroma": np.zeros((copies, frames, side // 2, side // 2, 2), np.uint8),
         "crop_box": whole,
+        "frame_box": whole,
         "flip": np.zeros(copies, bool),
         "yuv_to_rgb": np.zeros((copies, 3, 4), np.float32),
         "motion": np.zeros((copies, frames, cells, cells, 2), np.float32),

@@ -67,11 +67,12 @@ class ClipLoader(grain.transforms.RandomMap):
         Returns:
             With a leading axis of copies: luma uint8 `[T, side, side]` and chroma uint8
             `[T, side/2, side/2, 2]` with side = host_crop_size, crop_box float32 `[4]` (top, left,
-            height, width in these pixels), flip bool, yuv_to_rgb float32 `[3, 4]`, motion float32
-            `[T, size/8, size/8, 2]` in output pixels, motion_valid bool `[T]`, label int32, frames
-            int32 `[T]` (numbers in the video), source_box float32 `[4]` (the crop in source
-            pixels), valid bool, index uint32 (position in the global order of clips), video int64
-            (index in the source), error uint8 `[512]` (UTF-8, zero-padded).
+            height, width in these pixels), frame_box (likewise, of the whole frame), flip bool,
+            yuv_to_rgb float32 `[3, 4]`, motion float32 `[T, size/8, size/8, 2]` in output pixels,
+            motion_valid bool `[T]`, label int32, frames int32 `[T]` (numbers in the video),
+            source_box float32 `[4]` (the crop in source pixels), valid bool, index uint32 (position
+            in the global order of clips), video int64 (index in the source), error uint8 `[512]`
+            (UTF-8, zero-padded).
         """
         position, item = element
         index, view = divmod(item, self.temporal_views)

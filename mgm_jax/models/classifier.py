@@ -21,10 +21,6 @@ class Classifier(nn.Module):
     the encoder is computed in float32.
 
     Attributes:
-        encoder_config: Configuration of the encoder.
-        grid: Token grid (t, h, w).
-        num_classes: Number of classes.
-        tubelet: Size of a tubelet in frames, pixels, pixels.
         dropout: Dropout rate before the head.
         init_scale: Factor on the head's initial weights, which are normal with standard deviation
             0.02.
@@ -91,13 +87,8 @@ class LinearProbe(nn.Module):
     averaged; no gradient flows back.
 
     Attributes:
-        encoder_config: Configuration of the encoder.
-        grid: Token grid (t, h, w).
-        num_classes: Number of classes.
-        num_heads: Number of heads.
         batch_norm: Whether features first pass a BatchNorm without scale and bias, as in MAE's
             probes; its running statistics are in the collection "batch_stats".
-        tubelet: Size of a tubelet in frames, pixels, pixels.
     """
 
     encoder_config: TransformerConfig

@@ -153,16 +153,18 @@ def make_augment_fn(config: Any) -> AugmentFn:
     def augment_fn(batch: Batch, key: Key[Array, ""]) -> Float[Array, "b T H W 3"]:
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
         ops_keys, erase_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-        clips = rgb.batch_to_rgb(batch, size=config.data.size)
         if augment.rand_augment_layers:
             clips = rand_augment.rand_augment(
                 ops_keys,
-                clips,
+                batch,
+                size=config.data.size,
                 num_layers=augment.rand_augment_layers,
                 magnitude=augment.rand_augment_magnitude,
                 magnitude_std=augment.rand_augment_std,
                 probability=augment.rand_augment_probability,
             )
+        else:
+            clips = rgb.batch_to_rgb(batch, size=config.data.size)
         return erasing.erase(erase_keys, rgb.normalise(clips), probability=augment.erasing)
 
     return augment_fn

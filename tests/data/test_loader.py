@@ -44,6 +44,7 @@ def test_shapes_and_types(video_folder):
         "luma": ((4, 8, 64, 64), "uint8"),
         "chroma": ((4, 8, 32, 32, 2), "uint8"),
         "crop_box": ((4, 4), "float32"),
+        "frame_box": ((4, 4), "float32"),
         "flip": ((4,), "bool"),
         "yuv_to_rgb": ((4, 3, 4), "float32"),
         "motion": ((4, 8, 4, 4, 2), "float32"),

@@ -87,11 +87,3 @@ def test_no_box_where_none_fits():
     draw = jax.jit(lambda key: erasing.draw_box(key, 8, 8, (1.0, 1.0), (1.0, 1.0)))
     box = draw(jax.random.key(0))
     assert box[2] == box[3] == 0
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"probability": -0.1}, {"area": (0.3, 0.02)}, {"aspect": (0.0, 1.0)}]
-)
-def test_settings_out_of_range_are_refused(batch, wrong):
-    with pytest.raises(ValueError, match="random erasing with probability"):
-        erasing.erase(*batch, **wrong)
