@@ -76,7 +76,7 @@ _TEXTS = (
 )
 _SWITCHES = (
     *("allow_config_change", "data.flip", "data.allow_damage", "model.scan", "norm_pix_loss"),
-    *("eval.allow_overlap", "masking.guide_first_tubelet", "probe.batch_norm"),
+    *("eval.allow_overlap", "masking.guide_first_tubelet", "probe.batch_norm", "probe.layer_norm"),
 )
 _MAY_BE_NONE = frozenset(
     (

@@ -155,6 +155,7 @@ class LoadClip(ClipLoader):
     ) -> Int[np.ndarray, " t"]:
         length, stride = self.spec.clip_frames, self.spec.stride
         if self.spec.sampling == "segments":
+            num_frames -= num_frames % length  # VideoMAE's segments leave out the rest.
             return sampling.segment_frames(num_frames, rng.random(length), clip_frames=length)
         step = sampling.start_step(profile, stride)
         return sampling.training_frames(

@@ -32,11 +32,11 @@ def training_frames(
 ) -> Int[np.ndarray, " t"]:
     """Draws one clip of evenly spaced frames with a random start.
 
-    A video shorter than the clip's span is read from its first frame, and the last frame repeats
-    (VideoMAE's rule). The clip starts at a multiple of `start_step`.
+    As in VideoMAE's pretraining, T · stride frames follow the start, or else the video is read from
+    its first frame, and the last frame repeats. The clip starts at a multiple of `start_step`.
     """
-    span = (clip_frames - 1) * stride + 1
-    start = start_step * rng.integers(max(num_frames - span, 0) // start_step + 1)
+    last_start = max(num_frames - clip_frames * stride, 0)
+    start = start_step * rng.integers(last_start // start_step + 1)
     return np.minimum(start + stride * np.arange(clip_frames), num_frames - 1)
 
 

@@ -42,6 +42,15 @@ def test_copies_are_crops_of_the_same_frames(video_folder):
         np.testing.assert_array_equal(luma[:, :height, :width], expected)
 
 
+def test_training_segments_leave_out_the_rest_as_videomaes_do(video_folder):
+    spec = dataclasses.replace(SPEC, sampling="segments", clip_frames=7)
+    with Video(FolderSource(str(video_folder))[0].video) as video:
+        length, rest = divmod(video.num_frames, 7)
+    assert rest
+    frames = load(video_folder, spec=spec)["frames"][0]
+    np.testing.assert_array_equal(frames // length, np.arange(7))
+
+
 def test_views_are_always_the_same_and_cover_the_video(video_folder):
     source = FolderSource(str(video_folder))
     views = LoadViews(source, SPEC, temporal_views=3, copies=3)

@@ -34,7 +34,7 @@ def test_frames_exist_and_keep_their_distance(clip_frames, more, stride, seed):
 
 @pytest.mark.parametrize(
     ("num_frames", "clip_frames", "stride", "step", "expected"),
-    [(40, 16, 2, 1, range(10)), (45, 8, 4, 4, range(0, 17, 4))],
+    [(40, 16, 2, 1, range(40 - 32 + 1)), (45, 8, 4, 4, range(0, 45 - 32 + 1, 4))],
 )
 def test_every_start_on_the_step_is_drawn(num_frames, clip_frames, stride, step, expected):
     rng = np.random.default_rng(0)
