@@ -6,7 +6,7 @@ import pytest
 import rendered
 from one_video import OneVideo
 
-from data_prep import records, transcode
+from data_prep import transcode
 from mgm_jax.data.clip_reader import ReadSpec
 from mgm_jax.data.clips import LoadClip, LoadViews, error_message
 from mgm_jax.data.decoding import Video
@@ -103,23 +103,18 @@ def test_flow_files_give_the_motion_of_the_sampled_frames(video_folder, flow_fol
     np.testing.assert_array_equal(clip["motion_valid"][0], clip["frames"][0] > 0)
 
 
-def test_a_video_without_a_flow_file_is_named_with_the_command(video_folder, flow_folder):
-    spec = dataclasses.replace(SPEC, motion="flow", flow_path=str(flow_folder))
-    clip = load(video_folder, video=1, spec=spec)
-    assert not clip["valid"].any()
-    assert "mgm_jax.flow.precompute" in reason(clip)
-
-
-def test_motion_that_is_not_finite_never_reaches_a_mask(video_folder, flow_folder):
-    path = next(flow_folder.rglob("*.npz"))
+@pytest.mark.parametrize("video", [0, 1])
+def test_flow_that_is_missing_or_not_finite_never_reaches_a_mask(video_folder, flow_folder, video):
+    path = next(flow_folder.rglob("*.npz"))  # Of video 0.
     with np.load(path) as arrays:
         motion = arrays["motion"]
     motion[:, 1, 2, 1] = np.nan
     flow_files.write_flow(path, motion)
     spec = dataclasses.replace(SPEC, motion="flow", flow_path=str(flow_folder))
-    clip = load(video_folder, spec=spec)
+    clip = load(video_folder, video=video, spec=spec)
     assert not clip["valid"].any()
-    assert "not finite" in reason(clip)
+    assert ("not finite", "no flow is stored")[video] in reason(clip)
+    assert "mgm_jax.flow.precompute" in reason(clip)
 
 
 @pytest.fixture
@@ -136,13 +131,10 @@ def loaded(tmp_path, monkeypatch):
         video = transcode.encode_h264(
             rendered.moving_square(0, frames=60), fps=25, profile=transcode.PROFILES[profile]
         )
-        row = {"video": video, "video_id": "a", "label": 0, "fps": 25.0, "num_frames": 60}
-        row |= {"height": 64, "width": 80, "encoder": ""}
-        row |= {"profile": transcode.PROFILES[profile].label, "boxes": np.zeros((0, 4), np.float32)}
-        records.write_records(tmp_path / profile, "records", ["one"], {"train": [row]})
-        loader = LoadClip(
-            RecordSource(str(tmp_path / profile), "train"), dataclasses.replace(SPEC, stride=4)
-        )
+        label = transcode.PROFILES[profile].label
+        folder = rendered.write_record_folder(tmp_path / profile, {"a": video}, profile=label)
+        spec = dataclasses.replace(SPEC, stride=4)
+        loader = LoadClip(RecordSource(str(folder), "train"), spec)
         for seed in range(24):
             decoded.clear()
             clip = loader.random_map((0, 0), np.random.default_rng(seed))

@@ -5,7 +5,6 @@ import psutil
 import pytest
 import rendered
 
-from data_prep import records
 from mgm_jax.data import loader as loader_module
 from mgm_jax.data.clip_reader import ReadSpec
 from mgm_jax.data.clips import LoadClip, LoadViews
@@ -198,14 +197,8 @@ def test_after_the_death_of_a_worker_threads_give_the_same_batches(
 
 def test_a_shard_that_vanishes_or_is_cut_off_is_counted_and_named(tmp_path, video_folder, caplog):
     videos = [FolderSource(str(video_folder))[i].video for i in range(6)]
-    facts = {"label": 0, "fps": 25.0, "num_frames": 40, "height": 64, "width": 80}
-    facts |= {"profile": "low_delay", "encoder": "", "boxes": np.zeros((0, 4), np.float32)}
-    rows = [
-        facts | {"video": pathlib.Path(file).read_bytes(), "video_id": str(i)}
-        for i, file in enumerate(videos)
-    ]
-    folder = tmp_path / "records"
-    records.write_records(folder, "records", ["one"], {"train": rows}, records_per_shard=2)
+    rows = {str(i): pathlib.Path(file).read_bytes() for i, file in enumerate(videos)}
+    folder = rendered.write_record_folder(tmp_path / "records", rows, records_per_shard=2)
     first, second, _ = sorted(folder.glob("*array_record*"))
     first.unlink()
     second.write_bytes(second.read_bytes()[: second.stat().st_size // 2])
