@@ -15,7 +15,6 @@ from mgm_jax.training.metrics import ClassifyMetrics
 from mgm_jax.training.state import Batch, StepFn, TrainState
 
 PredictFn = Callable[[Mapping[str, Any], Batch], dict[str, Array]]
-AugmentFn = Callable[[Batch, Key[Array, ""]], Float[Array, "b T H W 3"]]
 
 FROZEN = ("encoder",)
 """Top-level entries of a linear probe's parameters that are not trained."""
@@ -31,9 +30,24 @@ def make_finetune_step(
 
     `schedule` is for the metrics.
     """
-    augment_fn = make_augment_fn(config)
     augment = config.augment
     apply: Callable[..., Any] = model.apply
+
+    def augment_fn(batch: Batch, key: Key[Array, ""]) -> Float[Array, "b T H W 3"]:
+        """Normalised clips; a clip's draw depends on its `index`, not on its place in the batch."""
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
+        ops_keys, erase_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+        clips = rgb.batch_to_rgb(batch, size=config.data.size)
+        if augment.rand_augment_layers:
+            clips = rand_augment.rand_augment(
+                ops_keys,
+                clips,
+                num_layers=augment.rand_augment_layers,
+                magnitude=augment.rand_augment_magnitude,
+                magnitude_std=augment.rand_augment_std,
+                probability=augment.rand_augment_probability,
+            )
+        return erasing.erase(erase_keys, rgb.normalise(clips), probability=augment.erasing)
 
     def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
         clip_key, mix_key, dropout_key = jax.random.split(state.step_key(), 3)
@@ -139,33 +153,6 @@ def make_predict_fn(config: Any, model: nn.Module) -> PredictFn:
         return {"probabilities": jax.nn.softmax(logits.astype(jnp.float32)), **rows}
 
     return predict_fn
-
-
-def make_augment_fn(config: Any) -> AugmentFn:
-    """Builds the function that turns a batch into augmented, normalised clips.
-
-    Returns:
-        `(batch, key) -> clips`. The augmentation of a clip depends on the key and the clip's
-        `index`, not on its place in the batch.
-    """
-    augment = config.augment
-
-    def augment_fn(batch: Batch, key: Key[Array, ""]) -> Float[Array, "b T H W 3"]:
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
-        ops_keys, erase_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-        clips = rgb.batch_to_rgb(batch, size=config.data.size)
-        if augment.rand_augment_layers:
-            clips = rand_augment.rand_augment(
-                ops_keys,
-                clips,
-                num_layers=augment.rand_augment_layers,
-                magnitude=augment.rand_augment_magnitude,
-                magnitude_std=augment.rand_augment_std,
-                probability=augment.rand_augment_probability,
-            )
-        return erasing.erase(erase_keys, rgb.normalise(clips), probability=augment.erasing)
-
-    return augment_fn
 
 
 def _counted(batch: Batch, num_classes: int) -> Bool[Array, " b"]:
