@@ -36,6 +36,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.augment.mix_group_size = 8
 
     base_config.small_vit(config, size=64, tubelet=(2, 8, 8))
+    config.data.stride = 1
+    config.data.host_crop_size = 64
     config.model.drop_path = 0.0
 
     config.optimizer.base_lr = 3e-2

@@ -28,6 +28,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.warmup_steps = 50
 
     base_config.small_vit(config, size=64, tubelet=(2, 8, 8))
+    config.data.stride = 1
+    config.data.host_crop_size = 64
 
     # In minutes a small model learns the colours of masked tokens, which are just what the paper's
     # normalised targets leave out.
@@ -39,5 +41,14 @@ def get_config(arg: str = "") -> ConfigDict:
     config.log_every = 25
     config.checkpoint_every = 150
     config.pictures_every = 300
-    base_config.apply_arg(config, arg, **base_config.PRETRAIN_ARGUMENTS)
+    base_config.apply_arg(
+        config,
+        arg,
+        mask="masking.strategy",
+        ratio="masking.ratio",
+        jitter="masking.jitter",
+        guidance="masking.guidance",
+        motion="data.motion",
+        backbone="model.backbone",
+    )
     return config

@@ -27,6 +27,15 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.flip = True
 
     base_config.apply_arg(
-        config, arg, **base_config.PRETRAIN_ARGUMENTS, epochs="epochs", size="model.size"
+        config,
+        arg,
+        mask="masking.strategy",
+        ratio="masking.ratio",
+        jitter="masking.jitter",
+        guidance="masking.guidance",
+        motion="data.motion",
+        backbone="model.backbone",
+        epochs="epochs",
+        size="model.size",
     )
     return config

@@ -1,7 +1,7 @@
 """MGM pretraining of a small ViT on a few hundred real clips: minutes on two CPU cores.
 
     python -m data_prep.prepare --dataset=csv --name=jhmdb --videos=VIDEOS \
-        --annotations=jhmdb_split1.csv --profile=stride_aligned --stride=2 --short_side=128 \
+        --annotations=jhmdb_split1.csv --profile=stride_aligned:2 --short_side=128 \
         --out=runs/jhmdb
     python -m mgm_jax.main --config=configs/small_pretrain.py \
         --config.data.path=runs/jhmdb --workdir=runs/jhmdb_pretrain
@@ -26,7 +26,15 @@ def get_config(arg: str = "") -> ConfigDict:
     config = base_config.pretrain()
     base_config.small_vit(config, size=96, tubelet=(4, 16, 16))
     chosen = base_config.apply_arg(
-        config, arg, dataset=tuple(STEPS), **base_config.PRETRAIN_ARGUMENTS
+        config,
+        arg,
+        dataset=tuple(STEPS),
+        mask="masking.strategy",
+        ratio="masking.ratio",
+        jitter="masking.jitter",
+        guidance="masking.guidance",
+        motion="data.motion",
+        backbone="model.backbone",
     )
     config.batch_size = 32
     config.num_steps = STEPS[chosen["dataset"]]

@@ -35,5 +35,12 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.layer_decay = 0.75
 
     config.eval.temporal_views = 2
-    base_config.apply_arg(config, arg, **base_config.FINETUNE_ARGUMENTS)
+    base_config.apply_arg(
+        config,
+        arg,
+        epochs="epochs",
+        views="eval.temporal_views",
+        backbone="model.backbone",
+        size="model.size",
+    )
     return config

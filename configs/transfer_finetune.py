@@ -42,7 +42,13 @@ def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
     config = base_config.finetune()
     chosen = base_config.apply_arg(
-        config, arg, dataset=tuple(LAYER_DECAY), **base_config.FINETUNE_ARGUMENTS
+        config,
+        arg,
+        dataset=tuple(LAYER_DECAY),
+        epochs="epochs",
+        views="eval.temporal_views",
+        backbone="model.backbone",
+        size="model.size",
     )
 
     config.data.flip = True

@@ -13,24 +13,6 @@ from ml_collections.config_flags import config_path
 
 from mgm_jax.errors import ConfigError
 
-PRETRAIN_ARGUMENTS = {
-    "mask": "masking.strategy",
-    "ratio": "masking.ratio",
-    "jitter": "masking.jitter",
-    "guidance": "masking.guidance",
-    "motion": "data.motion",
-    "backbone": "model.backbone",
-}
-"""What recipes of pretraining call the values that Table 4 and Figure 3 compare."""
-
-FINETUNE_ARGUMENTS = {
-    "epochs": "epochs",
-    "views": "eval.temporal_views",
-    "backbone": "model.backbone",
-    "size": "model.size",
-}
-"""What the paper's recipes of finetuning and linear probing call values that users change."""
-
 
 def apply_arg(config: ConfigDict, arg: str, **arguments: str | tuple[str, ...]) -> dict[str, str]:
     """Changes a recipe's config by the recipe's argument, `--config=FILE:mask=smm,epochs=200`.
@@ -119,6 +101,18 @@ def finetune() -> ConfigDict:
     config.batch_size = 128
     config.epochs = 100.0
 
+    _augment(config)
+    config.model.drop_path = 0.2
+    config.model.head_dropout = 0.0
+    config.model.head_init_scale = 0.001
+
+    config.optimizer.base_lr = 5e-4
+    config.optimizer.min_lr = 1e-6
+    config.optimizer.layer_decay = 0.75
+    return config
+
+
+def _augment(config: ConfigDict) -> None:
     config.augment = ConfigDict()
     config.augment.rand_augment_layers = 4  # Operations per clip; 0 for none.
     config.augment.rand_augment_magnitude = 7.0
@@ -133,21 +127,13 @@ def finetune() -> ConfigDict:
     config.augment.mix_group_size = 16
     config.augment.label_smoothing = 0.1
 
-    config.model.drop_path = 0.2
-    config.model.head_dropout = 0.0
-    config.model.head_init_scale = 0.001
-
-    config.optimizer.base_lr = 5e-4
-    config.optimizer.min_lr = 1e-6
-    config.optimizer.layer_decay = 0.75
-    return config
-
 
 def linear_probe() -> ConfigDict:
     """A linear classifier on frozen features.
 
-    The paper gives no recipe; the values are those of M³Video's code. Several learning rates train
-    in one pass with one head each, and the best on a held-out part of the training set is kept.
+    The paper gives no recipe; this is our own, with random crops as its only augmentation. Several
+    learning rates train in one pass with one head each, and the best on a held-out part of the
+    training set is kept.
     """
     config = _classification("linear_probe")
     config.batch_size = 128
@@ -156,11 +142,22 @@ def linear_probe() -> ConfigDict:
     config.probe = ConfigDict()
     config.probe.learning_rate_factors = (1.0,)  # One head per factor of base_lr.
     config.probe.batch_norm = False  # MAE's BatchNorm before the heads.
+    config.probe.layer_norm = False  # A plain LayerNorm of the mean instead of the encoder's.
     config.probe.held_out = 0.1  # Fraction of the training videos, to choose among several heads.
 
     config.optimizer.base_lr = 1e-3
     config.optimizer.min_lr = 0.0
     return config
+
+
+def probe_as_m3video(config: ConfigDict) -> None:
+    """Gives a linear probe the augmentation and normalisation of M³Video's code."""
+    _augment(config)
+    config.data.area = (0.25, 1.0)
+    config.model.drop_path = 0.1
+    config.optimizer.min_lr = 1e-6
+    config.probe.layer_norm = True
+    config.warmup_epochs = 5.0
 
 
 def small_vit(config: ConfigDict, *, size: int, tubelet: tuple[int, int, int]) -> None:

@@ -3,12 +3,12 @@
 The kind of a value, and whether it may be None, is that of its default in `base_config`.
 """
 
+import contextlib
 import difflib
 import numbers
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
 from ml_collections.config_flags import config_path
 
 from mgm_jax import base_config
@@ -71,15 +71,17 @@ RANGES: dict[str, tuple[float, float]] = {
     "optimizer.clip_norm": (_TINY, 1e30),
     "probe.learning_rate_factors": (0, 1e6),
     **dict.fromkeys(("mesh.data", "mesh.fsdp", "mesh.tensor"), (-1, 2**20)),
-    "augment.rand_augment_layers": (0, 2**6),
+    "augment.rand_augment_layers": (0, 2**4),
     **dict.fromkeys(("augment.rand_augment_probability", "augment.erasing"), (0, 1)),
     **dict.fromkeys(("augment.mix_probability", "augment.cutmix_share"), (0, 1)),
     **dict.fromkeys(("augment.mixup", "augment.cutmix"), (0, 1e3)),
-    **dict.fromkeys(("augment.rand_augment_magnitude", "augment.rand_augment_std"), (0, 1e3)),
+    **dict.fromkeys(("augment.rand_augment_magnitude", "augment.rand_augment_std"), (0, 10)),
     **dict.fromkeys(("eval.holdout", "augment.label_smoothing"), (0, 1 - _TINY)),
     **dict.fromkeys(("eval.temporal_views", "eval.spatial_views"), (1, 2**10)),
 }
 
+# Not every task has every value.
+_DEFAULTS = (base_config.pretrain(), base_config.finetune(), base_config.linear_probe())
 _ANY_LENGTH = ("data.scales", "probe.learning_rate_factors")
 _ASCENDING = ("data.area", "profile_steps")
 
@@ -97,22 +99,22 @@ def check_bounds(values: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"config.{name}={values[name]!r} is not one of {', '.join(map(str, choices))}{hint}"
             )
-    defaults = getattr(base_config, values["task"])()
     for name, value in values.items():
-        expected = None if name in CHOICES else _expected(name, value, defaults)
+        expected = None if name in CHOICES else _expected(name, value)
         if expected is not None:
             raise ConfigError(f"config.{name}={value!r} must be {expected}")
 
 
-def _expected(name: str, value: Any, defaults: ConfigDict) -> str | None:
+def _expected(name: str, value: Any) -> str | None:
     """What a value may be, in words; None if it is."""
-    try:
-        kind = config_path.get_type(name, defaults)
-        default = config_path.get_value(name, defaults)
-    except (KeyError, AttributeError):
-        return None  # A value of the user's own recipe.
-    if value is None and default is None:
-        return None
+    kind: Any = None
+    default: Any = None
+    for config in _DEFAULTS:
+        with contextlib.suppress(KeyError, AttributeError):
+            kind = config_path.get_type(name, config)
+            default = config_path.get_value(name, config)
+    if kind is None or (value is None and default is None):
+        return None  # A value of the user's own recipe, or one that may be None.
     if kind in (str, bool):
         return None if isinstance(value, kind) else {str: "text", bool: "True or False"}[kind]
     low, high = RANGES[name]

@@ -44,7 +44,7 @@ RENAMED = {
 }
 """Names of earlier versions, and today's."""
 
-ADDED = {"eval.holdout": 0.0}
+ADDED = {"eval.holdout": 0.0, "probe.layer_norm": False}
 """Names that earlier versions lacked, and the only value that they computed."""
 
 RETIRED = {"data.modality": "rgb", "data.motion_frames": "sampled"}

@@ -119,9 +119,9 @@ def _measure_clip(
     of_masks = {}
     for strategy, mask_fn in mask_fns.items():
         masks = np.asarray(mask_fn(clip.batch, keys))[:, 0]
-        area = np.nan if inside is None else statistics.box_area_covered(inside, masks)
+        area = np.nan if inside is None else statistics.fraction_covered(inside, masks)
         of_masks[strategy] = {
-            MOTION: float(np.mean(statistics.motion_covered(lengths, masks))),
+            MOTION: float(np.mean(statistics.fraction_covered(lengths, masks))),
             BOX_AREA: float(np.mean(area)),
             CONTINUITY: float(np.mean(statistics.temporal_continuity(masks))),
         }

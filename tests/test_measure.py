@@ -24,7 +24,7 @@ def demo_set(tmp_path_factory):
 
 
 def recipe(path, **changes):
-    return shrunk.recipe("demo_pretrain", path, data__size=64, data__host_crop_size=128, **changes)
+    return shrunk.recipe("demo_pretrain", path, data__size=64, data__host_crop_size=64, **changes)
 
 
 @pytest.mark.slow

@@ -87,7 +87,7 @@ def test_folders_that_libraries_cannot_open_are_refused_at_once(odd_folder):
             str(odd_folder),
             folder,
             options=DatasetOptions(),
-            settings=make_settings("copy", 4, 0),
+            settings=make_settings("copy", 0),
         )
 
 
@@ -125,7 +125,7 @@ def test_preparation_keeps_names_and_classes(odd_folder, tmp_path, profile):
         str(odd_folder),
         out,
         options=DatasetOptions(),
-        settings=make_settings(profile, 4, 0),
+        settings=make_settings(profile, 0),
     )
     assert report["splits"]["train"]["records"] == 12
     (problem,) = json.loads((out / "report.json").read_text(encoding="utf-8"))["problems"]

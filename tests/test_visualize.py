@@ -119,7 +119,7 @@ def test_unreadable_videos_are_named_when_none_is_left(tmp_path):
 
 def test_masks_need_no_checkpoint_and_show_the_boxes_of_records(tmp_path):
     demo.make_demo(tmp_path / "demo", num_train=1, num_validation=1, seed=0)
-    data = {"data__source": "records", "data__host_crop_size": 128}
+    data = {"data__source": "records", "data__host_crop_size": 64}
     config = shrunk.recipe("demo_pretrain", tmp_path / "demo", num_pictures=1, **data)
     source = open_with_boxes(config.data, None)
     pictures = mask_pictures(config, source, ["mgm+window", "random"])

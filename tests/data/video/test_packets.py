@@ -31,11 +31,11 @@ def test_numbers_frames_in_presentation_order(frames, container):
     assert packets.timed
     assert packets.num_shown == 26
     assert sorted(packets.key_frames) == [0, 12, 24]
-    numbers = [packets.number_at(position) for position in range(26)]
+    numbers = packets.numbers
     assert sorted(numbers) == list(range(26))
     # Key frame, the next reference, then the three B-frames between them.
     assert numbers[:5] == [0, 4, 1, 2, 3]
-    starts = [packets.number_at(packets.start_for(frame)) for frame in (0, 3, 11, 12, 25)]
+    starts = [numbers[packets.start_for(frame)] for frame in (0, 3, 11, 12, 25)]
     assert starts == [0, 0, 0, 12, 24]
 
 
@@ -44,7 +44,7 @@ def test_knows_the_h264_frames_that_nothing_refers_to(frames, container):
     options = {"x264-params": STRIDE_ALIGNED["x264-params"] + ":slices=3"}
     data = encoded.encode(frames, container=container, options=options)
     packets = index(data)
-    unreferenced = {packets.number_at(p) for p in range(26) if packets.is_unreferenced(p)}
+    unreferenced = {packets.numbers[p] for p in range(26) if packets.is_unreferenced(p)}
     types = [frame.pict_type for frame in encoded.decode_all(data)]
     assert unreferenced == {number for number, kind in enumerate(types) if kind == 3}
     low_delay = index(encoded.encode(frames, container=container))
