@@ -1,13 +1,14 @@
 """Training steps that are timed side by side, each in a process of its own."""
 
+import contextlib
 import dataclasses
 import functools
 import math
 import multiprocessing
-import multiprocessing.connection
 import resource
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -18,6 +19,9 @@ OURS, MASKS, EAGER, COMPILED, MATMUL = (
     *("mgm_jax", "mgm_jax, masks alone", "PyTorch eager", "PyTorch compiled", "matmul"),
 )
 # JAX and PyTorch are imported in the processes that need them only.
+
+_steps: dict[str, Callable[[], None]] = {}
+"""Of this process: its contender's step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,15 +150,21 @@ def make_hugging_face(setting: Setting, compiled: bool) -> Callable[[], None]:
     return step
 
 
-def make_matmul(dtype: str) -> tuple[Callable[[], None], float]:
-    """Makes a function that runs one large matrix product in JAX; also gives its FLOPs."""
+def matmul_side() -> int:
+    """Rows and columns of the matrices that `MATMUL` multiplies."""
     import jax
 
-    side = 4096 if jax.default_backend() == "cpu" else 8192
+    return 4096 if jax.default_backend() == "cpu" else 8192
+
+
+def make_matmul(dtype: str) -> Callable[[], None]:
+    """Makes a function that runs one large matrix product in JAX and waits for it."""
+    import jax
+
     keys = jax.random.split(jax.random.key(0))
-    left, right = (jax.random.normal(key, (side, side), dtype) for key in keys)
+    left, right = (jax.random.normal(key, (matmul_side(),) * 2, dtype) for key in keys)
     multiply = jax.jit(lambda a, b: a @ b)
-    return lambda: jax.block_until_ready(multiply(left, right)), 2.0 * side**3
+    return lambda: jax.block_until_ready(multiply(left, right))
 
 
 @functools.cache
@@ -176,16 +186,6 @@ def step_flops(setting: Setting) -> float:
     return 3 * setting.clips * count_flops(model.apply, params, *inputs)[0]
 
 
-def _make(name: str, setting: Setting) -> Callable[[], None]:
-    if name == MATMUL:
-        return make_matmul(setting.dtype)[0]
-    if name == OURS:
-        return make_ours(setting)
-    if name == MASKS:
-        return make_masks(setting)
-    return make_hugging_face(setting, compiled=name == COMPILED)
-
-
 def _peak_bytes(name: str) -> int:
     """Largest memory so far, of the accelerator, or of this process on a CPU."""
     if name in (EAGER, COMPILED):
@@ -201,58 +201,24 @@ def _peak_bytes(name: str) -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _serve(pipe: multiprocessing.connection.Connection, name: str, setting: Setting) -> None:
-    """Runs in the contender's process: a step for each True received, until a False."""
-    try:
-        step = _make(name, setting)
-        step()  # Compiles.
-    except BaseException as error:
-        pipe.send(repr(error))
-        raise
-    pipe.send(None)
-    while pipe.recv():
-        start = time.perf_counter()
-        step()
-        pipe.send((time.perf_counter() - start, _peak_bytes(name)))
+def _compile(name: str, setting: Setting) -> None:
+    """Makes a contender's step in its process, and runs it once."""
+    makers = {
+        OURS: lambda: make_ours(setting),
+        MASKS: lambda: make_masks(setting),
+        EAGER: lambda: make_hugging_face(setting, compiled=False),
+        COMPILED: lambda: make_hugging_face(setting, compiled=True),
+        MATMUL: lambda: make_matmul(setting.dtype),
+    }
+    _steps[name] = makers[name]()
+    _steps[name]()
 
 
-class Contender:
-    """A step in a process of its own, for memory of its own.
-
-    Attributes:
-        peak_bytes: Largest memory of any step so far.
-    """
-
-    def __init__(self, name: str, setting: Setting):
-        """Starts the process and waits until it has compiled the step.
-
-        Raises:
-            RuntimeError: The step cannot run.
-        """
-        context = multiprocessing.get_context("spawn")
-        self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, name, setting), daemon=True)
-        self._process.start()
-        other.close()
-        self.peak_bytes = 0
-        try:
-            problem = self._pipe.recv()
-        except EOFError:
-            self._process.join()
-            problem = f"its process ended with exit code {self._process.exitcode}"
-        if problem is not None:
-            raise RuntimeError(f"{name}: {problem}")
-
-    def __call__(self) -> float:
-        """Runs a step; returns wall-clock seconds."""
-        self._pipe.send(True)
-        seconds, self.peak_bytes = self._pipe.recv()
-        return seconds
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._pipe.send(False)
-        self._process.join()
+def _run(name: str) -> tuple[float, int]:
+    """Wall-clock seconds of a step, and the largest memory of any so far."""
+    start = time.perf_counter()
+    _steps[name]()
+    return time.perf_counter() - start, _peak_bytes(name)
 
 
 def measure(names: Sequence[str], setting: Setting, rounds: int) -> dict[str, tuple[float, int]]:
@@ -261,12 +227,21 @@ def measure(names: Sequence[str], setting: Setting, rounds: int) -> dict[str, tu
     Raises:
         RuntimeError: One of them cannot run.
     """
-    contenders: dict[str, Contender] = {}
-    try:
+    runs: dict[str, Callable[[], float]] = {}
+    peaks: dict[str, int] = {}
+    with contextlib.ExitStack() as stack:
         for name in names:
-            contenders[name] = Contender(name, setting)
-        seconds = interleaved_medians(contenders, rounds)
-    finally:
-        for contender in contenders.values():
-            contender.close()
-    return {name: (seconds[name], contenders[name].peak_bytes) for name in names}
+            process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+            stack.enter_context(process)
+            try:
+                process.submit(_compile, name, setting).result()
+            except Exception as error:
+                raise RuntimeError(f"{name}: {error!r}") from error
+
+            def run(name: str = name, process: ProcessPoolExecutor = process) -> float:
+                seconds, peaks[name] = process.submit(_run, name).result()
+                return seconds
+
+            runs[name] = run
+        seconds = interleaved_medians(runs, rounds)
+    return {name: (seconds[name], peaks[name]) for name in names}

@@ -23,18 +23,16 @@ from benchmarks.step_contenders import (
     MATMUL,
     OURS,
     Setting,
-    make_matmul,
+    matmul_side,
     measure,
     step_flops,
 )
 from benchmarks.timing import print_table
 
 
-def make_rows(
-    results: Mapping[str, tuple[float, int]], setting: Setting, matmul_flops: float
-) -> list[tuple[str, ...]]:
-    """Rows of the table from the results of `measure`; `matmul_flops` are those of `MATMUL`."""
-    peak = matmul_flops / results[MATMUL][0]
+def make_rows(results: Mapping[str, tuple[float, int]], setting: Setting) -> list[tuple[str, ...]]:
+    """Rows of the table from the results of `measure`."""
+    peak = 2 * matmul_side() ** 3 / results[MATMUL][0]
     fastest = min((results[name][0] for name in (EAGER, COMPILED) if name in results), default=0.0)
     rows = []
     for name, (seconds, num_bytes) in results.items():
@@ -63,8 +61,7 @@ def main(_: Sequence[str]) -> None:
     for size in values.model_size:
         for ratio in map(float, values.mask_ratios):
             setting = Setting(size, ratio, clips, dtype)
-            results = measure(names, setting, values.rounds)
-            rows += make_rows(results, setting, make_matmul(dtype)[1])
+            rows += make_rows(measure(names, setting, values.rounds), setting)
     header = ("", "ms", "clips/s", "speed over PyTorch's", "utilisation", "memory, GiB")
     print_table(header, rows, f"{device}, {dtype}, batches of {clips} clips")
 

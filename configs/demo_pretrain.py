@@ -23,11 +23,11 @@ from mgm_jax import base_config
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
     config = base_config.pretrain()
-    config.batch_size = 8
-    config.num_steps = 600
-    config.warmup_steps = 50
+    config.batch_size = 64
+    config.num_steps = 1500
+    config.warmup_steps = 75
 
-    base_config.small_vit(config, size=64, tubelet=(2, 8, 8))
+    base_config.small_vit(config, size=64, tubelet=(4, 8, 8))
     config.data.stride = 1
     config.data.host_crop_size = 64
 
@@ -35,8 +35,8 @@ def get_config(arg: str = "") -> ConfigDict:
     # normalised targets leave out.
     config.norm_pix_loss = False
 
-    config.optimizer.base_lr = 6e-2
-    config.optimizer.min_lr = 1e-3
+    config.optimizer.base_lr = 4e-3
+    config.optimizer.min_lr = 4e-5
 
     config.log_every = 25
     config.checkpoint_every = 150

@@ -1,7 +1,7 @@
 """MGM pretraining of a small ViT on a few hundred real clips: minutes on two CPU cores.
 
     python -m data_prep.prepare --dataset=csv --name=jhmdb --videos=VIDEOS \
-        --annotations=jhmdb_split1.csv --profile=stride_aligned --stride=2 --short_side=128 \
+        --annotations=jhmdb_split1.csv --profile=stride_aligned:2 --short_side=128 \
         --out=runs/jhmdb
     python -m mgm_jax.main --config=configs/small_pretrain.py \
         --config.data.path=runs/jhmdb --workdir=runs/jhmdb_pretrain

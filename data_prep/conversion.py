@@ -53,8 +53,8 @@ class Settings:
         }
 
 
-def make_settings(profile: str, stride: int, short_side: int) -> Settings:
-    """Settings from the values of the flags; `stride` is used by `stride_aligned` only.
+def make_settings(profile: str, short_side: int) -> Settings:
+    """Settings from the values of the flags.
 
     Raises:
         ConfigError: An invalid value.
@@ -63,11 +63,10 @@ def make_settings(profile: str, stride: int, short_side: int) -> Settings:
         raise ConfigError(f"--short_side: {short_side}; give pixels, or 0 to keep the size")
     if profile == COPY:
         return Settings(COPY, 0)
-    label = f"stride_aligned:{stride}" if profile == "stride_aligned" else profile
     try:
-        return Settings(transcode.parse_profile(label).label, short_side)
+        return Settings(transcode.parse_profile(profile).label, short_side)
     except ConfigError as error:
-        raise ConfigError(f"--profile, --stride: {error}, or {COPY}") from error
+        raise ConfigError(f"--profile: {error}, or {COPY}") from error
 
 
 @dataclasses.dataclass(frozen=True)

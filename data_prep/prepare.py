@@ -142,9 +142,8 @@ def _define_flags() -> None:
     flags.DEFINE_string("out", None, "Folder of the dataset, absent or empty.", required=True)
     flags.DEFINE_string("name", None, "Name of the dataset in its files, instead of its own.")
     flags.DEFINE_integer("split_number", 1, "Official split of ucf101 and hmdb51.", 1, 3)
-    flags.DEFINE_string("profile", "low_delay", "low_delay, stride_aligned, or copy.")
+    flags.DEFINE_string("profile", "low_delay", "low_delay, stride_aligned:STRIDE, or copy.")
     flags.DEFINE_integer("short_side", 256, "Largest short side, pixels; 0 keeps the size.")
-    flags.DEFINE_integer("stride", 4, "For stride_aligned: frames between reference frames.")
     flags.DEFINE_integer("records_per_shard", 1000, "Listed videos per file.")
     flags.DEFINE_integer(
         "workers",
@@ -174,7 +173,7 @@ def main(argv: Sequence[str]) -> None:
             values.videos,
             values.out,
             options=DatasetOptions(values.annotations, values.split_number, values.name),
-            settings=make_settings(values.profile, values.stride, values.short_side),
+            settings=make_settings(values.profile, values.short_side),
             workers=values.workers,
             records_per_shard=values.records_per_shard,
             dry_run=values.dry_run,

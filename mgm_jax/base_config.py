@@ -5,11 +5,11 @@ data needs. Every value can also be set on the command line: `--config.optimizer
 """
 
 import difflib
-import functools
 from typing import Any
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
+from ml_collections.config_flags import config_path
 
 from mgm_jax.errors import ConfigError
 
@@ -46,13 +46,10 @@ def apply_arg(config: ConfigDict, arg: str, **arguments: str | tuple[str, ...]) 
                 )
             chosen[name] = text
         else:
-            config.update_from_flattened_dict({known: _parse(name, text, _type_of(config, known))})
+            config.update_from_flattened_dict(
+                {known: _parse(name, text, config_path.get_type(known, config))}
+            )
     return chosen
-
-
-def _type_of(config: ConfigDict, name: str) -> type:
-    *groups, leaf = name.split(".")
-    return functools.reduce(ConfigDict.__getitem__, groups, config).get_type(leaf)
 
 
 def _parse(name: str, text: str, kind: type) -> Any:

@@ -1,6 +1,7 @@
 """Reads frames of a video and cuts clips of fixed shape out of them, with their motion."""
 
 import dataclasses
+import functools
 from typing import Literal
 
 import numpy as np
@@ -99,7 +100,9 @@ def read_clips(
     sides = np.array([(crop.top, crop.left, crop.height, crop.width) for crop in crops])
     origins = [(*region[:2], 0, 0) for region in regions]
     copies = len(crops)
-    sizes = {"source_size": source_size, "frame_size": frame_size, "size": spec.size}
+    crop_map = functools.partial(
+        crop_motion, motion, source_size=source_size, frame_size=frame_size, size=spec.size
+    )
     return {
         "luma": luma,
         "chroma": chroma,
@@ -107,7 +110,7 @@ def read_clips(
         "frame_box": np.array([(-top, -left, *frame_size) for top, left, *_ in regions], "float32"),
         "flip": np.array([crop.flip for crop in crops], bool),
         "yuv_to_rgb": np.repeat(decoded.yuv_to_rgb[None].astype(np.float32), copies, axis=0),
-        "motion": np.stack([crop_motion(motion, crop, **sizes) for crop in crops]),
+        "motion": np.stack([crop_map(crop) for crop in crops]),
         "motion_valid": np.repeat(valid[None], copies, axis=0),
         "label": np.full(copies, record.label, np.int32),
         "frames": np.repeat(frames[None].astype(np.int32), copies, axis=0),

@@ -147,14 +147,8 @@ def fit_host_crop(
     height, width = (max(1, int(side * factor)) for side in frame_size)
     rows, columns = height / frame_size[0], width / frame_size[1]
     scaled = [
-        dataclasses.replace(
-            crop,
-            top=crop.top * rows,
-            left=crop.left * columns,
-            height=crop.height * rows,
-            width=crop.width * columns,
-        )
-        for crop in crops
+        Crop(c.top * rows, c.left * columns, c.height * rows, c.width * columns, c.flip)
+        for c in crops
     ]
     return scaled, (height, width)
 

@@ -53,9 +53,7 @@ def find_videos(folder: str | os.PathLike, flag: str) -> list[pathlib.PurePath]:
         raise ConfigError(f"{flag}: {root} cannot be searched: {error}") from error
     suffixes = [path.suffix.lower() for path in paths]
     found = [p for p, suffix in zip(paths, suffixes, strict=True) if suffix in VIDEO_SUFFIXES]
-    ignored = collections.Counter(suffix or "none" for suffix in suffixes)
-    for suffix in VIDEO_SUFFIXES:
-        del ignored[suffix]
+    ignored = collections.Counter(s or "none" for s in suffixes if s not in VIDEO_SUFFIXES)
     counts = ", ".join(f"{printable(name)} ({n})" for name, n in ignored.most_common(10))
     if not found:
         raise ConfigError(

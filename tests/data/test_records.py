@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import rendered
 import tensorflow_datasets as tfds
 
-from data_prep import demo, demo_scenes, records
+from data_prep import demo, demo_scenes
 from mgm_jax.data.records import RecordSource, ShardedRecords
 from mgm_jax.data.sources import make_source
 from mgm_jax.errors import ConfigError, VideoError
@@ -64,12 +65,9 @@ def test_records_of_other_fields_are_refused(prepared, tmp_path):
 
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory):
-    facts = {"label": 0, "fps": 25.0, "num_frames": 40, "height": 64, "width": 80}
-    facts |= {"profile": "low_delay", "encoder": "", "boxes": np.zeros((0, 4), np.float32)}
-    rows = [facts | {"video": bytes([i]) * 1000 * (i + 1), "video_id": str(i)} for i in range(5)]
+    rows = {str(i): bytes([i]) * 1000 * (i + 1) for i in range(5)}
     folder = tmp_path_factory.mktemp("records") / "records"
-    records.write_records(folder, "records", ["one"], {"train": rows}, records_per_shard=2)
-    return folder
+    return rendered.write_record_folder(folder, rows, records_per_shard=2)
 
 
 def shards_of(folder):

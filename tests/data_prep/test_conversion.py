@@ -155,13 +155,13 @@ def test_clips_around_key_frames(tmp_path, profile):
 
 
 def test_settings_from_the_command_line():
-    assert make_settings("low_delay", 4, 256) == Settings("low_delay", 256)
-    assert make_settings("stride_aligned", 2, 0) == Settings("stride_aligned:2", 0)
-    assert make_settings("copy", 4, 256) == COPY
+    assert make_settings("low_delay", 256) == Settings("low_delay", 256)
+    assert make_settings("stride_aligned:2", 0) == Settings("stride_aligned:2", 0)
+    assert make_settings("copy", 256) == COPY
     for flags, named in (
-        (("hevc", 4, 256), "--profile.*'hevc'"),
-        (("stride_aligned", 1, 256), "--stride.*stride_aligned:1"),
-        (("low_delay", 4, -2), "--short_side.*-2"),
+        (("hevc", 256), "--profile.*'hevc'"),
+        (("stride_aligned:1", 256), "--profile.*stride_aligned:1"),
+        (("low_delay", -2), "--short_side.*-2"),
     ):
         with pytest.raises(ConfigError, match=named):
             make_settings(*flags)

@@ -140,7 +140,7 @@ def test_the_command_line(videos, tmp_path, command):
     wrong = command(*arguments, "--dataset=ssv3")
     assert wrong.returncode == 1
     assert "error: --dataset: 'ssv3'" in wrong.stderr
-    more = ("--profile=stride_aligned", "--stride=2", "--workers=0")
+    more = ("--profile=stride_aligned:2", "--workers=0")
     right = command(*arguments, "--dataset=folder", "--name=mine", *more)
     assert right.returncode == 0, right.stderr
     assert "train: 7 listed videos, 6 records" in right.stderr

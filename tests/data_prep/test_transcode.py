@@ -1,4 +1,3 @@
-import dataclasses
 import fractions
 import io
 
@@ -80,20 +79,19 @@ def test_low_delay_has_one_reference_frame():
 
 
 @settings(max_examples=8, deadline=None)
-@given(stride=st.sampled_from([2, 3, 4, 8]), num_frames=st.integers(1, 40), gop=st.integers(1, 4))
-def test_stride_aligned_needs_only_the_multiples_of_the_stride(stride, num_frames, gop):
-    profile = EncodingProfile(stride=stride, references_per_gop=gop)
-    video = encode_h264(moved(walk(num_frames)), 25.0, profile)
+@given(stride=st.sampled_from([2, 3, 4, 8]), num_frames=st.integers(1, 100))
+def test_stride_aligned_needs_only_the_multiples_of_the_stride(stride, num_frames):
+    video = encode_h264(moved(walk(num_frames)), 25.0, EncodingProfile(stride))
     kinds = {t: kind for kind, _, t in decode(video)}
     assert list(kinds) == list(range(num_frames))
     assert BOTH not in {kinds[t] for t in range(0, num_frames, stride)}
     kept = {t: vectors for _, vectors, t in decode(video, skip_frame="NONREF")}
     # Besides the multiples only the last frame of a group of pictures, or of the video.
-    closing = {t for t in range(num_frames) if (t + 1) % (stride * gop) == 0 or t == num_frames - 1}
+    closing = {t for t in range(num_frames) if (t + 1) % (stride * 12) == 0 or t == num_frames - 1}
     assert set(range(0, num_frames, stride)) <= set(kept)
     assert set(kept) <= set(range(0, num_frames, stride)) | closing
     for t in range(stride, num_frames, stride):
-        if kinds[t] == FORWARD and gop * stride > 1:
+        if kinds[t] == FORWARD:
             assert set(kept[t]["source"]) == {-1}
 
 
@@ -116,7 +114,7 @@ def test_a_scene_cut_does_not_break_the_alignment():
 def test_colours_are_bt601_in_limited_range():
     rgb = np.random.default_rng(0).integers(0, 256, (6, 3)).astype(np.uint8)
     frames = np.broadcast_to(rgb[:, None, None], (6, 32, 48, 3)).copy()
-    video = encode_h264(frames, 25.0, dataclasses.replace(PROFILES["low_delay"], crf=1))
+    video = encode_h264(frames, 25.0, PROFILES["low_delay"])
     red, green, blue = rgb.T / 255.0
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     expected = [
@@ -158,26 +156,17 @@ def test_equal_frames_give_equal_bytes(stride):
     assert len(videos) == 1
 
 
-@pytest.mark.parametrize(
-    ("shape", "fps", "message"),
-    [
-        ((3, 63, 64, 3), 25.0, "63x64"),
-        ((0, 64, 64, 3), 25.0, "0 frames"),
-        ((3, 64, 64, 3), 0, "0 frames per second"),
-    ],
-)
-def test_invalid_frames_are_named(shape, fps, message):
-    with pytest.raises(ValueError, match=message):
-        encode_h264(np.zeros(shape, np.uint8), fps, PROFILES["low_delay"])
-
-
 def test_profiles_are_found_by_their_labels():
     for profile in (*PROFILES.values(), *(EncodingProfile(stride) for stride in range(1, 18))):
         assert parse_profile(profile.label) == profile
     assert parse_profile("stride_aligned") == EncodingProfile(stride=4)
-    for label in ("", "hevc", "low_delay:2", "stride_aligned:", "stride_aligned:1"):
+    for label in (
+        "",
+        "hevc",
+        "low_delay:2",
+        "stride_aligned:",
+        "stride_aligned:1",
+        "stride_aligned:18",
+    ):
         with pytest.raises(ValueError, match=f"'{label}'"):
             parse_profile(label)
-    for name, value in (("stride", 0), ("stride", 18), ("references_per_gop", 0)):
-        with pytest.raises(ValueError, match=f"{name} {value}"):
-            EncodingProfile(**{name: value})

@@ -37,10 +37,9 @@ def test_sheets_and_frames_of_animations_hold_their_tiles_pixel_by_pixel():
 def test_no_name_breaks_a_figure_or_warns():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for name in NAMES:
-            sheet = figures.sheet(rows(), [name, name], name)
-            frames = list(figures.animation(rows(), name))
-    for picture in (sheet, *frames):
+        sheets = [figures.sheet(rows(), [name, name], name) for name in NAMES]
+        frames = list(figures.animation(rows(5), "\n".join(NAMES[1:])))
+    for picture in (*sheets, *frames):
         assert (picture[:10] == 255).all()
 
 

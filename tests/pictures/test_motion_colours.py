@@ -11,15 +11,6 @@ def test_the_colour_wheel_has_the_published_directions():
     np.testing.assert_allclose(colours, expected, atol=12)
 
 
-def test_longer_motion_is_further_from_white():
-    angles = np.linspace(0, 2 * np.pi, 100)[:, None]
-    lengths = np.linspace(0, 0.95, 20)
-    vectors = np.stack([np.cos(angles) * lengths, np.sin(angles) * lengths], axis=-1)
-    colours = motion_colours.motion_to_colours(vectors, 1).astype(int).sum(-1)
-    assert (colours[:, 0] == 3 * 255).all()
-    assert (np.diff(colours, axis=1) < 0).all()
-
-
 def test_the_scale_is_round_and_ignores_outliers_and_invalid_frames():
     motion = np.zeros((2, 20, 20, 2), np.float32)
     motion[0, :, :10, 0] = 3.7

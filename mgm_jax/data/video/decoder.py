@@ -27,7 +27,6 @@ EXPORTING_CODECS = frozenset(
 )
 """Codecs whose FFmpeg decoder exports motion vectors. HEVC, VP8, VP9 and AV1 export none."""
 
-
 # These decoders themselves hold frames back whose references are missing.
 _HIDING_CODECS = frozenset({"h264", "hevc"})
 

@@ -1,4 +1,5 @@
 import io
+import itertools
 
 import av
 import encoded
@@ -152,26 +153,17 @@ def cut_packets(data, share):
     return encoded.remux(data, "matroska", lambda n, packet: packet if n > share * 48 else None)
 
 
-@pytest.mark.parametrize(
-    ("recorded", "cut"),
-    # Matroska has its headers in front.
-    [
-        (name, cut)
-        for name in RECORDED
-        for cut in (cut_bytes, cut_packets)
-        if (name, cut) != ("vp9", cut_bytes)
-    ],
-)
-def test_a_recording_begins_with_its_first_decodable_frame(recorded, cut):
+@pytest.mark.parametrize("recorded", RECORDED)
+def test_a_recording_begins_with_its_first_decodable_frame(recorded):
     whole = recording(*RECORDED[recorded])
     expected = [encoded.stored_planes(frame)[0] for frame in encoded.decode_all(whole)]
-    for share in (0.05, 0.3, 0.5):
+    # Matroska has its headers in front.
+    cuts = [cut_packets] if recorded == "vp9" else [cut_bytes, cut_packets]
+    for cut, share in itertools.product(cuts, (0.05, 0.3, 0.5)):
         with Video(cut(whole, share)) as video:
             assert 0 < video.num_frames < 48
-            first = 48 - video.num_frames
             clip = video.read(range(video.num_frames), motion="none")
-            assert video.num_frames == 48 - first
             some = [video.num_frames - 1, 1, 0]
             again = np.concatenate([video.read([n], motion="none").luma for n in some])
-        np.testing.assert_array_equal(clip.luma, expected[first:])
+        np.testing.assert_array_equal(clip.luma, expected[48 - video.num_frames :])
         np.testing.assert_array_equal(again, clip.luma[some])
