@@ -56,7 +56,8 @@ def mix(
     ) -> tuple[Array, Array, Array]:
         # A kind that is off is never drawn, but its parameter must be positive.
         alphas = mixup_alpha or 1.0, cutmix_alpha or 1.0
-        own = draw_own_share(key, clips.shape[2:4], *alphas, probability, cutmix_share)
+        frame = clips.shape[2], clips.shape[3]
+        own = draw_own_share(key, frame, *alphas, probability, cutmix_share)
         share = own.mean()
         own = own[:, :, None].astype(clips.dtype)
         mixed = clips * own + jnp.flip(clips, 0) * (1 - own)

@@ -1,5 +1,7 @@
 """Affine warps of clips by two passes of bicubic interpolation, along one axis each."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped, UInt8
@@ -57,14 +59,15 @@ def _interpolate(
 
 def sum_by_matmul(lines: Float[Array, "l n c"], taps: Taps) -> Float[Array, "l m c"]:
     """Sums with a matrix of weights per line, which XLA for TPU computes on the fly."""
-    weights: Array = sum(
-        jnp.where(index[:, :, None] == jnp.arange(lines.shape[1]), weight[:, :, None], 0.0)
-        for index, weight in taps
-    )
+    columns = jnp.arange(lines.shape[1])
+    weights = jnp.zeros((*taps[0][0].shape, len(columns)))
+    for index, weight in taps:
+        weights += jnp.where(index[:, :, None] == columns, weight[:, :, None], 0.0)
     return jnp.einsum("lmn,lnc->lmc", weights, lines, precision=jax.lax.Precision.HIGHEST)
 
 
 def sum_by_gather(lines: Float[Array, "l n c"], taps: Taps) -> Float[Array, "l m c"]:
     """The same as `sum_by_matmul`, by gathering the four neighbours."""
     pick = jax.vmap(lambda line, index: line[index])
-    return sum(pick(lines, index) * weight[:, :, None] for index, weight in taps)
+    parts = (pick(lines, index) * weight[:, :, None] for index, weight in taps)
+    return functools.reduce(jnp.add, parts)
