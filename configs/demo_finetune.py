@@ -21,32 +21,33 @@ from mgm_jax import base_config
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
-    args = base_config.parse_arg(arg, backbone="vit")
     config = base_config.finetune()
-    config.batch_size = 8
-    config.num_steps = 600
-    config.warmup_steps = 50
+    config.batch_size = 32
+    config.num_steps = 4000
+    config.warmup_steps = 200
 
     config.data.repeated_augmentation = 1
-    config.data.area = (0.4, 1.0)
+    config.data.area = (0.7, 1.0)
 
     config.augment.rand_augment_layers = 0
     config.augment.mixup = 0.0
     config.augment.cutmix = 0.0
     config.augment.erasing = 0.0
-    config.augment.mix_group_size = 8
+    config.augment.mix_group_size = 32
 
-    base_config.small_vit(config, size=64, tubelet=(2, 8, 8))
-    config.model.backbone = args.backbone
+    base_config.small_vit(config, size=64, tubelet=(4, 8, 8))
+    config.data.stride = 1
+    config.data.host_crop_size = 64
     config.model.drop_path = 0.0
 
-    config.optimizer.base_lr = 3e-2
-    config.optimizer.min_lr = 1e-4
+    config.optimizer.base_lr = 8e-3
+    config.optimizer.min_lr = 8e-5
+    config.optimizer.layer_decay = 1.0
 
-    config.log_every = 25
-    config.checkpoint_every = 150
-    config.eval.every = 150
-    config.eval.subset = 200
+    config.checkpoint_every = 500
+    config.eval.every = 500
+    config.eval.subset = 252
     config.eval.temporal_views = 1
     config.eval.spatial_views = 1
+    base_config.apply_arg(config, arg, backbone="model.backbone")
     return config

@@ -22,31 +22,33 @@ from mgm_jax import base_config
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
-    args = base_config.parse_arg(
-        arg, mask="mgm", ratio=float, jitter=0.5, guidance="peak", motion="auto", backbone="vit"
-    )
     config = base_config.pretrain()
-    config.batch_size = 8
-    config.num_steps = 600
-    config.warmup_steps = 50
+    config.batch_size = 64
+    config.num_steps = 1500
+    config.warmup_steps = 75
 
-    config.data.motion = args.motion
+    base_config.small_vit(config, size=64, tubelet=(4, 8, 8))
+    config.data.stride = 1
+    config.data.host_crop_size = 64
 
-    base_config.small_vit(config, size=64, tubelet=(2, 8, 8))
-    config.model.backbone = args.backbone
-
-    config.masking.strategy = args.mask
-    config.masking.ratio = args.ratio
-    config.masking.jitter = args.jitter
-    config.masking.guidance = args.guidance
     # In minutes a small model learns the colours of masked tokens, which are just what the paper's
     # normalised targets leave out.
     config.norm_pix_loss = False
 
-    config.optimizer.base_lr = 6e-2
-    config.optimizer.min_lr = 1e-3
+    config.optimizer.base_lr = 4e-3
+    config.optimizer.min_lr = 4e-5
 
     config.log_every = 25
     config.checkpoint_every = 150
     config.pictures_every = 300
+    base_config.apply_arg(
+        config,
+        arg,
+        mask="masking.strategy",
+        ratio="masking.ratio",
+        jitter="masking.jitter",
+        guidance="masking.guidance",
+        motion="data.motion",
+        backbone="model.backbone",
+    )
     return config

@@ -22,29 +22,20 @@ from mgm_jax import base_config
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
-    args = base_config.parse_arg(
-        arg,
-        mask="mgm",
-        ratio=float,
-        jitter=0.5,
-        guidance="peak",
-        motion="auto",
-        epochs=800.0,
-        backbone="vit",
-        size="B",
-    )
     config = base_config.pretrain()
-    config.epochs = args.epochs
-
     config.data.stride = 4
     config.data.flip = True
-    config.data.motion = args.motion
 
-    config.model.size = args.size
-    config.model.backbone = args.backbone
-
-    config.masking.strategy = args.mask
-    config.masking.ratio = args.ratio
-    config.masking.jitter = args.jitter
-    config.masking.guidance = args.guidance
+    base_config.apply_arg(
+        config,
+        arg,
+        mask="masking.strategy",
+        ratio="masking.ratio",
+        jitter="masking.jitter",
+        guidance="masking.guidance",
+        motion="data.motion",
+        backbone="model.backbone",
+        epochs="epochs",
+        size="model.size",
+    )
     return config

@@ -15,8 +15,11 @@ from mgm_jax import base_config
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
-    args = base_config.parse_arg(arg, dataset=("jhmdb", "weizmann"), backbone="vit")
     config = base_config.finetune()
+    base_config.small_vit(config, size=96, tubelet=(4, 16, 16))
+    chosen = base_config.apply_arg(
+        config, arg, dataset=("jhmdb", "weizmann"), backbone="model.backbone"
+    )
     config.batch_size = 16
     config.num_steps = 1500
     config.warmup_steps = 150
@@ -32,8 +35,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.augment.mix_probability = 0.5
     config.augment.mix_group_size = 2
 
-    base_config.small_vit(config, size=96, tubelet=(4, 16, 16))
-    config.model.backbone = args.backbone
     config.model.drop_path = 0.1
 
     config.optimizer.base_lr = 2.4e-2
@@ -45,7 +46,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.eval.subset = 0
     config.eval.temporal_views = 3
     config.eval.spatial_views = 1  # People are in the middle.
-    if args.dataset == "weizmann":
+    if chosen["dataset"] == "weizmann":
         config.augment.mix_group_size = 16
         config.eval.every = 500
         config.eval.temporal_views = 2

@@ -18,17 +18,15 @@ VIEWS = {"jhmdb": (3, 1), "weizmann": (2, 3)}
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
-    args = base_config.parse_arg(arg, dataset=tuple(VIEWS), backbone="vit")
     config = base_config.linear_probe()
+    base_config.small_vit(config, size=96, tubelet=(4, 16, 16))
+    chosen = base_config.apply_arg(config, arg, dataset=tuple(VIEWS), backbone="model.backbone")
     config.batch_size = 32
     config.num_steps = 400
 
     config.data.flip = True
     config.data.area = (0.3, 1.0)
     config.data.repeated_augmentation = 1
-
-    base_config.small_vit(config, size=96, tubelet=(4, 16, 16))
-    config.model.backbone = args.backbone
 
     config.probe.learning_rate_factors = (1.0, 3.0, 10.0, 30.0)
     config.probe.batch_norm = True
@@ -39,5 +37,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config.eval.split = "test"
     config.eval.every = 200
     config.eval.subset = 0
-    config.eval.temporal_views, config.eval.spatial_views = VIEWS[args.dataset]
+    config.eval.temporal_views, config.eval.spatial_views = VIEWS[chosen["dataset"]]
     return config

@@ -23,31 +23,24 @@ STEPS = {"jhmdb": 1500, "weizmann": 800}
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
-    args = base_config.parse_arg(
+    config = base_config.pretrain()
+    base_config.small_vit(config, size=96, tubelet=(4, 16, 16))
+    chosen = base_config.apply_arg(
+        config,
         arg,
         dataset=tuple(STEPS),
-        mask="mgm",
-        ratio=float,
-        jitter=0.5,
-        guidance="peak",
-        motion="auto",
-        backbone="vit",
+        mask="masking.strategy",
+        ratio="masking.ratio",
+        jitter="masking.jitter",
+        guidance="masking.guidance",
+        motion="data.motion",
+        backbone="model.backbone",
     )
-    config = base_config.pretrain()
     config.batch_size = 32
-    config.num_steps = STEPS[args.dataset]
+    config.num_steps = STEPS[chosen["dataset"]]
     config.warmup_steps = 100
 
     config.data.flip = True
-    config.data.motion = args.motion
-
-    base_config.small_vit(config, size=96, tubelet=(4, 16, 16))
-    config.model.backbone = args.backbone
-
-    config.masking.strategy = args.mask
-    config.masking.ratio = args.ratio
-    config.masking.jitter = args.jitter
-    config.masking.guidance = args.guidance
     config.norm_pix_loss = False  # See configs/demo_pretrain.py.
 
     config.optimizer.base_lr = 1.5e-2

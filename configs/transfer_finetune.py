@@ -40,16 +40,19 @@ LAYER_DECAY = {
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
-    args = base_config.parse_arg(
-        arg, dataset=tuple(LAYER_DECAY), epochs=100.0, views=5, backbone="vit", size="B"
-    )
     config = base_config.finetune()
-    config.epochs = args.epochs
+    chosen = base_config.apply_arg(
+        config,
+        arg,
+        dataset=tuple(LAYER_DECAY),
+        epochs="epochs",
+        views="eval.temporal_views",
+        backbone="model.backbone",
+        size="model.size",
+    )
 
     config.data.flip = True
 
-    config.model.size = args.size
-    config.model.backbone = args.backbone
     config.model.drop_path = 0.2
     # VideoMAE's script for UCF101, taken for all; the mixed clips are a GPU's: 16 videos twice.
     config.model.head_dropout = 0.5
@@ -57,8 +60,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.min_lr = 1e-5
 
     config.optimizer.base_lr = 5e-4
-    config.optimizer.layer_decay = LAYER_DECAY[args.dataset]
+    config.optimizer.layer_decay = LAYER_DECAY[chosen["dataset"]]
 
     config.eval.split = "test"
-    config.eval.temporal_views = args.views
     return config

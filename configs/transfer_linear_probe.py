@@ -3,8 +3,8 @@
     python -m mgm_jax.main --config=configs/transfer_linear_probe.py \
         --config.init_from=PRETRAINED --config.data.path=DIR --workdir=WORKDIR
 
-Arguments: `epochs`, `views` (temporal views of the test), `backbone`, `size`. For several learning
-rates in one pass, with MAE's BatchNorm:
+Arguments: `epochs`, `views` (temporal views of the test), `backbone`, `size`, `probe` (plain or
+m3video, with that code's augmentation). For several learning rates at once, with MAE's BatchNorm:
 
     --config.probe.learning_rate_factors='(1.,10.,100.)' --config.probe.batch_norm
 
@@ -22,12 +22,18 @@ from mgm_jax import base_config
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
-    args = base_config.parse_arg(arg, epochs=30.0, views=5, backbone="vit", size="B")
     config = base_config.linear_probe()
-    config.epochs = args.epochs
     config.data.flip = True
-    config.model.size = args.size
-    config.model.backbone = args.backbone
     config.eval.split = "test"
-    config.eval.temporal_views = args.views
+    chosen = base_config.apply_arg(
+        config,
+        arg,
+        epochs="epochs",
+        views="eval.temporal_views",
+        backbone="model.backbone",
+        size="model.size",
+        probe=("plain", "m3video"),
+    )
+    if chosen["probe"] == "m3video":
+        base_config.probe_as_m3video(config)
     return config

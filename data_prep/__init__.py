@@ -24,6 +24,5 @@ From annotations to records, in the order of the data:
     checks        decodes a record and compares it with its fields and its profile
 
 The demo dataset:
-    demo_scenes   composes a clip; demo_motions moves, demo_looks textures, demo_drawing draws
-    demo_plain    plain shapes in steady motion
+    demo_scenes   renders a clip: plain shapes in steady motion
 """

@@ -88,7 +88,7 @@ def _frame_types(video: bytes, name: str) -> tuple[str, set[int]]:
         frames = decode_packets(index, stream.codec_context, positions, _refuse)
         types = "".join(_FRAME_TYPES.get(int(frame.pict_type), "?") for frame in frames)
         unreferenced = filter(index.is_unreferenced, positions if index.timed else ())
-        return types, {n for n in map(index.number_at, unreferenced) if n is not None}
+        return types, {n for n in map(index.numbers.__getitem__, unreferenced) if n is not None}
 
 
 def _refuse(_: int, error: Exception) -> None:

@@ -1,12 +1,10 @@
 """Makes the demo dataset: rendered clips of moving objects, as records to train on.
 
-    python -m data_prep.demo --out=DIR [--world=plain --num_train=10080 --num_validation=1008]
+    python -m data_prep.demo --out=DIR
 
-The classes differ only in motion, in the splits `train` and `validation`. `--world=textured`
-(`demo_scenes`): 14 everyday actions among random textures, 128 pixels. `--world=plain`
-(`demo_plain`): 12 steady motions of plain shapes, 64 pixels, from which a small model learns in
-minutes. A clip depends only on the seed, its split and its index, so the number of workers changes
-nothing. A dataset that exists is not made again.
+The splits `train` and `validation` hold clips of 64 pixels in 12 classes that differ only in their
+motion (`demo_scenes`). A clip depends only on the seed, its split and its index, so the number of
+workers changes nothing. A dataset that exists is not made again.
 
 `--domain_shift` makes a miniature of partial domain adaptation (Table 3 of the paper): the clips of
 `train` stay the same, those of `validation` are grey negatives of every other class.
@@ -21,26 +19,33 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from absl import app, flags, logging
+from jaxtyping import UInt8
 
-from data_prep import demo_looks, demo_plain, demo_scenes, output, records, transcode
+from data_prep import demo_scenes, output, records, transcode
 from data_prep.processes import process_pool
 from mgm_jax.errors import ConfigError, MgmError
 
 FPS = 25.0
 # To be raised if a change to the rendering or the encoding changes the clips.
-_VERSION = 2
-_WORLDS = {"textured": demo_scenes, "plain": demo_plain}
+_VERSION = 3
+
+
+def _grey_negative(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t h w 3"]:
+    """Frames without colour and with inverted brightness: the look of another domain."""
+    grey = frames @ np.array([0.299, 0.587, 0.114], np.float32)
+    return np.repeat((255.5 - grey).astype(np.uint8)[..., None], 3, axis=-1)
 
 
 def make_record(
-    world: str, seed: int, profile: str, domain_shift: bool, split: str, index: int
+    seed: int, profile: str, domain_shift: bool, split: str, index: int
 ) -> dict[str, Any]:
     """Renders and encodes one clip, with the fields of `records.record_features`."""
     in_target = domain_shift and split == "validation"
     # The classes take turns, so every second clip is of every second class.
-    clip = _WORLDS[world].render_clip(seed, split, 2 * index if in_target else index)
-    frames = demo_looks.grey_negative(clip.frames) if in_target else clip.frames
+    clip = demo_scenes.render_clip(seed, split, 2 * index if in_target else index)
+    frames = _grey_negative(clip.frames) if in_target else clip.frames
     num_frames, height, width, _ = frames.shape
     return {
         "video": transcode.encode_h264(frames, FPS, transcode.parse_profile(profile)),
@@ -66,9 +71,8 @@ def _log_progress(items: Iterable[dict[str, Any]], total: int) -> Iterator[dict[
 def make_demo(
     out: str | pathlib.Path,
     *,
-    num_train: int = 1600,
-    num_validation: int = 400,
-    world: str = "textured",
+    num_train: int = 10080,
+    num_validation: int = 1008,
     seed: int = 0,
     profile: str = "low_delay",
     domain_shift: bool = False,
@@ -76,8 +80,7 @@ def make_demo(
 ) -> bool:
     """Makes the demo dataset in `out`, an absent or empty folder, unless it exists.
 
-    `world` is "textured" or "plain", `profile` a label of `transcode.parse_profile`. With
-    `workers` 0 this process renders.
+    `profile` is a label of `transcode.parse_profile`. With `workers` 0 this process renders.
 
     Returns:
         True if the dataset was made, False if it existed.
@@ -90,8 +93,6 @@ def make_demo(
             f"--num_train={num_train}, --num_validation={num_validation}, --seed={seed}, "
             f"--workers={workers}: each split needs a clip, and no number may be negative"
         )
-    if world not in _WORLDS:
-        raise ConfigError(f"--world={world} is not one of {', '.join(_WORLDS)}")
     profile = transcode.parse_profile(profile).label
     folder = pathlib.Path(out).absolute()
     request = {
@@ -102,8 +103,6 @@ def make_demo(
         "seed": seed,
         "profile": profile,
     }
-    if world != "textured":
-        request["world"] = world
     if domain_shift:
         request["domain_shift"] = True
     if output.is_complete(folder, request):
@@ -111,7 +110,7 @@ def make_demo(
         return False
     splits = ["train"] * num_train + ["validation"] * num_validation
     indices = itertools.chain(range(num_train), range(num_validation))
-    make = functools.partial(make_record, world, seed, profile, domain_shift)
+    make = functools.partial(make_record, seed, profile, domain_shift)
     with contextlib.ExitStack() as stack:
         run = map
         if workers:
@@ -121,7 +120,7 @@ def make_demo(
         records.write_records(
             folder,
             "motion_demo",
-            _WORLDS[world].CLASS_NAMES,
+            demo_scenes.CLASS_NAMES,
             {
                 "train": itertools.islice(clips, num_train),
                 "validation": itertools.islice(clips, num_validation),
@@ -135,9 +134,8 @@ def make_demo(
 
 def _define_flags() -> None:
     flags.DEFINE_string("out", None, "Folder of the dataset, absent or empty.", required=True)
-    flags.DEFINE_enum("world", "textured", list(_WORLDS), "What the clips show.")
-    flags.DEFINE_integer("num_train", 1600, "Clips in the split train.")
-    flags.DEFINE_integer("num_validation", 400, "Clips in the split validation.")
+    flags.DEFINE_integer("num_train", 10080, "Clips in the split train.")
+    flags.DEFINE_integer("num_validation", 1008, "Clips in the split validation.")
     flags.DEFINE_integer("seed", 0, "Seed of the whole dataset.")
     flags.DEFINE_string("profile", "low_delay", "low_delay or stride_aligned[:STRIDE].")
     flags.DEFINE_bool("domain_shift", False, "Make validation another domain, of half the classes.")
@@ -153,7 +151,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
-    names = ("world", "num_train", "num_validation", "seed", "profile", "domain_shift", "workers")
+    names = ("num_train", "num_validation", "seed", "profile", "domain_shift", "workers")
     try:
         make_demo(values.out, **{name: getattr(values, name) for name in names})
     except MgmError as error:

@@ -1,28 +1,29 @@
-"""Rendered clips of objects in motion, whose class is defined by the motion alone.
+"""Rendered clips in which a small model learns motion in minutes: plain shapes in steady motion.
 
-In the spirit of Something-Something V2: the appearance, size, place and speed of the object and its
-background are independent of the class. A clip is a function of (seed, split, index) only.
-Appearance and motion use separate random streams.
+Twelve classes that differ in the motion of one to three shapes. Every motion goes on for ever, and
+starts at a random moment, so that one frame does not tell the class: shapes enter at the border and
+leave, grow from nothing and fade, turn, circle, or shake. Shapes are large, some are limbs that
+reach to the border, others stand still, and the camera may pan.
 
-Lengths are in pixels, x to the right and y down; pixel i covers [i, i+1).
+Backgrounds are gradients or wide stripes, shapes have nearly one colour. The clips of a group, one
+of each class, share their looks; groups belong to one split. A clip is a function of (seed, split,
+index) only. Lengths are in pixels, x to the right and y down, angles clockwise in radians.
 """
 
 import dataclasses
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from data_prep import demo_drawing, demo_looks
-from data_prep.demo_motions import DESIGN_SIZE, MOTIONS, RADII, Track
-
-_NUM_FRAMES = (40, 56)
-_PAN_PROBABILITY, _PAN_SPEED = 0.35, (0.15, 0.4)
-_DISTRACTOR_COUNTS = (0, 0, 1, 1, 2, 3)
-_MARGIN = 14  # What the fastest pan of the longest clip can uncover on each side.
-
-CLASS_NAMES: tuple[str, ...] = tuple(MOTIONS)
+SIZE = 64  # Height and width of the frame.
+NUM_FRAMES = 24
+_RADII = (12.0, 19.0)
+_NUM_MOVING, _NUM_STILL = (1, 1, 1, 2, 2), (0, 0, 1)
+_PAN_PROBABILITY, _PAN_SPEED = 0.35, (0.2, 0.6)
+_TIME = np.arange(NUM_FRAMES, dtype=np.float32)
+_Y, _X = np.mgrid[:SIZE, :SIZE].astype(np.float32) + 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +32,8 @@ class DemoClip:
 
     Attributes:
         frames: RGB, 0..255.
-        boxes: x1, y1, x2, y2 of the visible part of each of the k objects that the class is about,
-            NaN where the object is hidden.
+        boxes: x1, y1, x2, y2 of the visible part of each of the k moving shapes, NaN where the
+            shape is hidden.
         label: Index into `CLASS_NAMES`.
         pan: Displacement of the whole scene, (x, y) in pixels per frame.
     """
@@ -43,84 +44,187 @@ class DemoClip:
     pan: Float[np.ndarray, "2"]
 
 
-def _place(
-    random: np.random.Generator, tracks: Sequence[Track], pan: Float[np.ndarray, "t 2"]
-) -> list[Track]:
-    """Moves the tracks to a random place at which they stay in the frame."""
-    centres = np.stack([[track.x, track.y] for track in tracks]) + pan.T
-    radii = np.stack([track.radius for track in tracks])[:, None]
-    low, high = -(centres - radii).min((0, 2)), DESIGN_SIZE - (centres + radii).max((0, 2))
-    x, y = (low + high) / 2 + random.uniform(-0.5, 0.5, size=2) * np.maximum(high - low, 0)
-    return [dataclasses.replace(track, x=track.x + x, y=track.y + y) for track in tracks]
+@dataclasses.dataclass(frozen=True)
+class _Track:
+    """Centre, radius, rotation and opacity of one shape in every frame."""
+
+    x: Float[np.ndarray, "t"]
+    y: Float[np.ndarray, "t"]
+    radius: Float[np.ndarray, "t"]
+    angle: Float[np.ndarray, "t"]
+    opacity: Float[np.ndarray, "t"]
 
 
-def _distractors(
-    random: np.random.Generator, tracks: Sequence[Track]
-) -> list[Float[np.ndarray, "3"]]:
-    """Circles (x, y, radius) for still objects that touch neither a track nor each other."""
-    taken = [np.stack([track.x, track.y, track.radius]) for track in tracks]
-    circles = []
-    for _ in range(random.choice(_DISTRACTOR_COUNTS)):
-        for _ in range(20):
-            radius = random.uniform(*RADII)
-            x, y = random.uniform(radius, DESIGN_SIZE - radius, size=2)
-            distances = [np.hypot(other[0] - x, other[1] - y) - other[2] for other in taken]
-            if all((distance > radius + 2).all() for distance in distances):
-                circles.append(np.array([x, y, radius]))
-                taken.append(circles[-1])
-                break
-    return circles
+def _still(random: np.random.Generator) -> _Track:
+    x, y = random.uniform(8, SIZE - 8, size=2)
+    radius, angle = random.uniform(*_RADII), random.uniform(0, 2 * np.pi)
+    ones = np.ones(NUM_FRAMES)
+    return _Track(x * ones, y * ones, radius * ones, angle * ones, ones)
+
+
+def _pass(random: np.random.Generator, still: _Track, dx: int, dy: int) -> _Track:
+    """Crosses the frame, and comes in again on the other side."""
+    reach = 1.2 * still.radius.max()
+    span = SIZE + 2 * reach
+    path = random.uniform(0, span) + random.uniform(1.5, 3.5) * _TIME
+    if dx:
+        return dataclasses.replace(still, x=dx * path % span - reach)
+    return dataclasses.replace(still, y=dy * path % span - reach)
+
+
+def _scale(random: np.random.Generator, still: _Track, sign: int) -> _Track:
+    """Grows from a third of the radius to twice it, or shrinks; fades at both ends."""
+    span = np.log(6.0)
+    phase = (random.uniform() + sign * random.uniform(0.05, 0.09) * _TIME / span) % 1
+    opacity = np.clip(np.minimum(phase, 1 - phase) * 8, 0, 1)
+    return dataclasses.replace(
+        still, radius=still.radius / 3 * np.exp(span * phase), opacity=opacity
+    )
+
+
+def _turn(random: np.random.Generator, still: _Track, sign: int) -> _Track:
+    speed = np.deg2rad(random.uniform(6, 14))
+    return dataclasses.replace(still, angle=still.angle + sign * speed * _TIME)
+
+
+def _circle(random: np.random.Generator, still: _Track, sign: int) -> _Track:
+    angle = random.uniform(0, 2 * np.pi) + sign * np.deg2rad(random.uniform(9, 18)) * _TIME
+    path = random.uniform(8, 16)
+    return dataclasses.replace(
+        still, x=still.x + path * np.cos(angle), y=still.y + path * np.sin(angle)
+    )
+
+
+def _shake(random: np.random.Generator, still: _Track, dx: int, dy: int) -> _Track:
+    phase = random.uniform(0, 2 * np.pi) + 2 * np.pi / random.uniform(8, 14) * _TIME
+    path = random.uniform(8, 16) * np.sin(phase)
+    return dataclasses.replace(still, x=still.x + dx * path, y=still.y + dy * path)
+
+
+_Motion = Callable[..., _Track]
+_MOTIONS: dict[str, tuple[_Motion, dict[str, int]]] = {
+    "passing to the left": (_pass, {"dx": -1, "dy": 0}),
+    "passing to the right": (_pass, {"dx": 1, "dy": 0}),
+    "rising": (_pass, {"dx": 0, "dy": -1}),
+    "sinking": (_pass, {"dx": 0, "dy": 1}),
+    "growing": (_scale, {"sign": 1}),
+    "shrinking": (_scale, {"sign": -1}),
+    "turning clockwise": (_turn, {"sign": 1}),
+    "turning counter-clockwise": (_turn, {"sign": -1}),
+    "circling clockwise": (_circle, {"sign": 1}),
+    "circling counter-clockwise": (_circle, {"sign": -1}),
+    "shaking sideways": (_shake, {"dx": 1, "dy": 0}),
+    "shaking up and down": (_shake, {"dx": 0, "dy": 1}),
+}
+CLASS_NAMES: tuple[str, ...] = tuple(_MOTIONS)
+
+
+def _colours(random: np.random.Generator, count: int) -> Float32[np.ndarray, "count 3"]:
+    """Random colours that are easy to tell apart."""
+    while True:
+        colours = random.uniform(20, 235, size=(count, 3))
+        gaps = np.linalg.norm(colours[:, None] - colours, axis=-1) + 999 * np.eye(count)
+        if gaps.min() > 60:
+            return colours.astype(np.float32)
+
+
+def _background(
+    random: np.random.Generator,
+    colours: Float32[np.ndarray, "2 3"],
+    shift: Float[np.ndarray, "t 2"],
+) -> Float32[np.ndarray, "t h w 3"]:
+    """A gradient, or wide stripes, that moves by `shift`."""
+    direction, phase = random.uniform(0, 2 * np.pi, size=2)
+    cycles = random.uniform(1, 3) if random.uniform() < 0.5 else 0.0
+    x, y = _X - shift[:, :1, None], _Y - shift[:, 1:, None]
+    along = (np.cos(direction) * (x - SIZE / 2) + np.sin(direction) * (y - SIZE / 2)) / SIZE
+    if cycles:
+        along = 0.7 * np.sin(2 * np.pi * cycles * along + phase)
+    share = np.clip(0.5 + 0.7 * along, 0, 1)[..., None].astype(np.float32)
+    return colours[0] + (colours[1] - colours[0]) * share
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shape:
+    """Outline and colour of a shape of radius 1."""
+
+    kind: int
+    width: float
+    colour: Float32[np.ndarray, "3"]
+
+    def coverage(self, track: _Track) -> Float32[np.ndarray, "t h w"]:
+        """The part of each pixel that is covered."""
+        x, y, radius, angle, opacity = (
+            np.float32(values)[:, None, None]
+            for values in (track.x, track.y, track.radius, track.angle, track.opacity)
+        )
+        cos, sin = np.cos(angle) / radius, np.sin(angle) / radius
+        dx, dy = _X - x, _Y - y
+        u, v = cos * dx + sin * dy, cos * dy - sin * dx
+        if self.kind == 0:  # ellipse
+            outside = (np.hypot(u, v / self.width) - 1) * self.width
+        elif self.kind == 1:  # rectangle
+            outside = np.maximum(np.abs(u) - 0.9, np.abs(v) - 0.9 * self.width)
+        elif self.kind == 2:  # triangle
+            outside = np.maximum(-v - 0.4, np.abs(u) / self.width * 0.5 + 0.5 * v - 0.5)
+        elif self.kind == 3:  # angle of two bars
+            bars = (
+                (np.abs(u) - 0.9, np.abs(v + 0.6) - 0.3),
+                (np.abs(u + 0.6) - 0.3, np.abs(v) - 0.9),
+            )
+            outside = np.minimum(np.maximum(*bars[0]), np.maximum(*bars[1]))
+        else:  # limb, which reaches to the border
+            outside = np.hypot(np.minimum(u + 0.5, 0), v) - 0.7 * self.width
+        return np.clip(0.5 - outside * radius, 0, 1) * opacity
+
+
+def _shape(random: np.random.Generator, colour: Float32[np.ndarray, "3"]) -> _Shape:
+    return _Shape(int(random.integers(5)), random.uniform(0.45, 0.75), colour)
+
+
+def _visible_box(alpha: Float32[np.ndarray, "h w"]) -> tuple[float, float, float, float]:
+    """x1, y1, x2, y2 around the pixels of at least half alpha; NaN if there are none."""
+    visible = alpha >= 0.5
+    rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
+    if len(rows) == 0:
+        return (np.nan,) * 4
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def render_clip(seed: int, split: str, index: int) -> DemoClip:
-    """Renders clip `index` of a split: 40 to 56 frames of `DESIGN_SIZE` x `DESIGN_SIZE` pixels.
+    """Renders clip `index` of a split: `NUM_FRAMES` frames of `SIZE` x `SIZE` pixels.
 
     `seed`, of the whole dataset, is not negative. The class is `index` modulo the number of
-    classes.
+    classes, the group of looks `index` divided by it.
     """
-    streams = np.random.SeedSequence([seed, zlib.crc32(split.encode()), index]).spawn(7)
-    motion, looks, *object_looks = (np.random.default_rng(stream) for stream in streams)
-    label = index % len(CLASS_NAMES)
+    group, label = divmod(index, len(CLASS_NAMES))
+    place = [seed, zlib.crc32(split.encode())]
+    looks = np.random.default_rng([*place, 0, group])
+    motion = np.random.default_rng([*place, 1, index])
 
-    num_frames = int(motion.integers(_NUM_FRAMES[0], _NUM_FRAMES[1], endpoint=True))
+    colours = _colours(looks, 7)
+    shapes = [_shape(looks, colour) for colour in colours[2:]]
     speed = motion.uniform(*_PAN_SPEED) if motion.uniform() < _PAN_PROBABILITY else 0.0
     direction = motion.uniform(0, 2 * np.pi)
-    velocity = speed * np.array([np.cos(direction), np.sin(direction)])
-    pan = (np.arange(num_frames)[:, None] - (num_frames - 1) / 2) * velocity
-    tracks = _place(motion, MOTIONS[CLASS_NAMES[label]](motion, num_frames), pan)
-    circles = _distractors(motion, tracks)
+    pan = speed * np.array([np.cos(direction), np.sin(direction)])
+    shift = (_TIME - NUM_FRAMES / 2)[:, None] * pan
 
-    palettes = [demo_looks.palette(looks)]
-    scene = demo_looks.texture(
-        looks, DESIGN_SIZE + 2 * _MARGIN, palettes[0], looks.uniform(3, 10), 36
+    move, sense = _MOTIONS[CLASS_NAMES[label]]
+    num_moving = int(motion.choice(_NUM_MOVING))
+    tracks = [_still(motion) for _ in range(int(motion.choice(_NUM_STILL)))]
+    tracks += [move(motion, _still(motion), **sense) for _ in range(num_moving)]
+
+    frames = _background(looks, colours[:2], shift)
+    visible: list[Float32[np.ndarray, "t h w"]] = []
+    for track, shape in zip(tracks, shapes, strict=False):
+        track = dataclasses.replace(track, x=track.x + shift[:, 0], y=track.y + shift[:, 1])
+        alpha = shape.coverage(track)
+        frames += (shape.colour - frames) * alpha[..., None]
+        visible = [other * (1 - alpha) for other in visible] + [alpha]
+    boxes = [
+        [_visible_box(alpha[frame]) for alpha in visible[-num_moving:]]
+        for frame in range(NUM_FRAMES)
+    ]
+    return DemoClip(
+        np.uint8(np.clip(frames + 0.5, 0, 255)), np.array(boxes, np.float32), label, pan
     )
-    for circle, random in zip(circles, object_looks[2:], strict=False):
-        levels = demo_looks.sprite(random, demo_looks.contrasting_palette(random, palettes))
-        x, y, radius = circle[:, None]
-        angle = random.uniform(0, 2 * np.pi, size=1)
-        patches = demo_drawing.draw(levels, x + _MARGIN, y + _MARGIN, radius, angle)
-        demo_drawing.composite(scene, patches, 0)
-
-    objects = []
-    for track, random in zip(tracks, object_looks, strict=False):
-        palettes.append(demo_looks.contrasting_palette(random, palettes))
-        x, y = track.x + pan[:, 0], track.y + pan[:, 1]
-        levels = demo_looks.sprite(random, palettes[-1])
-        objects.append(demo_drawing.draw(levels, x, y, track.radius, track.angle))
-
-    frames = np.empty((num_frames, DESIGN_SIZE, DESIGN_SIZE, 3), np.uint8)
-    boxes = np.empty((num_frames, sum(track.has_box for track in tracks), 4), np.float32)
-    for frame in range(num_frames):
-        left, top = _MARGIN - pan[frame]
-        canvas = demo_drawing.crop(scene, left, top, DESIGN_SIZE)
-        visible = []
-        for track, patches in zip(tracks, objects, strict=True):
-            rows, columns, alpha = demo_drawing.composite(canvas, patches, frame)
-            for further in visible:
-                further[rows, columns] *= 1 - alpha
-            if track.has_box:
-                visible.append(np.zeros((DESIGN_SIZE, DESIGN_SIZE), np.float32))
-                visible[-1][rows, columns] = alpha
-        boxes[frame] = [demo_drawing.visible_box(alpha) for alpha in visible]
-        frames[frame] = canvas + np.float32(0.5)
-    return DemoClip(frames, boxes, label, velocity)

@@ -163,10 +163,13 @@ def draw(sample: Sequence[CheckedRecord], title: str) -> UInt8[np.ndarray, "heig
             clip.motion[numbers], clip.motion_valid[numbers], (height, width), scale
         )
         name = shorten(os.path.basename(checked.video_id), 20)
-        legend = motion_colours.motion_legend(scale)
         rows += [
             Row(f"{name}\n{len(clip.luma)} frames", _fit(clip.to_rgb(numbers))),
-            Row(f"motion\n{clip.motion_source}", _fit(maps), legend),
+            Row(
+                f"motion\n{clip.motion_source}\nrim of wheel: {scale:g} px",
+                _fit(maps),
+                motion_colours.colour_wheel(),
+            ),
         ]
     columns = [f"{100 * i // (_COLUMNS - 1)} %" for i in range(_COLUMNS)]
     return sheet(rows, columns, f"{title}\ncolumns: from the first frame to the last")

@@ -5,57 +5,59 @@ data needs. Every value can also be set on the command line: `--config.optimizer
 """
 
 import difflib
+from typing import Any
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
+from ml_collections.config_flags import config_path
 
 from mgm_jax.errors import ConfigError
 
-Default = bool | int | float | str | tuple[str, ...] | type[float]
 
-
-def parse_arg(arg: str | None, **defaults: Default) -> ConfigDict:
-    """Parses the argument of a recipe, `--config=FILE:mask=smm,epochs=200`.
+def apply_arg(config: ConfigDict, arg: str, **arguments: str | tuple[str, ...]) -> dict[str, str]:
+    """Changes a recipe's config by the recipe's argument, `--config=FILE:mask=smm,epochs=200`.
 
     Args:
+        config: Changed in place.
         arg: What follows the colon.
-        **defaults: The recipe's arguments with their default values, whose types they keep. A tuple
-            lists the choices of a string, the default first; `float` is a number that is None by
-            default. Of a boolean the name alone is enough.
+        **arguments: The recipe's arguments: for each the dotted name of the value that it sets, or
+            its choices, the default first.
+
+    Returns:
+        What was chosen, by the arguments that have choices.
 
     Raises:
         ConfigError: An argument that the recipe does not have, or a value that does not fit.
     """
-    parsed: dict[str, bool | int | float | str | None] = {}
-    for name, default in defaults.items():
-        value = default[0] if isinstance(default, tuple) else default
-        parsed[name] = None if isinstance(value, type) else value
-    for pair in filter(None, (arg or "").split(",")):
-        name, separator, given = pair.partition("=")
-        if name not in defaults:
-            near = difflib.get_close_matches(name, defaults, n=1)
+    chosen = {name: known[0] for name, known in arguments.items() if isinstance(known, tuple)}
+    for pair in filter(None, arg.split(",")):
+        name, _, text = pair.partition("=")
+        if name not in arguments:
+            near = difflib.get_close_matches(name, arguments, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ConfigError(
-                f"the recipe has no argument {name!r}, only {', '.join(defaults)}{hint}"
+                f"the recipe has no argument {name!r}, only {', '.join(arguments)}{hint}"
             )
-        parsed[name] = _parse_value(name, given if separator else "true", defaults[name])
-    return ConfigDict(parsed)
+        known = arguments[name]
+        if isinstance(known, tuple):
+            if text not in known:
+                raise ConfigError(
+                    f"the recipe's argument {name}={text} must be one of {', '.join(known)}"
+                )
+            chosen[name] = text
+        else:
+            config.update_from_flattened_dict(
+                {known: _parse(name, text, config_path.get_type(known, config))}
+            )
+    return chosen
 
 
-def _parse_value(name: str, value: str, default: Default) -> bool | int | float | str:
-    expected = "a number" if default is float else f"of type {type(default).__name__}"
+def _parse(name: str, text: str, kind: type) -> Any:
     try:
-        if isinstance(default, bool):
-            expected = "true or false"
-            return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
-        if isinstance(default, tuple):
-            expected = f"one of {', '.join(default)}"
-            return default[default.index(value)]
-        if isinstance(default, type | float):
-            return float(value)
-        return int(value) if isinstance(default, int) else value
+        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
-        raise ConfigError(f"the recipe's argument {name}={value} must be {expected}") from None
+        expected = "true or false" if kind is bool else f"of type {kind.__name__}"
+        raise ConfigError(f"the recipe's argument {name}={text} must be {expected}") from None
 
 
 def pretrain() -> ConfigDict:
@@ -99,6 +101,18 @@ def finetune() -> ConfigDict:
     config.batch_size = 128
     config.epochs = 100.0
 
+    _augment(config)
+    config.model.drop_path = 0.2
+    config.model.head_dropout = 0.0
+    config.model.head_init_scale = 0.001
+
+    config.optimizer.base_lr = 5e-4
+    config.optimizer.min_lr = 1e-6
+    config.optimizer.layer_decay = 0.75
+    return config
+
+
+def _augment(config: ConfigDict) -> None:
     config.augment = ConfigDict()
     config.augment.rand_augment_layers = 4  # Operations per clip; 0 for none.
     config.augment.rand_augment_magnitude = 7.0
@@ -113,21 +127,13 @@ def finetune() -> ConfigDict:
     config.augment.mix_group_size = 16
     config.augment.label_smoothing = 0.1
 
-    config.model.drop_path = 0.2
-    config.model.head_dropout = 0.0
-    config.model.head_init_scale = 0.001
-
-    config.optimizer.base_lr = 5e-4
-    config.optimizer.min_lr = 1e-6
-    config.optimizer.layer_decay = 0.75
-    return config
-
 
 def linear_probe() -> ConfigDict:
     """A linear classifier on frozen features.
 
-    The paper gives no recipe; the values are those of M³Video's code. Several learning rates train
-    in one pass with one head each, and the best on a held-out part of the training set is kept.
+    The paper gives no recipe; this is our own, with random crops as its only augmentation. Several
+    learning rates train in one pass with one head each, and the best on a held-out part of the
+    training set is kept.
     """
     config = _classification("linear_probe")
     config.batch_size = 128
@@ -136,11 +142,22 @@ def linear_probe() -> ConfigDict:
     config.probe = ConfigDict()
     config.probe.learning_rate_factors = (1.0,)  # One head per factor of base_lr.
     config.probe.batch_norm = False  # MAE's BatchNorm before the heads.
+    config.probe.layer_norm = False  # A plain LayerNorm of the mean instead of the encoder's.
     config.probe.held_out = 0.1  # Fraction of the training videos, to choose among several heads.
 
     config.optimizer.base_lr = 1e-3
     config.optimizer.min_lr = 0.0
     return config
+
+
+def probe_as_m3video(config: ConfigDict) -> None:
+    """Gives a linear probe the augmentation and normalisation of M³Video's code."""
+    _augment(config)
+    config.data.area = (0.25, 1.0)
+    config.model.drop_path = 0.1
+    config.optimizer.min_lr = 1e-6
+    config.probe.layer_norm = True
+    config.warmup_epochs = 5.0
 
 
 def small_vit(config: ConfigDict, *, size: int, tubelet: tuple[int, int, int]) -> None:

@@ -1,10 +1,10 @@
 """Measures masks, and the motion that guides them, on any videos.
 
     python -m mgm_jax.measure --config=configs/ssv2_pretrain.py --strategies=all,variants \
-        --data_source=folder --data_path=DIR --out=measures
+        --config.data.source=folder --config.data.path=DIR --out=measures
 
-writes tables (`OUT/measures.md`) and sheets of a few clips. The tables show, for each source of
-motion (`--motions=codec,median`; see `masking.variants`), how much more motion there is inside
+writes tables, `OUT/measures.md` (`mgm_jax.visualize` draws the masks). They show, for each source
+of motion (`--motions=codec,median`; see `masking.variants`), how much more motion there is inside
 object boxes than outside, if there are boxes; and for each masking strategy, how much of the motion
 and of the box area it masks, and how similar its masks are from one tubelet to the next
 (`masking.statistics`). One clip of each video is measured, cropped at the centre.
@@ -30,7 +30,7 @@ from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
 from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import ConfigError, MgmError, VideoError
 from mgm_jax.masking import statistics, variants
-from mgm_jax.pictures.gallery import guiding_motion, make_mask_fns, mask_pictures, write_pictures
+from mgm_jax.pictures.gallery import guiding_motion, make_mask_fns
 from mgm_jax.training import distributed
 
 MOTION, BOX_AREA, CONTINUITY = "motion masked", "box area masked", "continuity"
@@ -62,15 +62,9 @@ def measure(
 ) -> Measures:
     """Measures masks on clips of `num_clips` evenly spaced videos (default: all).
 
-    Videos that cannot be read with one of the sources of motion are left out.
-
-    Args:
-        config: The run's config.
-        source: The videos.
-        strategies: Names for `variants.with_strategy`.
-        motions: Names for `variants.with_motion`. Each guides the masks and measures them.
-        num_clips: Number of videos.
-        num_draws: Masks of a clip, over which the measures are averaged.
+    Names are those of `masking.variants`; each source of motion guides the masks and measures them.
+    Measures are averaged over `num_draws` masks of a clip. Videos that cannot be read with one of
+    the sources of motion are left out.
 
     Raises:
         ConfigError: There is no such strategy or source of motion.
@@ -125,9 +119,9 @@ def _measure_clip(
     of_masks = {}
     for strategy, mask_fn in mask_fns.items():
         masks = np.asarray(mask_fn(clip.batch, keys))[:, 0]
-        area = np.nan if inside is None else statistics.box_area_covered(inside, masks)
+        area = np.nan if inside is None else statistics.fraction_covered(inside, masks)
         of_masks[strategy] = {
-            MOTION: float(np.mean(statistics.motion_covered(lengths, masks))),
+            MOTION: float(np.mean(statistics.fraction_covered(lengths, masks))),
             BOX_AREA: float(np.mean(area)),
             CONTINUITY: float(np.mean(statistics.temporal_continuity(masks))),
         }
@@ -202,17 +196,12 @@ def _percent(values: Float[np.ndarray, " clips"], sign: str = "") -> str:
 
 def _define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "Recipe.")
-    flags.DEFINE_string("data_source", None, "records, folder or csv; else the config's.")
-    flags.DEFINE_string("data_path", None, "Videos to measure; else the config's.")
-    flags.DEFINE_string("data_root", None, "For csv: the folder that its paths start from.")
-    flags.DEFINE_string("split", None, "Split to measure; else the config's.")
     flags.DEFINE_string("boxes", None, "Zip or folder of J-HMDB's person boxes.")
     flags.DEFINE_list("strategies", ["all"], "Strategies; 'all', 'variants' stand for several.")
     flags.DEFINE_list("motions", ["codec", "median"], "Sources of motion.")
     flags.DEFINE_integer("num_clips", None, "Clips, evenly spaced over the videos; else all.")
     flags.DEFINE_integer("num_draws", 8, "Masks drawn for each clip.", lower_bound=1)
-    flags.DEFINE_integer("num_pictures", 4, "Clips to draw.", lower_bound=0)
-    flags.DEFINE_string("out", None, "Folder for the tables and the sheets.", required=True)
+    flags.DEFINE_string("out", None, "Folder for the tables.", required=True)
     flags.mark_flag_as_required("config")
 
 
@@ -221,10 +210,6 @@ def main(_: Sequence[str]) -> None:
     values = flags.FLAGS
     distributed.use_compile_cache()
     config, out = values.config, pathlib.Path(values.out)
-    for name in ("source", "path", "root", "split"):
-        given = values["split" if name == "split" else f"data_{name}"].value
-        if given is not None:
-            config.data[name] = given
     try:
         strategies = variants.all_strategies(values.strategies)
         source = open_with_boxes(config.data, values.boxes)
@@ -234,10 +219,6 @@ def main(_: Sequence[str]) -> None:
         table = to_markdown(config, measures)
         out.mkdir(parents=True, exist_ok=True)
         (out / "measures.md").write_text(table)
-        if values.num_pictures:
-            config = variants.with_motion(config, values.motions[0])
-            config.num_pictures = values.num_pictures
-            write_pictures(out, "masks", mask_pictures(config, source, strategies))
     except MgmError as error:
         sys.exit(f"error: {error}")
     print(table)
@@ -248,4 +229,4 @@ if __name__ == "__main__":
     # Not at import: other commands define flags of the same names.
     _define_flags()
     distributed.log_to_stderr()
-    app.run(main)
+    app.run(main, flags_parser=config_lib.parse_flags)

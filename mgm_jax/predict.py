@@ -9,6 +9,7 @@ A file that cannot be read is reported and the others are still classified; the 
 
 import csv
 import io
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,10 +19,10 @@ from absl import app, flags, logging
 
 from mgm_jax.data.records import UNLABELLED
 from mgm_jax.data.sources import FileSource, find_videos
-from mgm_jax.errors import ConfigError, MgmError
+from mgm_jax.errors import CheckpointError, ConfigError, MgmError
 from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.predictions import Predictions
-from mgm_jax.evaluation.results import read_results
+from mgm_jax.evaluation.results import NUMBERS_FILE
 from mgm_jax.io import AnyPath, make_path, replacing
 from mgm_jax.training import distributed
 from mgm_jax.training.classify_step import make_predict_fn
@@ -70,12 +71,17 @@ def chosen_head(run: Run, workdir: AnyPath) -> int:
     """The head of a linear probe that its evaluation chose; 0 for a model with a single head.
 
     Raises:
-        CheckpointError: There are several heads and no evaluation.
+        CheckpointError: There are several heads and no whole evaluation.
     """
     if run.config.task != "linear_probe" or len(run.config.probe.learning_rate_factors) == 1:
         return 0
-    _, _, settings = read_results(workdir)
-    return int(settings["head"])
+    try:
+        return int(json.loads((workdir / NUMBERS_FILE).read_bytes())["head"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"no evaluation in {workdir} says which head to use ({NUMBERS_FILE}: {error!r}); train "
+            "the run to its end, or evaluate it with --config.mode=eval"
+        ) from error
 
 
 def most_probable(predictions: Predictions, index: int) -> list[tuple[str, float]]:

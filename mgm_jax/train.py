@@ -22,7 +22,7 @@ from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import NonFiniteLossError
 from mgm_jax.evaluation.full_evaluation import write_evaluation
 from mgm_jax.evaluation.periodic import AccuracyReporter, PictureReporter
-from mgm_jax.evaluation.videos import open_videos
+from mgm_jax.evaluation.videos import Videos, open_videos
 from mgm_jax.io import AnyPath, make_path
 from mgm_jax.training import consistency, sharding
 from mgm_jax.training import metrics as metrics_lib
@@ -57,33 +57,30 @@ def train(
     mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
     sharding.check_batch(mesh, config.batch_size, config.grad_accum_steps)
     videos = open_videos(config)
-    source = videos.train
-    counts = count_steps(config, len(source))
-    task = make_task(config, source.class_names, counts.total_steps, counts.warmup_steps)
+    counts = count_steps(config, len(videos.train))
+    task = make_task(config, videos.train.class_names, counts.total_steps, counts.warmup_steps)
     abstract = abstract_state(task.init_fn, mesh)
-    reporter: PictureReporter | AccuracyReporter
-    if task.predict_fn is None:
-        reporter = PictureReporter(config, task.model, source)
-    else:
-        reporter = AccuracyReporter(config, mesh, task.predict_fn, videos)
-    manifest = make_manifest(source)
     consistency.check_videos(vars(videos))
     with consistency.locked_workdir(folder):
-        return _train(config, folder, mesh, source, manifest, counts, task, abstract, reporter)
+        return _train(config, folder, mesh, videos, counts, task, abstract)
 
 
 def _train(
     config: ConfigDict,
     folder: AnyPath,
     mesh: Mesh,
-    source: VideoSource,
-    manifest: Manifest,
+    videos: Videos,
     counts: StepCounts,
     task: Task,
     abstract: TrainState,
-    reporter: PictureReporter | AccuracyReporter,
 ) -> TrainState:
-    """Trains in a folder that is locked, with all that was read of the data and the config."""
+    """Trains in a folder that is locked."""
+    source, manifest = videos.train, make_manifest(videos.train)
+    reporter: PictureReporter | AccuracyReporter
+    if task.predict_fn is None:
+        reporter = PictureReporter(config, task.model, source)
+    else:
+        reporter = AccuracyReporter(config, mesh, task.predict_fn, videos)
     recover(folder / "checkpoints")
     checkpoints = Checkpoints(
         folder / "checkpoints", keep=config.checkpoints_kept, scored=config.task != "pretrain"
@@ -141,8 +138,7 @@ def _train(
             score = None
             if report:
                 with throughput.pausing():
-                    for name, value in reporter.report(state.variables, step):
-                        writer.write(step, name, value)
+                    writer.write(step, reporter.report(state.variables, step))
                 score = reporter.score
             due = step % config.checkpoint_every == 0 or last or preempted
             if due or score is not None or non_finite is not None:
@@ -223,7 +219,7 @@ def _log_step(
     values = metrics_lib.summarise(finished)
     values |= throughput.report(len(finished), counts.stop_step - step)
     values |= {"epoch": step / counts.steps_per_epoch, "skipped_clips": clip_counts["skipped"]}
-    writer.scalars(step, values)
+    writer.write(step, values)
     logging.info(
         "step %d/%d  epoch %.1f  loss %.4f  lr %.2e  %.1f clips/s  data wait %.0f%%  skipped %d  "
         "ETA %s",

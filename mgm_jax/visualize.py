@@ -64,13 +64,8 @@ def draw_run(
 ) -> tuple[str, Iterator[ClipPictures]]:
     """Draws what a run's last checkpoint reconstructs, or the attention of one token.
 
-    Args:
-        config: The run's config; its `data` and `num_pictures` may differ from training.
-        workdir: Folder of the run.
-        boxes: Zip or folder of J-HMDB's person boxes.
-        leaky: Whether to add a reconstruction un-normalised with the target's statistics.
-        attention: Token whose attention is drawn, for `parse_query`.
-        block: Block whose attention is drawn; negative numbers count from the last.
+    The config is the run's own but for `data` and `num_pictures`; the other arguments are the
+    flags of the same names.
 
     Returns:
         A prefix for the names of the files, and the pictures.
@@ -87,27 +82,10 @@ def draw_run(
     run = load_run(workdir, config=config)
     source = open_with_boxes(config.data, boxes)
     if attention:
-        query = parse_query(attention)
-        pictures = gallery.attention_pictures(run, source, block=block, query=query)
+        pictures = gallery.attention_pictures(run, source, attention, block)
         return f"attention_step{run.step:07d}", pictures
     clips = gallery.Gallery(config, run.model, source)
     return f"step{run.step:07d}", clips.pictures(run.params, run.step, leaky=leaky)
-
-
-def parse_query(parts: Sequence[str]) -> tuple[int, int, int] | None:
-    """The token that `--attention` names; None for the centre.
-
-    Raises:
-        ConfigError: It is neither `centre` nor three numbers.
-    """
-    if list(parts) == ["centre"]:
-        return None
-    if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
-        raise ConfigError(
-            f"--attention={','.join(parts)}: give TUBELET,ROW,COLUMN, such as 3,4,4, or 'centre'"
-        )
-    tubelet, row, column = map(int, parts)
-    return tubelet, row, column
 
 
 def main(_: Sequence[str]) -> None:

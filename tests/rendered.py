@@ -1,10 +1,12 @@
 """Small real videos for tests, encoded as H.264."""
 
 import pathlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from data_prep import transcode
+from data_prep.records import write_records
 
 
 def moving_square(seed: int, *, frames: int = 40, height: int = 64, width: int = 80) -> np.ndarray:
@@ -38,4 +40,23 @@ def write_folder(folder: pathlib.Path, num_videos: int = 12, **shape: int) -> pa
                 moving_square(i, **shape), fps=25, profile=transcode.PROFILES["low_delay"]
             )
         )
+    return folder
+
+
+def write_record_folder(
+    folder: pathlib.Path,
+    videos: Mapping[str, bytes],
+    labels: Sequence[int] = (),
+    classes: Sequence[str] = ("one",),
+    profile: str = "low_delay",
+    **settings: int,
+) -> pathlib.Path:
+    """Writes videos, by their ids, to a prepared data set with one split `train`."""
+    facts = {"fps": 25.0, "num_frames": 40, "height": 64, "width": 80, "encoder": ""}
+    facts |= {"profile": profile, "boxes": np.zeros((0, 4), np.float32)}
+    rows = [
+        facts | {"video": video, "video_id": name, "label": label}
+        for (name, video), label in zip(videos.items(), labels or [0] * len(videos), strict=True)
+    ]
+    write_records(folder, "records", classes, {"train": rows}, **settings)
     return folder

@@ -1,8 +1,10 @@
 """Real recipes, shrunk until a step takes a moment on a CPU."""
 
 import importlib
+import json
 import pathlib
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -11,6 +13,7 @@ from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.sources import FolderSource
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
+TIMINGS = ("clips_per_second", "data_wait_share", "eta_seconds")
 RECIPES = sorted(file.stem for file in CONFIGS.glob("[!_]*.py"))
 
 
@@ -66,3 +69,14 @@ def first_batch(config: ConfigDict) -> dict[str, np.ndarray]:
     batch = next(batches)
     batches.close()
     return batch
+
+
+def logged(workdir: pathlib.Path) -> list[dict[str, float]]:
+    """The lines of a run's metrics.jsonl, without what differs from run to run."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in TIMINGS} for line in lines]
+
+
+def assert_same_state(left: object, right: object) -> None:
+    """Bit for bit."""
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(left), jax.device_get(right))

@@ -11,8 +11,6 @@ state must be those of an uninterrupted run, bit for bit.
 """
 
 import argparse
-import collections
-import json
 import os
 import pathlib
 import random
@@ -25,9 +23,8 @@ import time
 from collections.abc import Callable
 
 import jax
-import numpy as np
 
-from mgm_jax.training import digests
+from mgm_jax.training import digests, integrity
 from mgm_jax.training.checkpoints import Checkpoints
 from mgm_jax.training.runs import read_config
 from mgm_jax.training.sharding import make_mesh
@@ -35,11 +32,11 @@ from mgm_jax.training.state import abstract_state
 from mgm_jax.training.tasks import make_task
 from tests import rendered
 from tests.quick_compilation import XLA_FLAGS
+from tests.shrunk import assert_same_state, logged
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 CHECKPOINT_EVERY = 4
 MOMENTS = ("starting", "training", "saving")
-TIMINGS = ("clips_per_second", "data_wait_share", "eta_seconds")
 
 _PATIENCE = 300.0  # Seconds after which a wait has failed.
 _RECIPE = """
@@ -55,27 +52,17 @@ def get_config():
 """
 
 
-class SoakError(AssertionError):
-    """The run did what it must not do."""
-
-
 class Soak:
-    """One run that is killed again and again.
-
-    Attributes:
-        counts: What happened, by name.
-    """
+    """One run that is killed again and again."""
 
     def __init__(self, folder: pathlib.Path, seed: int):
         """Writes the videos and the recipe into an empty folder."""
-        self.counts: collections.Counter[str] = collections.Counter()
         self._folder, self._workdir = folder, folder / "killed"
+        self._checkpoints = self._workdir / "checkpoints"
         self._random = random.Random(seed)
         self._recipe, self._log = folder / "recipe.py", folder / "program.log"
         videos = rendered.write_folder(folder / "videos", num_videos=6, frames=12)
         self._recipe.write_text(_RECIPE.format(videos=str(videos), every=CHECKPOINT_EVERY))
-        self._start_seconds = 5.0
-        self._damaged: set[int] = set()  # Inodes, for a step may be saved again.
 
     def kill(self, moment: str, *, group: bool, workers: int) -> None:
         """Starts the run, kills it at one of `MOMENTS`, and checks where it resumed.
@@ -88,30 +75,22 @@ class Soak:
             self._wait_for(moment, began)
         finally:
             (os.killpg if group else os.kill)(program.pid, signal.SIGKILL)
-        if program.wait() != -signal.SIGKILL:
-            raise SoakError(f"ended by itself, code {program.returncode}:\n{self._said()}")
+        assert program.wait() == -signal.SIGKILL, self._said()
         self._poll(lambda: not _is_alive(program.pid))
-
         resumed = re.search(r"resuming from the checkpoint of step (\d+)", self._said())
-        last_step = self._last_step()
-        if (resumed or last_step) and expected != (int(resumed[1]) if resumed else 0):
-            raise SoakError(f"step {expected} was saved, but:\n{self._said()}")
-        self.counts["kills"] += 1
-        self.counts["kills in the middle of a save"] += self._is_saving(began)
-        self.counts["kills before the first step"] += not last_step
-        self.counts["kills of the program without its data workers"] += bool(workers and not group)
-        self.counts["steps repeated"] += max(last_step - self._newest_intact(), 0)
+        if resumed or self._has_stepped():
+            assert expected == (int(resumed[1]) if resumed else 0), self._said()
 
     def damage(self) -> None:
         """Damages a file of the newest checkpoint, if there is an older one to resume from."""
-        intact = [step for step in self._steps() if self._inode(step) not in self._damaged]
+        intact = self._intact()
         if len(intact) < 2:
             return
-        checkpoint = self._workdir / "checkpoints" / str(intact[0])
+        checkpoint = self._checkpoints / str(intact[0])
         listed = (checkpoint / digests.FILE).read_text().splitlines()
         file = checkpoint / self._random.choice(listed).split("  ", 1)[1]
-        how = self._random.choice(("cut short", "deleted", "one bit flipped"))
         data = bytearray(file.read_bytes())
+        how = self._random.choice(("cut short", "deleted", "one bit flipped"))
         if how == "deleted":
             file.unlink()
         elif how == "one bit flipped":
@@ -119,24 +98,21 @@ class Soak:
             file.write_bytes(data)
         else:
             file.write_bytes(data[: self._random.randrange(len(data))])
-        self._damaged.add(self._inode(intact[0]))
-        self.counts[f"files of checkpoints {how}"] += 1
 
-    def compare(self) -> None:
-        """Lets the run train a little further, and compares it with an uninterrupted one."""
-        stop = f"--config.stop_at_step={(self._newest_intact() or 0) + 2 * CHECKPOINT_EVERY}"
+    def compare(self) -> int:
+        """Lets the run train a little further, and compares it with an uninterrupted one.
+
+        Returns:
+            The number of steps.
+        """
+        stop = self._newest_intact() + 2 * CHECKPOINT_EVERY
         alone = self._folder / "alone"
         for workdir, *flags in ((self._workdir,), (alone, "--config.checkpoint_every=100000")):
-            program = self._start(workdir, stop, *flags)
-            if program.wait():
-                raise SoakError(f"code {program.returncode}:\n{self._said()}")
-        lines = _logged(alone)
-        if _logged(self._workdir) != lines:
-            raise SoakError("the losses differ from those of the uninterrupted run")
-        equal = jax.tree.map(np.array_equal, _saved_state(self._workdir), _saved_state(alone))
-        if not all(jax.tree.leaves(equal)):
-            raise SoakError("the state differs from that of the uninterrupted run")
-        self.counts["steps, all equal to an uninterrupted run's"] = len(lines)
+            program = self._start(workdir, f"--config.stop_at_step={stop}", *flags)
+            assert program.wait() == 0, self._said()
+        assert logged(self._workdir) == logged(alone)
+        assert_same_state(_saved_state(self._workdir), _saved_state(alone))
+        return stop
 
     def _start(self, workdir: pathlib.Path, *flags: str) -> subprocess.Popen:
         with self._log.open("w") as log:
@@ -154,41 +130,34 @@ class Soak:
     def _said(self) -> str:
         return self._log.read_text()
 
-    def _last_step(self) -> int:
-        """The last step that the program has logged since it started; 0 for none."""
-        return int(["0", *re.findall(r"step (\d+)/100000 ", self._said())][-1])
+    def _has_stepped(self) -> bool:
+        return re.search(r"step \d+/100000 ", self._said()) is not None
 
-    def _steps(self) -> list[int]:
-        """Complete checkpoints, the newest first."""
-        found = (self._workdir / "checkpoints").glob("[0-9]*")
-        return sorted((int(path.name) for path in found if path.name.isdigit()), reverse=True)
-
-    def _inode(self, step: int) -> int:
-        return (self._workdir / "checkpoints" / str(step)).stat().st_ino
+    def _intact(self) -> list[int]:
+        """Intact checkpoints, the newest first."""
+        steps = integrity.complete_steps(self._checkpoints)
+        return [step for step in steps if not integrity.find_damage(self._checkpoints, step)]
 
     def _newest_intact(self) -> int:
-        intact = (step for step in self._steps() if self._inode(step) not in self._damaged)
-        return next(intact, 0)
+        return next(iter(self._intact()), 0)
 
     def _is_saving(self, since: float) -> bool:
-        unfinished = (self._workdir / "checkpoints").glob("*.orbax-checkpoint-tmp")
+        unfinished = self._checkpoints.glob("*.orbax-checkpoint-tmp")
         return any(path.stat().st_ctime > since for path in unfinished)
 
     def _wait_for(self, moment: str, began: float) -> None:
         if moment == "starting":
-            time.sleep(self._random.uniform(0, self._start_seconds))
+            time.sleep(self._random.uniform(0, 8))
             return
-        self._poll(self._last_step)
-        self._start_seconds = time.time() - began
+        self._poll(self._has_stepped)
         if moment == "saving":
             self._poll(lambda: self._is_saving(began))
         time.sleep(self._random.uniform(0, 0.03 if moment == "saving" else 0.5))
 
-    def _poll(self, happened: Callable[[], object]) -> None:
+    def _poll(self, happened: Callable[[], bool]) -> None:
         deadline = time.time() + _PATIENCE
         while not happened():
-            if time.time() > deadline:
-                raise SoakError(f"still waiting after {_PATIENCE} s:\n{self._said()}")
+            assert time.time() < deadline, f"waited for {_PATIENCE} s:\n{self._said()}"
             time.sleep(0.002)
 
 
@@ -198,11 +167,6 @@ def _is_alive(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _logged(workdir: pathlib.Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{name: line[name] for name in line if name not in TIMINGS} for line in lines]
 
 
 def _saved_state(workdir: pathlib.Path) -> object:
@@ -221,7 +185,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
-    began = time.time()
     with tempfile.TemporaryDirectory() as folder:
         soak = Soak(pathlib.Path(folder), arguments.seed)
         for number in range(arguments.kills):
@@ -229,10 +192,8 @@ def main() -> None:
             soak.kill(moment, group=chance.random() < 0.5, workers=chance.randrange(2))
             if chance.random() < 0.1:
                 soak.damage()
-            print(f"kill {number + 1}, {moment}: {time.time() - began:.0f} s", flush=True)
-        soak.compare()
-    for name, count in soak.counts.items():
-        print(f"{count:6d} {name}")
+            print(f"kill {number + 1}, {moment}", flush=True)
+        print(f"{soak.compare()} steps, all equal to an uninterrupted run's")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ def test_nonsense_is_refused_by_the_full_name_of_its_value(name):
         ("seed", -1),
         ("model.tubelet", (2, 16)),
         ("optimizer.base_lr", -1e-3),
+        ("task", "tune"),
+        ("optimizer.name", "lion"),
         ("data.source", "folders"),
         ("masking.guidance", "peaks"),
         ("data.flip", 1),

@@ -1,14 +1,8 @@
-import pathlib
-import subprocess
-import sys
-
 import pytest
 
 from mgm_jax import base_config
 from mgm_jax import config as config_lib
 from mgm_jax.errors import ConfigError
-
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize(
@@ -26,17 +20,10 @@ def test_misspelt_names_are_refused_with_the_near_ones(config, flag, hint):
         config_lib.check_arguments([f"--config=configs/{config}.py", "--workdir=unused", flag])
 
 
-def test_program_refuses_a_misspelt_flag_without_a_traceback():
-    command = [sys.executable, "-m", "mgm_jax.main", "--config=configs/demo_pretrain.py"]
-    ended = subprocess.run(
-        [*command, "--workdir=unused", "--config.masking.ratoi=0.5"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    assert ended.returncode == 1
-    assert "masking.ratio" in ended.stderr
-    assert "Traceback" not in ended.stderr
+def test_programs_refuse_a_misspelt_flag_without_a_traceback():
+    flags = ["--config=configs/demo_pretrain.py", "--config.masking.ratoi=0.5"]
+    with pytest.raises(SystemExit, match=r"masking\.ratio"):
+        config_lib.parse_flags(["main", *flags])
 
 
 @pytest.mark.parametrize(

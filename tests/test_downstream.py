@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 import shrunk
-from test_train import assert_same_state, logged
+from shrunk import assert_same_state, logged
 
 from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.evaluation.full_evaluation import evaluate

@@ -98,14 +98,6 @@ def test_a_place_that_is_no_folder_is_named(tmp_path):
         pass
 
 
-def test_a_folder_is_uploaded(bucket, tmp_path):
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "text").write_text("whole")
-    folder = io.make_path(f"{bucket}/uploaded")
-    io.upload(tmp_path, folder)
-    assert io.files_below(folder) == ["sub/text"]
-
-
 def test_damage_is_found(tmp_path):
     path = tmp_path / "arrays.npz"
     io.write_arrays(path, {"a": np.random.default_rng(0).random(1000)})

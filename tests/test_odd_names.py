@@ -17,7 +17,7 @@ from data_prep.verify import verify
 from mgm_jax.data.sources import make_source
 from mgm_jax.errors import ConfigError
 from mgm_jax.evaluation.full_evaluation import evaluate
-from mgm_jax.evaluation.results import read_results
+from mgm_jax.io import read_arrays
 from mgm_jax.train import train
 
 pytestmark = pytest.mark.slow
@@ -63,15 +63,16 @@ def run(odd_folder, tmp_path_factory):
 
 def test_finetuning_ends_and_its_files_are_plain_text(run):
     config, workdir = run
-    predictions, _, _ = read_results(workdir)
-    assert predictions.class_names == ("caf\\udce9", "one\\ntwo")
-    assert all(name.isprintable() and "videos\\udcff/" in name for name in predictions.names)
+    arrays = read_arrays(workdir / "predictions.npz")
+    assert arrays["class_names"].tolist() == ["caf\\udce9", "one\\ntwo"]
+    names = arrays["names"].tolist()
+    assert all(name.isprintable() and "videos\\udcff/" in name for name in names)
     with (workdir / "predictions.csv").open(newline="", encoding="utf-8") as lines:
-        assert [row["video"] for row in csv.DictReader(lines)] == list(predictions.names)
+        assert [row["video"] for row in csv.DictReader(lines)] == names
     for name in ("evaluation.json", "report.html", "classes.json", "config.json"):
         assert (workdir / name).read_text(encoding="utf-8")
     config.mode = "eval"
-    assert evaluate(config, str(workdir)).names == predictions.names
+    assert evaluate(config, str(workdir)).names == tuple(names)
 
 
 def test_folders_that_libraries_cannot_open_are_refused_at_once(odd_folder):

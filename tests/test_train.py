@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import shrunk
+from shrunk import assert_same_state, logged
 
 from data_prep import demo
 from mgm_jax.errors import CheckpointError, ConfigError, NonFiniteLossError
@@ -25,16 +26,6 @@ TINY = {
     "data__clip_frames": 4,
 }
 ENCODER = {name: value for name, value in TINY.items() if "decoder" not in name}
-TIMINGS = ("clips_per_second", "data_wait_share", "eta_seconds")
-
-
-def logged(workdir):
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in TIMINGS} for line in lines]
-
-
-def assert_same_state(left, right):
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(left), jax.device_get(right))
 
 
 def use_names_of_an_earlier_version(workdir, step):
@@ -47,6 +38,7 @@ def use_names_of_an_earlier_version(workdir, step):
         data, masking = config["data"], config["masking"]
         data["window"] = data.pop("host_crop_size")
         data["max_skipped_share"] = data.pop("max_bad_fraction")
+        config["model"]["attention"] = "cudnn"  # On a GPU.
         data["modality"], data["motion_frames"] = "rgb", "sampled"
         masking["guide_first_step"] = masking.pop("guide_first_tubelet")
         file.write_text(json.dumps(config))
@@ -98,18 +90,6 @@ def test_a_resumed_run_equals_an_uninterrupted_one_exactly(video_folder, tmp_pat
 
 
 @pytest.mark.slow
-def test_one_device_and_eight_give_the_same_losses(video_folder, tmp_path):
-    config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=3)
-    train(config, str(tmp_path / "one"), devices=jax.devices()[:1])
-    config.mesh.update({"data": 2, "fsdp": 2, "tensor": 2})
-    state = train(config, str(tmp_path / "eight"))
-    kernel = state.params["encoder"]["blocks"]["0"]["mlp"]["fc1"]["kernel"]
-    assert len(kernel.sharding.device_set) == 8
-    losses = [[line["loss"] for line in logged(tmp_path / run)] for run in ("one", "eight")]
-    np.testing.assert_allclose(*losses, rtol=2e-5)
-
-
-@pytest.mark.slow
 def test_another_config_is_refused_by_name_unless_allowed(video_folder, tmp_path):
     config = shrunk.recipe("demo_pretrain", video_folder, **TINY)
     train(config, str(tmp_path), jax.devices()[:1])
@@ -142,8 +122,7 @@ def test_other_videos_or_classes_are_refused_by_name(video_folder, tmp_path):
     with pytest.raises(ConfigError, match=r"unknown to the model: strange; without videos: odd"):
         evaluate(config, str(run))
     (run / "classes.json").write_text('["odd", "even"]')
-    with pytest.raises(CheckpointError, match=r"classes\.json .*odd, even against even, odd"):
-        load_run(run)
+    assert load_run(run).class_names == ("even", "odd")  # Those of the checkpoint.
 
 
 @pytest.mark.slow

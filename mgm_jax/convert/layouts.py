@@ -8,10 +8,12 @@ and a matrix here. Query, key and value weights are one tensor in the original a
 Face. Neither layout stores position tables.
 """
 
+import math
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
@@ -30,18 +32,15 @@ from mgm_jax.models.layers import TransformerConfig
 Layout = Literal["hugging_face", "original"]
 State = Mapping[str, Shaped[np.ndarray, "..."]]
 
-# Names in a block: ours, the original's, Hugging Face's.
-_BLOCK: tuple[tuple[str, str, str | tuple[str, ...]], ...] = (
+# Names in a block: ours, the original's, Hugging Face's (several tensors are concatenated).
+_BLOCK = (
     ("norm1/scale", "norm1.weight", "layernorm_before.weight"),
     ("norm1/bias", "norm1.bias", "layernorm_before.bias"),
     (
         "attention/qkv/kernel",
         "attn.qkv.weight",
-        (
-            "attention.attention.query.weight",
-            "attention.attention.key.weight",
-            "attention.attention.value.weight",
-        ),
+        "attention.attention.query.weight attention.attention.key.weight "
+        "attention.attention.value.weight",
     ),
     # As in the files on the hub. transformers 5 writes query.bias and value.bias and loads both;
     # transformers 4 loads only these.
@@ -170,14 +169,11 @@ def from_state(state: State, architecture: Architecture, layout: Layout, where: 
                 f"{part}; get the file again"
             )
     shapes, names = parameter_shapes(architecture), _names(architecture, layout)
-    expected = {
-        theirs: _their_shape(ours, shapes[ours], architecture, len(names[ours]))
-        for ours in shapes
-        for theirs in names[ours]
-    }
+    leaves = {ours: jax.ShapeDtypeStruct(shape, np.float32) for ours, shape in shapes.items()}
+    expected = jax.eval_shape(lambda params: _to_theirs(params, architecture, names), leaves)
     check_fit(
         {name: value.shape for name, value in state.items()},
-        expected,
+        {name: value.shape for name, value in expected.items()},
         f"{where} is not the state dict of: {architecture}",
     )
     for name, value in state.items():
@@ -218,18 +214,29 @@ def to_state(
     shapes, names = parameter_shapes(architecture), _names(architecture, layout)
     found = {name: value.shape for name, value in params.items()}
     check_fit(found, shapes, f"{where} has no counterpart in VideoMAE's files: {architecture}")
-    state = {}
+    arrays = {ours: np.asarray(array, np.float32) for ours, array in params.items()}
+    state = _to_theirs(arrays, architecture, names)
+    return {theirs: np.ascontiguousarray(array) for theirs, array in state.items()}
+
+
+def _to_theirs(
+    params: Mapping[str, Any], architecture: Architecture, names: Mapping[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    """Shapes and cuts parameters, NumPy's or traced ones, as the tensors of a state dict."""
+    tensors: dict[str, Any] = {}
     for ours, array in params.items():
-        array = np.asarray(array, np.float32)
         if ours == "encoder/embed/kernel":
-            array = array.reshape(*architecture.tubelet, 3, -1).transpose(4, 3, 0, 1, 2)
+            pieces = [array.reshape(*architecture.tubelet, 3, -1).transpose(4, 3, 0, 1, 2)]
+        elif ours == "mask_token":
+            pieces = [array.reshape(1, 1, -1)]
         elif ours.endswith("kernel"):
-            array = array.reshape(_inputs(ours, array.shape), -1).T
-        pieces = np.split(array.reshape(array.shape or (1,)), len(names[ours]))
-        for theirs, piece in zip(names[ours], pieces, strict=True):
-            shape = _their_shape(ours, shapes[ours], architecture, len(names[ours]))
-            state[theirs] = np.ascontiguousarray(piece.reshape(shape))
-    return state
+            # Attention's output projection has two axes of inputs, heads and features.
+            inputs = math.prod(array.shape[: 2 if ours.endswith("attention/proj/kernel") else 1])
+            pieces = array.reshape(inputs, -1).T.reshape(len(names[ours]), -1, inputs)
+        else:
+            pieces = [array.reshape(-1)]
+        tensors |= zip(names[ours], pieces, strict=True)
+    return tensors
 
 
 def _names(architecture: Architecture, layout: Layout) -> dict[str, tuple[str, ...]]:
@@ -245,27 +252,6 @@ def _names(architecture: Architecture, layout: Layout) -> dict[str, tuple[str, .
         for i in range(config.depth if config else 0):
             block = f"{prefixes[column].format(encoder=prefix)}{i}."
             for ours, *theirs in _BLOCK:
-                tensors = theirs[column]
-                if isinstance(tensors, str):
-                    tensors = (tensors,)
+                tensors = theirs[column].split()
                 names[f"{part}/blocks/{i}/{ours}"] = tuple(block + tensor for tensor in tensors)
     return names
-
-
-def _inputs(ours: str, shape: tuple[int, ...]) -> int:
-    """Inputs of a linear layer; attention's output projection has two axes, heads and features."""
-    return shape[0] * shape[1] if ours.endswith("attention/proj/kernel") else shape[0]
-
-
-def _their_shape(
-    ours: str, shape: tuple[int, ...], architecture: Architecture, pieces: int
-) -> tuple[int, ...]:
-    values = int(np.prod(shape))
-    if ours == "encoder/embed/kernel":
-        return (shape[1], 3, *architecture.tubelet)
-    if ours == "mask_token":
-        return (1, 1, values)
-    if ours.endswith("kernel"):
-        inputs = _inputs(ours, shape)
-        return (values // inputs // pieces, inputs)
-    return (values // pieces,)

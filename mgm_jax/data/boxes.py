@@ -45,7 +45,6 @@ class BoxedSource:
             )
 
     def __len__(self) -> int:
-        """Number of videos."""
         return len(self._source)
 
     def __getitem__(self, index: int) -> VideoRecord:

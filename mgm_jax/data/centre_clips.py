@@ -40,7 +40,6 @@ class CentreClips:
         self.spec = load.spec
 
     def __len__(self) -> int:
-        """Number of videos."""
         return len(self.source)
 
     def __getitem__(self, video: int) -> CentreClip:

@@ -12,8 +12,8 @@ from mgm_jax.data.motion.block_matching import estimate
 from mgm_jax.data.motion.codec_vectors import (
     MOTION_CELL,
     Vectors,
-    has_true_vectors,
     is_predicted,
+    may_carry_true_vectors,
     orient,
     rasterise,
     vectors_of,
@@ -24,6 +24,9 @@ MotionSource = Literal["codec", "estimate", "none"]
 
 # Painting several frames together is faster than one by one.
 _FRAMES_AT_ONCE = 16
+# Taking the vectors out of a frame costs a third of decoding a small one, so it is put off until
+# the clip needs them; as many frames are held back.
+_FRAMES_HELD = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +98,8 @@ class ClipBuilder:
         self._yuv_to_rgb: Float[np.ndarray, "3 4"] | None = None
         self._unpainted: list[tuple[int, Vectors]] = []
         self._last: tuple[int, av.VideoFrame] | None = None
-        self._last_with_vectors: av.VideoFrame | None = None
+        self._held: list[av.VideoFrame] = []
+        self._vectors: Vectors | None = None
         self.num_seen = 0
         self.saw_predicted = False
 
@@ -105,13 +109,15 @@ class ClipBuilder:
         if self._yuv_to_rgb is None:
             self._yuv_to_rgb = yuv_to_rgb(frame)
         self.saw_predicted = self.saw_predicted or is_predicted(frame, self._codec)
-        if has_true_vectors(frame, self._codec):
-            self._last_with_vectors = frame
+        if self._source == "codec" and may_carry_true_vectors(frame, self._codec):
+            self._held.append(frame)
         slot = self._slots.get(number)
+        if slot is not None or len(self._held) == _FRAMES_HELD:
+            self._take_vectors()
         if slot is not None:
             self._reader.read(frame, self._luma[slot], self._chroma[slot])
-            if self._source == "codec" and self._last_with_vectors is not None:
-                self._add_motion(slot, vectors_of(self._last_with_vectors))
+            if self._vectors is not None:
+                self._add_motion(slot, self._vectors)
             elif self._source == "estimate" and self._last and self._last[0] == number - 1:
                 self._add_motion(slot, estimate(self._last[1], frame))
         self._last = number, frame
@@ -131,10 +137,17 @@ class ClipBuilder:
             self._source,
         )
 
+    def _take_vectors(self) -> None:
+        """Those of the last frame that carries any."""
+        while self._held:
+            vectors = vectors_of(self._held.pop())
+            if vectors is not None:
+                self._vectors = vectors
+                self._held.clear()
+
     def _add_motion(self, slot: int, vectors: Vectors) -> None:
         self._motion_valid[slot] = True
-        if len(vectors):
-            self._unpainted.append((slot, vectors))
+        self._unpainted.append((slot, vectors))
         if len(self._unpainted) == _FRAMES_AT_ONCE:
             self._paint()
 

@@ -51,11 +51,6 @@ class ReadSpec:
         return cls(**spec)
 
 
-def open_video(spec: ReadSpec, record: VideoRecord, name: str) -> Video:
-    """Opens a video for `read_clips`; `name` is for messages. Raises `VideoError`."""
-    return Video(record.video, name, spec.allow_damage)
-
-
 def read_clips(
     spec: ReadSpec,
     video: Video,
@@ -68,7 +63,7 @@ def read_clips(
 
     Args:
         spec: What to read.
-        video: From `open_video`.
+        video: The open video.
         record: The video's entry in its source.
         frames: Frame numbers.
         crops: In the frame of `frame_size`.
@@ -83,7 +78,7 @@ def read_clips(
     """
     crops, frame_size = fit_host_crop(crops, frame_size, spec.host_crop_size)
     source_size = (video.height, video.width)
-    regions = [host_crop_region(crop, spec.host_crop_size) for crop in crops]
+    regions = [host_crop_region(crop, frame_size, spec.host_crop_size) for crop in crops]
     decoded = video.read(
         frames,
         size=None if frame_size == source_size else frame_size,
@@ -98,23 +93,24 @@ def read_clips(
     if len(crops) == 1:
         luma, chroma = decoded.luma[None], decoded.chroma[None]
     else:
-        luma = np.stack([cut_out(decoded.luma, region) for region in regions])
-        half_regions = [tuple(side // 2 for side in region) for region in regions]
-        chroma = np.stack([cut_out(decoded.chroma, region) for region in half_regions])
+        halves = np.array(regions) // 2
+        luma = np.stack([_cut_out(decoded.luma, *region) for region in regions])
+        chroma = np.stack([_cut_out(decoded.chroma, *region) for region in halves.tolist()])
     source_per_frame = np.tile(np.divide(source_size, frame_size), 2)
     sides = np.array([(crop.top, crop.left, crop.height, crop.width) for crop in crops])
     origins = [(*region[:2], 0, 0) for region in regions]
     copies = len(crops)
-    crop_maps = functools.partial(
+    crop_map = functools.partial(
         crop_motion, motion, source_size=source_size, frame_size=frame_size, size=spec.size
     )
     return {
         "luma": luma,
         "chroma": chroma,
         "crop_box": np.subtract(sides, origins).astype(np.float32),
+        "frame_box": np.array([(-top, -left, *frame_size) for top, left, *_ in regions], "float32"),
         "flip": np.array([crop.flip for crop in crops], bool),
         "yuv_to_rgb": np.repeat(decoded.yuv_to_rgb[None].astype(np.float32), copies, axis=0),
-        "motion": np.stack([crop_maps(crop) for crop in crops]),
+        "motion": np.stack([crop_map(crop) for crop in crops]),
         "motion_valid": np.repeat(valid[None], copies, axis=0),
         "label": np.full(copies, record.label, np.int32),
         "frames": np.repeat(frames[None].astype(np.int32), copies, axis=0),
@@ -131,6 +127,7 @@ def blank_clips(spec: ReadSpec, copies: int) -> dict[str, np.ndarray]:
         "luma": np.zeros((copies, frames, side, side), np.uint8),
         "chroma": np.zeros((copies, frames, side // 2, side // 2, 2), np.uint8),
         "crop_box": whole,
+        "frame_box": whole,
         "flip": np.zeros(copies, bool),
         "yuv_to_rgb": np.zeros((copies, 3, 4), np.float32),
         "motion": np.zeros((copies, frames, cells, cells, 2), np.float32),
@@ -141,14 +138,10 @@ def blank_clips(spec: ReadSpec, copies: int) -> dict[str, np.ndarray]:
     }
 
 
-def cut_out(
-    planes: UInt8[np.ndarray, "t h w *c"], region: tuple[int, ...]
+def _cut_out(
+    planes: UInt8[np.ndarray, "t h w *c"], top: int, left: int, height: int, width: int
 ) -> UInt8[np.ndarray, "t h2 w2 *c"]:
-    """Copies a region (top, left, height, width) of whole frames, zero where it reaches past them.
-
-    The region must not begin before the frames do.
-    """
-    top, left, height, width = region
+    """Copies a region of whole frames, which begins in them; zero where it reaches past them."""
     inside = planes[:, top : top + height, left : left + width]
     cut = np.zeros((len(planes), height, width, *planes.shape[3:]), np.uint8)
     cut[:, : inside.shape[1], : inside.shape[2]] = inside

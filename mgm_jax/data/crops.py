@@ -147,33 +147,36 @@ def fit_host_crop(
     height, width = (max(1, int(side * factor)) for side in frame_size)
     rows, columns = height / frame_size[0], width / frame_size[1]
     scaled = [
-        dataclasses.replace(
-            crop,
-            top=crop.top * rows,
-            left=crop.left * columns,
-            height=crop.height * rows,
-            width=crop.width * columns,
-        )
-        for crop in crops
+        Crop(c.top * rows, c.left * columns, c.height * rows, c.width * columns, c.flip)
+        for c in crops
     ]
     return scaled, (height, width)
 
 
-def host_crop_region(crop: Crop, host_crop_size: int) -> tuple[int, int, int, int]:
+def host_crop_region(
+    crop: Crop, frame_size: tuple[int, int], host_crop_size: int
+) -> tuple[int, int, int, int]:
     """The host crop that holds a crop: (top, left, height, width) in the scaled frame, all even.
 
-    It may reach past the frame, where it is padded.
+    The crop is in its middle, or as near to it as the frame's border allows. It reaches past the
+    ends of a smaller frame, where it is padded.
 
     Raises:
         ValueError: The crop does not fit.
     """
-    top, left = int(crop.top // 2 * 2), int(crop.left // 2 * 2)
-    if max(crop.top - top + crop.height, crop.left - left + crop.width) > host_crop_size:
-        raise ValueError(
-            f"a crop of {crop.width}x{crop.height} pixels at ({crop.left}, {crop.top}) is larger "
-            f"than config.data.host_crop_size={host_crop_size}; raise it"
-        )
-    return top, left, host_crop_size, host_crop_size
+    corner = []
+    sides = ((crop.top, crop.height, frame_size[0]), (crop.left, crop.width, frame_size[1]))
+    for start, length, whole in sides:
+        last = start // 2 * 2
+        if start - last + length > host_crop_size:
+            raise ValueError(
+                f"a crop of {crop.width}x{crop.height} pixels at ({crop.left}, {crop.top}) is "
+                f"larger than config.data.host_crop_size={host_crop_size}; raise it"
+            )
+        first = max(0, -(-(start + length - host_crop_size) // 2) * 2)
+        middle = min(start + (length - host_crop_size) / 2, whole - host_crop_size) // 2 * 2
+        corner.append(int(min(max(middle, first), last)))
+    return corner[0], corner[1], host_crop_size, host_crop_size
 
 
 def crop_motion(

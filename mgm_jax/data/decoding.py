@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, SupportsIndex
 
 import av
@@ -42,6 +42,10 @@ class Video:
         allow_damage: Whether to take frames in which FFmpeg has concealed damage. It flags that for
             MPEG-1, 2 and 4, H.263 and H.264; not for frames that are missing altogether.
 
+    Attributes:
+        codec: FFmpeg's name of the codec.
+        num_frames: Number of frames that can be read.
+
     Raises:
         VideoError: Not a video, empty, or cut off.
     """
@@ -51,6 +55,8 @@ class Video:
     ) -> None:
         self.name = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
         self._decoder = FrameDecoder(source, self.name, allow_damage)
+        self.codec = self._decoder.codec
+        self.num_frames = self._decoder.num_frames
 
     def close(self) -> None:
         """Closes the file; nothing can be read after it."""
@@ -63,11 +69,6 @@ class Video:
         self.close()
 
     @property
-    def num_frames(self) -> int:
-        """Number of frames that can be read."""
-        return self._decoder.num_frames
-
-    @property
     def height(self) -> int:
         """Rows of the displayed frame, luma pixels."""
         return self._layout.size[0]
@@ -76,11 +77,6 @@ class Video:
     def width(self) -> int:
         """Columns of the displayed frame, luma pixels."""
         return self._layout.size[1]
-
-    @property
-    def codec(self) -> str:
-        """FFmpeg's name of the codec."""
-        return self._decoder.codec
 
     def read(
         self,
@@ -93,9 +89,9 @@ class Video:
     ) -> DecodedClip:
         """Decodes frames and their motion, from the nearest key frame to the last requested frame.
 
-        With codec motion, a frame without true vectors (see `has_true_vectors`) reuses those of an
-        earlier frame (*decision*); it is not valid if none was decoded before it. With estimated
-        motion, frame 0 is not valid.
+        With codec motion, a frame without true vectors (an I-frame, a B-frame of MPEG-4) reuses
+        those of an earlier frame (*decision*); it is not valid if none was decoded before it. With
+        estimated motion, frame 0 is not valid.
 
         Args:
             frame_indices: Frame numbers in presentation order; in any order, may repeat.
@@ -126,15 +122,25 @@ class Video:
                     f"{self.name}: frame {number} does not exist; "
                     f"ask for frames 0 to {self.num_frames - 1}"
                 )
-        wanted = sorted(set(numbers))
 
         def decode(source: MotionSource) -> ClipBuilder:
-            return self._decode(
-                wanted,
-                source,
-                motion_fallback_distance,
-                lambda: ClipBuilder(numbers, self._layout, source, size, region, self.codec),
-            )
+            wanted, index, needed = sorted(set(numbers)), self._decoder.index, set[int]()
+            if source == "estimate":
+                needed = {number - 1 for number in wanted}
+            elif source == "codec" and index.timed:
+                keys = index.key_frames.keys() & wanted
+                needed = {number - motion_fallback_distance for number in keys}
+            start = index.start_for(max(wanted[0] - (source == "estimate"), 0))
+            while True:
+                builder = ClipBuilder(numbers, self._layout, source, size, region, self.codec)
+                try:
+                    frames = self._decoder.frames(start, wanted, needed, source == "codec")
+                    for number, frame in frames:
+                        self._check_layout(number, frame)
+                        builder.add(number, frame)
+                    return builder
+                except UnexpectedFrameError:
+                    start = 0 if start else None
 
         source = self._choose_motion(motion)
         builder = decode(source)
@@ -161,37 +167,14 @@ class Video:
 
     def _is_all_intra(self, builder: ClipBuilder) -> bool:
         """Whether the file has I-frames only, after a read without predicted frames."""
-        return builder.num_seen > 1 or (self.num_frames > 1 and self._decoder.index.all_key_frames)
+        all_keys = all(self._decoder.index.key_flags)
+        return builder.num_seen > 1 or (self.num_frames > 1 and all_keys)
 
     def _no_vectors(self, reason: str) -> VideoError:
         return VideoError(
             f"{self.name}: no motion vectors in this {self.codec} file ({reason}); re-encode it "
             "to H.264 with data_prep, or set motion to 'auto' or 'estimate'"
         )
-
-    def _decode(
-        self,
-        wanted: list[int],
-        source: MotionSource,
-        motion_fallback_distance: int,
-        make_builder: Callable[[], ClipBuilder],
-    ) -> ClipBuilder:
-        decoder = self._decoder
-        needed: set[int] = set()
-        if source == "estimate":
-            needed = {number - 1 for number in wanted}
-        elif source == "codec":
-            needed = decoder.motion_fallbacks(wanted, motion_fallback_distance)
-        start = decoder.start_for(max(wanted[0] - (source == "estimate"), 0))
-        while True:
-            builder = make_builder()
-            try:
-                for number, frame in decoder.frames(start, wanted, needed, source == "codec"):
-                    self._check_layout(number, frame)
-                    builder.add(number, frame)
-                return builder
-            except UnexpectedFrameError:
-                start = 0 if start else None
 
     def _check_layout(self, number: int, frame: av.VideoFrame) -> None:
         layout = self._layout
@@ -200,7 +183,11 @@ class Video:
                 f"{self.name}: frame {number} is {frame.width}x{frame.height}, the video "
                 f"{layout.stored_width}x{layout.stored_height}; re-encode it with data_prep"
             )
-        if Orientation.of_frame(frame, layout.orientation) != layout.orientation:
+        # Reading the matrix of every frame would take half as long as decoding a small one. Streams
+        # state it at key frames; elsewhere, a rotation is seen at once.
+        if (frame.key_frame or frame.rotation) and (
+            Orientation.of_frame(frame, layout.orientation) != layout.orientation
+        ):
             raise VideoError(
                 f"{self.name}: frame {number} is turned otherwise than the first; cut the file in "
                 "two there, or leave it out"

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 _PART_BYTES = 65536
+_UNREADABLE = "unreadable"
 
 # Clips of one recording: UCF101 and UCF50, Kinetics, HMDB51 and J-HMDB.
 _GROUPED = re.compile(r"(.+_g\d+)(?:_.*)?|(.+)_\d{6}_\d{6}|(.+)_[a-z]_(?:cm|nm)_np\d_.*")
@@ -31,6 +32,15 @@ class VideoFacts:
     group: str
     path: str = ""
     fingerprint: str = ""
+
+    def content(self, read: bool = True) -> str:
+        """Its fingerprint; the size alone of a file that is not to be read."""
+        try:
+            if read:
+                return self.fingerprint or fingerprint(self.path)
+            return self.fingerprint or str(os.path.getsize(self.path))
+        except OSError:
+            return _UNREADABLE
 
 
 def group_of(name: str) -> str:
@@ -67,8 +77,9 @@ def shared_videos(
     if linked:
         return linked
     sizes = {size for _, size, _ in one} & {size for _, size, _ in other} - {0}
-    by_content = {_content(facts): facts for facts, size, _ in other if size in sizes}
-    contents = [(facts, _content(facts)) for facts, size, _ in one if size in sizes]
+    by_content = {facts.content(): facts for facts, size, _ in other if size in sizes}
+    by_content.pop(_UNREADABLE, None)
+    contents = [(facts, facts.content()) for facts, size, _ in one if size in sizes]
     return [(facts, by_content[content]) for facts, content in contents if content in by_content]
 
 
@@ -80,10 +91,3 @@ def _size_and_place(facts: VideoFacts) -> tuple[int, tuple[int, int] | None]:
     except OSError:  # Reading it will say why.
         return 0, None
     return found.st_size, (found.st_dev, found.st_ino)
-
-
-def _content(facts: VideoFacts) -> str:
-    try:
-        return facts.fingerprint or fingerprint(facts.path)
-    except OSError:
-        return f"unreadable {facts.path}"

@@ -14,7 +14,7 @@ import math
 import multiprocessing
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import grain
@@ -49,43 +49,6 @@ class _RecordedLoader(grain.transforms.RandomMap):
     ) -> dict[str, np.ndarray]:
         with self.reads.reading(element[1]):
             return self.load.random_map(element, rng)
-
-
-class _Fetcher:
-    """Takes elements from an iterator in a thread, so that waiting for one can time out.
-
-    It takes an element only when asked to, and keeps none.
-    """
-
-    def __init__(self, iterator: Iterator[Any]) -> None:
-        self._requests: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
-        # A daemon thread does not keep the process alive if a read hangs.
-        self._thread = threading.Thread(target=self._serve, args=(iterator,), daemon=True)
-        self._thread.start()
-
-    def fetch(self, seconds: float) -> Any:
-        """The next element; raises what the iterator raises, `queue.Empty` after the time."""
-        self._requests.put(True)
-        element, error = self._results.get(timeout=seconds)
-        if error is None:
-            return element
-        try:
-            raise error
-        finally:
-            del error  # It refers to this frame.
-
-    def close(self) -> None:
-        """Ends the thread, unless it hangs."""
-        self._requests.put(False)
-        self._thread.join(1)
-
-    def _serve(self, iterator: Iterator[Any]) -> None:
-        while self._requests.get():
-            try:
-                self._results.put((next(iterator), None))
-            except Exception as error:
-                self._results.put((None, error))
 
 
 class ClipBatches:
@@ -183,7 +146,6 @@ class ClipBatches:
                 worker_init_fn=set_up_worker,
             )
         self._iterator: Any = iter(dataset)
-        self._fetcher = _Fetcher(self._iterator)
 
     @classmethod
     def from_config(cls, config: ConfigDict, load: ClipLoader, **settings: Any) -> "ClipBatches":
@@ -192,7 +154,6 @@ class ClipBatches:
         return cls(load, **{name: config[name] for name in names}, **settings)
 
     def __iter__(self) -> "ClipBatches":
-        """Itself."""
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
@@ -240,10 +201,26 @@ class ClipBatches:
         self._reads.remove()
 
     def _fetch(self) -> dict[str, np.ndarray]:
+        iterator, results = self._iterator, queue.SimpleQueue[Any]()
+
+        def take() -> None:
+            try:
+                results.put(next(iterator))
+            except Exception as error:
+                results.put(error)
+
+        # A daemon thread does not keep the process alive if a read hangs.
+        threading.Thread(target=take, daemon=True).start()
         try:
-            return dict(self._fetcher.fetch(self.read_timeout))
+            batch = results.get(timeout=self.read_timeout)
         except queue.Empty:
             raise self._timeout() from None
+        if not isinstance(batch, Exception):
+            return dict(batch)
+        try:
+            raise batch
+        finally:
+            del batch  # It refers to this frame.
 
     def _stop(self) -> None:
         # Grain's own close may wait forever for the rest of a message that a worker has half
@@ -255,7 +232,6 @@ class ClipBatches:
             logging.warning("data workers did not end within %d s; killing them", _CLOSE_SECONDS)
             for worker in multiprocessing.active_children():
                 worker.kill()
-        self._fetcher.close()
         # Grain's iterator keeps its last batch in a reference cycle; free its shared memory.
         self._iterator = None
         gc.collect()

@@ -1,12 +1,10 @@
 """Which videos a run uses, to notice when it goes on, or its processes work, with others."""
 
-import os
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from mgm_jax.data.identity import VideoFacts, fingerprint
 from mgm_jax.data.records import UNLABELLED, ListedSource
 
 Manifest: TypeAlias = dict[str, Any]
@@ -28,7 +26,7 @@ def make_manifest(source: ListedSource) -> Manifest:
     for index, video in enumerate(facts):
         label = UNLABELLED if video.label is None else video.label
         name = names[label] if 0 <= label < len(names) else ""
-        rows.append([video.name, name, _content(video, index in opened)])
+        rows.append([video.name, name, video.content(index in opened)])
     return {"classes": list(names), "videos": rows}
 
 
@@ -56,15 +54,6 @@ def differences(then: Manifest, now: Manifest) -> list[str]:
     if replaced:
         lines.append(f"videos with other content: {_few(replaced)}")
     return lines or ["the order or the number of the videos"]
-
-
-def _content(video: VideoFacts, opened: bool) -> str:
-    try:
-        if video.fingerprint or opened:
-            return video.fingerprint or fingerprint(video.path)
-        return str(os.path.getsize(video.path))
-    except OSError:
-        return "unreadable"
 
 
 def _renamed(then: Sequence[str], now: Sequence[str]) -> str:

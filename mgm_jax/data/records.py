@@ -62,9 +62,7 @@ class VideoSource(Protocol):
 
     class_names: tuple[str, ...]
 
-    def __len__(self) -> int:
-        """Number of videos."""
-        ...
+    def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> VideoRecord:
         """The video at a position; raises `VideoError` if it cannot be read."""
@@ -123,7 +121,6 @@ class RecordSource:
         check_label_file(folder, self.class_names)
 
     def __len__(self) -> int:
-        """Number of records in the split."""
         return len(self._records)
 
     def __getitem__(self, index: int) -> VideoRecord:
@@ -217,7 +214,6 @@ class ShardedRecords:
         self._locks = [threading.Lock() for _ in self._files]
 
     def __len__(self) -> int:
-        """Number of records."""
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> bytes:

@@ -1,12 +1,11 @@
 """Which frames of a video make a clip.
 
-Frames are numbered in presentation order. A video with fewer frames than the clip is looped, so
-that a clip does not show the same frame for most of its length (*decision*). All functions return T
-frame numbers below `num_frames`, and raise ValueError if the video has no frames.
+Frames are numbered in presentation order. All functions return T frame numbers below `num_frames`;
+all but `looped_frames` ask for at least T frames.
 """
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 
 def start_step(profile: str, stride: int) -> int:
@@ -33,26 +32,12 @@ def training_frames(
 ) -> Int[np.ndarray, " t"]:
     """Draws one clip of evenly spaced frames with a random start.
 
-    A video shorter than the clip's span is read from its first frame, and the last frame repeats
-    (VideoMAE's rule). The clip starts at a multiple of `start_step`.
+    As in VideoMAE's pretraining, T · stride frames follow the start, or else the video is read from
+    its first frame, and the last frame repeats. The clip starts at a multiple of `start_step`.
     """
-    _check(num_frames)
-    if num_frames < clip_frames:
-        return np.arange(clip_frames) % num_frames
-    span = (clip_frames - 1) * stride + 1
-    start = start_step * rng.integers(max(num_frames - span, 0) // start_step + 1)
+    last_start = max(num_frames - clip_frames * stride, 0)
+    start = start_step * rng.integers(last_start // start_step + 1)
     return np.minimum(start + stride * np.arange(clip_frames), num_frames - 1)
-
-
-def training_segments(
-    rng: np.random.Generator, num_frames: int, *, clip_frames: int
-) -> Int[np.ndarray, " t"]:
-    """Draws one frame from each of T equal segments of the video (TSN; SSv2 finetuning)."""
-    _check(num_frames)
-    if num_frames < clip_frames:
-        return np.arange(clip_frames) % num_frames
-    places = (np.arange(clip_frames) + rng.random(clip_frames)) * num_frames / clip_frames
-    return places.astype(np.int64)
 
 
 def view_frames(
@@ -64,30 +49,32 @@ def view_frames(
     distances from the first to the last possible start. A single view is taken from the middle
     (*decision*).
     """
-    _check(num_frames)
-    if num_frames < clip_frames:
-        return np.arange(clip_frames) % num_frames
     candidates = np.arange(0, num_frames, stride)
     free = max(len(candidates) - clip_frames, 0)
     first = free // 2 if num_views == 1 else int(view * free / (num_views - 1))
     return candidates[np.minimum(first + np.arange(clip_frames), len(candidates) - 1)]
 
 
-def view_segments(
-    num_frames: int, *, clip_frames: int, view: int, num_views: int
+def segment_frames(
+    num_frames: int, offset: float | Float[np.ndarray, " t"], *, clip_frames: int
 ) -> Int[np.ndarray, " t"]:
-    """One of several clips with a frame from each of T equal segments, for testing.
+    """One frame from each of T equal segments of the video (TSN; SSv2).
 
-    View `v` takes the frame at `v / num_views` of each segment: VideoMAE's two views of SSv2 take
-    its start and its middle. A single view takes the middle.
+    `offset` is its place in the segment, from 0 to below 1: random in training. Of VideoMAE's two
+    views for testing, one takes the segments' starts and one their middles.
     """
-    _check(num_frames)
-    if num_frames < clip_frames:
-        return np.arange(clip_frames) % num_frames
-    offset = 0.5 if num_views == 1 else view / num_views
-    return ((np.arange(clip_frames) + offset) * num_frames / clip_frames).astype(np.int64)
+    places = (np.arange(clip_frames) + offset) * num_frames / clip_frames
+    return places.astype(np.int64)
 
 
-def _check(num_frames: int) -> None:
+def looped_frames(num_frames: int, *, clip_frames: int) -> Int[np.ndarray, " t"]:
+    """All frames of a video that has fewer than the clip, over and over.
+
+    So a clip does not show the same frame for most of its length (*decision*).
+
+    Raises:
+        ValueError: The video has no frames.
+    """
     if num_frames < 1:
         raise ValueError(f"a clip needs at least one frame, the video has {num_frames}")
+    return np.arange(clip_frames) % num_frames

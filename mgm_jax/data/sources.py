@@ -12,6 +12,7 @@ from mgm_jax.data.class_names import name_classes
 from mgm_jax.data.csv_lists import read_list
 from mgm_jax.data.identity import VideoFacts, group_of
 from mgm_jax.data.records import UNLABELLED, ListedSource, RecordSource, VideoRecord
+from mgm_jax.data.subsets import parse_split, take_slice
 from mgm_jax.errors import ConfigError, printable
 
 VIDEO_SUFFIXES = frozenset(
@@ -52,9 +53,7 @@ def find_videos(folder: str | os.PathLike, flag: str) -> list[pathlib.PurePath]:
         raise ConfigError(f"{flag}: {root} cannot be searched: {error}") from error
     suffixes = [path.suffix.lower() for path in paths]
     found = [p for p, suffix in zip(paths, suffixes, strict=True) if suffix in VIDEO_SUFFIXES]
-    ignored = collections.Counter(suffix or "none" for suffix in suffixes)
-    for suffix in VIDEO_SUFFIXES:
-        del ignored[suffix]
+    ignored = collections.Counter(s or "none" for s in suffixes if s not in VIDEO_SUFFIXES)
     counts = ", ".join(f"{printable(name)} ({n})" for name, n in ignored.most_common(10))
     if not found:
         raise ConfigError(
@@ -122,7 +121,6 @@ class FileSource:
         self.class_names = class_names
 
     def __len__(self) -> int:
-        """Number of files."""
         return len(self._files)
 
     def __getitem__(self, index: int) -> VideoRecord:
@@ -218,11 +216,12 @@ def make_source(kind: str, path: str, split: str, root: str = "") -> ListedSourc
     """Opens the videos that `config.data` names.
 
     `kind` is `records` (prepared by data_prep), `folder` (of video files; it has no splits) or
-    `csv` (a list of video files). For `root`, see `CsvSource`.
+    `csv` (a list of video files). `split` may be a slice, as `train[:600]` or `train[:10%]`. For
+    `root`, see `CsvSource`.
 
     Raises:
         ConfigError: Unknown kind, no path or a remote one, nothing at the path, no video, or no
-            such split.
+            such split or slice.
     """
     if kind not in SOURCES:
         near = difflib.get_close_matches(kind, SOURCES, n=1)
@@ -236,4 +235,6 @@ def make_source(kind: str, path: str, split: str, root: str = "") -> ListedSourc
                 f"config.data.{name}={place}: videos are read from a disk of this host; copy the "
                 f"data to it first (gcloud storage rsync -r {place} DIR) and give that folder"
             )
-    return SOURCES[kind](path, split, root)
+    name, bounds = parse_split(split)
+    source = SOURCES[kind](path, name, root)
+    return source if bounds is None else take_slice(source, bounds, split)

@@ -117,8 +117,8 @@ def write_report(
         most_confused=_table(
             ["true class", "predicted class", "videos", "of the true class"],
             [
-                [names[one.true], names[one.predicted], one.count, _percent(one.share)]
-                for one in most_confused(counts)
+                [names[true], names[predicted], count, _percent(share)]
+                for true, predicted, count, share in most_confused(counts)
             ],
         )
         or _NONE,

@@ -1,6 +1,6 @@
 """What a run reports about its model every few steps: pictures or accuracy."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -20,7 +20,8 @@ from mgm_jax.training.classify_step import PredictFn
 
 _ONE_VIEW = {"temporal_views": 1, "spatial_views": 1}
 
-Report = Iterator[tuple[str, float | UInt8[np.ndarray, "h w 3"]]]
+Report = dict[str, float | UInt8[np.ndarray, "h w 3"]]
+"""Numbers and pictures by name."""
 
 
 class PictureReporter:
@@ -44,8 +45,9 @@ class PictureReporter:
                 logging.warning("training without pictures: %s", error)
 
     def report(self, variables: Mapping[str, Any], step: int) -> Report:
-        """Yields names and pictures."""
-        yield from self._gallery.sheets(variables["params"], step)
+        """Draws sheets of the clips."""
+        pictures = self._gallery.pictures(variables["params"], step)
+        return {f"reconstruction/{number}": one.sheet() for number, one in enumerate(pictures)}
 
 
 class AccuracyReporter:
@@ -62,13 +64,7 @@ class AccuracyReporter:
 
     score: float | None = None
 
-    def __init__(
-        self,
-        config: ConfigDict,
-        mesh: Mesh,
-        predict_fn: PredictFn,
-        videos: Videos,
-    ):
+    def __init__(self, config: ConfigDict, mesh: Mesh, predict_fn: PredictFn, videos: Videos):
         """Reads nothing yet; `videos` must have some to evaluate on."""
         assert videos.evaluated is not None
         self.every = config.eval.every
@@ -83,7 +79,7 @@ class AccuracyReporter:
         self._evaluator = Evaluator(config, mesh, predict_fn)
 
     def report(self, variables: Mapping[str, Any], step: int) -> Report:
-        """Evaluates one view of `config.eval.subset` videos; yields names and accuracies."""
+        """The accuracies of one view of `config.eval.subset` videos."""
         head, held_out_top1 = self._choose_head(variables)
         predictions = self._evaluator.run(variables, self._subset, **_ONE_VIEW)[head]
         top1 = predictions.accuracy(1)
@@ -95,12 +91,12 @@ class AccuracyReporter:
             100 * top1,
             np.count_nonzero(predictions.counted),
         )
-        yield "eval/top1", top1
+        report: Report = {"eval/top1": top1}
         if len(predictions.class_names) > 5:
-            yield "eval/top5", predictions.accuracy(5)
+            report["eval/top5"] = predictions.accuracy(5)
         if held_out_top1 is not None:
-            yield "eval/head", float(head)
-            yield "eval/held_out_top1", held_out_top1
+            report |= {"eval/head": float(head), "eval/held_out_top1": held_out_top1}
+        return report
 
     def evaluate_all(self, variables: Mapping[str, Any]) -> tuple[Predictions, dict[str, Any]]:
         """Evaluates all views of all videos; also returns the settings of this evaluation."""

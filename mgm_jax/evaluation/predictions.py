@@ -111,31 +111,17 @@ class Predictions:
         return [self.names[index] for index in np.flatnonzero(chosen)]
 
 
-@dataclasses.dataclass(frozen=True)
-class Confusion:
-    """How many videos of a class are predicted as another.
+def most_confused(
+    counts: Int[np.ndarray, "classes classes"], limit: int = 15
+) -> list[tuple[int, int, int, float]]:
+    """The most frequent confusions of `Predictions.confusion`, most frequent first.
 
-    Attributes:
-        true: Index of their class.
-        predicted: Index of the predicted class.
-        share: `count` as a fraction of the videos of their class.
+    Each is a true class, a predicted class, the number of videos, and their share of the class's.
     """
-
-    true: int
-    predicted: int
-    count: int
-    share: float
-
-
-def most_confused(counts: Int[np.ndarray, "classes classes"], limit: int = 15) -> list[Confusion]:
-    """The most frequent confusions of `Predictions.confusion`, most frequent first."""
-    totals = counts.sum(axis=1)
-    true, predicted = np.nonzero(counts * ~np.eye(len(counts), dtype=bool))
-    found = [
-        Confusion(row, column, int(counts[row, column]), float(counts[row, column] / totals[row]))
-        for row, column in zip(true.tolist(), predicted.tolist(), strict=True)
-    ]
-    return sorted(found, key=lambda one: (-one.count, -one.share, one.true, one.predicted))[:limit]
+    totals = counts.sum(axis=1).tolist()
+    wrong = np.argwhere(counts * ~np.eye(len(counts), dtype=bool)).tolist()
+    found = [(t, p, int(counts[t, p]), int(counts[t, p]) / totals[t]) for t, p in wrong]
+    return sorted(found, key=lambda one: (-one[2], -one[3], *one[:2]))[:limit]
 
 
 def _mean(values: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""The files of an evaluation: written when it ends, read by the report and by `predict`."""
+"""The files of an evaluation, written when it ends."""
 
 import csv
 import io
@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from mgm_jax.data.records import UNLABELLED
-from mgm_jax.errors import CheckpointError
 from mgm_jax.evaluation.predictions import Predictions
-from mgm_jax.io import AnyPath, read_arrays, replacing, write_arrays
+from mgm_jax.io import AnyPath, replacing, write_arrays
 from mgm_jax.pictures import charts, figures, image_files
 
 NUMBERS_FILE = "evaluation.json"
@@ -38,7 +37,7 @@ def write_results(
 
     `settings` describe the evaluation, such as its views, as JSON types. The files, in this order:
     `evaluation.json` (step, settings, summary), `predictions.csv` (one line per video),
-    `predictions.npz` (for `read_results`) and `confusion.png`.
+    `predictions.npz` (all probabilities) and `confusion.png`.
     """
     files = [folder / name for name in (NUMBERS_FILE, TABLE_FILE, ARRAYS_FILE, PICTURE_FILE)]
     _write_text(files[1], _table(predictions))
@@ -59,36 +58,6 @@ def write_results(
     numbers = {"step": step, **settings, **predictions.summary()}
     _write_text(files[0], json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
     return files
-
-
-def read_results(folder: AnyPath) -> tuple[Predictions, int, dict[str, Any]]:
-    """Reads the predictions, the training step and the settings that `write_results` wrote.
-
-    Raises:
-        CheckpointError: There is no evaluation, or its files are damaged.
-    """
-    try:
-        numbers = json.loads((folder / NUMBERS_FILE).read_bytes())
-        step = numbers.pop("step")
-        arrays = read_arrays(folder / ARRAYS_FILE)
-        predictions = Predictions(
-            probabilities=arrays["probabilities"][0],
-            labels=arrays["labels"],
-            num_views=arrays["num_views"],
-            names=tuple(arrays["names"].tolist()),
-            class_names=tuple(arrays["class_names"].tolist()),
-        )
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"no evaluation in {folder}: it has no {NUMBERS_FILE}; train the run to its end, or "
-            "evaluate it with --config.mode=eval"
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"the evaluation in {folder} is damaged ({error}); repeat it with --config.mode=eval"
-        ) from error
-    summary = predictions.summary()
-    return predictions, step, {name: numbers[name] for name in numbers if name not in summary}
 
 
 def _table(predictions: Predictions) -> str:

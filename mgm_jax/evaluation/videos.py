@@ -6,42 +6,18 @@ import hashlib
 
 import numpy as np
 from absl import logging
-from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from mgm_jax.data.centre_clips import spread
-from mgm_jax.data.identity import VideoFacts, shared_videos
+from mgm_jax.data.identity import shared_videos
 from mgm_jax.data.manifest import Manifest, differences, make_manifest
-from mgm_jax.data.records import UNLABELLED, ListedSource, VideoRecord, VideoSource
+from mgm_jax.data.records import UNLABELLED, ListedSource, VideoSource
 from mgm_jax.data.sources import make_source
+from mgm_jax.data.subsets import SubsetSource
 from mgm_jax.errors import ConfigError
 
 SPLIT_FOLDERS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 _PLACES = ("source", "path", "root")
-
-
-class SubsetSource:
-    """Some videos of a source, in the order of their indices, with all its classes."""
-
-    def __init__(self, source: ListedSource, indices: Int[np.ndarray, " n"]):
-        self._source = source
-        self._indices = indices.tolist()
-        self.class_names = source.class_names
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> VideoRecord:
-        return self._source[self._indices[index]]
-
-    def describe(self, index: int) -> str:
-        """Name or path of a video, for messages."""
-        return self._source.describe(self._indices[index])
-
-    def facts(self) -> list[VideoFacts]:
-        """What the source knows of these videos."""
-        facts = self._source.facts()
-        return [facts[index] for index in self._indices]
 
 
 def evenly_spaced(source: ListedSource, count: int) -> ListedSource:

@@ -5,7 +5,7 @@ A motion map holds one displacement (dx, dy), in output pixels, per frame and 8x
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
 
 # Windows are summed in integers, in 1/64 pixel, so that the order of summation does not matter.
 _LEVELS_PER_PIXEL = 64
@@ -58,7 +58,7 @@ def compensate_camera(
 
 
 def peak_cells(
-    magnitude: Float[Array, "t mh mw"], priority: UInt32[Array, "mh mw"]
+    magnitude: Shaped[Array, "t mh mw"], priority: UInt32[Array, "mh mw"]
 ) -> Int[Array, "t 2"]:
     """(row, column) of the motion cell with the largest magnitude per tubelet (Eq. 6 and 7, top-1).
 
@@ -69,7 +69,12 @@ def peak_cells(
     to the top left. The priority is the same for the whole clip, so a constant field has a constant
     peak.
     """
-    return _argmax(magnitude, priority)
+    columns = magnitude.shape[-1]
+    largest = magnitude.max(axis=(1, 2), keepdims=True)
+    # `| 1`, because a tied cell of priority 0 must beat the cells that are not tied.
+    candidates = jnp.where(magnitude == largest, priority | 1, 0)
+    winner = jnp.argmax(candidates.reshape(len(magnitude), -1), axis=1)
+    return jnp.stack([winner // columns, winner % columns], axis=-1).astype(jnp.int32)
 
 
 def busiest_windows(
@@ -97,13 +102,4 @@ def busiest_windows(
         inside = (bottom <= rows)[:, None] & (right <= columns)
         return jnp.where(inside, sums, -1)
 
-    return _argmax(jax.vmap(window_sums)(counts, size), priority)
-
-
-def _argmax(values: Array, priority: UInt32[Array, "mh mw"]) -> Int[Array, "t 2"]:
-    columns = values.shape[-1]
-    largest = values.max(axis=(1, 2), keepdims=True)
-    # `| 1`, because a tied cell of priority 0 must beat the cells that are not tied.
-    candidates = jnp.where(values == largest, priority | 1, 0)
-    winner = jnp.argmax(candidates.reshape(len(values), -1), axis=1)
-    return jnp.stack([winner // columns, winner % columns], axis=-1).astype(jnp.int32)
+    return peak_cells(jax.vmap(window_sums)(counts, size), priority)

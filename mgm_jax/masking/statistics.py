@@ -58,25 +58,19 @@ def saliency_score(
     return _ratio(inside[both].sum(), outside[both].sum())
 
 
-def motion_covered(
-    lengths: Float[np.ndarray, "T mh mw"], masks: Bool[np.ndarray, "draws t h w"]
+def fraction_covered(
+    values: Shaped[np.ndarray, "T H W"], masks: Bool[np.ndarray, "draws t h w"]
 ) -> Float[np.ndarray, " draws"]:
-    """Fraction of the clip's motion under each mask; NaN without motion.
+    """Fraction of a clip's motion, or of the pixels inside its boxes, under each mask; NaN of none.
 
-    Our own statistic for the paper's "our mask covers the motion" (sections 1 and 3). Frames with
-    NaN do not count; the grid of the masks must divide the frames and the motion cells.
+    Our own statistic for the paper's "our mask covers the motion" (sections 1 and 3) and "masks the
+    most salient regions" (section 1). Frames with NaN do not count; the grid of the masks must
+    divide that of the values.
     """
-    return _fraction_masked(np.nan_to_num(lengths), masks)
-
-
-def box_area_covered(
-    inside: Bool[np.ndarray, "T H W"], masks: Bool[np.ndarray, "draws t h w"]
-) -> Float[np.ndarray, " draws"]:
-    """Fraction of the area inside boxes, over all frames, under each mask; NaN without a box.
-
-    Our own statistic for the paper's "masks the most salient regions" (section 1).
-    """
-    return _fraction_masked(inside, masks)
+    per_token = _pooled(np.nan_to_num(values), masks.shape[-3:])
+    whole = per_token.sum()
+    masked = (per_token * masks).sum(axis=(-3, -2, -1))
+    return masked / whole if whole > 0 else np.full_like(masked, np.nan)
 
 
 def temporal_continuity(masks: Bool[np.ndarray, "draws t h w"]) -> Float[np.ndarray, " draws"]:
@@ -106,15 +100,6 @@ def _pooled(
     frames, height, width = values.shape
     blocks = values.reshape(t, frames // t, h, height // h, w, width // w)
     return blocks.sum(axis=(1, 3, 5), dtype=np.float64)
-
-
-def _fraction_masked(
-    values: Shaped[np.ndarray, "T H W"], masks: Bool[np.ndarray, "draws t h w"]
-) -> Float[np.ndarray, " draws"]:
-    per_token = _pooled(values, masks.shape[-3:])
-    whole = per_token.sum()
-    masked = (per_token * masks).sum(axis=(-3, -2, -1))
-    return masked / whole if whole > 0 else np.full_like(masked, np.nan)
 
 
 def _ratio(part: float | np.number, whole: float | np.number) -> float:

@@ -51,15 +51,10 @@ class Block(nn.Module):
 
 
 class Blocks(nn.Module):
-    """A stack of blocks; `remat` and `scan` change its results by rounding only.
-
-    Attributes:
-        config: Configuration of the transformer.
-        grid: Token grid (t, h, w); only divided attention needs it.
-    """
+    """A stack of blocks; `remat` and `scan` change its results by rounding only."""
 
     config: TransformerConfig
-    grid: tuple[int, int, int] = (1, 1, 1)
+    grid: tuple[int, int, int] = (1, 1, 1)  # Only divided attention needs it.
 
     @nn.compact
     def __call__(

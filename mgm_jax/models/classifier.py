@@ -21,10 +21,6 @@ class Classifier(nn.Module):
     the encoder is computed in float32.
 
     Attributes:
-        encoder_config: Configuration of the encoder.
-        grid: Token grid (t, h, w).
-        num_classes: Number of classes.
-        tubelet: Size of a tubelet in frames, pixels, pixels.
         dropout: Dropout rate before the head.
         init_scale: Factor on the head's initial weights, which are normal with standard deviation
             0.02.
@@ -87,17 +83,14 @@ class ParallelHeads(nn.Module):
 class LinearProbe(nn.Module):
     """Linear classifiers of a frozen encoder's features, one per setting to compare.
 
-    The encoder is that of pretraining, with its final LayerNorm, in evaluation mode; its tokens are
-    averaged; no gradient flows back.
+    The encoder is that of pretraining, with its final LayerNorm; its tokens are averaged; no
+    gradient flows back.
 
     Attributes:
-        encoder_config: Configuration of the encoder.
-        grid: Token grid (t, h, w).
-        num_classes: Number of classes.
-        num_heads: Number of heads.
         batch_norm: Whether features first pass a BatchNorm without scale and bias, as in MAE's
             probes; its running statistics are in the collection "batch_stats".
-        tubelet: Size of a tubelet in frames, pixels, pixels.
+        layer_norm: Whether the mean passes a LayerNorm without scale and bias instead of its tokens
+            passing the encoder's own, as in M³Video's probe.
     """
 
     encoder_config: TransformerConfig
@@ -106,10 +99,13 @@ class LinearProbe(nn.Module):
     num_heads: int = 1
     batch_norm: bool = False
     tubelet: tuple[int, int, int] = (2, 16, 16)
+    layer_norm: bool = False
 
     def setup(self) -> None:
         """Makes the parts."""
-        self.encoder = vit.Encoder(self.encoder_config, self.grid, self.tubelet)
+        final_norm = not self.layer_norm
+        self.encoder = vit.Encoder(self.encoder_config, self.grid, self.tubelet, final_norm)
+        self.mean_norm = LayerNorm(use_scale=False, use_bias=False)
         if self.batch_norm:
             # Flax's momentum is the share of the old statistics; torch would call this 0.1.
             self.normalise = nn.BatchNorm(
@@ -124,15 +120,17 @@ class LinearProbe(nn.Module):
         valid: Bool[Array, " b"] | None = None,
     ) -> Float32[Array, "{self.num_heads} b {self.num_classes}"]:
         """Returns the logits of every head: `features`, then `classify`."""
-        return self.classify(self.features(clips), train, valid)
+        return self.classify(self.features(clips, train), train, valid)
 
-    def features(self, clips: Float[Array, "b T H W c"]) -> Float32[Array, "b d"]:
+    def features(
+        self, clips: Float[Array, "b T H W c"], train: bool = False
+    ) -> Float32[Array, "b d"]:
         """Returns the mean over the encoder's output tokens, before the BatchNorm.
 
-        The encoder is frozen, so features may be computed once and kept.
+        With `train`, drop path needs the random stream "dropout".
         """
-        tokens = self.encoder(clips).astype(jnp.float32)
-        return jax.lax.stop_gradient(tokens.mean(axis=1))
+        mean = self.encoder(clips, None, train).astype(jnp.float32).mean(axis=1)
+        return jax.lax.stop_gradient(self.mean_norm(mean) if self.layer_norm else mean)
 
     def classify(
         self,
@@ -189,4 +187,5 @@ def make_linear_probe(config: ConfigDict, num_classes: int) -> LinearProbe:
         num_heads=len(config.probe.learning_rate_factors),
         batch_norm=config.probe.batch_norm,
         tubelet=tubelet,
+        layer_norm=config.probe.get("layer_norm", False),
     )

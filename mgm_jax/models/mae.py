@@ -24,12 +24,7 @@ from mgm_jax.models.patches import PixelHead
 
 
 class Decoder(nn.Module):
-    """Transformer over all tokens that predicts the pixels of the masked ones.
-
-    Attributes:
-        config: Configuration of the transformer.
-        pixels: Pixels of a tubelet.
-    """
+    """Transformer over all tokens that predicts the pixels of the masked ones."""
 
     config: TransformerConfig
     pixels: int
@@ -46,14 +41,7 @@ class Decoder(nn.Module):
 
 
 class MaskedAutoencoder(nn.Module):
-    """Encodes the visible tubelets of clips and predicts the masked ones.
-
-    Attributes:
-        encoder_config: Configuration of the encoder.
-        decoder_config: Configuration of the decoder.
-        grid: Token grid (t, h, w).
-        tubelet: Size of a tubelet in frames, pixels, pixels.
-    """
+    """Encodes the visible tubelets of clips and predicts the masked ones."""
 
     encoder_config: TransformerConfig
     decoder_config: TransformerConfig

@@ -15,12 +15,6 @@ def token_grid(
 ) -> tuple[int, int, int]:
     """Counts the tubelets of a clip along time, height and width.
 
-    Args:
-        frames: Length of the clip.
-        height: Height of the clip in pixels.
-        width: Width of the clip in pixels.
-        tubelet: Size of a tubelet in frames, pixels, pixels.
-
     Raises:
         ValueError: A side of the clip is not a multiple of the tubelet's.
     """

@@ -17,10 +17,6 @@ class Positions(nn.Module):
     """Learned position embeddings: one of the location in the frame plus one of the time.
 
     They start as in the original: normal with standard deviation 0.02, and zero.
-
-    Attributes:
-        grid: Token grid (t, h, w).
-        dim: Width of a token.
     """
 
     grid: tuple[int, int, int]
@@ -45,10 +41,6 @@ class DividedBlock(nn.Module):
     tokens are visible, and attention runs within the groups.
 
     The output of attention over time passes one more linear layer, which starts as zero.
-
-    Attributes:
-        config: Configuration of the transformer.
-        grid: Token grid (t, h, w).
     """
 
     config: TransformerConfig
@@ -62,13 +54,16 @@ class DividedBlock(nn.Module):
         visible_ids: Int[Array, "b n"] | None = None,
     ) -> Float[Array, "b n d"]:
         """Transforms tokens, all of a clip in order where `visible_ids` is None."""
-        dtype = self.config.dtype
+        dtype, places = self.config.dtype, self.grid[1] * self.grid[2]
         y = LayerNorm(dtype=dtype, name="temporal_norm")(x)
         attention = Attention(self.config, name="temporal_attention")
         if visible_ids is None:
-            y = self._ungroup_locations(attention(self._group_locations(y)))
+            by_time = y.reshape(-1, self.grid[0], places, y.shape[-1])
+            by_place = attention(by_time.swapaxes(1, 2).reshape(-1, self.grid[0], y.shape[-1]))
+            by_place = by_place.reshape(-1, places, self.grid[0], y.shape[-1])
+            y = by_place.swapaxes(1, 2).reshape(y.shape)
         else:
-            y = attention(y, _same(visible_ids % self._places))
+            y = attention(y, _same(visible_ids % places))
         zeros = nn.initializers.zeros
         y = Dense(y.shape[-1], dtype=dtype, kernel_init=zeros, name="temporal_fc")(y)
         x = x + drop_path(0, y)
@@ -76,25 +71,13 @@ class DividedBlock(nn.Module):
         y = LayerNorm(dtype=dtype, name="norm1")(x)
         attention = Attention(self.config, name="attention")
         if visible_ids is None:
-            y = attention(y.reshape(-1, self._places, y.shape[-1])).reshape(y.shape)
+            y = attention(y.reshape(-1, places, y.shape[-1])).reshape(y.shape)
         else:
-            y = attention(y, _same(visible_ids // self._places))
+            y = attention(y, _same(visible_ids // places))
         x = x + drop_path(1, y)
 
         y = LayerNorm(dtype=dtype, name="norm2")(x)
         return x + drop_path(2, Mlp(self.config, name="mlp")(y))
-
-    @property
-    def _places(self) -> int:
-        return self.grid[1] * self.grid[2]
-
-    def _group_locations(self, y: Float[Array, "b n d"]) -> Float[Array, "groups t d"]:
-        t, places, dim = self.grid[0], self._places, y.shape[-1]
-        return y.reshape(-1, t, places, dim).swapaxes(1, 2).reshape(-1, t, dim)
-
-    def _ungroup_locations(self, y: Float[Array, "groups t d"]) -> Float[Array, "b n d"]:
-        t, places, dim = self.grid[0], self._places, y.shape[-1]
-        return y.reshape(-1, places, t, dim).swapaxes(1, 2).reshape(-1, t * places, dim)
 
 
 def _same(groups: Int[Array, "b n"]) -> Bool[Array, "b 1 n n"]:

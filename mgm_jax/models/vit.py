@@ -71,9 +71,6 @@ class Encoder(nn.Module):
     """Vision transformer over tubelets, without class token.
 
     Attributes:
-        config: Configuration of the transformer.
-        grid: Token grid (t, h, w).
-        tubelet: Size of a tubelet in frames, pixels, pixels.
         final_norm: Whether the last layer is a LayerNorm, as in pretraining. A finetuned classifier
             normalizes after pooling instead.
     """
@@ -104,7 +101,12 @@ class Encoder(nn.Module):
             ValueError: The clips do not have the token grid of the encoder.
         """
         patches = clips if clips.ndim == 4 else self._cut(clips, visible_ids)
-        positions = self._positions()
+        if self.config.backbone == "vit":
+            table = sincos_position_table(math.prod(self.grid), self.config.dim)
+            positions = jnp.asarray(table, self.config.dtype)
+        else:
+            learned = Positions(self.grid, self.config.dim, name="positions")()
+            positions = learned.astype(self.config.dtype)
         if visible_ids is not None:
             positions = positions[visible_ids]
         embed = patches_lib.PatchEmbedding(self.config.dim, self.config.dtype, name="embed")
@@ -127,10 +129,3 @@ class Encoder(nn.Module):
             )
         patches = patches_lib.patchify(clips.astype(self.config.dtype), self.tubelet)
         return patches if visible_ids is None else patches_lib.gather_tokens(patches, visible_ids)
-
-    def _positions(self) -> Float[Array, "n d"]:
-        if self.config.backbone == "vit":
-            table = sincos_position_table(math.prod(self.grid), self.config.dim)
-            return jnp.asarray(table, self.config.dtype)
-        learned = Positions(self.grid, self.config.dim, name="positions")()
-        return learned.astype(self.config.dtype)

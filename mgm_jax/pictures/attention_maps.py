@@ -1,6 +1,6 @@
 """Attention weights of one token of a clip (Figures 5 and 6)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -14,23 +14,27 @@ from mgm_jax.models import attention
 from mgm_jax.models.blocks import STACKED
 
 
-def check_query(
-    query: tuple[int, int, int] | None, grid: tuple[int, int, int]
-) -> tuple[int, int, int]:
-    """Tubelet, row and column of a token of the grid (t, h, w).
+def parse_query(parts: Sequence[str], grid: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Tubelet, row and column of a token of the grid (t, h, w), as `--attention` names it.
 
-    None stands for the paper's choice, the centre patch of the centre frame.
+    `centre` stands for the paper's choice, the centre patch of the centre frame.
 
     Raises:
-        ConfigError: The token is outside the grid.
+        ConfigError: It is neither `centre` nor three numbers, or the token is outside the grid.
     """
-    t, row, column = query or tuple(length // 2 for length in grid)
-    if not (0 <= t < grid[0] and 0 <= row < grid[1] and 0 <= column < grid[2]):
+    if list(parts) == ["centre"]:
+        parts = [str(length // 2) for length in grid]
+    if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
         raise ConfigError(
-            f"--attention={t},{row},{column}: the clip has {grid[0]} tubelets of {grid[1]} rows "
-            f"and {grid[2]} columns of tokens, counted from 0"
+            f"--attention={','.join(parts)}: give TUBELET,ROW,COLUMN, such as 3,4,4, or 'centre'"
         )
-    return t, row, column
+    tubelet, row, column = map(int, parts)
+    if tubelet >= grid[0] or row >= grid[1] or column >= grid[2]:
+        raise ConfigError(
+            f"--attention={tubelet},{row},{column}: the clip has {grid[0]} tubelets of {grid[1]} "
+            f"rows and {grid[2]} columns of tokens, counted from 0"
+        )
+    return tubelet, row, column
 
 
 def make_attention_fn(

@@ -118,26 +118,18 @@ def mask_pictures(
 
 
 def attention_pictures(
-    run: Run,
-    source: VideoSource,
-    *,
-    block: int = -1,
-    query: tuple[int, int, int] | None = None,
+    run: Run, source: VideoSource, token: Sequence[str], block: int = -1
 ) -> Iterator[ClipPictures]:
     """Draws the attention of one token in `config.num_pictures` clips (Figures 5 and 6).
 
-    Args:
-        run: With an autoencoder, a classifier or a linear probe.
-        source: The videos.
-        block: Which block; negative numbers count from the last.
-        query: Tubelet, row and column of the token; None for the centre.
+    `token` is for `attention_maps.parse_query`; negative blocks count from the last.
 
     Raises:
         ConfigError: There is no such block or token.
         VideoError: None of the videos can be read.
     """
     config = run.config
-    query = attention_maps.check_query(query, run.model.grid)
+    query = attention_maps.parse_query(token, run.model.grid)
     attention_fn = jax.jit(attention_maps.make_attention_fn(run.model, query, block))
     to_rgb = jax.jit(functools.partial(rgb.batch_to_rgb, size=config.data.size))
     name = "the last block" if block == -1 else f"block {block}"
@@ -168,11 +160,6 @@ class Gallery:
             name: np.concatenate([clip.batch[name] for clip in self._clips])
             for name in self._clips[0].batch
         }
-
-    def sheets(self, params: Any, step: int) -> Iterator[tuple[str, UInt8[np.ndarray, "h w 3"]]]:
-        """Yields a name and a sheet for each clip, for TensorBoard."""
-        for number, pictures in enumerate(self.pictures(params, step)):
-            yield f"reconstruction/{number}", pictures.sheet()
 
     def pictures(self, params: Any, step: int, *, leaky: bool = False) -> Iterator[ClipPictures]:
         """Draws the reconstruction of each clip by the parameters of a step.

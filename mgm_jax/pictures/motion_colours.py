@@ -4,8 +4,6 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from mgm_jax.pictures.figures import Legend
-
 # The colour wheel of Baker et al., "A Database and Evaluation Methodology for Optical Flow"
 # (IJCV 2011): positions of the pure hues on a circle of 55 steps, clockwise from "rightwards".
 _WHEEL_STEPS = 55
@@ -68,14 +66,11 @@ def motion_pictures(
     return pictures
 
 
-def motion_legend(scale: float) -> Legend:
-    """The colour wheel: a disc whose rim stands for motion of `scale` pixels."""
+def colour_wheel() -> UInt8[np.ndarray, "h w 3"]:
+    """A disc with the colour of each direction, whose rim stands for motion in full colour."""
     fine = 4 * _WHEEL_SIZE
     axis = (np.arange(fine) + 0.5) / fine * 2 - 1
     vectors = np.stack(np.meshgrid(axis, axis), axis=-1)
     colours = motion_to_colours(vectors, 1.0)
     colours[np.linalg.norm(vectors, axis=-1) > 1] = 255
-    return Legend(
-        np.asarray(Image.fromarray(colours).reduce(4)),
-        f"direction of motion\nrim: {scale:g} px",
-    )
+    return np.asarray(Image.fromarray(colours).reduce(4))

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from mgm_jax.pictures import figures, motion_colours, overlays
-from mgm_jax.pictures.figures import Legend, Row
+from mgm_jax.pictures.figures import Row
 
 _TILE_WIDTH = 180
 _BOX_ON_WHITE = (70, 70, 74)
@@ -133,17 +133,17 @@ def attention_rows(
     )
     tiles = overlays.draw_boxes(tiles, outlines, overlays.QUERY)
     bar = overlays.attention_colours(np.linspace(1, 0, 100)[:, None].repeat(25, axis=1))
-    legend = Legend(bar, f"0 to {brightest * attention.size:.2g}\ntimes uniform")
-    label = f"attention\nof token {tubelet},{row},{column}\n(outlined)"
-    return [*_clip_rows(clip, size), Row(label, tiles, legend)]
+    label = f"attention\nof token {tubelet},{row},{column}, outlined\n"
+    label += f"0 to {brightest * attention.size:.2g} times uniform"
+    return [*_clip_rows(clip, size), Row(label, tiles, bar)]
 
 
 def _clip_rows(clip: Clip, size: tuple[int, int]) -> list[Row]:
     motion = motion_colours.motion_pictures(clip.motion, clip.motion_valid, size, clip.motion_scale)
-    legend = motion_colours.motion_legend(clip.motion_scale)
+    label = f"motion\nrim of wheel: {clip.motion_scale:g} px"
     return [
         Row("frames", _with_boxes(clip, overlays.resize(clip.frames, size))),
-        Row("motion", _with_boxes(clip, motion, _BOX_ON_WHITE), legend),
+        Row(label, _with_boxes(clip, motion, _BOX_ON_WHITE), motion_colours.colour_wheel()),
     ]
 
 

@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from mgm_jax.errors import ConfigError
-
 _TRIES = 10
 
 
@@ -29,15 +27,7 @@ def erase(
         probability: Probability that a clip is erased.
         area: Smallest and largest fraction of the frame.
         aspect: Smallest and largest height / width.
-
-    Raises:
-        ConfigError: A setting is out of range.
     """
-    if not 0 <= probability <= 1 or not 0 < area[0] <= area[1] or not 0 < aspect[0] <= aspect[1]:
-        raise ConfigError(
-            f"random erasing with probability {probability}, area {area}, aspect {aspect}: the "
-            "first is between 0 and 1, the others are positive (smallest, largest)"
-        )
 
     def erase_one(key: Key[Array, ""], clip: Float[Array, "T H W c"]) -> Float[Array, "T H W c"]:
         height, width = clip.shape[1:3]

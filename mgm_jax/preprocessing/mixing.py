@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
-from mgm_jax.errors import ConfigError
-
 
 def mix(
     key: Key[Array, ""],
@@ -40,27 +38,13 @@ def mix(
         probability: Probability of mixing at all.
         switch_probability: Probability of CutMix if neither is off.
         label_smoothing: Fraction of a target that is spread over all classes.
-        group_size: Successive clips that are mixed among themselves; None for the whole batch.
-            (VideoMAE mixes the clips of one GPU.)
+        group_size: Successive clips that are mixed among themselves, which divides the batch; None
+            for the whole batch. (VideoMAE mixes the clips of one GPU.)
 
     Returns:
         (clips, targets, weights): rows of targets sum to 1; weights are 1 for clips that count.
-
-    Raises:
-        ConfigError: A setting is out of range, or the groups do not divide the batch.
     """
-    shares = (probability, switch_probability, label_smoothing)
-    if not all(0 <= share <= 1 for share in shares) or min(mixup_alpha, cutmix_alpha) < 0:
-        raise ConfigError(
-            f"mixing with probabilities and label smoothing {shares} and alphas "
-            f"{(mixup_alpha, cutmix_alpha)}: the first are between 0 and 1, the last not negative"
-        )
     size = group_size or len(clips)
-    if len(clips) % size:
-        raise ConfigError(
-            f"a batch of {len(clips)} clips does not divide into mixing groups of {size}; choose a "
-            "group_size that divides it"
-        )
     cutmix_share = switch_probability
     if not mixup_alpha and not cutmix_alpha:
         probability = 0.0
@@ -68,20 +52,11 @@ def mix(
         cutmix_share = float(cutmix_alpha > 0)
 
     def mix_group(
-        key: Key[Array, ""],
-        clips: Float[Array, "b T H W c"],
-        labels: Int[Array, " b"],
-        valid: Bool[Array, " b"],
+        key: Array, clips: Array, labels: Array, valid: Array
     ) -> tuple[Array, Array, Array]:
-        own = draw_own_share(
-            key,
-            (clips.shape[2], clips.shape[3]),
-            # A kind that is off is never drawn, but its parameter must be positive.
-            mixup_alpha or 1.0,
-            cutmix_alpha or 1.0,
-            probability,
-            cutmix_share,
-        )
+        # A kind that is off is never drawn, but its parameter must be positive.
+        alphas = mixup_alpha or 1.0, cutmix_alpha or 1.0
+        own = draw_own_share(key, clips.shape[2:4], *alphas, probability, cutmix_share)
         share = own.mean()
         own = own[:, :, None].astype(clips.dtype)
         mixed = clips * own + jnp.flip(clips, 0) * (1 - own)

@@ -1,21 +1,23 @@
 """RandAugment of clips: VideoMAE's `rand-m7-n4-mstd0.5-inc1` (timm's), on the device.
 
-Decisions, where it differs from VideoMAE's:
-- It works on the cropped clip on the device, VideoMAE's on whole frames on the host. Levels are
-  rounded to 8 bits at the same places (Pillow's warps truncate).
-- Order: all geometric operations of a clip are one bilinear warp, which comes first (VideoMAE: one
-  bicubic warp each). Then follow the point operations in the order drawn, saturation, and
-  sharpness; two operations of one of the latter kinds multiply their factors.
+As in VideoMAE, the frame is warped before it is cropped, in bicubic interpolation, so that what
+surrounds the crop moves into it, and grey only from outside the frame. Decisions, where it differs:
+- The geometric operations of a clip are one warp, of the window that the host sends. Beyond the
+  window its last pixels repeat. Levels are rounded to 8 bits after the warp and the crop.
+- The point operations follow in the order drawn, on the crop and its histogram; the grey of each
+  warp goes through the later ones alone. Saturation, then sharpness come last; two operations of
+  one of these kinds multiply their factors.
 """
 
+import functools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
-from mgm_jax.errors import ConfigError
-from mgm_jax.preprocessing import enhance, tables
+from mgm_jax.preprocessing import enhance, rgb, tables
 from mgm_jax.preprocessing.warp import warp
 
 # timm's increasing set, in its order.
@@ -50,41 +52,31 @@ class Draw(NamedTuple):
 
 def rand_augment(
     keys: Key[Array, " b"],
-    clips: Float[Array, "b T H W 3"],
+    batch: Mapping[str, Array],
     *,
+    size: int,
     num_layers: int = 4,
     magnitude: float = 7.0,
     magnitude_std: float = 0.5,
     probability: float = 0.5,
-) -> Float[Array, "b T H W 3"]:
-    """Augments each clip with operations drawn by its key, all frames alike.
+) -> Float[Array, "b T size size 3"]:
+    """Augments and crops each clip with operations drawn by its key, all frames alike.
 
     Args:
         keys: One key per clip.
-        clips: RGB in [0, 1], after the crop. The result is rounded to multiples of 1/255.
-        num_layers: Operations drawn per clip, uniformly and with replacement.
+        batch: A batch of the input pipeline.
+        size: Output side, pixels.
+        num_layers: Operations drawn per clip, uniformly and with replacement; at most 16.
         magnitude: Mean level of an operation, 0 to 10.
         magnitude_std: Standard deviation of the level.
         probability: Probability that a drawn operation is applied.
 
-    Raises:
-        ConfigError: A setting is out of range.
+    Returns:
+        RGB in [0, 1], in multiples of 1/255.
     """
-    if num_layers < 0 or magnitude_std < 0:
-        raise ConfigError(
-            f"RandAugment with {num_layers} layers and a standard deviation of {magnitude_std}: "
-            "neither can be negative"
-        )
-    if not 0 <= magnitude <= LARGEST_LEVEL or not 0 <= probability <= 1:
-        raise ConfigError(
-            f"RandAugment with magnitude {magnitude} and probability {probability}: the first is "
-            f"between 0 and {LARGEST_LEVEL:g}, the second between 0 and 1"
-        )
-
-    def augment(key: Key[Array, ""], clip: Float[Array, "T H W 3"]) -> Float[Array, "T H W 3"]:
-        return apply(clip, draw(key, num_layers, magnitude, magnitude_std, probability))
-
-    return jax.vmap(augment)(keys, clips)
+    settings = (num_layers, magnitude, magnitude_std, probability)
+    drawn = jax.vmap(draw, in_axes=(0, None, None, None, None))(keys, *settings)
+    return augment(batch, drawn, size=size)
 
 
 def draw(
@@ -106,13 +98,25 @@ def draw(
     )
 
 
-def apply(clip: Float[Array, "T H W 3"], drawn: Draw) -> Float[Array, "T H W 3"]:
-    """Applies drawn operations to a clip of RGB in [0, 1]; see `rand_augment`."""
-    frames, height, width, channels = clip.shape
-    clip = jnp.floor(255.0 * clip + 0.5)
-    clip = jnp.floor(warp(clip, affine_matrix(drawn, height, width), FILL) + 0.5)
+def augment(batch: Mapping[str, Array], drawn: Draw, *, size: int) -> Float[Array, "b T H W 3"]:
+    """Applies the drawn operations of each clip to a batch; see `rand_augment`."""
+    frame, crop = batch["frame_box"], batch["crop_box"]
+    matrices = jax.vmap(affine_matrices)(drawn, frame)
+    luma, chroma = jax.vmap(warp_planes)(batch["luma"], batch["chroma"], matrices, frame)
+    clips = rgb.batch_to_rgb({**batch, "luma": luma, "chroma": chroma}, size=size)
+    find = functools.partial(filling_layers, size=size)
+    return jax.vmap(apply)(clips, drawn, jax.vmap(find)(matrices, frame, crop, batch["flip"]))
 
-    rows = clip.astype(jnp.int32).transpose(0, 3, 1, 2).reshape(frames * channels, -1)
+
+def apply(
+    clip: Float[Array, "T H W 3"], drawn: Draw, filled: Int[Array, "H W"]
+) -> Float[Array, "T H W 3"]:
+    """Fills a warped clip of RGB in [0, 1] (`filling_layers`); applies the other operations."""
+    frames, height, width, channels = clip.shape
+    levels = jnp.floor(255.0 * clip + 0.5).astype(jnp.int32)
+    filled = filled[:, :, None]
+    rows = jnp.where(filled < 0, levels, tables.LEVELS + filled)
+    rows = rows.transpose(0, 3, 1, 2).reshape(frames * channels, -1)
     counts = tables.count_levels(rows).reshape(frames, channels, -1)
     table = compose_tables(drawn, counts).reshape(frames * channels, -1)
     rows = tables.look_up(table, rows).astype(jnp.float32)
@@ -124,8 +128,9 @@ def apply(clip: Float[Array, "T H W 3"], drawn: Draw) -> Float[Array, "T H W 3"]
     return enhance.sharpen(enhance.saturate(clip, saturation), sharpness) / 255.0
 
 
-def affine_matrix(drawn: Draw, height: int, width: int) -> Float[Array, "3 3"]:
-    """The geometric operations as one map of (x, y, 1) from output to source pixels."""
+def affine_matrices(drawn: Draw, frame_box: Float[Array, "4"]) -> Float[Array, "n 3 3"]:
+    """The geometric operations as maps of (x, y, 1) of the frame from output to source pixels."""
+    height, width = frame_box[2:]
     strength = drawn.sign * drawn.level / LARGEST_LEVEL
     rotates = _is(drawn, "Rotate")
     angle = jnp.where(rotates, jnp.deg2rad(30.0 * strength), 0.0)
@@ -140,41 +145,78 @@ def affine_matrix(drawn: Draw, height: int, width: int) -> Float[Array, "3 3"]:
         (shear_y + sin, cos, shift_y + y - sin * x - cos * y),
         (jnp.zeros_like(cos), jnp.zeros_like(cos), jnp.ones_like(cos)),
     )
-    matrices = jnp.array(rows).transpose(2, 0, 1)
-    total = jnp.eye(3)
-    for matrix in matrices:
+    return jnp.array(rows).transpose(2, 0, 1)
+
+
+def warp_planes(
+    luma: UInt8[Array, "T H W"],
+    chroma: UInt8[Array, "T H2 W2 2"],
+    matrices: Float[Array, "n 3 3"],
+    frame_box: Float[Array, "4"],
+) -> tuple[UInt8[Array, "T H W"], UInt8[Array, "T H2 W2 2"]]:
+    """Warps a clip's window by all geometric operations in the order drawn."""
+    corner = frame_box[1::-1]
+    total = jnp.eye(3).at[:2, 2].set(corner)
+    for matrix in (*matrices, jnp.eye(3).at[:2, 2].set(-corner)):
         total = jnp.matmul(total, matrix, precision=jax.lax.Precision.HIGHEST)
-    return total
+    end = frame_box[:2] + frame_box[2:]
+    half = total.at[:2, 2].divide(2.0)
+    return warp(luma[..., None], total, end)[..., 0], warp(chroma, half, jnp.ceil(end / 2))
 
 
-def compose_tables(drawn: Draw, counts: Int[Array, "T 3 256"]) -> Int[Array, "T 3 256"]:
+def filling_layers(
+    matrices: Float[Array, "n 3 3"],
+    frame_box: Float[Array, "4"],
+    crop_box: Float[Array, "4"],
+    flip: Bool[Array, ""],
+    *,
+    size: int,
+) -> Int[Array, "size size"]:
+    """Which operation brings a pixel of the crop in from outside the frame; -1 where none does."""
+    along = (jnp.arange(size) + 0.5) / size
+    rows = crop_box[0] - frame_box[0] + along * crop_box[2]
+    columns = crop_box[1] - frame_box[1] + jnp.where(flip, 1 - along, along) * crop_box[3]
+    y, x = jnp.meshgrid(rows, columns, indexing="ij")
+    filled = jnp.full((size, size), -1)
+    for layer in reversed(range(len(matrices))):
+        (a, b, c), (d, e, f) = matrices[layer, 0], matrices[layer, 1]
+        x, y = a * x + b * y + c, d * x + e * y + f
+        outside = (x < 0) | (x >= frame_box[3]) | (y < 0) | (y >= frame_box[2])
+        filled = jnp.where((filled < 0) & outside, layer, filled)
+    return filled
+
+
+def compose_tables(drawn: Draw, counts: Int[Array, "T 3 v"]) -> Int[Array, "T 3 v"]:
     """The point operations in the order drawn, as one table of new levels per frame and channel.
 
-    `counts` is how often each level occurs; other operations change nothing.
+    `counts` is how often each value occurs (see `tables.VALUES`); other operations change nothing.
     """
+    values = jnp.arange(tables.VALUES)
 
-    def compose(table: Int[Array, "T 3 256"], layer: Draw) -> tuple[Int[Array, "T 3 256"], None]:
+    def compose(table: Array, drawn_layer: tuple[Array, Draw]) -> tuple[Array, None]:
+        number, layer = drawn_layer
         strength = layer.level / LARGEST_LEVEL
         factor = enhance_factor(layer.level, layer.sign)
-        bits = 4 - jnp.floor(4 * strength).astype(jnp.int32)
+        bits = 4 + jnp.floor(4 * strength).astype(jnp.int32)  # The lower ones, which go.
         threshold = 256 - jnp.floor(256 * strength).astype(jnp.int32)
         addend = jnp.floor(110 * strength).astype(jnp.int32)
         changed = {
             "AutoContrast": tables.auto_contrast(table, counts),
             "Equalize": tables.equalize(table, counts),
-            "Invert": tables.invert(table),
-            "PosterizeIncreasing": tables.posterize(table, bits),
-            "SolarizeIncreasing": tables.solarize(table, threshold),
-            "SolarizeAdd": tables.solarize_add(table, addend),
+            "Invert": 255 - table,
+            "PosterizeIncreasing": table >> bits << bits,
+            "SolarizeIncreasing": jnp.where(table < threshold, table, 255 - table),
+            "SolarizeAdd": jnp.where(table < 128, jnp.minimum(table + addend, 255), table),
             "ContrastIncreasing": tables.contrast(table, counts, factor),
-            "BrightnessIncreasing": tables.brighten(table, factor),
+            "BrightnessIncreasing": tables.blend_levels(jnp.zeros(()), table, factor),
         }
         chosen = [layer.operation == OPERATIONS.index(name) for name in changed]
-        return jnp.select(chosen, list(changed.values()), table), None
+        table = jnp.select(chosen, list(changed.values()), table)
+        return jnp.where(values >= tables.LEVELS + number, FILL, table), None
 
     # A scan, because XLA for CPU would recompute the tables of a Python loop for every pixel.
-    unchanged = jnp.broadcast_to(jnp.arange(tables.LEVELS), counts.shape)
-    return jax.lax.scan(compose, unchanged, drawn)[0]
+    unchanged = jnp.broadcast_to(jnp.where(values < tables.LEVELS, values, FILL), counts.shape)
+    return jax.lax.scan(compose, unchanged, (jnp.arange(len(drawn.level)), drawn))[0]
 
 
 def enhance_factor(level: Float[Array, "*n"], sign: Float[Array, "*n"]) -> Float[Array, "*n"]:

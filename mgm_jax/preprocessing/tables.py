@@ -13,54 +13,56 @@ from jaxtyping import Array, Float, Int
 from mgm_jax.preprocessing.enhance import GREY_WEIGHTS, blend
 
 LEVELS = 256
-_DIGITS = 16  # A level as two base-16 digits; one-hot, they make small matrix products.
+VALUES = LEVELS + 16
+"""Values of a pixel: its level, or 256 plus the number of the operation that fills it with grey."""
+
+_DIGITS = 16  # A value as two base-16 digits; one-hot, they make small matrix products.
 
 
-def count_levels(levels: Int[Array, "r n"]) -> Int[Array, "r 256"]:
-    """Counts how often each level, 0 to 255, occurs in each row of pixels."""
+def count_levels(levels: Int[Array, "r n"]) -> Int[Array, "r v"]:
+    """Counts how often each value occurs in each row of pixels."""
     return jax.lax.platform_dependent(levels, tpu=count_by_matmul, default=count_by_scatter)
 
 
-def look_up(tables: Int[Array, "r 256"], levels: Int[Array, "r n"]) -> Int[Array, "r n"]:
+def look_up(tables: Int[Array, "r v"], levels: Int[Array, "r n"]) -> Int[Array, "r n"]:
     """Replaces the levels of each row of pixels by those of its table."""
     return jax.lax.platform_dependent(
         tables, levels, tpu=look_up_by_matmul, default=look_up_by_gather
     )
 
 
-def count_by_scatter(levels: Int[Array, "r n"]) -> Int[Array, "r 256"]:
+def count_by_scatter(levels: Int[Array, "r n"]) -> Int[Array, "r v"]:
     """`count_levels` for CPU and GPU."""
-    counts = jnp.zeros((len(levels), LEVELS), jnp.int32)
+    counts = jnp.zeros((len(levels), VALUES), jnp.int32)
     return counts.at[jnp.arange(len(levels))[:, None], levels].add(1)
 
 
-def count_by_matmul(levels: Int[Array, "r n"]) -> Int[Array, "r 256"]:
+def count_by_matmul(levels: Int[Array, "r n"]) -> Int[Array, "r v"]:
     """`count_levels` for TPUs, where a scatter adds one pixel at a time."""
-    high, low = (jax.nn.one_hot(d, _DIGITS, dtype=jnp.bfloat16) for d in _digits(levels))
+    high, low = _one_hot_digits(levels, axis=2)
     counts = jnp.einsum("rnh,rnl->rhl", high, low, preferred_element_type=jnp.float32)
-    return counts.astype(jnp.int32).reshape(-1, LEVELS)
+    return counts.astype(jnp.int32).reshape(-1, VALUES)
 
 
-def look_up_by_gather(tables: Int[Array, "r 256"], levels: Int[Array, "r n"]) -> Int[Array, "r n"]:
+def look_up_by_gather(tables: Int[Array, "r v"], levels: Int[Array, "r n"]) -> Int[Array, "r n"]:
     """`look_up` for CPU and GPU."""
     return jax.vmap(lambda table, row: table[row])(tables, levels)
 
 
-def look_up_by_matmul(tables: Int[Array, "r 256"], levels: Int[Array, "r n"]) -> Int[Array, "r n"]:
+def look_up_by_matmul(tables: Int[Array, "r v"], levels: Int[Array, "r n"]) -> Int[Array, "r n"]:
     """`look_up` for TPUs, where a gather takes one pixel at a time; bfloat16 is exact to 255."""
-    high, low = (jax.nn.one_hot(d, _DIGITS, axis=1, dtype=jnp.bfloat16) for d in _digits(levels))
-    squares = tables.astype(jnp.bfloat16).reshape(-1, _DIGITS, _DIGITS)
+    high, low = _one_hot_digits(levels, axis=1)
+    squares = tables.astype(jnp.bfloat16).reshape(len(tables), -1, _DIGITS)
     columns = jnp.einsum("rhn,rhl->rln", high, squares, preferred_element_type=jnp.float32)
     return (columns * low).sum(axis=1).astype(jnp.int32)
 
 
-def _digits(levels: Int[Array, "r n"]) -> tuple[Int[Array, "r n"], Int[Array, "r n"]]:
-    return levels // _DIGITS, levels % _DIGITS
+def _one_hot_digits(levels: Int[Array, "r n"], axis: int) -> tuple[Array, Array]:
+    high = jax.nn.one_hot(levels // _DIGITS, VALUES // _DIGITS, axis=axis, dtype=jnp.bfloat16)
+    return high, jax.nn.one_hot(levels % _DIGITS, _DIGITS, axis=axis, dtype=jnp.bfloat16)
 
 
-def auto_contrast(
-    tables: Int[Array, "*r 256"], counts: Int[Array, "*r 256"]
-) -> Int[Array, "*r 256"]:
+def auto_contrast(tables: Int[Array, "*r v"], counts: Int[Array, "*r v"]) -> Int[Array, "*r v"]:
     """Stretches the levels that occur to 0 to 255; `ImageOps.autocontrast`."""
     darkest = jnp.where(counts > 0, tables, LEVELS).min(axis=-1, keepdims=True)
     brightest = jnp.where(counts > 0, tables, -1).max(axis=-1, keepdims=True)
@@ -69,7 +71,7 @@ def auto_contrast(
     return jnp.where(span > 0, jnp.clip(stretched, 0, 255), tables)
 
 
-def equalize(tables: Int[Array, "*r 256"], counts: Int[Array, "*r 256"]) -> Int[Array, "*r 256"]:
+def equalize(tables: Int[Array, "*r v"], counts: Int[Array, "*r v"]) -> Int[Array, "*r v"]:
     """Makes all levels about equally frequent; `ImageOps.equalize`."""
     brightest = jnp.where(counts > 0, tables, -1).max(axis=-1, keepdims=True)
     darker_than_brightest = jnp.where(tables < brightest, counts, 0).sum(axis=-1, keepdims=True)
@@ -82,10 +84,10 @@ def equalize(tables: Int[Array, "*r 256"], counts: Int[Array, "*r 256"]) -> Int[
 
 
 def count_darker_by_scatter(
-    tables: Int[Array, "*r 256"], counts: Int[Array, "*r 256"]
-) -> Int[Array, "*r 256"]:
+    tables: Int[Array, "*r v"], counts: Int[Array, "*r v"]
+) -> Int[Array, "*r v"]:
     """Counts for each level the pixels with a darker new level, on CPU and GPU."""
-    rows, row_counts = tables.reshape(-1, LEVELS), counts.reshape(-1, LEVELS)
+    rows, row_counts = (x.reshape(-1, x.shape[-1]) for x in (tables, counts))
     row = jnp.arange(len(rows))[:, None]
     new_counts = jnp.zeros_like(row_counts).at[row, rows].add(row_counts)
     # Not `cumsum`, which takes quadratic time on XLA for CPU.
@@ -94,44 +96,26 @@ def count_darker_by_scatter(
 
 
 def count_darker_by_comparison(
-    tables: Int[Array, "*r 256"], counts: Int[Array, "*r 256"]
-) -> Int[Array, "*r 256"]:
+    tables: Int[Array, "*r v"], counts: Int[Array, "*r v"]
+) -> Int[Array, "*r v"]:
     """The same as `count_darker_by_scatter`, for TPUs."""
     darker = jnp.where(tables[..., None, :] < tables[..., :, None], counts[..., None, :], 0)
     return darker.sum(axis=-1)
 
 
-def invert(tables: Int[Array, "*r 256"]) -> Int[Array, "*r 256"]:
-    """Swaps dark and bright; `ImageOps.invert`."""
-    return 255 - tables
-
-
-def posterize(tables: Int[Array, "*r 256"], bits: Int[Array, ""]) -> Int[Array, "*r 256"]:
-    """Keeps the upper bits (0 to 8) of each level; `ImageOps.posterize`."""
-    return tables >> (8 - bits) << (8 - bits)
-
-
-def solarize(tables: Int[Array, "*r 256"], threshold: Int[Array, ""]) -> Int[Array, "*r 256"]:
-    """Inverts the levels from the threshold on; `ImageOps.solarize`."""
-    return jnp.where(tables < threshold, tables, 255 - tables)
-
-
-def solarize_add(tables: Int[Array, "*r 256"], addend: Int[Array, ""]) -> Int[Array, "*r 256"]:
-    """Brightens the levels below 128; `solarize_add` of timm."""
-    return jnp.where(tables < 128, jnp.minimum(tables + addend, 255), tables)
-
-
-def brighten(tables: Int[Array, "*r 256"], factor: Float[Array, ""]) -> Int[Array, "*r 256"]:
-    """Changes the brightness (`ImageEnhance.Brightness`): 0 is black."""
-    return blend(jnp.zeros(()), tables.astype(jnp.float32), factor).astype(jnp.int32)
-
-
 def contrast(
-    tables: Int[Array, "*r 3 256"], counts: Int[Array, "*r 3 256"], factor: Float[Array, ""]
-) -> Int[Array, "*r 3 256"]:
+    tables: Int[Array, "*r 3 v"], counts: Int[Array, "*r 3 v"], factor: Float[Array, ""]
+) -> Int[Array, "*r 3 v"]:
     """Changes the contrast around the mean grey (`ImageEnhance.Contrast`): 0 is grey."""
     pixels = jnp.maximum(counts.sum(axis=-1), 1)
     means = (tables * counts).sum(axis=-1) / pixels
     grey = (means * jnp.array(GREY_WEIGHTS) / 65536).sum(axis=-1)
     grey = jnp.floor(grey + 0.5)[..., None, None]
-    return blend(grey, tables.astype(jnp.float32), factor).astype(jnp.int32)
+    return blend_levels(grey, tables, factor)
+
+
+def blend_levels(
+    degenerate: Float[Array, "*#shape"], tables: Int[Array, "*shape"], factor: Float[Array, ""]
+) -> Int[Array, "*shape"]:
+    """`enhance.blend` of levels; from black (0.0) it is `ImageEnhance.Brightness`."""
+    return blend(degenerate, tables.astype(jnp.float32), factor).astype(jnp.int32)

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 
 from mgm_jax.preprocessing import erasing, mixing, rand_augment, rgb
 from mgm_jax.training import grad_accumulation, losses
@@ -31,25 +31,12 @@ def make_finetune_step(
 
     `schedule` is for the metrics.
     """
-    augment_fn = make_augment_fn(config)
-    augment = config.augment
+    make_rows = make_rows_fn(config, model.num_classes)
     apply: Callable[..., Any] = model.apply
 
     def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
         clip_key, mix_key, dropout_key = jax.random.split(state.step_key(), 3)
-        rows = mixing.mix(
-            mix_key,
-            augment_fn(batch, clip_key),
-            batch["label"],
-            _counted(batch, model.num_classes),
-            num_classes=model.num_classes,
-            mixup_alpha=augment.mixup,
-            cutmix_alpha=augment.cutmix,
-            probability=augment.mix_probability,
-            switch_probability=augment.cutmix_share,
-            label_smoothing=augment.label_smoothing,
-            group_size=augment.mix_group_size,
-        )
+        rows = make_rows(batch, clip_key, mix_key)
         _, targets, weights = rows
 
         def loss_fn(
@@ -84,14 +71,14 @@ def make_probe_step(
 
     `optimizer` is that of the heads. The metrics are averages over the heads.
     """
+    make_rows = make_rows_fn(config, model.num_classes)
     apply: Callable[..., Any] = model.apply
 
     def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
-        inputs = rgb.normalise(rgb.batch_to_rgb(batch, size=config.data.size))
-        features = apply(state.variables, inputs, method="features")
-        counted = _counted(batch, model.num_classes)
-        weights = counted.astype(jnp.float32)
-        targets = jax.nn.one_hot(batch["label"], model.num_classes)
+        clip_key, mix_key, dropout_key = jax.random.split(state.step_key(), 3)
+        inputs, targets, weights = make_rows(batch, clip_key, mix_key)
+        rngs = {"dropout": dropout_key}
+        features = apply(state.variables, inputs, True, rngs=rngs, method="features")
         frozen = {name: state.params[name] for name in FROZEN}
         trained = {name: part for name, part in state.params.items() if name not in FROZEN}
 
@@ -100,7 +87,7 @@ def make_probe_step(
                 {"params": {**frozen, **trained}, **state.model_state},
                 features,
                 train=True,
-                valid=counted,
+                valid=weights > 0,
                 method="classify",
                 mutable=list(state.model_state),
             )
@@ -110,7 +97,7 @@ def make_probe_step(
 
         (loss, (logits, changed)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(trained)
         new_state, gradient_norm = state.apply_gradients(optimizer, loss, gradients, changed)
-        top1 = jax.vmap(_top1, in_axes=(0, None, None))(logits, batch["label"], weights)
+        top1 = jax.vmap(_top1, in_axes=(0, None, None))(logits, targets.argmax(-1), weights)
         metrics = ClassifyMetrics.single_from_model_output(
             loss=loss / len(logits),
             train_top1=top1.mean(),
@@ -141,6 +128,39 @@ def make_predict_fn(config: Any, model: nn.Module) -> PredictFn:
     return predict_fn
 
 
+def make_rows_fn(config: Any, num_classes: int) -> Callable[..., tuple[Array, Array, Array]]:
+    """Builds the function that turns a batch into normalised clips, targets and weights.
+
+    Returns:
+        `(batch, key of the clips, key of the mixing) -> (inputs, targets, weights)`. Without
+        `config.augment` it uses no key.
+    """
+
+    def rows_fn(batch: Batch, clip_key: Array, mix_key: Array) -> tuple[Array, Array, Array]:
+        label = batch["label"]
+        # Clips that could be read and whose class is one of the model's.
+        counted = batch["valid"] & (label >= 0) & (label < num_classes)
+        if "augment" not in config:
+            inputs = rgb.normalise(rgb.batch_to_rgb(batch, size=config.data.size))
+            return inputs, jax.nn.one_hot(label, num_classes), counted.astype(jnp.float32)
+        augment = config.augment
+        return mixing.mix(
+            mix_key,
+            make_augment_fn(config)(batch, clip_key),
+            label,
+            counted,
+            num_classes=num_classes,
+            mixup_alpha=augment.mixup,
+            cutmix_alpha=augment.cutmix,
+            probability=augment.mix_probability,
+            switch_probability=augment.cutmix_share,
+            label_smoothing=augment.label_smoothing,
+            group_size=augment.mix_group_size,
+        )
+
+    return rows_fn
+
+
 def make_augment_fn(config: Any) -> AugmentFn:
     """Builds the function that turns a batch into augmented, normalised clips.
 
@@ -153,25 +173,21 @@ def make_augment_fn(config: Any) -> AugmentFn:
     def augment_fn(batch: Batch, key: Key[Array, ""]) -> Float[Array, "b T H W 3"]:
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
         ops_keys, erase_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-        clips = rgb.batch_to_rgb(batch, size=config.data.size)
         if augment.rand_augment_layers:
             clips = rand_augment.rand_augment(
                 ops_keys,
-                clips,
+                batch,
+                size=config.data.size,
                 num_layers=augment.rand_augment_layers,
                 magnitude=augment.rand_augment_magnitude,
                 magnitude_std=augment.rand_augment_std,
                 probability=augment.rand_augment_probability,
             )
+        else:
+            clips = rgb.batch_to_rgb(batch, size=config.data.size)
         return erasing.erase(erase_keys, rgb.normalise(clips), probability=augment.erasing)
 
     return augment_fn
-
-
-def _counted(batch: Batch, num_classes: int) -> Bool[Array, " b"]:
-    """Clips that could be read and whose class is one of the model's."""
-    label = batch["label"]
-    return batch["valid"] & (label >= 0) & (label < num_classes)
 
 
 def _top1(

@@ -1,10 +1,9 @@
 """Refuses other data or another config than the checkpoint's, and than another process's."""
 
 import contextlib
-import fnmatch
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -97,56 +96,38 @@ def check_configs(config: ConfigDict, workdir: str) -> None:
     Raises:
         ConfigError: Naming the values and the processes.
     """
-    flat = dict(config_lib.flatten(config_lib.to_json(config)))
-    values = {
-        f"--config.{name}": value
-        for name, value in flat.items()
-        if not any(fnmatch.fnmatch(name, each) for each in _MAY_DIFFER_BETWEEN_PROCESSES)
-    }
-
-    def compare(first: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
-        return [
-            f"{name}={own.get(name)!r}, not {first.get(name)!r}"
-            for name in sorted(first.keys() | own.keys())
-            if first.get(name) != own.get(name)
-        ]
-
-    _check_processes(values | {"--workdir": str(workdir)}, compare, "give all the same command")
+    flat = config_lib.flatten(config_lib.to_json(config))
+    values = {f"--config.{n}": v for n, v in flat if n not in _MAY_DIFFER_BETWEEN_PROCESSES}
+    _check_processes(values | {"--workdir": str(workdir)}, "give all the same command")
 
 
 def check_videos(sources: Mapping[str, ListedSource | None]) -> None:
-    """Refuses processes of one run that read different data; all processes call it.
-
-    Args:
-        sources: The data, by what they are for.
+    """Refuses processes of one run that read different data (by its use); all processes call it.
 
     Raises:
         ConfigError: Naming videos or classes, and the processes.
     """
-    if jax.process_count() == 1:
-        return
-    videos = {use: manifest.make_manifest(source) for use, source in sources.items() if source}
-
-    def compare(first: Mapping[str, Manifest], own: Mapping[str, Manifest]) -> list[str]:
-        return [
-            f"videos {use}: {change}"
-            for use in own
-            for change in manifest.differences(first[use], own[use])
-        ]
-
-    _check_processes(videos, compare, "copy the same data to all hosts")
+    if jax.process_count() > 1:
+        videos = {f"videos {use}": manifest.make_manifest(s) for use, s in sources.items() if s}
+        _check_processes(videos, "copy the same data to all hosts")
 
 
-def _check_processes(value: Any, compare: Callable[[Any, Any], list[str]], cure: str) -> None:
-    text = json.dumps(value)
+def _check_processes(values: Mapping[str, Any], cure: str) -> None:
+    text = json.dumps(values)
     digests = sharding.gather_texts(hashlib.sha256(text.encode()).hexdigest())
     if len(set(digests)) == 1:
         return
-    first = json.loads(sharding.broadcast_text(text))
-    changes = "\n    ".join(compare(first, json.loads(text)))
+    first, own = json.loads(sharding.broadcast_text(text)), json.loads(text)
+    changes = []
+    for name in sorted(first.keys() | own.keys()):
+        one, other = first.get(name), own.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            changes += [f"{name}: {change}" for change in manifest.differences(one, other)]
+        elif one != other:
+            changes.append(f"{name}={other!r}, not {one!r}")
     found = "".join(
-        f"\n  process {number}:\n    {other}"
-        for number, other in enumerate(sharding.gather_texts(changes))
-        if other
+        f"\n  process {number}:\n    {text}"
+        for number, text in enumerate(sharding.gather_texts("\n    ".join(changes)))
+        if text
     )
     raise ConfigError(f"processes of this run differ from process 0; {cure}:{found}")

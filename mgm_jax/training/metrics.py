@@ -78,27 +78,22 @@ class Writer:
             )
             self._add_event(from_step + 1, session_log={"status": "START"})
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes the values of a step; readable at once, in a bucket after an upload."""
+    def write(self, step: int, values: Mapping[str, float | UInt8[np.ndarray, "h w 3"]]) -> None:
+        """Writes numbers and, to TensorBoard only, pictures; in a bucket after an upload."""
         if not self._active:
             return
+        numbers = {n: value for n, value in values.items() if not isinstance(value, np.ndarray)}
+        summary = self._tensorboard.summary
         with writing(self._workdir):
-            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            if numbers:
+                self._file.write(json.dumps({"step": step, **numbers}) + "\n")
             for name, value in values.items():
-                self._add_event(step, summary=self._tensorboard.summary.scalar(name, value))
+                if isinstance(value, np.ndarray):
+                    self._add_event(step, summary=summary.image(name, value, dataformats="HWC"))
+                else:
+                    self._add_event(step, summary=summary.scalar(name, value))
         if self._staging is None or time.monotonic() >= self._upload_at:
             self.flush()
-
-    def write(self, step: int, name: str, value: float | UInt8[np.ndarray, "h w 3"]) -> None:
-        """Writes a number, or a picture, which goes to TensorBoard only."""
-        if not self._active:
-            return
-        if isinstance(value, np.ndarray):
-            with writing(self._workdir):
-                picture = self._tensorboard.summary.image(name, value, dataformats="HWC")
-                self._add_event(step, summary=picture)
-        else:
-            self.scalars(step, {name: value})
 
     def flush(self) -> None:
         """Makes everything written readable; call it before a checkpoint that resumes from here."""

@@ -95,8 +95,6 @@ def load_run(
     workdir = make_path(workdir)
     saved_config = read_config(workdir)
     config = config or saved_config
-    classes = workdir / CLASSES_FILE
-    class_names = tuple(json.loads(classes.read_text())) if classes.exists() else ()
     checkpoints = Checkpoints(workdir / "checkpoints")
     try:
         best = checkpoint == "best"
@@ -108,13 +106,12 @@ def load_run(
             )
         checkpoints.check(step)
         _, data = checkpoints.description(step)
-        trained_on = tuple(data.get("videos", {}).get("classes", class_names))
-        if trained_on != class_names:
-            raise CheckpointError(
-                f"{classes} lists other classes than step {step} was trained on: "
-                f"{', '.join(class_names[:5])} against {', '.join(trained_on[:5])}; restore it, or "
-                f"write {json.dumps(trained_on)} to it"
-            )
+        manifest, classes = data.get("videos"), workdir / CLASSES_FILE
+        class_names = ()
+        if manifest:
+            class_names = tuple(manifest["classes"])
+        elif classes.exists():  # Earlier versions have no manifest.
+            class_names = tuple(json.loads(classes.read_text()))
         model = tasks.make_model(config, len(class_names))
         mesh = sharding.make_mesh(
             {"data": -1, "fsdp": 1, "tensor": 1}, devices or jax.local_devices()[:1]
@@ -125,4 +122,4 @@ def load_run(
         variables = checkpoints.restore_variables(step, abstract)
     finally:
         checkpoints.close()
-    return Run(config, class_names, model, variables, step, mesh, data.get("videos"))
+    return Run(config, class_names, model, variables, step, mesh, manifest)

@@ -5,8 +5,6 @@ import dataclasses
 import json
 import sys
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -15,7 +13,6 @@ from random_weights import (
     AUTOENCODER,
     CLASSIFIER,
     HEADS,
-    TUBELET,
     assert_equal,
     random_params,
     random_weights,
@@ -26,9 +23,8 @@ from random_weights import (
 from mgm_jax.convert import layouts, tensors, weights
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.errors import CheckpointError
-from mgm_jax.models import blocks, classifier, mae
+from mgm_jax.models import blocks
 from mgm_jax.models.layers import BACKBONES, TransformerConfig
-from mgm_jax.preprocessing import rgb
 
 BOTH = pytest.mark.parametrize("architecture", [AUTOENCODER, CLASSIFIER])
 
@@ -90,21 +86,11 @@ def test_a_hugging_face_folder_comes_back_bit_exact(tmp_path, architecture):
     assert_equal(weights.read(whole.parent).params, written.params)
 
 
-def our_logits(params, clips, visible, masked):
-    if "mask_token" in params:
-        model = mae.MaskedAutoencoder(AUTOENCODER.encoder, AUTOENCODER.decoder, (2, 2, 2), TUBELET)
-        inputs = (clips, jnp.array([visible] * 2), jnp.array([masked] * 2))
-    else:
-        model, inputs = classifier.Classifier(CLASSIFIER.encoder, (2, 2, 2), 5, TUBELET), (clips,)
-    params = traverse_util.unflatten_dict(params, sep="/")
-    logits = jax.jit(model.apply)({"params": params}, *inputs)
-    # Transformers has channels last in a predicted tubelet.
-    return logits if logits.ndim == 2 else jnp.swapaxes(logits, 2, 3).reshape(2, len(masked), -1)
-
-
 @pytest.mark.slow
 @BOTH
-def test_transformers_loads_what_is_written_and_writes_what_is_read(tmp_path, architecture, torch):
+def test_transformers_loads_what_is_written_and_writes_what_is_read(tmp_path, architecture):
+    """`tests/models/test_parity.py` compares what both compute."""
+    pytest.importorskip("torch", reason="transformers needs it")
     transformers = pytest.importorskip("transformers", reason="loading as users do needs it")
     written = random_weights(architecture)
     weights.write_hugging_face(tmp_path / "ours", written)
@@ -113,22 +99,8 @@ def test_transformers_loads_what_is_written_and_writes_what_is_read(tmp_path, ar
         tmp_path / "ours", output_loading_info=True
     )
     assert not any(loading.values()), loading
-    clips = rgb.normalise(
-        jnp.asarray(np.random.default_rng(3).random((2, 4, 16, 16, 3)), "float32")
-    )
-    inputs = {"pixel_values": torch.tensor(np.array(clips)).permute(0, 1, 4, 2, 3)}
-    visible, masked = [0, 3, 6], [1, 2, 4, 5, 7]
     if architecture is CLASSIFIER:
         assert tuple(config.id2label.values()) == written.class_names
-        model.fc_norm.eps = 1e-6  # As `hugging_face` says, for exactly the same numbers.
-    else:
-        model.decoder.norm.eps = 1e-6
-        inputs["bool_masked_pos"] = torch.ones((2, 8), dtype=bool)
-        inputs["bool_masked_pos"][:, visible] = False
-    with torch.no_grad():
-        theirs = model.eval()(**inputs).logits.numpy()
-    ours = our_logits(written.params, clips, visible, masked)
-    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
     model.save_pretrained(tmp_path / "theirs")
     read = weights.read(tmp_path / "theirs")
     assert_equal(read.params, written.params)

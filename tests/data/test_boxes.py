@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
+from one_video import OneVideo
 
 from data_prep import transcode
 from mgm_jax.data import boxes
@@ -141,21 +142,16 @@ def test_the_box_of_an_encoded_square_is_where_the_clip_shows_it(tmp_path, crop)
     profile = transcode.PROFILES["low_delay"]
     data = transcode.encode_h264(video, fps=25, profile=profile)
 
-    class Source:
-        class_names = ()
-
-        def __len__(self):
-            return 1
-
-        def __getitem__(self, index):
-            return VideoRecord(data, "square", -1, known)
-
-        def describe(self, index):
-            return "square"
-
     # The host crop is smaller than the frame, so the host scales it down as well.
     spec = ReadSpec(clip_frames=4, stride=2, size=64, host_crop_size=96, motion="none")
-    load = LoadClip(Source(), spec, crop=crop, flip=True, area=(0.3, 1.0), copies=4)
+    load = LoadClip(
+        OneVideo(VideoRecord(data, "square", -1, known)),
+        spec,
+        crop=crop,
+        flip=True,
+        area=(0.3, 1.0),
+        copies=4,
+    )
     clips = load.random_map((0, 0), np.random.default_rng(3))
     assert clips["valid"].all()
     names = ("luma", "chroma", "crop_box", "flip", "yuv_to_rgb")

@@ -29,20 +29,6 @@ def own_field(frame):
     return rasterise([vectors_of(frame)], frame.height, frame.width)[0]
 
 
-def test_keeps_the_order_asked_for(frames):
-    clip = build(frames, [9, 3, 3, 0]).finish()
-    assert clip.luma.shape == (4, 144, 176)
-    assert clip.chroma.shape == (4, 72, 88, 2)
-    assert clip.motion.shape == (4, 18, 22, 2)
-    for slot, number in enumerate([9, 3, 3, 0]):
-        luma, *chroma = encoded.stored_planes(frames[number])
-        np.testing.assert_array_equal(clip.luma[slot], luma)
-        np.testing.assert_array_equal(clip.chroma[slot], np.stack(chroma, axis=-1))
-    np.testing.assert_array_equal(clip.motion[0], own_field(frames[9]))
-    np.testing.assert_array_equal(clip.motion[1], own_field(frames[3]))
-    np.testing.assert_array_equal(clip.motion_valid, [True, True, True, False])
-
-
 def test_predicted_frames_without_vectors_take_those_of_an_earlier_frame(frames):
     decoder = FrameDecoder(encoded.encode(encoded.moving_square(4)), "clip")
     bare = dict(decoder.frames(0, range(4), (), False))

@@ -4,8 +4,9 @@ import numpy as np
 import odd_videos
 import pytest
 import rendered
+from one_video import OneVideo
 
-from data_prep import records, transcode
+from data_prep import transcode
 from mgm_jax.data.clip_reader import ReadSpec
 from mgm_jax.data.clips import LoadClip, LoadViews, error_message
 from mgm_jax.data.decoding import Video
@@ -41,6 +42,15 @@ def test_copies_are_crops_of_the_same_frames(video_folder):
         np.testing.assert_array_equal(luma[:, :height, :width], expected)
 
 
+def test_training_segments_leave_out_the_rest_as_videomaes_do(video_folder):
+    spec = dataclasses.replace(SPEC, sampling="segments", clip_frames=7)
+    with Video(FolderSource(str(video_folder))[0].video) as video:
+        length, rest = divmod(video.num_frames, 7)
+    assert rest
+    frames = load(video_folder, spec=spec)["frames"][0]
+    np.testing.assert_array_equal(frames // length, np.arange(7))
+
+
 def test_views_are_always_the_same_and_cover_the_video(video_folder):
     source = FolderSource(str(video_folder))
     views = LoadViews(source, SPEC, temporal_views=3, copies=3)
@@ -59,6 +69,17 @@ def test_views_are_always_the_same_and_cover_the_video(video_folder):
         sides = made[0]["source_box"]
         assert sides[0, 1] == 0
         assert sides[2, 1] + sides[2, 3] == video.width
+
+
+@pytest.mark.parametrize(("num_views", "offsets"), [(1, [2]), (2, [0, 2])])
+def test_views_of_segments_are_their_starts_and_middles_or_the_middles_alone(
+    video_folder, num_views, offsets
+):
+    spec = dataclasses.replace(SPEC, sampling="segments")
+    views = LoadViews(FolderSource(str(video_folder)), spec, temporal_views=num_views)
+    clips = [views.random_map((view, view), np.random.default_rng(0)) for view in range(num_views)]
+    expected = [list(range(offset, 40, 5)) for offset in offsets]
+    assert [clip["frames"][0].tolist() for clip in clips] == expected
 
 
 @pytest.fixture
@@ -82,23 +103,18 @@ def test_flow_files_give_the_motion_of_the_sampled_frames(video_folder, flow_fol
     np.testing.assert_array_equal(clip["motion_valid"][0], clip["frames"][0] > 0)
 
 
-def test_a_video_without_a_flow_file_is_named_with_the_command(video_folder, flow_folder):
-    spec = dataclasses.replace(SPEC, motion="flow", flow_path=str(flow_folder))
-    clip = load(video_folder, video=1, spec=spec)
-    assert not clip["valid"].any()
-    assert "mgm_jax.flow.precompute" in reason(clip)
-
-
-def test_motion_that_is_not_finite_never_reaches_a_mask(video_folder, flow_folder):
-    path = next(flow_folder.rglob("*.npz"))
+@pytest.mark.parametrize("video", [0, 1])
+def test_flow_that_is_missing_or_not_finite_never_reaches_a_mask(video_folder, flow_folder, video):
+    path = next(flow_folder.rglob("*.npz"))  # Of video 0.
     with np.load(path) as arrays:
         motion = arrays["motion"]
     motion[:, 1, 2, 1] = np.nan
     flow_files.write_flow(path, motion)
     spec = dataclasses.replace(SPEC, motion="flow", flow_path=str(flow_folder))
-    clip = load(video_folder, spec=spec)
+    clip = load(video_folder, video=video, spec=spec)
     assert not clip["valid"].any()
-    assert "not finite" in reason(clip)
+    assert ("not finite", "no flow is stored")[video] in reason(clip)
+    assert "mgm_jax.flow.precompute" in reason(clip)
 
 
 @pytest.fixture
@@ -115,13 +131,10 @@ def loaded(tmp_path, monkeypatch):
         video = transcode.encode_h264(
             rendered.moving_square(0, frames=60), fps=25, profile=transcode.PROFILES[profile]
         )
-        row = {"video": video, "video_id": "a", "label": 0, "fps": 25.0, "num_frames": 60}
-        row |= {"height": 64, "width": 80, "encoder": ""}
-        row |= {"profile": transcode.PROFILES[profile].label, "boxes": np.zeros((0, 4), np.float32)}
-        records.write_records(tmp_path / profile, "records", ["one"], {"train": [row]})
-        loader = LoadClip(
-            RecordSource(str(tmp_path / profile), "train"), dataclasses.replace(SPEC, stride=4)
-        )
+        label = transcode.PROFILES[profile].label
+        folder = rendered.write_record_folder(tmp_path / profile, {"a": video}, profile=label)
+        spec = dataclasses.replace(SPEC, stride=4)
+        loader = LoadClip(RecordSource(str(folder), "train"), spec)
         for seed in range(24):
             decoded.clear()
             clip = loader.random_map((0, 0), np.random.default_rng(seed))
@@ -174,39 +187,21 @@ def test_a_stream_that_appears_in_mid_file_costs_no_frame(tmp_path):
     assert load(tmp_path)["valid"].all()
 
 
-class OneOf:
-    """A source whose only record, or its reading, fails."""
-
-    class_names = ("one",)
-
-    def __init__(self, outcome, name="a.mp4"):
-        self.outcome, self.name = outcome, name
-
-    def __len__(self):
-        return 1
-
-    def __getitem__(self, index):
-        if isinstance(self.outcome, BaseException):
-            raise self.outcome
-        return self.outcome
-
-    def describe(self, index):
-        return self.name
-
-
 @pytest.mark.parametrize("failure", [MemoryError(), OverflowError("too long"), OSError(5, "I/O")])
 def test_any_exception_of_one_video_is_a_skip_that_names_its_cause(failure):
-    clip = LoadClip(OneOf(failure, "a\nb.mp4"), SPEC).random_map((0, 0), np.random.default_rng(0))
+    clip = LoadClip(OneVideo(failure, "a\nb.mp4"), SPEC).random_map(
+        (0, 0), np.random.default_rng(0)
+    )
     assert reason(clip).startswith(r"a\nb.mp4: ")
     assert type(failure).__name__ in reason(clip)
     for name in ("ü" * 2000, "\udcff"):
-        clip = LoadClip(OneOf(failure, name), SPEC).random_map((0, 0), np.random.default_rng(0))
+        clip = LoadClip(OneVideo(failure, name), SPEC).random_map((0, 0), np.random.default_rng(0))
         assert "leave it out" in reason(clip)
 
 
 def test_an_interrupt_is_not_a_skip():
     with pytest.raises(KeyboardInterrupt):
-        LoadClip(OneOf(KeyboardInterrupt()), SPEC).random_map((0, 0), np.random.default_rng(0))
+        LoadClip(OneVideo(KeyboardInterrupt()), SPEC).random_map((0, 0), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("file", ["XviD placeholders", "H.264 in mp4", "packed", "recording"])

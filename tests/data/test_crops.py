@@ -31,7 +31,7 @@ def test_multi_scale_crop_lies_in_the_frame_and_in_the_host_crop(height, width, 
     rng = np.random.default_rng(seed)
     crop = multi_scale_crop(rng, height, width, size=224, flip=flip)
     assert_inside(crop, height, width)
-    top, left, *_ = host_crop_region(crop, 256)
+    top, left, *_ = host_crop_region(crop, (height, width), 256)
     assert top % 2 == left % 2 == 0
     assert not crop.flip or flip
 
@@ -58,7 +58,7 @@ def test_scaling_brings_the_short_side_into_the_host_crop_and_keeps_the_shape(he
 
 def test_crop_larger_than_the_host_crop_is_refused():
     with pytest.raises(ValueError, match=r"config\.data\.host_crop_size"):
-        host_crop_region(Crop(0, 0, 80, 80), 64)
+        host_crop_region(Crop(0, 0, 80, 80), (90, 90), 64)
 
 
 @settings(deadline=None, max_examples=40)
@@ -78,7 +78,7 @@ def test_pixels_and_motion_share_one_geometry(height, width, seed):
     rng = np.random.default_rng(seed)
     frame_size = scaled_size(height, width, window)
     crop = multi_scale_crop(rng, *frame_size, size=size, flip=True)
-    top, left, *_ = host_crop_region(crop, window)
+    top, left, *_ = host_crop_region(crop, frame_size, window)
 
     cells_y, cells_x = -(-height // 8), -(-width // 8)
     centres = np.stack(
@@ -128,7 +128,10 @@ def test_random_resized_crops_lie_in_the_frame_and_fit_the_host_crop(
         assert_inside(crop, height, width)
     fitted, size = fit_host_crop(crops, (height, width), window)
     for crop, original in zip(fitted, crops, strict=True):
-        host_crop_region(crop, window)
+        region = host_crop_region(crop, size, window)
+        starts = np.array([crop.top, crop.left]) - region[:2]
+        assert (starts >= 0).all()
+        assert max(starts[0] + crop.height, starts[1] + crop.width) <= window
         np.testing.assert_allclose(crop.top / size[0], original.top / height, rtol=1e-6)
         np.testing.assert_allclose(crop.width / size[1], original.width / width, rtol=1e-6)
 

@@ -2,10 +2,9 @@
 
 import shutil
 
-import numpy as np
 import pytest
+import rendered
 
-from data_prep import records
 from mgm_jax.data.manifest import differences, make_manifest
 from mgm_jax.data.sources import make_source
 
@@ -27,14 +26,9 @@ def write(kind, folder, videos=VIDEOS):
         (folder / "list.csv").write_text("path,label\n" + "\n".join(rows))
         return make_source(kind, str(folder / "list.csv"), "train")
     classes = sorted({label for _, label in videos})
-    facts = {"fps": 25.0, "num_frames": 40, "height": 64, "width": 80, "profile": "", "encoder": ""}
-    rows = [
-        facts
-        | {"video_id": name, "video": file.read_bytes(), "label": classes.index(label)}
-        | {"boxes": np.zeros((0, 4), np.float32)}
-        for (name, label), file in zip(videos, files, strict=True)
-    ]
-    records.write_records(folder / "records", "records", classes, {"train": rows})
+    content = {name: file.read_bytes() for (name, _), file in zip(videos, files, strict=True)}
+    labels = [classes.index(label) for _, label in videos]
+    rendered.write_record_folder(folder / "records", content, labels, classes)
     return make_source(kind, str(folder / "records"), "train")
 
 

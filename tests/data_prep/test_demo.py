@@ -10,8 +10,6 @@ from data_prep.demo_scenes import CLASS_NAMES, render_clip
 from data_prep.transcode import encoder_version
 from mgm_jax.errors import ConfigError
 
-HEADINGS = [(-1, 0), (1, 0), (0, -1), (0, 1)]  # Of the first four classes.
-
 
 def read(directory, split):
     return list(tfds.builder_from_directory(directory).as_data_source(split))
@@ -38,12 +36,12 @@ def test_records_hold_the_rendered_clips(small_set):
             assert row["video_id"].decode() == f"{split}_{index:06d}"
             assert row["label"] == clip.label == index % len(CLASS_NAMES)
             assert row["num_frames"] == len(clip.frames)
-            assert (row["height"], row["width"], row["fps"]) == (128, 128, 25.0)
+            assert (row["height"], row["width"], row["fps"]) == (64, 64, 25.0)
             assert row["profile"] == b"low_delay"
             assert row["encoder"].decode() == encoder_version()
             boxes = row["boxes"].reshape(row["num_frames"], -1, 4)
             np.testing.assert_array_equal(boxes, clip.boxes)
-            luma = decode(row["video"], "yuv420p")[:, :128].astype(float)
+            luma = decode(row["video"], "yuv420p")[:, :64].astype(float)
             expected = 16 + clip.frames @ [0.299, 0.587, 0.114] * 219 / 255
             assert np.abs(luma - expected).mean() < 3
     names = tfds.builder_from_directory(small_set).info.features["label"].names
@@ -54,33 +52,6 @@ def test_records_hold_the_rendered_clips(small_set):
 def test_the_number_of_workers_changes_nothing(small_set, tmp_path, contents):
     demo.make_demo(tmp_path / "set", num_train=17, num_validation=3, seed=5, workers=2)
     assert contents(small_set) == contents(tmp_path / "set")
-
-
-@pytest.mark.parametrize("label", range(4))
-def test_codec_vectors_in_the_box_point_where_the_object_goes(label):
-    for index in (label, label + len(CLASS_NAMES), label + 2 * len(CLASS_NAMES)):
-        row = demo.make_record("textured", 0, "low_delay", False, "train", index)
-        pan = render_clip(0, "train", index).pan
-        moved = []
-        with av.open(io.BytesIO(row["video"])) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.options = {"flags2": "+export_mvs"}
-            frames = container.decode(stream)
-            for frame, (x1, y1, x2, y2) in zip(frames, row["boxes"], strict=True):
-                vectors = frame.side_data.get("MOTION_VECTORS")
-                if vectors is None:
-                    continue
-                v = vectors.to_ndarray()
-                assert (v["source"] == -1).all()
-                in_box = (
-                    (v["dst_x"] > x1) & (v["dst_x"] < x2) & (v["dst_y"] > y1) & (v["dst_y"] < y2)
-                )
-                # `motion` points from the block to where it comes from.
-                motion = -np.stack([v["motion_x"], v["motion_y"]], -1) / v["motion_scale"][:, None]
-                moved += list((motion - pan)[in_box])
-        assert len(moved) > 20
-        moved = np.mean(moved, axis=0)
-        assert moved @ HEADINGS[label] > 0.9 * np.linalg.norm(moved) > 0.2
 
 
 @pytest.mark.parametrize(
@@ -109,11 +80,11 @@ def test_the_command_line(tmp_path, command):
 @pytest.mark.slow
 def test_a_domain_shift_gives_grey_negatives_of_half_the_classes():
     def make(domain_shift, split, index):
-        return demo.make_record("textured", 5, "low_delay", domain_shift, split, index)
+        return demo.make_record(5, "low_delay", domain_shift, split, index)
 
     assert make(True, "train", 3)["video"] == make(False, "train", 3)["video"]
-    labels = {make(True, "validation", index)["label"] for index in range(7)}
-    assert labels == set(range(0, 14, 2))
+    labels = {make(True, "validation", index)["label"] for index in range(6)}
+    assert labels == set(range(0, 12, 2))
     shown = decode(make(True, "validation", 1)["video"], "rgb24").astype(np.float32)
     original = render_clip(5, "validation", 2).frames @ np.array([0.299, 0.587, 0.114])
     assert np.ptp(shown, axis=-1).max() < 12

@@ -59,16 +59,16 @@ def test_a_mask_and_its_complement_share_everything(seed):
     lengths[rng.random(T) < 0.3] = np.nan
     corners = np.sort(rng.uniform(-5, 70, (T, 2, 2, 2)), axis=2)
     inside = statistics.inside_boxes(corners.reshape(T, 2, 4).astype(np.float32), SIZE)
-    for share in (
-        lambda mask: statistics.motion_covered(lengths, mask[None])[0],
-        lambda mask: statistics.box_area_covered(inside, mask[None])[0],
-    ):
-        covered = share(mask)
+    for values in (lengths, inside):
+        covered, others, more = (
+            statistics.fraction_covered(values, one[None])[0]
+            for one in (mask, ~mask, mask | (rng.random(GRID) < 0.3))
+        )
         if np.isnan(covered):
             continue
         assert 0 <= covered <= 1 + 1e-12
-        assert covered + share(~mask) == pytest.approx(1)
-        assert share(mask | (rng.random(GRID) < 0.3)) >= covered - 1e-12
+        assert covered + others == pytest.approx(1)
+        assert more >= covered - 1e-12
 
 
 def test_a_tokens_mask_hides_its_tubelet():
@@ -77,8 +77,8 @@ def test_a_tokens_mask_hides_its_tubelet():
     lengths = np.zeros((T, *CELLS))
     lengths[2:4, 4:6, 6:8] = 1
     lengths[0, 0, 0] = 8
-    assert statistics.motion_covered(lengths, mask) == 0.5
-    assert statistics.box_area_covered(inside_of((48, 32, 64, 48)), mask) == 0.25
+    assert statistics.fraction_covered(lengths, mask) == 0.5
+    assert statistics.fraction_covered(inside_of((48, 32, 64, 48)), mask) == 0.25
 
 
 def test_continuity_is_the_overlap_of_consecutive_tubelets():

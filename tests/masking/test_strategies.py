@@ -262,7 +262,6 @@ def test_split_ids_partitions_the_tokens(layout, seed):
         ({"strategy": "mgm_spars"}, "did you mean mgm_sparse"),
         ({"ratio": 1.0}, "config.masking.ratio"),
         ({"ratio": 0.999}, "config.masking.ratio"),
-        ({"guidance": "centre"}, "config.masking.guidance.*window"),
         ({"jitter": -0.5}, "config.masking.jitter"),
         ({"velocity": 15.0}, "config.masking.velocity"),
         ({"grid": (8, 512, 512)}, "larger patches"),

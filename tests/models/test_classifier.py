@@ -147,6 +147,23 @@ def test_probe_heads_are_independent_linear_maps_of_pooled_tokens(batch_norm):
         np.testing.assert_allclose(logits[head], expected, atol=1e-4)
 
 
+def test_m3videos_probe_normalises_the_mean_of_tokens_without_the_encoders_norm():
+    config = shrunk.recipe("transfer_linear_probe:probe=m3video", "unused")
+    augment, probe = config.augment, classifier.make_linear_probe(config, CLASSES)
+    assert (augment.rand_augment_layers, augment.erasing, augment.mixup, augment.cutmix) == (
+        *(4, 0.25, 0.8, 1.0),
+    )
+    assert (augment.label_smoothing, config.data.area, config.warmup_epochs) == (0.1, (0.25, 1), 5)
+    assert (config.optimizer.min_lr, probe.encoder_config.drop_path) == (1e-6, 0.1)
+    assert probe.layer_norm
+    model = probe_of().clone(layer_norm=True)
+    params = random_params(model, clips())
+    assert "norm" not in params["encoder"]
+    _, features = run(model, {"params": params}, clips())
+    mean = np.asarray(encode(params["encoder"], clips(), False)).mean(1)
+    np.testing.assert_allclose(features, layer_norm(mean, {"scale": 1, "bias": 0}), atol=1e-4)
+
+
 def test_probe_trains_its_heads_only():
     model, variables = tiny_probe(True)
 

@@ -75,8 +75,8 @@ def test_every_parameter_has_a_finite_gradient(backbone, dtype):
 
 
 def test_parameter_count_of_the_base_autoencoder():
-    sizes = vit.SIZES["B"]
-    model = mae.MaskedAutoencoder(sizes["encoder"], sizes["decoder"], (8, 14, 14))
+    parts = [dataclasses.replace(part, scan=True) for part in vit.SIZES["B"].values()]
+    model = mae.MaskedAutoencoder(*parts, (8, 14, 14))
     ids = jax.ShapeDtypeStruct((1, 392), jnp.int32), jax.ShapeDtypeStruct((1, 1176), jnp.int32)
     clips = jax.ShapeDtypeStruct((1, 16, 224, 224, 3), jnp.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), clips, *ids)["params"]

@@ -1,5 +1,7 @@
 """The encoder's sizes and parameter counts, and its configuration from a run's config."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,8 @@ from mgm_jax.models.layers import TransformerConfig
     ("size", "millions"), [("S", 21.9), ("B", 86.2), ("L", 303.9), ("H", 631.6)]
 )
 def test_parameter_count(size, millions):
-    encoder = vit.Encoder(vit.SIZES[size]["encoder"], (8, 14, 14))
+    config = dataclasses.replace(vit.SIZES[size]["encoder"], scan=True)
+    encoder = vit.Encoder(config, (8, 14, 14))
     clips = jax.ShapeDtypeStruct((1, 16, 224, 224, 3), jnp.float32)
     shapes = jax.eval_shape(encoder.init, jax.random.key(0), clips)
     count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))

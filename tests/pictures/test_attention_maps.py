@@ -4,13 +4,12 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_models import GRID, TUBELET, autoencoder, classifier_of, clips, random_params
+from tiny_models import GRID, classifier_of, clips, random_params
 
 from mgm_jax.errors import ConfigError
-from mgm_jax.models import blocks, classifier
+from mgm_jax.models import blocks
 from mgm_jax.pictures import attention_maps
 
 DIM, QUERY, QUERY_ID = 16, (1, 0, 2), 8
@@ -88,21 +87,12 @@ def test_scanned_and_rematerialised_blocks_have_the_same_maps(backbone):
     )
 
 
-def test_autoencoders_and_probes_have_maps_too():
-    _, params = random_classifier("vit")
-    encoder = {**params["encoder"], "norm": {"scale": jnp.ones(DIM), "bias": jnp.zeros(DIM)}}
-    expected = maps(*random_classifier("vit"), -1)
-    for model in (
-        autoencoder(),
-        classifier.LinearProbe(autoencoder().encoder_config, GRID, 5, tubelet=TUBELET),
-    ):
-        found = maps(model, {"encoder": encoder, "mask_token": jnp.zeros(8)}, -1)
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
-
-
 def test_the_query_is_the_centre_by_default_and_others_are_checked():
-    assert attention_maps.check_query(None, (8, 14, 14)) == (4, 7, 7)
+    assert attention_maps.parse_query(["centre"], (8, 14, 14)) == (4, 7, 7)
     with pytest.raises(ConfigError, match=r"--attention=0,2,0: .* 2 rows and 3 columns"):
-        attention_maps.check_query((0, 2, 0), GRID)
+        attention_maps.parse_query(["0", "2", "0"], GRID)
+    for parts in (["1", "2"], ["1", "a", "0"]):
+        with pytest.raises(ConfigError, match="TUBELET,ROW,COLUMN"):
+            attention_maps.parse_query(parts, GRID)
     with pytest.raises(ConfigError, match=r"--block=2: .* -2 to 1"):
         attention_maps.make_attention_fn(random_classifier("vit")[0], QUERY, 2)

@@ -6,7 +6,7 @@ import pytest
 from mgm_jax.pictures import charts, figures
 
 
-@pytest.mark.parametrize("classes", [2, 21, 101, 400])
+@pytest.mark.parametrize("classes", [2, 101])
 def test_the_confusion_matrix_shows_the_shares_of_each_true_class(classes):
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 3, (classes, classes)) + 5 * np.eye(classes, dtype=int)

@@ -52,12 +52,3 @@ def test_visible_statistics_are_interpolated_from_the_nearest_tubelets():
     assert cells[1] == pytest.approx(0.1, abs=0.01)
     assert cells[12] == pytest.approx(0.9, abs=0.01)
     assert cells[6] + cells[7] == pytest.approx(1.0, abs=1e-5)
-
-
-def test_the_same_place_in_the_tubelet_before_counts_more_than_neighbours():
-    frames = np.full((4, 8, 24, 3), 0.2, np.float32)
-    frames[:2, :, 8:16] = 0.8
-    # Masked: the middle of the second tubelet.
-    predictions = np.zeros((1, 3, 128), np.float32)
-    made = to_frames(predictions, np.array([4]), frames, TUBELET, "visible")
-    assert made[2, 4, 12, 0] > 0.6

@@ -3,7 +3,7 @@
 This also tests the operations of `enhance`, `tables` and `warp`, through RandAugment.
 """
 
-import itertools
+import functools
 import json
 
 import jax
@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
-from mgm_jax.errors import ConfigError
 from mgm_jax.preprocessing import rand_augment
 from mgm_jax.preprocessing.rand_augment import OPERATIONS
 from mgm_jax.training import sharding
@@ -46,7 +45,7 @@ POINTWISE = (
     "SolarizeAdd",
     "BrightnessIncreasing",
 )
-FILL = {"resample": Image.Resampling.BILINEAR, "fillcolor": (128, 128, 128)}
+FILL = {"resample": Image.Resampling.BICUBIC, "fillcolor": (128, 128, 128)}
 # From pixels of the result to pixels of the frame.
 MATRICES = {
     "ShearX": lambda argument: (1, argument, 0, 0, 1, 0),
@@ -58,7 +57,7 @@ GEOMETRIC = ("Rotate", *MATRICES)
 
 
 def by_pillow(name, argument, frames):
-    """What timm's operation of this name does to each frame, but bilinear."""
+    """What timm's operation of this name does to each frame."""
 
     def transform(image):
         matrix = MATRICES[name](argument)
@@ -82,19 +81,25 @@ def by_pillow(name, argument, frames):
     return images.by_pillow(functions[name], frames)
 
 
+def draw_of(layers):
+    """The draw of up to four operations, given as (name, index of the level, sign)."""
+    operation = np.full(4, -1, np.int32)
+    level, sign = np.ones((2, 4), np.float32)
+    for i, (name, index, direction) in enumerate(layers):
+        operation[i] = OPERATIONS.index(name)
+        level[i], sign[i] = LEVELS[index], direction
+    return rand_augment.Draw(*map(jnp.asarray, (operation, level, sign)))
+
+
 @pytest.fixture(scope="module")
 def apply():
-    """Applies up to four operations, given as (name, index of the level, sign)."""
+    """Applies operations other than geometric ones."""
     compiled = jax.jit(rand_augment.apply)
+    unfilled = jnp.full(SHAPE[1:3], -1)
 
     def apply(layers, frames):
-        operation = np.full(4, -1, np.int32)
-        level, sign = np.ones((2, 4), np.float32)
-        for i, (name, index, direction) in enumerate(layers):
-            operation[i] = OPERATIONS.index(name)
-            level[i], sign[i] = LEVELS[index], direction
-        drawn = rand_augment.Draw(*map(jnp.asarray, (operation, level, sign)))
-        levels = 255 * np.asarray(compiled(jnp.asarray(frames / 255, jnp.float32), drawn))
+        drawn = draw_of(layers)
+        levels = 255 * np.asarray(compiled(jnp.asarray(frames / 255, jnp.float32), drawn, unfilled))
         np.testing.assert_allclose(levels, levels.round(), atol=1e-3)
         return levels.round().astype(int)
 
@@ -112,24 +117,65 @@ def test_each_colour_operation_is_pillows_at_timms_arguments(apply, name, kind):
         assert difference.max() <= (not exact)
 
 
+# What surrounds a crop of 32 pixels in a window of 48, which lacks the frame's first columns.
+CROP, WINDOW, MISSING = (5, 14), 48, 8
+LACKING = (np.arange(WIDTH) >= MISSING)[:, None]
+
+
+@pytest.fixture(scope="module")
+def crop():
+    """Augments grey frames as the window of a frame, and crops."""
+    compiled = jax.jit(functools.partial(rand_augment.augment, size=32))
+
+    def crop(layers, frames):
+        window = np.zeros((1, 2, WINDOW, WINDOW), np.uint8)
+        window[0, :, :HEIGHT] = frames[:, :, MISSING:, 0]
+        batch = {
+            "luma": window,
+            "chroma": np.full((1, 2, WINDOW // 2, WINDOW // 2, 2), 128, np.uint8),
+            "crop_box": np.array([[CROP[0], CROP[1] - MISSING, 32, 32]], np.float32),
+            "frame_box": np.array([[0, -MISSING, HEIGHT, WIDTH]], np.float32),
+            "flip": np.zeros(1, bool),
+            "yuv_to_rgb": np.array([[[1, 0, 0, 0]] * 3], np.float32) / 255,
+        }
+        drawn = jax.tree.map(lambda leaf: leaf[None], draw_of(layers))
+        return np.rint(255 * compiled(batch, drawn)[0]).astype(int)
+
+    return crop
+
+
+def cropped(frames):
+    return frames[:, CROP[0] : CROP[0] + 32, CROP[1] : CROP[1] + 32].astype(int)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("name", GEOMETRIC)
-def test_each_geometric_operation_is_pillows_at_timms_arguments(apply, name, sign):
-    # Pillow computes rotations in fixed point: its samples lie elsewhere by a fraction of a pixel.
-    kind, most = ("smooth", 4) if name == "Rotate" else ("noise", 1)
-    frames = FRAMES[kind]
+def test_each_geometric_operation_is_pillows_on_the_whole_frame(crop, name, sign):
+    frames = FRAMES["smooth"][..., :1].repeat(3, -1)
     for index, argument in enumerate(ARGUMENTS[name][f"{sign:+d}"]):
-        got, expected = apply([(name, index, sign)], frames), by_pillow(name, argument, frames)
-        difference = abs(got - expected)
-        if name == "Rotate":  # At the border a pixel may be filled here and not there.
-            outside = (expected == 128).all(-1) | (got == 128).all(-1)
-            near = [np.roll(outside, by, (1, 2)) for by in itertools.product((-1, 0, 1), repeat=2)]
-            near = np.any(near, axis=0)
-            near[:, [0, -1]] = near[:, :, [0, -1]] = True
-            assert near.mean() < 0.6
-            difference = difference[~near]
-        assert difference.max() <= most
-        assert difference.mean() < 0.6  # Pillow cuts off, we round.
+        got = crop([(name, index, sign)], frames)
+        expected = by_pillow(name, argument, frames)
+        # Pillow rounds its samples' places in rotations, which may move the border by a pixel. What
+        # the window lacks is not the frame's picture, but is not grey either.
+        known = by_pillow(name, argument, np.maximum(frames, 1) * LACKING) > 0
+        different = abs(got - cropped(expected))[cropped(known) > 0]
+        assert np.percentile(different, 98) <= 1 + (name == "Rotate")
+        assert different.mean() < 0.6
+
+
+def test_operations_follow_each_other_as_drawn_and_grey_goes_through_the_later_ones(crop):
+    drawn = [
+        ("BrightnessIncreasing", 4, 1),
+        ("ShearX", 4, 1),
+        ("TranslateYRel", 1, -1),
+        ("SolarizeIncreasing", 4, 1),
+    ]
+    expected = frames = FRAMES["smooth"][..., :1].repeat(3, -1) // 2
+    for name, index, sign in drawn:
+        expected = by_pillow(name, ARGUMENTS[name][f"{sign:+d}"][index], expected)
+    different = abs(crop(drawn, frames) - cropped(expected))
+    assert np.percentile(different, 95) <= 2
+    assert np.percentile(abs(crop(drawn[::-1], frames) - cropped(expected)), 50) > 5
 
 
 layers = st.tuples(
@@ -151,23 +197,9 @@ def test_point_operations_follow_each_other_as_drawn(apply, drawn, seed):
     assert different.mean() <= 0.02 * any(name == "BrightnessIncreasing" for name, *_ in drawn)
 
 
-def test_geometric_operations_follow_each_other_as_drawn(apply):
-    drawn = [("Rotate", 4, 1), ("ShearX", 4, 1), ("TranslateYRel", 1, -1)]
-    expected = FRAMES["smooth"]
-    for name, index, sign in drawn:
-        expected = by_pillow(name, ARGUMENTS[name][f"{sign:+d}"][index], expected)
-    right, wrong = (
-        np.median(abs(apply(layers, FRAMES["smooth"]) - expected)[:, 12:-12, 16:-16])
-        for layers in (drawn, drawn[::-1])
-    )
-    assert right <= 1
-    assert wrong > 2
-
-
 @pytest.mark.parametrize(
     ("later", "earlier"),
     [
-        (("SolarizeIncreasing", 4, 1), ("TranslateXRel", 8, 1)),
         (("ColorIncreasing", 8, 1), ("SolarizeIncreasing", 4, 1)),
         (("SharpnessIncreasing", 8, 1), ("ColorIncreasing", 8, 1)),
     ],
@@ -217,14 +249,22 @@ def test_what_is_drawn():
 @pytest.fixture(scope="module")
 def batch():
     keys = jax.random.split(jax.random.key(3), 8)
-    frames = np.concatenate([images.smooth(2, 24, 32, seed) for seed in range(8)])
-    clips = jnp.asarray(frames.reshape(8, 2, 24, 32, 3) / 255, jnp.float32)
+    frames = np.concatenate([images.smooth(2, 32, 32, seed) for seed in range(8)])
+    whole = jnp.tile(jnp.array([0.0, 0, 32, 32]), (8, 1))
+    clips = {
+        "luma": jnp.asarray(frames[..., 0].reshape(8, 2, 32, 32)),
+        "chroma": jnp.asarray(frames[:, ::2, ::2, 1:].reshape(8, 2, 16, 16, 2)),
+        "crop_box": whole + jnp.array([2, 5, -8, -9]),
+        "frame_box": whole,
+        "flip": jnp.arange(8) % 2 == 0,
+        "yuv_to_rgb": jnp.tile(jnp.eye(3, 4) / 255, (8, 1, 1)),
+    }
     return keys, clips
 
 
 @pytest.fixture(scope="module")
 def augment():
-    return jax.jit(lambda *arguments: rand_augment.rand_augment(*arguments, probability=0.9))
+    return jax.jit(functools.partial(rand_augment.rand_augment, size=24, probability=0.9))
 
 
 def test_a_clip_depends_on_its_key_alone(batch, augment):
@@ -232,11 +272,13 @@ def test_a_clip_depends_on_its_key_alone(batch, augment):
     out = augment(keys, clips)
     assert out.min() >= 0.0
     assert out.max() <= 1.0
-    np.testing.assert_array_equal(augment(keys[::-1], clips[::-1]), out[::-1])
+    backwards = jax.tree.map(lambda leaf: leaf[::-1], clips)
+    np.testing.assert_array_equal(augment(keys[::-1], backwards), out[::-1])
     # All frames of a clip get the same.
-    still = augment(keys, clips.at[:, 1].set(clips[:, 0]))
+    still = {name: clips[name].at[:, 1].set(clips[name][:, 0]) for name in ("luma", "chroma")}
+    still = augment(keys, clips | still)
     np.testing.assert_array_equal(still[:, 0], still[:, 1])
-    others = clips.at[1:].set(0.5)
+    others = clips | {"luma": clips["luma"].at[1:].set(99)}
     np.testing.assert_array_equal(augment(keys, others)[0], out[0])
     assert not np.array_equal(augment(keys[jnp.array([1, *range(1, 8)])], clips)[0], out[0])
 
@@ -250,9 +292,3 @@ def test_sharded_over_eight_devices_it_is_the_same(batch, augment):
     for collective in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
         assert f" {collective}(" not in compiled.as_text()
     np.testing.assert_array_equal(out, augment(*batch))
-
-
-@pytest.mark.parametrize("wrong", [{"num_layers": -1}, {"magnitude": 11.0}, {"probability": 1.5}])
-def test_settings_out_of_range_are_refused(batch, wrong):
-    with pytest.raises(ConfigError):
-        rand_augment.rand_augment(*batch, **wrong)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_models import assert_close
 
 from mgm_jax.models import classifier
 from mgm_jax.models.layers import TransformerConfig
@@ -39,12 +40,6 @@ def loss_fn(params, rows, key):
 def compute(params, rows, num_parts):
     return grad_accumulation.value_and_grad(
         loss_fn, params, rows, rows["weights"], jax.random.key(0), num_parts
-    )
-
-
-def assert_close(actual, expected):
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), actual, expected
     )
 
 

@@ -1,6 +1,5 @@
 """The targets and the losses, against float64 numpy."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -78,16 +77,6 @@ def test_loss_is_the_weighted_mean_over_clips(weights, seed):
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("weights", [[True, False], [False, False]])
-def test_an_unreadable_clip_has_no_gradient(weights):
-    r = np.random.default_rng(0)
-    predictions, targets = (jnp.asarray(r.random((2, 3, 2, 2)), jnp.float32) for _ in range(2))
-    gradient = jax.grad(losses.masked_mse)(predictions, targets, jnp.asarray(weights))
-    expected = 2 * (predictions[0] - targets[0]) / 12 * weights[0]
-    np.testing.assert_allclose(gradient[0], expected, rtol=1e-5)
-    np.testing.assert_array_equal(gradient[1], 0)
-
-
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=3, max_size=3), st.integers(0, 99))
 def test_cross_entropy_is_the_weighted_mean_over_clips(weights, seed):
@@ -100,12 +89,3 @@ def test_cross_entropy_is_the_weighted_mean_over_clips(weights, seed):
     per_clip = -(targets * np.log(probabilities)).sum(1)
     expected = np.average(per_clip, weights=weights) if sum(weights) else 0.0
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
-
-
-def test_cross_entropy_of_classes_and_of_extreme_logits():
-    logits = jnp.array([[0.0, np.log(3.0)], [1000.0, -1000.0]])
-    targets = jnp.array([[0.0, 1.0], [1.0, 0.0]])
-    each = [losses.soft_cross_entropy(logits, targets, w) for w in jnp.eye(2)]
-    np.testing.assert_allclose(each, [np.log(4 / 3), 0.0], atol=1e-6)
-    wrong = losses.soft_cross_entropy(logits, targets[::-1], jnp.array([False, True]))
-    np.testing.assert_allclose(wrong, 2000.0)

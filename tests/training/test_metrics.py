@@ -33,7 +33,7 @@ def test_writing_imports_nothing_large_and_leaves_it_to_others(tmp_path):
     program = f"""
 import pathlib, sys
 from mgm_jax.training import metrics
-metrics.Writer(pathlib.Path({str(tmp_path)!r})).scalars(1, {{"loss": 1.0}})
+metrics.Writer(pathlib.Path({str(tmp_path)!r})).write(1, {{"loss": 1.0}})
 assert not {{"torch", "google.cloud.storage"}} & sys.modules.keys()
 import torch
 """
@@ -44,13 +44,13 @@ import torch
 def test_writer_drops_what_an_interrupted_run_wrote_after_its_checkpoint(tmp_path):
     writer = metrics.Writer(tmp_path)
     for step in (1, 2, 3):
-        writer.scalars(step, {"loss": float(step)})
+        writer.write(step, {"loss": float(step)})
     writer.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
     writer = metrics.Writer(tmp_path, from_step=2)
-    writer.scalars(3, {"loss": 30.0})
-    writer.write(3, "sheet", np.zeros((4, 6, 3), np.uint8))
+    writer.write(3, {"loss": 30.0})
+    writer.write(3, {"sheet": np.zeros((4, 6, 3), np.uint8)})
     writer.close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [
@@ -74,7 +74,7 @@ def test_a_folder_that_is_deleted_meanwhile_is_named(tmp_path):
     writer = metrics.Writer(tmp_path / "run")
     shutil.rmtree(tmp_path / "run")
     with pytest.raises(WriteError, match="deleted"):
-        writer.scalars(1, {"loss": 1.0})
+        writer.write(1, {"loss": 1.0})
 
 
 def test_a_bucket_has_all_that_was_written_before_a_checkpoint_and_at_the_end(bucket):
@@ -82,13 +82,13 @@ def test_a_bucket_has_all_that_was_written_before_a_checkpoint_and_at_the_end(bu
     file = folder / "metrics.jsonl"
     writer = metrics.Writer(folder)
     for step in (1, 2, 3):
-        writer.scalars(step, {"loss": float(step)})
+        writer.write(step, {"loss": float(step)})
     writer.flush()
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2, 3]
     del writer  # Killed.
     writer = metrics.Writer(folder, from_step=2)
-    writer.scalars(3, {"loss": 30.0})
-    writer.scalars(4, {"loss": 40.0})
+    writer.write(3, {"loss": 30.0})
+    writer.write(4, {"loss": 40.0})
     writer.close()
     losses = [json.loads(line)["loss"] for line in file.read_text().splitlines()]
     assert losses == [1, 2, 30, 40]
@@ -111,14 +111,3 @@ def test_throughput_counts_from_the_last_report(monkeypatch):
     assert report == {"clips_per_second": 20.0, "data_wait_share": 0.25, "eta_seconds": 8.0}
     now[0] += 2
     assert throughput.report(steps=1, steps_left=0)["data_wait_share"] == 0
-
-
-def test_profiler_window_traces_its_steps_only(tmp_path):
-    window = metrics.ProfilerWindow(tmp_path / "profile", first=2, last=2)
-    for step in (1, 2, 3, 4):
-        window.before(step)
-        jnp.ones(3).sum().block_until_ready()
-    window.close()
-    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
-    metrics.ProfilerWindow(tmp_path / "none", first=0, last=0).before(1)
-    assert not (tmp_path / "none").exists()

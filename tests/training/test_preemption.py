@@ -2,6 +2,7 @@
 
 import signal
 
+import jax
 import pytest
 
 from mgm_jax.training import preemption
@@ -35,3 +36,13 @@ def test_a_signal_after_the_last_step_counts_unless_there_is_an_error():
     with pytest.raises(OSError, match="disk full"), Preemption():  # noqa: PT012
         signal.raise_signal(signal.SIGTERM)
         raise OSError("disk full")
+
+
+def test_with_several_processes_sigusr1_is_sigterm_which_jax_tells_the_others(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    with Preemption():
+        signal.raise_signal(signal.SIGUSR1)
+    signal.signal(signal.SIGTERM, before)
+    assert seen == [signal.SIGTERM]

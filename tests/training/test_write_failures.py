@@ -26,7 +26,7 @@ def save(step):
     with contextlib.ExitStack() as closing:
         writer = metrics.Writer(run, from_step=saved[-1] if saved else 0)
         closing.callback(writer.close)
-        writer.scalars(step, {"loss": 1.0})
+        writer.write(step, {"loss": 1.0})
         writer.flush()
         checkpoints = Checkpoints(run / "checkpoints")
         closing.callback(checkpoints.close)

@@ -51,6 +51,7 @@ def estimate(previous: av.VideoFrame, current: av.VideoFrame) -> Vectors:
     matched = sink.pull()
     assert isinstance(matched, av.VideoFrame)
     vectors = vectors_of(matched)
+    assert vectors is not None
     vectors = vectors[vectors["source"] > 0]
     vectors["source"] = -1
     vectors["motion_scale"] = 0  # The filter leaves the fractional shift uninitialised.

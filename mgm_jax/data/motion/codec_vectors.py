@@ -16,7 +16,7 @@ future one, which takes the coming motion for the past one. Limits of these maps
   fill them that way.
 - The encoder chooses the vector that is cheapest to code, which in flat areas is often noise.
 - Blocks coded without prediction (intra) have no vector: their cells are zero.
-- Some frames have vectors that FFmpeg exports wrong, or not at all (`has_true_vectors`).
+- Some frames have vectors that FFmpeg exports wrong, or not at all (`may_carry_true_vectors`).
 """
 
 from collections.abc import Sequence
@@ -77,26 +77,24 @@ def is_predicted(frame: av.VideoFrame, codec: str) -> bool:
     )
 
 
-def has_true_vectors(frame: av.VideoFrame, codec: str) -> bool:
-    """Whether a frame carries the vectors that the file holds.
+def may_carry_true_vectors(frame: av.VideoFrame, codec: str) -> bool:
+    """Whether the vectors that a frame carries, if any, are those that the file holds."""
+    return is_predicted(frame, codec) and (
+        frame.pict_type != PictureType.B or codec in _TRUE_IN_B_FRAMES
+    )
 
-    It does not if all its blocks are intra coded (a block that stands still has a vector of zero),
-    and not if the decoder exports something else.
+
+def vectors_of(frame: av.VideoFrame) -> Vectors | None:
+    """A copy of the vectors that a frame carries.
+
+    None if it carries none: all its blocks are intra coded (one that stands still has a vector of
+    zero), or the decoder exports none.
     """
-    if not is_predicted(frame, codec):
-        return False
-    if frame.pict_type == PictureType.B and codec not in _TRUE_IN_B_FRAMES:
-        return False
-    return SideDataContainer(frame).get("MOTION_VECTORS") is not None  # type: ignore[call-arg]
-
-
-def vectors_of(frame: av.VideoFrame) -> Vectors:
-    """A copy of the vectors that a frame carries; empty if it carries none."""
     # `frame.side_data` would create a reference cycle, and the decoder could not reuse the frame's
     # memory until the garbage collector has run.
     side_data = SideDataContainer(frame)  # type: ignore[call-arg]
     data = side_data.get("MOTION_VECTORS")
-    return np.zeros(0, RECORD) if data is None else np.frombuffer(bytearray(data), RECORD)
+    return None if data is None else np.frombuffer(bytearray(data), RECORD)
 
 
 def orient(vectors: Vectors, orientation: Orientation, height: int, width: int) -> Vectors:

@@ -3,7 +3,6 @@
 import io
 import os
 from collections.abc import Sequence
-from typing import BinaryIO
 
 import av
 from av.stream import Disposition
@@ -167,32 +166,25 @@ class Mp4Packets(Sequence[av.Packet]):
         self._positions, self._sizes = tables.positions.tolist(), tables.sizes.tolist()
         self._times, self._decoding_times = tables.times.tolist(), tables.decoding_times.tolist()
         self._key_flags = tables.key_frames.tolist()
-        self._last: tuple[int, bytes | memoryview] | None = None
+        self._last: tuple[int, av.Packet] | None = None
 
     def __len__(self) -> int:
-        """Number of packets."""
         return len(self._positions)
 
     def __getitem__(self, number: int) -> av.Packet:  # type: ignore[override]
-        """The packet at a position; raises as `content`."""
-        packet = av.Packet(self.content(number))  # type: ignore[arg-type]
-        packet.pts, packet.dts = self._times[number], self._decoding_times[number]
-        packet.is_keyframe = self._key_flags[number]
-        return packet
-
-    def content(self, number: int) -> bytes | memoryview:
-        """The bytes of a packet; raises `VideoError` if the file has become shorter."""
-        if self._last is not None and self._last[0] == number:
-            return self._last[1]
-        position, size = self._positions[number], self._sizes[number]
-        data = self._read_at(position, size)
-        if len(data) != size:
-            raise VideoError(
-                f"{self._name}: the file was cut off in frame {number} while it was being "
-                "read; get it again, or leave it out"
-            )
-        self._last = number, data
-        return data
+        """The packet at a position; raises `VideoError` if the file has become shorter."""
+        if self._last is None or self._last[0] != number:
+            data = self._read_at(self._positions[number], self._sizes[number])
+            if len(data) != self._sizes[number]:
+                raise VideoError(
+                    f"{self._name}: the file was cut off in frame {number} while it was being "
+                    "read; get it again, or leave it out"
+                )
+            packet = av.Packet(data)
+            packet.pts, packet.dts = self._times[number], self._decoding_times[number]
+            packet.is_keyframe = self._key_flags[number]
+            self._last = number, packet
+        return self._last[1]
 
 
 class Mp4File:
@@ -203,15 +195,14 @@ class Mp4File:
 
     codec = "h264"
 
-    def __init__(self, file: BinaryIO | None, tables: Mp4Tables, index: PacketIndex) -> None:
+    def __init__(self, file: io.BytesIO | io.FileIO, tables: Mp4Tables, index: PacketIndex) -> None:
         self._file, self._tables = file, tables
         self.index = index
         self.size: tuple[int, int] | None = (tables.header.height, tables.header.width)
 
     def close(self) -> None:
         """Closes the file."""
-        if self._file is not None:
-            self._file.close()
+        self._file.close()
 
     def make_decoder(self, export_vectors: bool) -> av.VideoCodecContext:
         """A new single-threaded decoder."""
@@ -227,35 +218,29 @@ class Mp4File:
 
 def _open_mp4(source: VideoInput, name: str) -> Mp4File | None:
     """The file by its tables; None if it has to be demultiplexed, or cannot be opened."""
-    file = None
-    if isinstance(source, bytes):
-        content, file_size = memoryview(source), len(source)
+    try:
+        file = io.BytesIO(source) if isinstance(source, bytes) else io.FileIO(source)
+    except OSError:
+        return None
 
-        def read_at(position: int, size: int) -> bytes | memoryview:
-            return content[position : position + size]
-    else:
-        try:
-            file = open(source, "rb", buffering=0)  # noqa: SIM115 (closed with the video)
-        except OSError:
-            return None
-        descriptor, file_size = file.fileno(), os.path.getsize(source)
-
-        def read_at(position: int, size: int) -> bytes | memoryview:
-            return os.pread(descriptor, size, position)
+    def read_at(position: int, size: int) -> bytes:
+        file.seek(position)
+        return file.read(size)
 
     opened = None
     try:
+        file_size = file.seek(0, io.SEEK_END)
         check_announced(announced_frames(read_at, file_size), file_size, name)
         tables = read_mp4_tables(read_at, file_size)
         if tables is not None:
             _check_pixels(tables.header.width, tables.header.height, name)
             packets = Mp4Packets(read_at, tables, name)
-            index = index_tables(tables, packets, packets.content)
+            index = index_tables(tables, packets)
             opened = None if index is None else Mp4File(file, tables, index)
     except OSError as error:
         raise _cannot_open(name, error) from error
     finally:
-        if file is not None and opened is None:
+        if opened is None:
             file.close()
     return opened
 

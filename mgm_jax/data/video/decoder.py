@@ -27,7 +27,6 @@ EXPORTING_CODECS = frozenset(
 )
 """Codecs whose FFmpeg decoder exports motion vectors. HEVC, VP8, VP9 and AV1 export none."""
 
-
 # These decoders themselves hold frames back whose references are missing.
 _HIDING_CODECS = frozenset({"h264", "hevc"})
 
@@ -48,9 +47,8 @@ class FrameDecoder:
         codec: FFmpeg's name of the codec.
         size: (height, width) of the stored frames in luma pixels if the headers state it; the
             frames are then stored upright. None if a frame has to be decoded to know.
-        timed: Whether frames are known by their time stamps. If not, they are counted as they
-            leave the decoder, from the first one on.
-        num_frames: Number of frames; if `timed`, as many as the file announces.
+        index: Its packets.
+        num_frames: Number of frames; if the index is `timed`, as many as the file announces.
 
     Raises:
         VideoError: Not a video, empty, or cut off.
@@ -62,12 +60,10 @@ class FrameDecoder:
         self.codec = self._file.codec
         self.size = self._file.size
         self.index = self._file.index
-        self.timed = self.index.timed
         try:
-            if self.timed and not self.index.begins_with_key_frame:
+            if self.index.timed and not self.index.begins_with_key_frame:
                 self.index = self.index.beginning_at(self.first_frame.pts)
-                self.timed = self.index.timed
-            self.num_frames = self.index.num_shown if self.timed else self._count_frames()
+            self.num_frames = self.index.num_shown if self.index.timed else self._count_frames()
         except VideoError:
             self.close()
             raise
@@ -85,19 +81,6 @@ class FrameDecoder:
             return frame
         raise VideoError(f"{self._name}: none of its frames can be decoded; {GET_AGAIN}")
 
-    def start_for(self, number: int) -> int | None:
-        """Where to start `frames` for a frame: at its key frame, or None without time stamps."""
-        return self.index.start_for(number) if self.timed else None
-
-    def motion_fallbacks(self, wanted: Iterable[int], distance: int) -> set[int]:
-        """The frames, `distance` before the I-frames among `wanted`, whose motion those reuse.
-
-        Some of these numbers may not exist; there are none if frames are counted.
-        """
-        if not self.timed:
-            return set()
-        return {number - distance for number in wanted if number in self.index.key_frames}
-
     def frames(
         self,
         start: int | None,
@@ -112,8 +95,8 @@ class FrameDecoder:
         behind in one outlives a flush.
 
         Args:
-            start: Position of the first packet, from `start_for`; None counts the frames from the
-                first packet on, whatever their time stamps.
+            start: Position of the first packet, from `PacketIndex.start_for`; None counts the
+                frames from the first packet on, whatever their time stamps.
             wanted: Frame numbers, ascending.
             needed: Further frames that must not be skipped.
             export_vectors: Whether frames carry the codec's motion vectors.
@@ -165,23 +148,20 @@ class FrameDecoder:
         decoder = self._file.make_decoder(False)
         return sum(1 for _ in self._decode(range(len(self.index.packets)), decoder, None))
 
-    def _needed_positions(self, start: int | None, needed: set[int]) -> Iterable[int]:
+    def _needed_positions(self, start: int | None, needed: set[int]) -> Iterator[int]:
         if start is None:
-            return range(len(self.index.packets))
-        positions = itertools.chain.from_iterable(self.index.groups(start, needed))
-        if not self.index.is_h264:
-            return positions
-        return (position for position in positions if self._is_needed(position, needed))
-
-    def _is_needed(self, position: int, needed: set[int]) -> bool:
-        number = self.index.number_at(position)
-        return number is None or number in needed or not self.index.is_unreferenced(position)
+            yield from range(len(self.index.packets))
+            return
+        for position in itertools.chain.from_iterable(self.index.groups(start, needed)):
+            number = self.index.numbers[position]
+            if number is None or number in needed or not self.index.is_unreferenced(position):
+                yield position
 
     def _decode(
         self, positions: Iterable[int], decoder: av.VideoCodecContext, start: int | None
     ) -> Iterator[av.VideoFrame]:
         def refuse(position: int, error: OSError | av.FFmpegError) -> None:
-            number = None if start is None else self.index.number_at(position)
+            number = None if start is None else self.index.numbers[position]
             raise VideoError(
                 f"{self._name}: frame {position if number is None else number} of "
                 f"{len(self.index.packets)} cannot be decoded ({error.strerror}); {GET_AGAIN}"
@@ -199,7 +179,7 @@ class FrameDecoder:
         self, frames: Iterable[av.VideoFrame], start: int | None
     ) -> Iterator[NumberedFrame]:
         last = -1
-        first = (self.index.number_at(start) if start else None) or 0
+        first = (self.index.numbers[start] if start else None) or 0
         for frame in frames:
             number: int | None = last + 1
             if start is not None:

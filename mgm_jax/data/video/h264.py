@@ -131,13 +131,8 @@ def is_unreferenced(data: bytes | memoryview, length_size: int) -> bool:
 
     False without slices. A length of `length_size` bytes precedes each unit; 0 means start codes.
     """
-    has_slice = False
-    for header in unit_headers(data, length_size):
-        if 1 <= header & 31 <= 5:
-            if header & 0x60:
-                return False
-            has_slice = True
-    return has_slice
+    slices = [header for header in unit_headers(data, length_size) if 1 <= header & 31 <= 5]
+    return bool(slices) and not any(header & 0x60 for header in slices)
 
 
 def is_instantaneous_refresh(data: bytes | memoryview, length_size: int) -> bool:

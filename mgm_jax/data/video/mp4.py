@@ -18,7 +18,7 @@ from jaxtyping import Bool, Int
 from mgm_jax.data.video.h264 import VideoHeader, parse_sequence_parameters
 from mgm_jax.errors import VideoError
 
-ReadAt = Callable[[int, int], bytes | memoryview]
+ReadAt = Callable[[int, int], bytes]
 """(position, size) to the bytes of the file there; fewer only at the file's end."""
 
 _IDENTITY = np.array([65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30])

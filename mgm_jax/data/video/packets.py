@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import av
 import numpy as np
@@ -36,22 +36,18 @@ _PARAMETER_SETS_BYTES = 64
 class PacketIndex:
     """The packets of one video stream, in decoding order.
 
-    Frame numbers are only known where `timed`.
-
     Attributes:
-        content: The bytes of the packet at a position.
         times: Presentation time stamp of each packet, or None.
         key_flags: Whether the file calls the packet a key frame.
         empty: Whether the packet holds no picture at all. The decoder may refuse such a packet, or
             need it.
         shown: Whether the packet's frame is displayed.
         timed: Whether the time stamps give the order of presentation. If not, frames have to be
-            counted as they leave the decoder.
+            counted as they leave the decoder; the numbers here are not theirs.
         nal_length_size: Bytes of the length before each H.264 unit; 0 means start codes.
     """
 
     packets: Sequence[av.Packet]
-    content: Callable[[int], bytes | memoryview]
     times: Sequence[int | None]
     key_flags: Sequence[bool]
     empty: Sequence[bool]
@@ -60,13 +56,23 @@ class PacketIndex:
     is_h264: bool
     nal_length_size: int
 
+    def content(self, position: int) -> memoryview:
+        """The bytes of a packet."""
+        return memoryview(self.packets[position])
+
     @functools.cached_property
     def number_of_time(self) -> dict[int, int]:
         """Frame number by presentation time stamp."""
-        times = sorted(
-            time for time in itertools.compress(self.times, self.shown) if time is not None
-        )
-        return dict(zip(times, range(len(times)), strict=True))
+        known = [time for time in itertools.compress(self.times, self.shown) if time is not None]
+        return {time: number for number, time in enumerate(sorted(known))}
+
+    @functools.cached_property
+    def numbers(self) -> list[int | None]:
+        """Number of each packet's frame; None if it is not displayed."""
+        return [
+            self.number_of_time[time] if is_shown and time is not None else None
+            for time, is_shown in zip(self.times, self.shown, strict=True)
+        ]
 
     @property
     def num_shown(self) -> int:
@@ -76,20 +82,7 @@ class PacketIndex:
     @functools.cached_property
     def key_frames(self) -> dict[int, int]:
         """Position of the packet by frame number, of the displayed key frames."""
-        return {
-            number: position
-            for position, number in enumerate(self._numbers)
-            if number is not None and self.key_flags[position]
-        }
-
-    @property
-    def all_key_frames(self) -> bool:
-        """Whether every packet is a key frame: such a file has no motion vectors."""
-        return all(self.key_flags)
-
-    def number_at(self, position: int) -> int | None:
-        """Number of the packet's frame; None if it is not displayed."""
-        return self._numbers[position]
+        return {n: position for n, position in self._positions.items() if self.key_flags[position]}
 
     @functools.cached_property
     def begins_with_key_frame(self) -> bool:
@@ -112,11 +105,13 @@ class PacketIndex:
         if time not in self.number_of_time:
             return dataclasses.replace(self, timed=False)
         earliest = self.number_of_time[time]
-        shown = [number is not None and number >= earliest for number in self._numbers]
+        shown = [number is not None and number >= earliest for number in self.numbers]
         return dataclasses.replace(self, shown=shown)
 
-    def start_for(self, frame: int) -> int:
-        """Position of the latest packet from which a frame can be decoded."""
+    def start_for(self, frame: int) -> int | None:
+        """Position of the latest packet from which a frame can be decoded; None if not `timed`."""
+        if not self.timed:
+            return None
         number = max((key for key in self.key_frames if key <= frame), default=None)
         return 0 if number is None else self.key_frames[number]
 
@@ -143,17 +138,8 @@ class PacketIndex:
             yield range(first, max((p for p in needed if p < following), default=-1) + 1)
 
     @functools.cached_property
-    def _numbers(self) -> list[int | None]:
-        return [
-            self.number_of_time[time] if is_shown and time is not None else None
-            for time, is_shown in zip(self.times, self.shown, strict=True)
-        ]
-
-    @functools.cached_property
     def _positions(self) -> dict[int, int]:
-        return {
-            number: position for position, number in enumerate(self._numbers) if number is not None
-        }
+        return {n: position for position, n in enumerate(self.numbers) if n is not None}
 
     def is_unreferenced(self, position: int) -> bool:
         """Whether no other frame is predicted from this packet's, so that it can be skipped.
@@ -225,7 +211,6 @@ def index_packets(
     reorders = stream.codec_context.reorder_depth > 0 and codec not in _ALWAYS_REORDER
     return PacketIndex(
         packets=packets,
-        content=lambda position: memoryview(packets[position]),
         times=times,
         key_flags=[packet.is_keyframe for packet in packets],
         empty=[count is None for count in counts],
@@ -237,11 +222,7 @@ def index_packets(
     )
 
 
-def index_tables(
-    tables: Mp4Tables,
-    packets: Sequence[av.Packet],
-    content: Callable[[int], bytes | memoryview],
-) -> PacketIndex | None:
+def index_tables(tables: Mp4Tables, packets: Sequence[av.Packet]) -> PacketIndex | None:
     """Indexes packets, which are in the order of the tables of their mp4 file.
 
     Returns None if the tables do not give the order of presentation for certain, or if they may
@@ -253,7 +234,6 @@ def index_tables(
         return None
     index = PacketIndex(
         packets=packets,
-        content=content,
         times=times,
         key_flags=tables.key_frames.tolist(),
         empty=[False] * len(times),
@@ -264,11 +244,10 @@ def index_tables(
     )
     count = frame_counter("h264", b"", index.nal_length_size)
     small = np.flatnonzero(tables.sizes < _PARAMETER_SETS_BYTES).tolist()
-    if not index.begins_with_key_frame or not all(count(content(position)) for position in small):
+    if not index.begins_with_key_frame or not all(map(count, map(index.content, small))):
         return None
-    if overrides_container(content(0), index.nal_length_size, tables.sequence_parameters):
-        return None
-    return index
+    first, parameters = index.content(0), tables.sequence_parameters
+    return None if overrides_container(first, index.nal_length_size, parameters) else index
 
 
 def _give_the_order(times: Sequence[int | None], reorders: bool) -> bool:

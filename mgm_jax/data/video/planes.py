@@ -224,13 +224,10 @@ def _overlap(
     region: tuple[int, int, int, int], height: int, width: int
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Where a region (top, left, height, width) meets a plane: in the region, and in the plane."""
-    top, left, rows, columns = region
-    row_slices = _overlap_along_axis(top, rows, height)
-    column_slices = _overlap_along_axis(left, columns, width)
-    return (row_slices[0], column_slices[0]), (row_slices[1], column_slices[1])
-
-
-def _overlap_along_axis(first: int, extent: int, whole: int) -> tuple[slice, slice]:
-    start = max(first, 0)
-    end = max(min(first + extent, whole), start)
-    return slice(start - first, end - first), slice(start, end)
+    axes = []
+    for first, extent, whole in zip(region[:2], region[2:], (height, width), strict=True):
+        start = max(first, 0)
+        end = max(min(first + extent, whole), start)
+        axes.append((slice(start - first, end - first), slice(start, end)))
+    (rows, plane_rows), (columns, plane_columns) = axes
+    return (rows, columns), (plane_rows, plane_columns)

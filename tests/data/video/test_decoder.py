@@ -19,7 +19,7 @@ def luma(frame):
 
 
 def read(decoder, wanted, needed=(), export_vectors=False):
-    start = decoder.start_for(min(wanted))
+    start = decoder.index.start_for(min(wanted))
     try:
         return dict(decoder.frames(start, wanted, needed, export_vectors))
     except UnexpectedFrameError:
@@ -91,7 +91,7 @@ def stride_aligned():
 def test_leaves_out_only_what_nothing_needs(stride_aligned, wanted, needed, from_start):
     wanted = sorted(wanted)
     needed = {number for number in needed if number <= wanted[-1]} | set(wanted)
-    start = 0 if from_start else stride_aligned.start_for(wanted[0])
+    start = 0 if from_start else stride_aligned.index.start_for(wanted[0])
     frames = dict(stride_aligned.frames(start, wanted, needed, False))
     # Groups of pictures in the order of decoding. References are the multiples of 4 counted from
     # the key frame, and the frame before the next.

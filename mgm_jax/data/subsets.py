@@ -1,0 +1,78 @@
+"""Some videos of a source; slices of its splits, in the notation of tensorflow-datasets."""
+
+import re
+
+import numpy as np
+from jaxtyping import Int
+
+from mgm_jax.data.identity import VideoFacts
+from mgm_jax.data.records import UNLABELLED, ListedSource, VideoRecord
+from mgm_jax.errors import ConfigError
+
+_SLICE = re.compile(r"(?P<split>.*)\[(?P<first>-?\d+%?)?:(?P<last>-?\d+%?)?\]")
+
+
+class SubsetSource:
+    """Some videos of a source, in the order of their indices, with all its classes."""
+
+    def __init__(self, source: ListedSource, indices: Int[np.ndarray, " n"]):
+        self._source = source
+        self._indices = indices.tolist()
+        self.class_names = source.class_names
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> VideoRecord:
+        return self._source[self._indices[index]]
+
+    def describe(self, index: int) -> str:
+        """Name or path of a video, for messages."""
+        return self._source.describe(self._indices[index])
+
+    def facts(self) -> list[VideoFacts]:
+        """What the source knows of these videos."""
+        facts = self._source.facts()
+        return [facts[index] for index in self._indices]
+
+
+def parse_split(text: str) -> tuple[str, tuple[str | None, str | None] | None]:
+    """A split's name, and the bounds of its slice; `train[:600]` gives "train", (None, "600")."""
+    match = _SLICE.fullmatch(text)
+    return (text, None) if match is None else (match["split"], (match["first"], match["last"]))
+
+
+def take_slice(
+    source: ListedSource, bounds: tuple[str | None, str | None], name: str
+) -> SubsetSource:
+    """The videos of a slice, in the order in which the data lists them.
+
+    Bounds are numbers of videos or percentages, which are rounded; negative ones count from the
+    end, as in tensorflow-datasets. `name` is the split as the user wrote it.
+
+    Raises:
+        ConfigError: The slice holds no video, or none of a class of which the source has some; or
+            one bound is a percentage and the other a number.
+    """
+    first, last = bounds
+    if first and last and first.endswith("%") != last.endswith("%"):
+        raise ConfigError(f"config.data.split={name}: give both bounds in %, or neither")
+    indices = np.arange(len(source))[_position(first, len(source)) : _position(last, len(source))]
+    if not len(indices):
+        raise ConfigError(f"config.data.split={name}: none of the {len(source)} videos are in it")
+    labels = [UNLABELLED if video.label is None else video.label for video in source.facts()]
+    known = set(labels) - {UNLABELLED}
+    missing = sorted(known - {labels[index] for index in indices})
+    if missing:
+        raise ConfigError(
+            f"config.data.split={name}: no video of {len(missing)} of the {len(known)} classes is "
+            f"in it, among them {source.class_names[missing[0]]}; shuffle the list of "
+            "videos and prepare it again, or take more"
+        )
+    return SubsetSource(source, indices)
+
+
+def _position(bound: str | None, count: int) -> int | None:
+    if bound is None or not bound.endswith("%"):
+        return None if bound is None else int(bound)
+    return round(int(bound[:-1]) * count / 100)
