@@ -17,8 +17,7 @@ from mgm_jax.errors import CheckpointError
 from mgm_jax.models.layers import TransformerConfig
 from mgm_jax.preprocessing import rgb
 
-# Defaults of `VideoMAEConfig` for what a config.json leaves out.
-_DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     "image_size": 224,
     "patch_size": 16,
     "num_frames": 16,
@@ -35,6 +34,7 @@ _DEFAULTS: dict[str, Any] = {
     "decoder_intermediate_size": 1536,
     "norm_pix_loss": True,
 }
+"""Defaults of `VideoMAEConfig` for what a config.json leaves out."""
 
 # What else changes the numbers of a model, with the values under which it is VideoMAE's.
 _FIXED = {"hidden_act": ("gelu",), "qkv_bias": (True,), "num_channels": (3,)}
@@ -58,7 +58,7 @@ def architecture_of(
         CheckpointError: The model has a feature that is not supported.
     """
     _check(config, where)
-    values = _DEFAULTS | {name: config[name] for name in _DEFAULTS if name in config}
+    values = DEFAULTS | dict(config)
     for name, part in (
         ("image_size", "patch_size"),
         ("num_frames", "tubelet_size"),
@@ -96,7 +96,7 @@ def architecture_of(
 
 def _check(config: Mapping[str, Any], where: str) -> None:
     for name, value in config.items():
-        default = _DEFAULTS.get(name)
+        default = DEFAULTS.get(name)
         if name in _FIXED:
             fits = any(value == one and type(value) is type(one) for one in _FIXED[name])
             expected = f"only {_FIXED[name][0]!r} is supported"
@@ -129,17 +129,6 @@ def _transformer(values: Mapping[str, Any], prefix: str = "") -> TransformerConf
         values[f"{prefix}num_attention_heads"],
         values[f"{prefix}intermediate_size"] / dim,
     )
-
-
-def clip_shape(config: Mapping[str, Any]) -> tuple[int, int]:
-    """The frames of a clip and their side in pixels."""
-    values = _DEFAULTS | dict(config)
-    return values["num_frames"], values["image_size"]
-
-
-def norm_pix_loss(config: Mapping[str, Any]) -> bool:
-    """Whether an autoencoder's target is normalized by the statistics of each tubelet."""
-    return (_DEFAULTS | dict(config))["norm_pix_loss"]
 
 
 def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:

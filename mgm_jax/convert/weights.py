@@ -141,15 +141,15 @@ def _read_tensors(file: AnyPath, config_file: AnyPath | None, heads: Mapping[str
                 f"{config_file}: model_type is {config['model_type']!r}; only 'videomae' is read"
             )
         architecture = hugging_face.architecture_of(config, list(state), heads, str(file.parent))
-        frames, size = hugging_face.clip_shape(config)
+        values = hugging_face.DEFAULTS | config
         return Weights(
             layouts.from_state(state, architecture, layout, str(file)),
             architecture,
             f"Hugging Face's {file.parent}",
-            frames,
-            size,
+            values["num_frames"],
+            values["image_size"],
             hugging_face.class_names(config) if architecture.num_classes else (),
-            hugging_face.norm_pix_loss(config),
+            values["norm_pix_loss"],
         )
     architecture = layouts.infer_architecture(state, layout, heads, str(file))
     params = layouts.from_state(state, architecture, layout, str(file))

@@ -20,16 +20,8 @@ def magnitude_per_tubelet(
 
     Decision: a tubelet has the largest magnitude of its frames. A frame without valid motion
     counts as zero.
-
-    Raises:
-        ValueError: The frames do not divide into tubelets.
     """
     batch, frames, rows, columns, _ = motion.shape
-    if frames % tubelet_frames:
-        raise ValueError(
-            f"{frames} frames of motion do not divide into tubelets of {tubelet_frames} frames; "
-            "sample a multiple"
-        )
     length = jnp.sqrt(jnp.sum(jnp.square(motion), axis=-1))
     length = jnp.where(motion_valid[:, :, None, None], length, 0)
     tubelets = frames // tubelet_frames

@@ -37,7 +37,7 @@ def patchify(
     the memory.
 
     Args:
-        clips: Whole clips; channels may lie last in their shape alone (`rgb.crop_to_rgb`).
+        clips: Whole clips; channels may lie last in their shape alone (`rgb.batch_to_rgb`).
         tubelet: Size of a tubelet in frames, pixels, pixels: (p0, p1, p2).
 
     Raises:

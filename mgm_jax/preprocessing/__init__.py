@@ -1,4 +1,4 @@
 """On the device: planes to RGB, resizing and augmentation. Pure functions of arrays.
 
-Imports errors alone.
+Imports nothing else of the project.
 """

@@ -1,7 +1,6 @@
 """From 4:2:0 planes and crop boxes to normalised RGB clips, on the device."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,40 +11,26 @@ MEAN = (0.485, 0.456, 0.406)
 STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 
 
-def batch_to_rgb(batch: Mapping[str, Any], *, size: int) -> Float[Array, "b t size size 3"]:
-    """The RGB clips in [0, 1] of a batch of the input pipeline; see `crop_to_rgb`."""
-    planes = (batch[name] for name in ("luma", "chroma", "crop_box", "flip", "yuv_to_rgb"))
-    return crop_to_rgb(*planes, size=size)
-
-
-def crop_to_rgb(
-    luma: UInt8[Array, "b t window window"],
-    chroma: UInt8[Array, "b t half_window half_window 2"],
-    crop_box: Float[Array, "b 4"],
-    flip: Bool[Array, " b"],
-    yuv_to_rgb: Float[Array, "b 3 4"],
-    *,
-    size: int,
-) -> Float[Array, "b t size size 3"]:
-    """Crops, resizes, flips and converts clips to RGB in [0, 1], float32.
+def batch_to_rgb(batch: Mapping[str, Array], *, size: int) -> Float[Array, "b t size size 3"]:
+    """Crops, resizes, flips and converts the clips of a batch to RGB in [0, 1], float32.
 
     Each plane is resampled by one matrix per axis with the antialiased triangle kernel of Pillow's
     bilinear resize, restricted to the crop; then colours are converted. Chroma samples are taken to
     lie at the centre of their four luma pixels.
 
     Args:
-        luma: Y planes of the host's crop.
-        chroma: U and V planes, at half the resolution.
-        crop_box: (top, left, height, width) of the final crop in luma pixels, may be fractional.
-        flip: Whether to mirror left to right.
-        yuv_to_rgb: Affine map from (Y, U, V, 1) in 0..255 to RGB in 0..1.
+        batch: A batch of the input pipeline, of which it uses luma uint8 [b, t, window, window],
+            chroma uint8 [b, t, window/2, window/2, 2] (U and V), crop_box float32 [b, 4] (top,
+            left, height, width in luma pixels, may be fractional), flip bool [b] (left to right)
+            and yuv_to_rgb float32 [b, 3, 4] (affine from (Y, U, V, 1) in 0..255 to RGB in 0..1).
         size: Output side, pixels.
     """
-    u, v = chroma[..., 0], chroma[..., 1]
-    planes = [_resample(luma, crop_box, flip, size)]
-    planes += [_resample(plane, crop_box / 2, flip, size) for plane in (u, v)]
+    box, flip = batch["crop_box"], batch["flip"]
+    u, v = jnp.moveaxis(batch["chroma"], -1, 0)
+    planes = [_resample(batch["luma"], box, flip, size)]
+    planes += [_resample(plane, box / 2, flip, size) for plane in (u, v)]
     # Written as sums, because a matrix product would be a 3x3 one per pixel.
-    weights = yuv_to_rgb[:, :, :, None, None, None]
+    weights = batch["yuv_to_rgb"][:, :, :, None, None, None]
     rgb = [
         weights[:, channel, 3] + sum(weights[:, channel, i] * planes[i] for i in range(3))
         for channel in range(3)

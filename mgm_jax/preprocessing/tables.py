@@ -76,31 +76,10 @@ def equalize(tables: Int[Array, "*r v"], counts: Int[Array, "*r v"]) -> Int[Arra
     brightest = jnp.where(counts > 0, tables, -1).max(axis=-1, keepdims=True)
     darker_than_brightest = jnp.where(tables < brightest, counts, 0).sum(axis=-1, keepdims=True)
     step = darker_than_brightest // 255
-    darker = jax.lax.platform_dependent(
-        tables, counts, tpu=count_darker_by_comparison, default=count_darker_by_scatter
-    )
+    is_darker = tables[..., None, :] < tables[..., :, None]
+    darker = jnp.where(is_darker, counts[..., None, :], 0).sum(axis=-1)
     spread = (step // 2 + darker) // jnp.maximum(step, 1)
     return jnp.where(step > 0, jnp.minimum(spread, 255), tables)
-
-
-def count_darker_by_scatter(
-    tables: Int[Array, "*r v"], counts: Int[Array, "*r v"]
-) -> Int[Array, "*r v"]:
-    """Counts for each level the pixels with a darker new level, on CPU and GPU."""
-    rows, row_counts = (x.reshape(-1, x.shape[-1]) for x in (tables, counts))
-    row = jnp.arange(len(rows))[:, None]
-    new_counts = jnp.zeros_like(row_counts).at[row, rows].add(row_counts)
-    # Not `cumsum`, which takes quadratic time on XLA for CPU.
-    up_to = jax.lax.associative_scan(jnp.add, new_counts, axis=1)
-    return (up_to - new_counts)[row, rows].reshape(tables.shape)
-
-
-def count_darker_by_comparison(
-    tables: Int[Array, "*r v"], counts: Int[Array, "*r v"]
-) -> Int[Array, "*r v"]:
-    """The same as `count_darker_by_scatter`, for TPUs."""
-    darker = jnp.where(tables[..., None, :] < tables[..., :, None], counts[..., None, :], 0)
-    return darker.sum(axis=-1)
 
 
 def contrast(

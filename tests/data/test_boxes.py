@@ -155,7 +155,8 @@ def test_the_box_of_an_encoded_square_is_where_the_clip_shows_it(tmp_path, crop)
     clips = load.random_map((0, 0), np.random.default_rng(3))
     assert clips["valid"].all()
     names = ("luma", "chroma", "crop_box", "flip", "yuv_to_rgb")
-    rgb = np.asarray(preprocess.crop_to_rgb(*(jnp.asarray(clips[n]) for n in names), size=64))
+    batch = {name: jnp.asarray(clips[name]) for name in names}
+    rgb = np.asarray(preprocess.batch_to_rgb(batch, size=64))
     seen = 0
     for copy in range(4):
         moved = boxes.crop_boxes(

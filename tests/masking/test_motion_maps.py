@@ -28,11 +28,8 @@ def test_magnitude_is_the_longest_valid_vector_of_the_tubelet(seed):
     np.testing.assert_allclose(magnitude, expected, rtol=1e-5)
 
 
-def test_impossible_tubelets_and_compensations_are_refused():
+def test_an_unknown_compensation_is_refused():
     vectors, valid = jnp.zeros((1, 4, 6, 5, 2)), jnp.ones((1, 4), bool)
-    assert motion_maps.magnitude_per_tubelet(vectors, valid, 4).shape == (1, 1, 6, 5)
-    with pytest.raises(ValueError, match="tubelets of 3 frames"):
-        motion_maps.magnitude_per_tubelet(vectors, valid, 3)
     with pytest.raises(ValueError, match="none, median"):
         motion_maps.compensate_camera(vectors, valid, "homography")
 

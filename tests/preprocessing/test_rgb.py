@@ -34,7 +34,7 @@ BOXES = [(0, 0, 48, 48), (4, 8, 40, 36), (10, 2, 32, 32), (20, 12, 20, 24)]
 
 def test_crop_resize_and_colours_equal_pillow_on_the_cropped_planes():
     batch = make_batch(np.random.default_rng(0), BOXES, [False, True, False, True])
-    clips = np.asarray(jax.jit(rgb.crop_to_rgb, static_argnames="size")(**batch, size=SIZE))
+    clips = np.asarray(jax.jit(rgb.batch_to_rgb, static_argnames="size")(batch, size=SIZE))
     for clip, box in enumerate(BOXES):
         half_box = [side // 2 for side in box]
         for frame in range(FRAMES):

@@ -36,15 +36,6 @@ def test_levels_are_counted_and_looked_up():
         np.testing.assert_array_equal(jax.jit(function)(table, levels), expected)
 
 
-def test_darker_pixels_are_counted():
-    table = jnp.asarray(images.noise((2, 3, 256)), jnp.int32)
-    counts = jnp.asarray(images.noise((2, 3, 256), seed=1), jnp.int32)
-    darker = np.asarray(table)[..., None, :] < np.asarray(table)[..., :, None]
-    expected = (darker * np.asarray(counts)[..., None, :]).sum(axis=-1)
-    for function in (tables.count_darker_by_scatter, tables.count_darker_by_comparison):
-        np.testing.assert_array_equal(jax.jit(function)(table, counts), expected)
-
-
 def test_counting_by_products_is_exact_for_large_counts():
     levels = jnp.full((1, 50_177), 200, jnp.int32).at[0, 0].set(3)
     counts = np.asarray(tables.count_by_matmul(levels))
