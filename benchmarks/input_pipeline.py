@@ -29,9 +29,9 @@ from configs import k400_pretrain
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.records import RecordSource, VideoSource
-from mgm_jax.data.sources import VIDEO_SUFFIXES, FolderSource
+from mgm_jax.data.sources import FolderSource, find_videos
 from mgm_jax.data.workers import keep_freed_memory
-from mgm_jax.errors import ConfigError, MgmError, VideoError
+from mgm_jax.errors import MgmError, VideoError
 
 DOWNLOADED, LOW_DELAY, STRIDE_ALIGNED = "as downloaded", "low_delay", "stride_aligned"
 OURS, WITHOUT_MOTION = "mgm_jax", "mgm_jax, without motion"
@@ -42,7 +42,7 @@ Times = Mapping[tuple[str, str], float]
 """Seconds per clip by (version of the file, reader)."""
 
 
-def find_videos(named: Sequence[str], most: int) -> list[pathlib.Path]:
+def choose_videos(named: Sequence[str], most: int) -> list[pathlib.Path]:
     """The named video files, and `most` of each named folder, evenly spread over the sorted paths.
 
     Raises:
@@ -50,11 +50,9 @@ def find_videos(named: Sequence[str], most: int) -> list[pathlib.Path]:
     """
     found: list[pathlib.Path] = []
     for name in named:
-        root = pathlib.Path(name)
-        below = [root] if root.is_file() else sorted(root.rglob("*"))
-        videos = [path.absolute() for path in below if path.suffix.lower() in VIDEO_SUFFIXES]
-        if not videos:
-            raise ConfigError(f"--videos={name}: no video; name a video file or a folder of them")
+        root = pathlib.Path(name).absolute()
+        below = [root] if root.is_file() else find_videos(root, "--videos")
+        videos = sorted(root / path for path in below)
         count = min(most, len(videos))
         found += [videos[number * len(videos) // count] for number in range(count)]
     return found
@@ -179,7 +177,7 @@ def main(_: Sequence[str]) -> None:
     try:
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
-            sources = make_sources(find_videos(values.videos, values.max_videos), folder)
+            sources = make_sources(choose_videos(values.videos, values.max_videos), folder)
             wall, cpu = time_first_batch(sources[LOW_DELAY])
             times = measure(sources, values.clips, values.rounds, folder)
     except MgmError as error:

@@ -5,6 +5,7 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable
 
+from data_prep.entries import Entry, KeyFrame
 from mgm_jax.data.sources import find_videos
 from mgm_jax.errors import ConfigError
 
@@ -48,18 +49,27 @@ class VideoFinder:
         for path in files.paths:
             self._paths.setdefault(key(path), []).append(path)
 
-    def find(self, key: str, folders: Iterable[str] = ()) -> tuple[str | None, tuple[str, ...]]:
-        """The path of a video, or None, and other paths that match equally well.
+    def entry(
+        self,
+        video: str,
+        split: str,
+        label: int,
+        *,
+        folders: Iterable[str] = (),
+        key: str | None = None,
+        key_frame: KeyFrame | None = None,
+    ) -> Entry:
+        """The entry with the id `video`, whose file has this `key`, by default its id.
 
-        Of several files with this key, those in the most of these `folders` match best.
+        Of several files with this key, those in the most of these `folders` match best; of these
+        the first is taken.
         """
-        paths = self._paths.get(key, [])
-        if len(paths) > 1:
-            hints = set(folders)
-            matches = {path: len(hints.intersection(path.split("/")[:-1])) for path in paths}
-            best = max(matches.values())
-            paths = [path for path in paths if matches[path] == best]
-        return (paths[0], tuple(paths[1:])) if paths else (None, ())
+        paths = self._paths.get(key or video, [])
+        hints = set(folders)
+        matches = [len(hints.intersection(path.split("/")[:-1])) for path in paths]
+        best = [path for path, n in zip(paths, matches, strict=True) if n == max(matches)]
+        file, *others = best or [None]
+        return Entry(video, split, label, file, key_frame, tuple(others))
 
 
 class AnnotationFiles:

@@ -135,30 +135,6 @@ def _log_report(report: dict[str, Any]) -> None:
         logging.info("%s: %s: %s", problem["kind"], problem["video_id"], problem["reason"])
 
 
-def _define_flags() -> None:
-    flags.DEFINE_string("dataset", None, f"One of {', '.join(DATASETS)}.", required=True)
-    flags.DEFINE_string("videos", None, "Folder of the videos, at any depth.", required=True)
-    flags.DEFINE_string("annotations", None, "Folder of the annotation files, or the csv file.")
-    flags.DEFINE_string("out", None, "Folder of the dataset, absent or empty.", required=True)
-    flags.DEFINE_string("name", None, "Name of the dataset in its files, instead of its own.")
-    flags.DEFINE_integer("split_number", 1, "Official split of ucf101 and hmdb51.", 1, 3)
-    flags.DEFINE_string("profile", "low_delay", "low_delay, stride_aligned:STRIDE, or copy.")
-    flags.DEFINE_integer("short_side", 256, "Largest short side, pixels; 0 keeps the size.")
-    flags.DEFINE_integer("records_per_shard", 1000, "Listed videos per file.")
-    flags.DEFINE_integer(
-        "workers",
-        len(os.sched_getaffinity(0)),
-        "Processes, each of which writes one shard at a time; 0 uses this process.",
-    )
-    flags.DEFINE_string(
-        "beam_runner",
-        None,
-        "Write the shards in an Apache Beam pipeline on this runner, such as DirectRunner.",
-    )
-    flags.DEFINE_multi_string("beam_option", [], "NAME=VALUE of the pipeline; may be repeated.")
-    flags.DEFINE_boolean("dry_run", False, "Count the videos that are there; write nothing.")
-
-
 def main(argv: Sequence[str]) -> None:
     """Makes the dataset that the flags describe."""
     if len(argv) > 1:
@@ -185,6 +161,26 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     # Defined here because other commands define flags with the same names.
-    _define_flags()
+    flags.DEFINE_string("dataset", None, f"One of {', '.join(DATASETS)}.", required=True)
+    flags.DEFINE_string("videos", None, "Folder of the videos, at any depth.", required=True)
+    flags.DEFINE_string("annotations", None, "Folder of the annotation files, or the csv file.")
+    flags.DEFINE_string("out", None, "Folder of the dataset, absent or empty.", required=True)
+    flags.DEFINE_string("name", None, "Name of the dataset in its files, instead of its own.")
+    flags.DEFINE_integer("split_number", 1, "Official split of ucf101 and hmdb51.", 1, 3)
+    flags.DEFINE_string("profile", "low_delay", "low_delay, stride_aligned:STRIDE, or copy.")
+    flags.DEFINE_integer("short_side", 256, "Largest short side, pixels; 0 keeps the size.")
+    flags.DEFINE_integer("records_per_shard", 1000, "Listed videos per file.")
+    flags.DEFINE_integer(
+        "workers",
+        len(os.sched_getaffinity(0)),
+        "Processes, each of which writes one shard at a time; 0 uses this process.",
+    )
+    flags.DEFINE_string(
+        "beam_runner",
+        None,
+        "Write the shards in an Apache Beam pipeline on this runner, such as DirectRunner.",
+    )
+    flags.DEFINE_multi_string("beam_option", [], "NAME=VALUE of the pipeline; may be repeated.")
+    flags.DEFINE_boolean("dry_run", False, "Count the videos that are there; write nothing.")
     logging.set_verbosity(logging.INFO)
     app.run(main)

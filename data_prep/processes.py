@@ -42,33 +42,28 @@ def process_pool(workers: int) -> Iterator[concurrent.futures.Executor]:
         pool.shutdown(cancel_futures=True)
 
 
-class IsolatedProcess:
-    """Calls functions in a child process, which is replaced if a call crashes it."""
+@contextlib.contextmanager
+def isolated_process() -> Iterator[Callable[..., Any]]:
+    """Yields a function that calls others in a child process, which is replaced if it crashes.
 
-    def __init__(self) -> None:
-        self._pool: ProcessPoolExecutor | None = None
+    Arguments and results are pickled. BrokenProcessPool is raised if a call ended its process, and
+    so did a second attempt.
+    """
+    pool = _new_pool(1)
 
-    def __enter__(self) -> "IsolatedProcess":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
-
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """The result of the function; its arguments and its result are pickled.
-
-        Raises:
-            BrokenProcessPool: The call ended its process, and so did a second attempt.
-        """
+    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+        nonlocal pool
         for attempt in range(2):
-            if self._pool is None:
-                self._pool = _new_pool(1)
             try:
-                return self._pool.submit(function, *arguments).result()
+                return pool.submit(function, *arguments).result()
             except BrokenProcessPool:
-                self._pool.shutdown()
-                self._pool = None
+                pool.shutdown()
+                pool = _new_pool(1)
                 # The first time the machine may have run out of memory.
                 if attempt:
                     raise
+
+    try:
+        yield call
+    finally:
+        pool.shutdown()

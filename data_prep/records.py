@@ -241,13 +241,10 @@ def write_records(
     description: str = "",
     metadata: Mapping[str, Any] | None = None,
     records_per_shard: int = 1000,
-) -> dict[str, int]:
+) -> None:
     """Writes a whole dataset in this process; `out_dir` appears when it is complete.
 
     The records of the splits are consumed one at a time, in the order of the splits.
-
-    Returns:
-        The number of records in each split.
 
     Raises:
         FileExistsError: `out_dir` is not empty.
@@ -290,4 +287,3 @@ def write_records(
             folder, name, features, shards, videos, description=description, metadata=metadata
         )
         folder.rename(out)
-    return {split: sum(size.num_records for size in sizes) for split, sizes in shards.items()}

@@ -7,12 +7,13 @@ shard no longer matches, the shard is written again.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -23,7 +24,7 @@ from absl import logging
 from data_prep import records
 from data_prep.conversion import Conversion, Settings, convert
 from data_prep.entries import UNREADABLE, Entry, Listing, Problem, annotation_problems
-from data_prep.processes import IsolatedProcess, process_pool
+from data_prep.processes import isolated_process, process_pool
 from mgm_jax.data.identity import fingerprint
 from mgm_jax.errors import MgmError
 
@@ -113,8 +114,9 @@ def write_shard(shard: Shard, isolate: bool = False) -> None:
     problems: list[Problem] = []
     videos: list[records.ListedRecord] = []
     features = records.record_features(shard.class_names, key_frames=shard.key_frames)
-    with IsolatedProcess() as process:
-        rows = _make_records(shard, process if isolate else None, problems, videos)
+    with isolated_process() as call:
+        convert_one = functools.partial(call, convert) if isolate else convert
+        rows = _make_records(shard, convert_one, problems, videos)
         size = records.write_records_file(shard.path, features, shard.split, rows)
     result = {
         "digest": shard.digest,
@@ -129,7 +131,7 @@ def write_shard(shard: Shard, isolate: bool = False) -> None:
 
 def _make_records(
     shard: Shard,
-    process: IsolatedProcess | None,
+    convert_one: Callable[[str, Entry, Settings], Conversion],
     problems: list[Problem],
     videos: list[records.ListedRecord],
 ) -> Iterator[dict[str, Any]]:
@@ -137,9 +139,8 @@ def _make_records(
         problems += annotation_problems(entry)
         if entry.file is None:
             continue
-        arguments = (shard.videos, entry, shard.settings)
         try:
-            conversion = process.call(convert, *arguments) if process else convert(*arguments)
+            conversion = convert_one(shard.videos, entry, shard.settings)
         except BrokenProcessPool:
             reason = "its conversion was killed: it crashes the decoder, or the memory is too small"
             conversion = Conversion(b"", {}, Problem.of(UNREADABLE, entry, reason))

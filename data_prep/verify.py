@@ -2,13 +2,12 @@
 
     python -m data_prep.verify DIR
 
-Reads every record, decodes a sample, and writes a sheet of pictures, `DIR.verify.png` by default.
+Reads every record, decodes a sample, and writes a sheet of pictures, `DIR.verify.png`.
 The exit code is 1 if anything is wrong.
 """
 
 import collections
 import contextlib
-import json
 import os
 import pathlib
 import sys
@@ -23,7 +22,6 @@ from PIL import Image, ImageOps
 
 from data_prep.checks import CheckedRecord, check_record
 from data_prep.entries import UNLABELLED
-from data_prep.output import REPORT
 from mgm_jax.data.records import VIDEOS_FILE, check_label_file, read_listed_videos
 from mgm_jax.errors import ConfigError, MgmError
 from mgm_jax.pictures import image_files, motion_colours
@@ -31,6 +29,7 @@ from mgm_jax.pictures.figures import Row, sheet, shorten
 
 _TILE = (160, 120)  # Width and height, pixels.
 _COLUMNS = 8
+_DRAWN = 6
 _FAULTS_PRINTED = 20
 
 
@@ -67,7 +66,6 @@ def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str], l
                     f"{split}: {c.video_id}: {fault}" for c in of_split for fault in c.faults
                 ]
                 checked += of_split
-        faults += _compare_with_report(pathlib.Path(directory), builder)
     return "\n".join(lines), faults, checked
 
 
@@ -145,28 +143,10 @@ def _histogram(labels: collections.Counter[int], names: Sequence[str]) -> list[s
 
 
 def _describe_sample(sample: Sequence[CheckedRecord]) -> list[str]:
-    decoded = [c for c in sample if c.clip is not None]
-    if not decoded:
+    valid = [checked.clip.motion_valid.mean() for checked in sample if checked.clip is not None]
+    if not valid:
         return []
-    types = sum((collections.Counter(c.frame_types) for c in decoded), collections.Counter())
-    return [
-        f"  of {len(sample)} decoded: {np.mean([c.with_motion for c in decoded]):.1%} of the "
-        f"frames have motion vectors, {np.mean([c.moving for c in decoded]):.1%} of their cells "
-        f"move; {', '.join(f'{count} {kind}' for kind, count in sorted(types.items()))}-frames"
-    ]
-
-
-def _compare_with_report(directory: pathlib.Path, builder: tfds.core.DatasetBuilder) -> list[str]:
-    path = directory / REPORT
-    if not path.exists():
-        return []
-    stated = json.loads(path.read_text())["splits"]
-    found = {split: info.num_examples for split, info in builder.info.splits.items()}
-    return [
-        f"{split}: {found.get(split, 0)} records, its {REPORT} says {facts['records']}"
-        for split, facts in stated.items()
-        if found.get(split, 0) != facts["records"]
-    ]
+    return [f"  of {len(sample)} decoded: {np.mean(valid):.1%} of the frames have motion vectors"]
 
 
 def draw(sample: Sequence[CheckedRecord], title: str) -> UInt8[np.ndarray, "height width 3"]:
@@ -201,24 +181,18 @@ def _fit(pictures: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n height 
     return np.stack([np.asarray(image) for image in images])
 
 
-def _define_flags() -> None:
-    flags.DEFINE_integer("sample", 32, "Records of each split to decode.", 1)
-    flags.DEFINE_integer("drawn", 6, "Records to draw.", 0)
-    flags.DEFINE_string("pictures", None, "The sheet, a PNG file; beside DIR by default.")
-
-
 def main(argv: Sequence[str]) -> None:
     """Checks the dataset that the command line names."""
     if len(argv) != 2:
         raise app.UsageError("name one directory: python -m data_prep.verify DIR")
-    directory, values = argv[1].rstrip("/"), flags.FLAGS
+    directory = argv[1].rstrip("/")
     try:
-        text, faults, sample = verify(directory, values.sample)
+        text, faults, sample = verify(directory, flags.FLAGS.sample)
         print(text)
         drawable = [checked for checked in sample if checked.clip is not None]
-        if values.drawn and drawable:
-            path = pathlib.Path(values.pictures or f"{directory}.verify.png")
-            numbers = np.linspace(0, len(drawable) - 1, min(values.drawn, len(drawable)))
+        if drawable:
+            path = pathlib.Path(f"{directory}.verify.png")
+            numbers = np.linspace(0, len(drawable) - 1, min(_DRAWN, len(drawable)))
             chosen = [drawable[int(number)] for number in numbers]
             image_files.save_png(path, draw(chosen, os.path.basename(directory)))
             print(f"pictures: {path}")
@@ -232,6 +206,6 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     # Defined here because other commands define flags with the same names.
-    _define_flags()
+    flags.DEFINE_integer("sample", 32, "Records of each split to decode.", 1)
     logging.set_verbosity(logging.INFO)
     app.run(main)

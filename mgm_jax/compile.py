@@ -51,12 +51,6 @@ def training_set(
 ) -> tuple[int, int]:
     """Videos and classes of a run: those of the flags, else those of the recipe's data set.
 
-    Args:
-        recipe: Path of the recipe, with its arguments.
-        task: Its config.task.
-        num_videos: The flag's value.
-        num_classes: The flag's value.
-
     Raises:
         ConfigError: Neither the recipe nor a flag gives a number that is needed.
     """

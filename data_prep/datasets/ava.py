@@ -8,7 +8,7 @@ import csv
 import pathlib
 import re
 
-from data_prep.entries import UNLABELLED, DatasetOptions, Entry, KeyFrame, Listing
+from data_prep.entries import UNLABELLED, DatasetOptions, KeyFrame, Listing
 from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, read_text
 from mgm_jax.errors import ConfigError
 
@@ -37,9 +37,9 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
         key_frames = _key_frames(files.get(f"ava_{short}_v2.2.csv"))
         for (video, second), key_frame in key_frames.items():
             if (video, second) not in excluded:
-                file, others = finder.find(video)
                 name = f"{video}_{second:04d}"
-                entries.append(Entry(name, split, UNLABELLED, file, key_frame, others))
+                entry = finder.entry(name, split, UNLABELLED, key=video, key_frame=key_frame)
+                entries.append(entry)
     return Listing(
         "ava",
         class_names,

@@ -2,7 +2,7 @@
 
 import json
 
-from data_prep.entries import DatasetOptions, Entry, Listing
+from data_prep.entries import DatasetOptions, Listing
 from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, read_text
 
 
@@ -16,14 +16,13 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     )
     vocabulary = json.loads(read_text(files.get("Diving48_vocab.json")))
     finder = VideoFinder(videos)
-    entries = []
-    for split in ("train", "test"):
-        for row in json.loads(read_text(files.get(f"Diving48_V2_{split}.json"))):
-            file, others = finder.find(row["vid_name"])
-            entries.append(Entry(row["vid_name"], split, row["label"], file, other_files=others))
     return Listing(
         "diving48",
         tuple(" ".join(parts) for parts in vocabulary),
-        tuple(entries),
+        tuple(
+            finder.entry(row["vid_name"], split, row["label"])
+            for split in ("train", "test")
+            for row in json.loads(read_text(files.get(f"Diving48_V2_{split}.json")))
+        ),
         "Diving48 V2: competitive diving, 48 kinds of dives.",
     )

@@ -1,6 +1,6 @@
 """HMDB51: `.avi` files in class folders, three official splits."""
 
-from data_prep.entries import DatasetOptions, Entry, Listing
+from data_prep.entries import DatasetOptions, Listing
 from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, read_text, stem
 
 WHERE_FROM = "of HMDB51's test_train_splits.rar: CLASS_test_splitN.txt"
@@ -14,14 +14,13 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     class_names = tuple(sorted({class_name for _, class_name, _ in listed}))
     label_of = {name: label for label, name in enumerate(class_names)}
     finder = VideoFinder(videos)
-    entries = []
-    for split, class_name, video in listed:
-        file, others = finder.find(video, (class_name,))
-        entries.append(Entry(video, split, label_of[class_name], file, other_files=others))
     return Listing(
         "hmdb51",
         class_names,
-        tuple(entries),
+        tuple(
+            finder.entry(video, split, label_of[name], folders=(name,))
+            for split, name, video in listed
+        ),
         f"HMDB51, split {options.split_number}: human actions from films, 51 classes.",
     )
 

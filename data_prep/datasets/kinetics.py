@@ -9,7 +9,7 @@ import pathlib
 import re
 from collections.abc import Mapping
 
-from data_prep.entries import UNLABELLED, DatasetOptions, Entry, Listing
+from data_prep.entries import UNLABELLED, DatasetOptions, Listing
 from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, read_text, stem
 from mgm_jax.errors import ConfigError
 
@@ -82,11 +82,11 @@ def _list(
     """Finds the videos of (split, YouTube id, class name or ""), best in `folders` of the split."""
     label_of = {name: label for label, name in enumerate(class_names)} | {"": UNLABELLED}
     finder = VideoFinder(videos, youtube_id)
-    entries = []
-    for split, video, class_name in rows:
-        file, others = finder.find(video, (*folders[split], class_name))
-        entries.append(Entry(video, split, label_of[class_name], file, other_files=others))
-    return Listing(name, class_names, tuple(entries), description)
+    entries = tuple(
+        finder.entry(video, split, label_of[class_name], folders=(*folders[split], class_name))
+        for split, video, class_name in rows
+    )
+    return Listing(name, class_names, entries, description)
 
 
 def _read_lists(files: AnnotationFiles) -> tuple[list[tuple[str, str, str]], tuple[str, ...]]:

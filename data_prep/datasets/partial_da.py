@@ -39,14 +39,14 @@ def read(setting: str, videos: VideoFiles, options: DatasetOptions) -> Listing:
     classes = [dict(zip(listed, names, strict=True)) for names in _CLASSES]
     classes.sort(key=lambda names: names[target])
     finder = VideoFinder(videos)
-    entries = []
+    entries: list[Entry] = []
     for split, domain, shared in (("train", source, classes), ("test", target, classes[:7])):
         label_of = {names[domain]: label for label, names in enumerate(shared)}
-        for its_split, class_name, video in listed[domain]:
-            if its_split == split and class_name in label_of:
-                file, others = finder.find(video, (class_name,))
-                label = label_of[class_name]
-                entries.append(Entry(f"{domain}/{video}", split, label, file, other_files=others))
+        entries += [
+            finder.entry(f"{domain}/{video}", split, label_of[name], folders=(name,), key=video)
+            for its_split, name, video in listed[domain]
+            if its_split == split and name in label_of
+        ]
     return Listing(
         setting,
         tuple(names[source] for names in classes),

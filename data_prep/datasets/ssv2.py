@@ -4,7 +4,7 @@ import json
 import pathlib
 from typing import Any
 
-from data_prep.entries import UNLABELLED, DatasetOptions, Entry, Listing
+from data_prep.entries import UNLABELLED, DatasetOptions, Listing
 from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, read_text
 
 _FILES = {
@@ -27,9 +27,7 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
         for row in _load(files.get(*names)):
             # "Pushing [something] off of [something]" is the class without its brackets.
             template = row["template"].replace("[", "").replace("]", "")
-            file, others = finder.find(row["id"])
-            label = labels.get(template, UNLABELLED)
-            entries.append(Entry(row["id"], split, label, file, other_files=others))
+            entries.append(finder.entry(row["id"], split, labels.get(template, UNLABELLED)))
     return Listing(
         "ssv2",
         tuple(sorted(labels, key=labels.__getitem__)),

@@ -1,6 +1,6 @@
 """UCF101: `v_CLASS_gNN_cNN.avi`, in class folders or not."""
 
-from data_prep.entries import DatasetOptions, Entry, Listing
+from data_prep.entries import DatasetOptions, Listing
 from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, read_text, stem
 
 WHERE_FROM = "of UCF101's action recognition task: classInd.txt, trainlist0N.txt, testlist0N.txt"
@@ -15,14 +15,13 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     )
     label_of = {name: label for label, name in enumerate(class_names)}
     finder = VideoFinder(videos)
-    entries = []
-    for split, class_name, video in list_videos(files, options.split_number):
-        file, others = finder.find(video, (class_name,))
-        entries.append(Entry(video, split, label_of[class_name], file, other_files=others))
     return Listing(
         "ucf101",
         class_names,
-        tuple(entries),
+        tuple(
+            finder.entry(video, split, label_of[name], folders=(name,))
+            for split, name, video in list_videos(files, options.split_number)
+        ),
         f"UCF101, split {options.split_number}: human actions from YouTube, 101 classes.",
     )
 

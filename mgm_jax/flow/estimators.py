@@ -69,13 +69,13 @@ def _to_rgb(
     return jnp.clip(rgb + yuv_to_rgb[:, 3], 0, 1)
 
 
-def make_dis_flow(preset: str = "medium") -> FlowFn:
+def make_dis_flow() -> FlowFn:
     """Flow by Dense Inverse Search; raises `ConfigError` if OpenCV is not installed."""
     classical.load_opencv()
 
     def flow(clip: DecodedClip) -> Float32[np.ndarray, "frames rows columns 2"]:
         pairs = zip(clip.luma[:-1], clip.luma[1:], strict=True)
-        return np.stack([classical.dis_flow(*pair, preset=preset) for pair in pairs])
+        return np.stack([classical.dis_flow(*pair) for pair in pairs])
 
     return flow
 

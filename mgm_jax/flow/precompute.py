@@ -23,7 +23,7 @@ from mgm_jax.data.motion import flow_files
 from mgm_jax.data.records import VideoSource
 from mgm_jax.data.sources import SOURCES, make_source
 from mgm_jax.errors import ConfigError, MgmError, VideoError, reading_video
-from mgm_jax.flow import classical, estimators, raft
+from mgm_jax.flow import estimators, raft
 
 METHODS = ("raft_small", "dis")
 _SECONDS_BETWEEN_REPORTS = 10.0
@@ -80,7 +80,7 @@ def write_flow_of_videos(
 def _make_method(values: flags.FlagValues) -> tuple[estimators.FlowFn, dict[str, Any]]:
     settings = {"method": values.method, "short_side": values.short_side}
     if values.method == "dis":
-        return estimators.make_dis_flow(values.preset), settings | {"preset": values.preset}
+        return estimators.make_dis_flow(), settings | {"preset": "medium"}
     if not values.weights:
         raise ConfigError(
             "--weights is missing: give the .npz written by python -m mgm_jax.flow.convert, or "
@@ -125,7 +125,6 @@ if __name__ == "__main__":
     flags.DEFINE_enum("method", METHODS[0], METHODS, "How the flow is estimated.")
     flags.DEFINE_string("weights", None, "For raft_small: .npz from mgm_jax.flow.convert.")
     flags.DEFINE_integer("num_flow_updates", 12, "For raft_small: iterations.", lower_bound=1)
-    flags.DEFINE_enum("preset", "medium", classical.PRESETS, "For dis: speed against accuracy.")
     short_side_help = "Short side, in pixels, to which larger videos are scaled down."
     flags.DEFINE_integer("short_side", 256, short_side_help, lower_bound=raft.SMALLEST_SIDE)
     flags.DEFINE_integer("shard", 0, "The shard to compute, from 0.", lower_bound=0)

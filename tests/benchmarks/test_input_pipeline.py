@@ -25,11 +25,11 @@ def test_finds_files_and_an_even_part_of_folders(video, tmp_path):
     (tmp_path / "b").mkdir()
     for name in ("b/1.mp4", "b/2.AVI", "0.mp4", "3.mkv", "notes.txt"):
         (tmp_path / name).touch()
-    found = input_pipeline.find_videos([str(tmp_path), str(video)], 2)
+    found = input_pipeline.choose_videos([str(tmp_path), str(video)], 2)
     assert found == [tmp_path / "0.mp4", tmp_path / "b/1.mp4", video]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match=r"--videos=.*/empty"):
-        input_pipeline.find_videos([str(tmp_path / "empty")], 2)
+    with pytest.raises(ConfigError, match=r"--videos: .*/empty"):
+        input_pipeline.choose_videos([str(tmp_path / "empty")], 2)
 
 
 def test_every_reader_of_every_version_is_timed(prepared):

@@ -14,10 +14,7 @@ def record(video, profile, **changes):
 def test_a_record_is_compared_with_its_video(low_delay_video):
     checked = check_record(record(low_delay_video, "low_delay"))
     assert checked.faults == ()
-    assert checked.with_motion == pytest.approx(19 / 20)
-    # A square of 64x64 moves over a still background.
-    assert 0.1 < checked.moving < 0.3
-    assert checked.frame_types == {"I": 2, "P": 18}
+    assert checked.clip.motion_valid.sum() == 19
     wrong = check_record(record(low_delay_video, "low_delay", num_frames=21, width=100))
     assert wrong.faults == (
         "num_frames is 20, the record says 21",

@@ -42,8 +42,7 @@ def files(directory):
 def test_tfds_reads_the_records_in_order(tmp_path):
     written = {"train": [record(i) for i in range(70)], "validation": [record(100)]}
     more = {"description": "A toy.", "metadata": {"seed": 3}, "records_per_shard": 30}
-    counts = write_records(tmp_path / "set", "toy", CLASSES, written, **more)
-    assert counts == {"train": 70, "validation": 1}
+    write_records(tmp_path / "set", "toy", CLASSES, written, **more)
     assert files(tmp_path) == ["set"]
     shards = [f"toy-train.array_record-{shard:05d}" for shard in range(3)]
     assert files(tmp_path / "set") == [

@@ -134,8 +134,8 @@ def test_colours_are_bt601_in_limited_range():
     np.testing.assert_allclose(np.transpose(planes), expected, atol=1.5)
 
 
-@pytest.mark.parametrize("fps", [25.0, fractions.Fraction(30000, 1001)])
-def test_frame_rate_and_shape_are_kept(fps):
+def test_frame_rate_and_shape_are_kept():
+    fps = fractions.Fraction(30000, 1001)
     with av.open(io.BytesIO(encode_h264(moved(walk(5)), fps, PROFILES["low_delay"]))) as container:
         stream = container.streams.video[0]
         assert float(stream.average_rate) == pytest.approx(float(fps), rel=1e-4)

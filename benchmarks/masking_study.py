@@ -1,0 +1,258 @@
+"""What pretraining with each mask is worth, on the demo set: Table 4 and Figure 3 in small.
+
+    python -m data_prep.demo --out=DATA
+    python -m benchmarks.masking_study --out=DIR --data=DATA
+    python -m benchmarks.masking_study --out=DIR --report
+
+A run pretrains with one setting and one seed (`configs/demo_pretrain.py`), finetunes with few
+labels and probes linearly (`configs/demo_finetune.py`, `configs/demo_linear_probe.py`), each in a
+folder of its own below DIR. Stop it at any moment: the same command goes on where it was, also
+several at once. `--only` chooses rows; `--report` writes results.json, table.md and a figure.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from absl import app, flags, logging
+from matplotlib.figure import Figure
+
+from mgm_jax.evaluation.results import NUMBERS_FILE
+from mgm_jax.pictures.figures import DPI, LABEL_SIZE
+
+FEW_LABELS = "train[:600]"
+MEASURES = {"finetune": "finetuned", "linear_probe": "linear probe"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One setting of the study.
+
+    Attributes:
+        name: In the table.
+        part: The table or figure of the paper that it belongs to.
+        argument: Of configs/demo_pretrain.py; None for no pretraining.
+        steps: Length of pretraining over the recipe's.
+    """
+
+    name: str
+    part: str
+    argument: str | None
+    steps: float = 1.0
+
+
+_MASKS = ("mgm_sparse", "smm", "smm_sparse", "random_block", "random_tube", "random")
+ROWS = (
+    Row("from scratch", "", None),
+    Row("mgm", "Table 4e", "mask=mgm"),
+    *(Row(mask, "Table 4e", f"mask={mask}") for mask in _MASKS),
+    Row("random_tube 0.75", "Table 4e", "mask=random_tube,ratio=0.75"),
+    *(Row(f"mgm {ratio}", "Figure 3a", f"ratio={ratio}") for ratio in (0.5, 0.6, 0.9)),
+    *(
+        Row(f"random_tube {ratio}", "Figure 3a", f"mask=random_tube,ratio={ratio}")
+        for ratio in (0.5, 0.6)
+    ),
+    *(Row(f"mgm, {n:g} times as long", "Figure 3b", "mask=mgm", n) for n in (0.25, 0.5, 2.0)),
+    *(Row(f"mgm, jitter {jitter}", "Table 4c", f"jitter={jitter}") for jitter in (0.0, 0.25, 1.0)),
+    Row("mgm, estimated motion", "Table 4b", "motion=estimate"),
+    Row("mgm, window", "ours", "guidance=window"),
+)
+
+
+def commands(row: Row, seed: int, folder: pathlib.Path, data: str, extra: Sequence[str]) -> dict:
+    """The commands of a run by the name of its stage, in the order in which they must run.
+
+    Args:
+        row: The setting.
+        seed: Of all stages.
+        folder: Of the run.
+        data: Folder of the demo set.
+        extra: Further flags of all stages.
+    """
+    recipes: dict[str, list[str]] = {}
+    if row.argument is not None:
+        recipes["pretrain"] = [f"--config=configs/demo_pretrain.py:{row.argument}"]
+        if row.steps != 1:
+            recipes["pretrain"].append(f"--config.num_steps={int(row.steps * num_steps())}")
+    for name in MEASURES:
+        if name == "linear_probe" and row.argument is None:
+            continue  # Of features that are random.
+        recipes[name] = [f"--config=configs/demo_{name}.py", f"--config.data.split={FEW_LABELS}"]
+        if row.argument is not None:
+            recipes[name].append(f"--config.init_from={folder / 'pretrain'}")
+    common = [f"--config.data.path={data}", f"--config.seed={seed}", *extra]
+    return {
+        name: [
+            *(sys.executable, "-m", "mgm_jax.main", *flags_of, *common),
+            f"--workdir={folder / name}",
+        ]
+        for name, flags_of in recipes.items()
+    }
+
+
+def num_steps() -> int:
+    """Steps of pretraining of the recipe."""
+    from configs import demo_pretrain
+
+    return demo_pretrain.get_config().num_steps
+
+
+def folder_of(out: pathlib.Path, row: Row, seed: int) -> pathlib.Path:
+    """The folder of a run."""
+    name = "".join(c if c.isalnum() else "_" for c in row.name)
+    return out / f"{name}_seed{seed}"
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[bool]:
+    """Whether this process alone works in the folder; the lock ends with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def run(rows: Sequence[Row], seeds: int, out: pathlib.Path, data: str, extra: Sequence[str]) -> int:
+    """Trains what is missing, the first seed of every row before the second.
+
+    Returns:
+        The exit status of the first command that failed or was stopped; 0 if all is done.
+    """
+    for seed in range(seeds):
+        for row in rows:
+            folder = folder_of(out, row, seed)
+            with _locked(folder) as free:
+                for name, command in (
+                    commands(row, seed, folder, data, extra).items() if free else ()
+                ):
+                    done = folder / f"{name}.done"
+                    if done.exists():
+                        continue
+                    logging.info("%s, seed %d: %s", row.name, seed, name)
+                    with (folder / f"{name}.log").open("a") as log:
+                        status = subprocess.run(command, stdout=log, stderr=log).returncode
+                    if status:
+                        logging.error("exit %d: see %s", status, folder / f"{name}.log")
+                        return status
+                    done.touch()
+    return 0
+
+
+def collect(out: pathlib.Path) -> list[dict]:
+    """The accuracies of all runs that are done: row, seed and, by stage, top-1."""
+    found = []
+    for row in ROWS:
+        for folder in sorted(out.glob(f"{folder_of(out, row, 0).name[:-1]}[0-9]*")):
+            result: dict = {"row": row.name, "seed": int(folder.name.rpartition("seed")[2])}
+            for name in MEASURES:
+                if (folder / f"{name}.done").exists():
+                    numbers = json.loads((folder / name / NUMBERS_FILE).read_text())
+                    result |= {name: numbers["top1"], "num_videos": numbers["num_videos"]}
+            if len(result) > 2:
+                found.append(result)
+    return found
+
+
+def accuracies(results: Sequence[Mapping], row: str, measure: str) -> dict[int, float]:
+    """Top-1 by seed."""
+    return {r["seed"]: r[measure] for r in results if r["row"] == row and measure in r}
+
+
+def _cell(values: Sequence[float]) -> str:
+    """Mean ± standard error, in percent."""
+    if not values:
+        return ""
+    if len(values) == 1:
+        return f"{100 * values[0]:.1f}"
+    error = np.std(values, ddof=1) / len(values) ** 0.5
+    return f"{100 * np.mean(values):.1f} ± {100 * error:.1f}"
+
+
+def table(results: Sequence[Mapping]) -> str:
+    """The results as Markdown: means over seeds ± their standard error.
+
+    Differences to from scratch and to mgm are taken seed by seed, in percentage points.
+    """
+    columns = ["", "", "seeds"]
+    for name in MEASURES.values():
+        columns += [f"{name}, top-1 %", "vs mgm"]
+    lines = [columns, ["---"] * len(columns)]
+    for row in ROWS:
+        cells = [row.name, row.part, ""]
+        for measure in MEASURES:
+            own, mgm = (accuracies(results, name, measure) for name in (row.name, "mgm"))
+            both = [own[seed] - mgm[seed] for seed in sorted(own.keys() & mgm.keys())]
+            cells += [_cell(list(own.values())), _cell(both) if row.name != "mgm" else ""]
+            cells[2] = cells[2] or str(len(own) or "")
+        if cells[2]:
+            lines.append(cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def figure(results: Sequence[Mapping]) -> Figure:
+    """Accuracy of every row, with the standard error over seeds."""
+    named = [row.name for row in ROWS if accuracies(results, row.name, "finetune")]
+    chart = Figure(figsize=(7, 1 + 0.25 * len(named)), dpi=DPI, layout="constrained")
+    axes = chart.subplots()
+    for shift, (measure, label) in zip((-0.12, 0.12), MEASURES.items(), strict=True):
+        values = [list(accuracies(results, name, measure).values()) for name in named]
+        drawn = [(i, v) for i, v in enumerate(values) if v]
+        axes.errorbar(
+            [100 * np.mean(v) for _, v in drawn],
+            [i + shift for i, _ in drawn],
+            xerr=[100 * np.std(v, ddof=1) / len(v) ** 0.5 if len(v) > 1 else 0 for _, v in drawn],
+            fmt="o",
+            markersize=4,
+            capsize=2,
+            label=label,
+        )
+    axes.set_yticks(range(len(named)), named, fontsize=LABEL_SIZE)
+    axes.invert_yaxis()
+    axes.set_xlabel("top-1, %", fontsize=LABEL_SIZE)
+    axes.tick_params(labelsize=LABEL_SIZE)
+    axes.grid(alpha=0.3, axis="x")
+    axes.legend(fontsize=LABEL_SIZE)
+    return chart
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("out", None, "Folder of the runs.", required=True)
+    flags.DEFINE_string("data", None, "Folder of the demo set; without it nothing is trained.")
+    flags.DEFINE_integer("seeds", 3, "Runs of every row.")
+    flags.DEFINE_list("only", [], "Names of rows; empty for all.")
+    flags.DEFINE_bool("report", False, "Write results.json, table.md and accuracies.png.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Trains what is missing, and reports; further arguments are flags of all runs."""
+    values = flags.FLAGS
+    out = pathlib.Path(values.out)
+    unknown = set(values.only) - {row.name for row in ROWS}
+    if unknown:
+        raise app.UsageError(f"--only: no such rows: {', '.join(sorted(unknown))}")
+    if values.data:
+        rows = [row for row in ROWS if not values.only or row.name in values.only]
+        if status := run(rows, values.seeds, out, values.data, argv[1:]):
+            sys.exit(status)
+    if values.report:
+        results = collect(out)
+        (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        (out / "table.md").write_text(table(results))
+        figure(results).savefig(out / "accuracies.png")
+        print(table(results))
+
+
+if __name__ == "__main__":
+    _define_flags()
+    logging.set_verbosity(logging.INFO)
+    app.run(main)

@@ -1,0 +1,44 @@
+import pytest
+
+from benchmarks import masking_study
+from data_prep import demo
+
+SCRATCH, MGM = (masking_study.ROWS[index] for index in (0, 1))
+
+
+@pytest.mark.slow
+def test_runs_are_trained_once_and_reported(tmp_path):
+    demo.make_demo(tmp_path / "data", num_train=36, num_validation=12)
+    tiny = ["--config.num_steps=1", "--config.warmup_steps=0", "--config.batch_size=32"]
+    tiny += ["--config.data.num_workers=0", "--config.model.encoder.depth=1"]
+    data, out = str(tmp_path / "data"), tmp_path / "study"
+    for _ in range(2):
+        assert masking_study.run([SCRATCH], 1, out, data, tiny) == 0
+    folder = masking_study.folder_of(out, SCRATCH, 0)
+    assert (folder / "finetune.log").read_text().count("step 1/1") == 1
+    (result,) = masking_study.collect(out)
+    assert result["num_videos"] == 12
+    assert f"| {100 * result['finetune']:.1f} |" in masking_study.table([result])
+    assert masking_study.run([SCRATCH], 2, out, data, [*tiny, "--config.no_such_flag=1"]) != 0
+
+
+def test_pretrained_runs_start_from_their_own_pretraining(tmp_path):
+    stages = masking_study.commands(MGM, 3, tmp_path, "data", [])
+    assert list(stages) == ["pretrain", "finetune", "linear_probe"]
+    for name, command in stages.items():
+        assert "--config.seed=3" in command
+        started = f"--config.init_from={tmp_path / 'pretrain'}" in command
+        few = f"--config.data.split={masking_study.FEW_LABELS}" in command
+        assert started == few == (name != "pretrain")
+
+
+def test_means_have_standard_errors_and_differences_are_paired():
+    accuracies = {"from scratch": (0.2, 0.4), "mgm": (0.5, 0.6)}
+    results = [
+        {"row": row, "seed": seed, "finetune": value}
+        for row, values in accuracies.items()
+        for seed, value in enumerate(values)
+    ]
+    lines = masking_study.table(results).splitlines()
+    assert lines[2].startswith("| from scratch |  | 2 | 30.0 ± 10.0 | -25.0 ± 5.0 |")
+    assert masking_study.figure(results).axes
