@@ -1,4 +1,4 @@
-"""Finetuning of the demo model on the demo set's classes: minutes on two CPU cores.
+"""Finetuning of the demo model on the demo set's classes, on two CPU cores.
 
     python -m mgm_jax.main --config=configs/demo_finetune.py \
         --config.init_from=runs/demo --config.data.path=runs/demo_data --workdir=runs/demo_finetune
@@ -6,8 +6,8 @@
 `configs/demo_pretrain.py` makes `runs/demo_data` and `runs/demo`. Without `config.init_from` it
 trains from scratch. Argument: `backbone`.
 
-Partial domain adaptation in miniature (Table 3 is the real one), finetuned on coloured clips of 14
-classes and evaluated on grey negatives of 7 of them, which it has never seen:
+Partial domain adaptation in miniature (Table 3 is the real one), finetuned on coloured clips of 12
+classes and evaluated on grey negatives of 6 of them, which it has never seen:
 
     python -m data_prep.demo --domain_shift --out=runs/adaptation_data
     python -m mgm_jax.main --config=configs/demo_finetune.py --config.init_from=runs/demo \

@@ -1,4 +1,4 @@
-"""Linear probe of the demo model's features on the demo set's classes: minutes on two CPU cores.
+"""Linear probe of the demo model's features on the demo set's classes, on two CPU cores.
 
     python -m mgm_jax.main --config=configs/demo_linear_probe.py \
         --config.init_from=runs/demo --config.data.path=runs/demo_data --workdir=runs/demo_probe
