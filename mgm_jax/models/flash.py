@@ -134,8 +134,10 @@ def _obstacle(
         if platform != "tpu":
             return f"runs on TPUs, and this is {kind or platform}"
         return "takes no mask, which this backbone needs" if masked else ""
-    if implementation != "cudnn":
+    if implementation in (None, "xla", "chunked"):
         return ""
+    if implementation != "cudnn":
+        return "does not exist"
     if platform != "gpu" or re.search("AMD|Radeon|Instinct|gfx", kind):
         return f"runs on NVIDIA GPUs, and this is {kind or platform}"
     if query.dtype == jnp.float32:

@@ -88,6 +88,7 @@ def test_the_choice(platform, kind, tokens, head_dim, dtype, masked, chosen):
         ("cudnn", "cpu", "bfloat16", "runs on NVIDIA GPUs, and this is cpu"),
         ("cudnn", "gpu", "float32", "config.model.dtype is float32"),
         ("splash", "gpu", "bfloat16", "runs on TPUs, and this is gpu"),
+        ("flash", "cpu", "float32", "config.model.attention=flash does not exist"),
     ],
 )
 def test_a_wrong_choice_is_refused_when_the_state_is_described(attention, platform, dtype, said):
