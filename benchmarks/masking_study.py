@@ -23,6 +23,7 @@ import numpy as np
 from absl import app, flags, logging
 from matplotlib.figure import Figure
 
+from configs import demo_pretrain
 from mgm_jax.evaluation.results import NUMBERS_FILE
 from mgm_jax.pictures.figures import DPI, LABEL_SIZE
 
@@ -79,7 +80,8 @@ def commands(row: Row, seed: int, folder: pathlib.Path, data: str, extra: Sequen
     if row.argument is not None:
         recipes["pretrain"] = [f"--config=configs/demo_pretrain.py:{row.argument}"]
         if row.steps != 1:
-            recipes["pretrain"].append(f"--config.num_steps={int(row.steps * num_steps())}")
+            steps = int(row.steps * demo_pretrain.get_config().num_steps)
+            recipes["pretrain"].append(f"--config.num_steps={steps}")
     for name in MEASURES:
         if name == "linear_probe" and row.argument is None:
             continue  # Of features that are random.
@@ -94,13 +96,6 @@ def commands(row: Row, seed: int, folder: pathlib.Path, data: str, extra: Sequen
         ]
         for name, flags_of in recipes.items()
     }
-
-
-def num_steps() -> int:
-    """Steps of pretraining of the recipe."""
-    from configs import demo_pretrain
-
-    return demo_pretrain.get_config().num_steps
 
 
 def folder_of(out: pathlib.Path, row: Row, seed: int) -> pathlib.Path:
@@ -132,19 +127,24 @@ def run(rows: Sequence[Row], seeds: int, out: pathlib.Path, data: str, extra: Se
         for row in rows:
             folder = folder_of(out, row, seed)
             with _locked(folder) as free:
-                for name, command in (
-                    commands(row, seed, folder, data, extra).items() if free else ()
-                ):
-                    done = folder / f"{name}.done"
-                    if done.exists():
-                        continue
-                    logging.info("%s, seed %d: %s", row.name, seed, name)
-                    with (folder / f"{name}.log").open("a") as log:
-                        status = subprocess.run(command, stdout=log, stderr=log).returncode
-                    if status:
-                        logging.error("exit %d: see %s", status, folder / f"{name}.log")
-                        return status
-                    done.touch()
+                stages = commands(row, seed, folder, data, extra) if free else {}
+                if status := _run_missing(folder, stages):
+                    return status
+    return 0
+
+
+def _run_missing(folder: pathlib.Path, stages: Mapping[str, Sequence[str]]) -> int:
+    for name, command in stages.items():
+        done, log = folder / f"{name}.done", folder / f"{name}.log"
+        if done.exists():
+            continue
+        logging.info("%s: %s", folder.name, name)
+        with log.open("a") as file:
+            status = subprocess.run(command, stdout=file, stderr=file).returncode
+        if status:
+            logging.error("exit %d: see %s", status, log)
+            return status
+        done.touch()
     return 0
 
 
@@ -168,20 +168,23 @@ def accuracies(results: Sequence[Mapping], row: str, measure: str) -> dict[int, 
     return {r["seed"]: r[measure] for r in results if r["row"] == row and measure in r}
 
 
+def _standard_error(values: Sequence[float]) -> float:
+    """That of the mean, in percent; 0 for a single value, which has none."""
+    return 100 * np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+
+
 def _cell(values: Sequence[float]) -> str:
     """Mean ± standard error, in percent."""
     if not values:
         return ""
-    if len(values) == 1:
-        return f"{100 * values[0]:.1f}"
-    error = np.std(values, ddof=1) / len(values) ** 0.5
-    return f"{100 * np.mean(values):.1f} ± {100 * error:.1f}"
+    error = f" ± {_standard_error(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * np.mean(values):.1f}{error}"
 
 
 def table(results: Sequence[Mapping]) -> str:
     """The results as Markdown: means over seeds ± their standard error.
 
-    Differences to from scratch and to mgm are taken seed by seed, in percentage points.
+    Differences from mgm are taken seed by seed, in percentage points.
     """
     columns = ["", "", "seeds"]
     for name in MEASURES.values():
@@ -210,7 +213,7 @@ def figure(results: Sequence[Mapping]) -> Figure:
         axes.errorbar(
             [100 * np.mean(v) for _, v in drawn],
             [i + shift for i, _ in drawn],
-            xerr=[100 * np.std(v, ddof=1) / len(v) ** 0.5 if len(v) > 1 else 0 for _, v in drawn],
+            xerr=[_standard_error(v) for _, v in drawn],
             fmt="o",
             markersize=4,
             capsize=2,
@@ -229,7 +232,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("out", None, "Folder of the runs.", required=True)
     flags.DEFINE_string("data", None, "Folder of the demo set; without it nothing is trained.")
     flags.DEFINE_integer("seeds", 3, "Runs of every row.")
-    flags.DEFINE_list("only", [], "Names of rows; empty for all.")
+    flags.DEFINE_multi_string("only", [], "Name of a row, all by default; may be repeated.")
     flags.DEFINE_bool("report", False, "Write results.json, table.md and accuracies.png.")
 
 
@@ -246,6 +249,8 @@ def main(argv: Sequence[str]) -> None:
             sys.exit(status)
     if values.report:
         results = collect(out)
+        if not results:
+            sys.exit(f"error: --out={out} holds no finished run; train some with --data=DIR")
         (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
         (out / "table.md").write_text(table(results))
         figure(results).savefig(out / "accuracies.png")
