@@ -221,6 +221,8 @@ def _base(task: str) -> ConfigDict:
     config.model = ConfigDict()
     config.model.size = "B"  # Ti, S, B, L or H.
     config.model.backbone = "vit"  # "timesformer_divided", "timesformer_joint".
+    # Fixed positions of a "vit": VideoMAE's "sincos", flat, or "sincos_axes", by axis (V-JEPA).
+    config.model.positions = "sincos"
     config.model.tubelet = (2, 16, 16)  # Frames, pixels, pixels.
     config.model.dtype = "bfloat16"  # Of the computation; parameters are float32.
     config.model.drop_path = 0.0

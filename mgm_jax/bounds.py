@@ -25,6 +25,7 @@ CHOICES = {
     "model.dtype": ("float32", "bfloat16"),
     "model.attention": ("auto", "xla", "chunked", "cudnn", "splash"),
     "model.backbone": ("vit", "timesformer_divided", "timesformer_joint"),
+    "model.positions": ("sincos", "sincos_axes"),
     "model.remat": ("none", "full", "dots"),
     "masking.guidance": ("peak", "window"),
     "masking.camera_compensation": ("none", "median"),

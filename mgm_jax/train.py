@@ -179,7 +179,9 @@ def _start_or_resume(
     state = jax.jit(task.init_fn, out_shardings=shardings)()
     if config.init_from:
         names = () if config.task == "pretrain" else manifest["classes"]
-        params, report = init_from.initialise(state.params, config.init_from, names)
+        params, report = init_from.initialise(
+            state.params, config.init_from, names, config.model.positions
+        )
         logging.info("%s", report)
         state = state.replace(params=jax.tree.map(jax.device_put, params, shardings.params))
     return state, None
