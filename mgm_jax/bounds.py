@@ -26,6 +26,7 @@ CHOICES = {
     "model.attention": ("auto", "xla", "chunked", "cudnn", "splash"),
     "model.backbone": ("vit", "timesformer_divided", "timesformer_joint"),
     "model.positions": ("sincos", "sincos_axes"),
+    "model.init": ("xavier", "trunc_normal"),
     "model.remat": ("none", "full", "dots"),
     "masking.guidance": ("peak", "window"),
     "masking.camera_compensation": ("none", "median"),

@@ -44,7 +44,12 @@ RENAMED = {
 }
 """Names of earlier versions, and today's."""
 
-ADDED = {"eval.holdout": 0.0, "model.positions": "sincos", "probe.layer_norm": False}
+ADDED = {
+    "eval.holdout": 0.0,
+    "model.init": "xavier",
+    "model.positions": "sincos",
+    "probe.layer_norm": False,
+}
 """Names that earlier versions lacked, and the only value that they computed."""
 
 RETIRED = {"data.modality": "rgb", "data.motion_frames": "sampled"}
