@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+import rendered
 from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
-from data_prep.records import write_records
 from data_prep.verify import draw, verify
 from mgm_jax.errors import ConfigError
 from tests.data_prep import test_records
@@ -17,8 +17,7 @@ def record(video, name, label, **changes):
 
 
 def write(directory, rows, **splits):
-    write_records(directory, "toy", ("clap", "wave", "jump"), {"train": rows, **splits})
-    return directory
+    return rendered.write_records(directory, ("clap", "wave", "jump"), {"train": rows, **splits})
 
 
 def test_a_good_dataset(low_delay_video, tmp_path):
