@@ -1,12 +1,12 @@
 """Data preparation: everything that runs once, before training.
 
 Turns downloaded videos and annotation files into a tensorflow-datasets folder of encoded clips.
-Imports `mgm_jax.data` (video decoding), `mgm_jax.errors` and, for pictures, `mgm_jax`'s drawing
-code; nothing in `mgm_jax` imports this package.
+Imports `mgm_jax.data` (video decoding), `mgm_jax.errors` and `mgm_jax.io`; nothing in `mgm_jax`
+imports this package.
 
 Commands:
     prepare       videos and annotations to a dataset
-    verify        checks a dataset and draws some of its clips
+    verify        checks a dataset
     demo          renders the demo dataset
 
 From annotations to records, in the order of the data:
