@@ -17,13 +17,8 @@ from mgm_jax.io import AnyPath, absolute, make_path
 from mgm_jax.models import blocks
 from mgm_jax.training import runs
 
-# Files of tensors in a Hugging Face folder, in order of preference.
-_TENSOR_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+# Files of tensors in a Hugging Face folder, in order of preference. Even ViT-H is one file.
+_TENSOR_FILES = ("model.safetensors", "pytorch_model.bin")
 _TENSOR_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -88,7 +83,7 @@ def _read(path: AnyPath, heads: Mapping[str, int]) -> Weights:
         return _read_tensors(files[0], path / "config.json", heads)
     raise CheckpointError(
         f"{path} holds neither a run (config.json and checkpoints/) nor a Hugging Face model "
-        f"(config.json and {' or '.join(_TENSOR_FILES[::2])})"
+        f"(config.json and {' or '.join(_TENSOR_FILES)})"
     )
 
 
