@@ -42,7 +42,7 @@ def record_features(
     video_id: unique in the dataset.
     label: class index, or `UNLABELLED`.
     fps, num_frames, height, width (pixels): of the encoded video.
-    profile: label of the encoding profile; empty if the video is a copy of the download.
+    profile: label of the encoding profile; empty for videos that earlier versions copied.
     encoder: software that encoded the video; empty for a copy.
     boxes: x1, y1, x2, y2 in pixels of k objects in each frame (`boxes.reshape(num_frames, -1, 4)`),
         NaN where an object is hidden; [0, 4] without boxes.
