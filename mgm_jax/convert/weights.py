@@ -110,7 +110,8 @@ def write_hugging_face(folder: AnyPath, weights: Weights) -> None:
     state = layouts.to_state(weights.params, weights.architecture, "hugging_face", weights.origin)
     if weights.frames is None or weights.size is None:
         raise CheckpointError(
-            f"{weights.origin} does not store the size of its clips; give --frames and --size"
+            f"{weights.origin} does not store the size of its clips; make a run of it (--to=run), "
+            "and convert that"
         )
     config = hugging_face.make_config(
         weights.architecture,

@@ -1,5 +1,6 @@
 """Estimates the flow of whole videos by RAFT-Small or Dense Inverse Search."""
 
+import importlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -79,7 +80,7 @@ def make_dis_flow() -> FlowFn:
         ConfigError: OpenCV, an optional dependency, is not installed.
     """
     try:
-        import cv2
+        cv2 = importlib.import_module("cv2")
     except ImportError as error:
         raise ConfigError(
             "flow by Dense Inverse Search needs OpenCV: pip install opencv-python-headless"

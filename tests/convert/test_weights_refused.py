@@ -129,7 +129,7 @@ def test_other_refusals(tmp_path):
     with pytest.raises(CheckpointError, match=r"model\.npz.*\.safetensors, \.pth"):
         weights.write_original(tmp_path / "model.npz", random_weights(CLASSIFIER))
     unsized = dataclasses.replace(random_weights(CLASSIFIER), size=None)
-    with pytest.raises(CheckpointError, match="--frames and --size"):
+    with pytest.raises(CheckpointError, match="--to=run"):
         weights.write_hugging_face(tmp_path / "folder", unsized)
 
 
