@@ -89,6 +89,10 @@ def pretrain() -> ConfigDict:
 
     config.eval = ConfigDict()
     config.eval.holdout = 0.0  # Leaves out the videos that finetuning would hold out.
+    # The loss on videos held out, or of this split, is reported with the pictures, always with the
+    # same masks; on this many of them at most (0: all).
+    config.eval.split = placeholder(str)
+    config.eval.subset = 64
 
     config.pictures_every = 5000  # Reconstructions in TensorBoard; 0 for none.
     config.num_pictures = 4

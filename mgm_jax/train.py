@@ -78,7 +78,7 @@ def _train(
     source, manifest = videos.train, make_manifest(videos.train)
     reporter: PictureReporter | AccuracyReporter
     if task.predict_fn is None:
-        reporter = PictureReporter(config, task.model, source)
+        reporter = PictureReporter(config, task.model, videos)
     else:
         reporter = AccuracyReporter(config, mesh, task.predict_fn, videos)
     recover(folder / "checkpoints")
