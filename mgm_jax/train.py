@@ -77,7 +77,7 @@ def _train(
     source, manifest = videos.train, make_manifest(videos.train)
     reporter: PictureReporter | AccuracyReporter
     if task.predict_fn is None:
-        reporter = PictureReporter(config, task.model, source)
+        reporter = PictureReporter(config, task.model, videos)
     else:
         reporter = AccuracyReporter(config, mesh, task.predict_fn, videos)
     recover(folder / "checkpoints")
@@ -178,7 +178,9 @@ def _start_or_resume(
     state = jax.jit(task.init_fn, out_shardings=shardings)()
     if config.init_from:
         names = () if config.task == "pretrain" else manifest["classes"]
-        params, report = init_from.initialise(state.params, config.init_from, names)
+        params, report = init_from.initialise(
+            state.params, config.init_from, names, config.model.positions
+        )
         logging.info("%s", report)
         state = state.replace(params=jax.tree.map(jax.device_put, params, shardings.params))
     return state, None

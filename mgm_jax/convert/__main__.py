@@ -45,7 +45,9 @@ def write_run(
     """
     config_lib.check_values(config)
     task = tasks.make_task(config, tuple(class_names))
-    params, report = init_from.initialise(jax.eval_shape(task.init_fn).params, source)
+    params, report = init_from.initialise(
+        jax.eval_shape(task.init_fn).params, source, positions=config.model.positions
+    )
     if report.fresh or report.dropped:
         raise CheckpointError(f"{source} is not the whole model of the recipe:\n{report}")
     # Without the parameters: they are replaced, and initialising them is slow.

@@ -17,7 +17,7 @@ from mgm_jax.models.layers import (
     Dense,
     LayerNorm,
     TransformerConfig,
-    sincos_position_table,
+    fixed_positions,
     uniform_init,
 )
 from mgm_jax.models.patches import PixelHead
@@ -94,10 +94,9 @@ class MaskedAutoencoder(nn.Module):
         train: bool = False,
     ) -> Float[Array, "b n_masked 3 p"]:
         """Predicts the masked tubelets from the encoded visible tokens."""
-        dim, dtype = self.decoder_config.dim, self.decoder_config.dtype
-        positions = jnp.asarray(sincos_position_table(math.prod(self.grid), dim), dtype)
+        positions = fixed_positions(self.decoder_config, self.grid)
         visible = self.encoder_to_decoder(tokens) + positions[visible_ids]
-        masked = self.mask_token.astype(dtype) + positions[masked_ids]
+        masked = self.mask_token.astype(positions.dtype) + positions[masked_ids]
         return self.decoder(jnp.concatenate([visible, masked], axis=1), masked_ids.shape[1], train)
 
 

@@ -64,6 +64,13 @@ def test_a_run_of_stacked_blocks_is_read_as_any_other(tmp_path, backbone):
             weights.write_original(tmp_path / "model.safetensors", found)
 
 
+def test_positions_that_videomae_does_not_have_are_not_exported(tmp_path):
+    encoder = dataclasses.replace(AUTOENCODER.encoder, positions="sincos_axes")
+    source = random_weights(dataclasses.replace(AUTOENCODER, encoder=encoder))
+    with pytest.raises(CheckpointError, match="positions sincos_axes"):
+        weights.write_hugging_face(tmp_path / "model", source)
+
+
 @BOTH
 def test_a_hugging_face_folder_comes_back_bit_exact(tmp_path, architecture):
     written = dataclasses.replace(random_weights(architecture), norm_pix_loss=False)
