@@ -19,7 +19,6 @@ From annotations to records, in the order of the data:
     records       fields of a record, and the tensorflow-datasets files
     shards        one shard: planned, written and checked for completeness
     processes     writes shards in a pool of processes
-    beam          writes shards in an Apache Beam pipeline
     output        lock, resumption and completion of the output folder
     checks        decodes a record and compares it with its fields and its profile
 

@@ -17,7 +17,6 @@ from typing import Any
 from absl import app, flags, logging
 
 from data_prep import output, records
-from data_prep.beam import write_shards_on_beam
 from data_prep.conversion import COPY, Settings, make_settings
 from data_prep.datasets import DATASETS, read_dataset
 from data_prep.entries import UNREADABLE, DatasetOptions
@@ -39,13 +38,11 @@ def prepare(
     workers: int = 0,
     records_per_shard: int = 1000,
     dry_run: bool = False,
-    beam_options: Sequence[str] | None = None,
 ) -> dict[str, Any] | None:
     """Makes the dataset `dataset`, a key of `datasets.DATASETS`, in `out`, unless it exists.
 
     `out` is absent, empty, or left by an interrupted run. Each of `workers` processes writes one
-    shard at a time; with 0 this process writes them all. With `beam_options` an Apache Beam
-    pipeline does. A dry run only counts the videos.
+    shard at a time; with 0 this process writes them all. A dry run only counts the videos.
 
     Returns:
         The content of `report.json`: for each split the number of listed videos, records and
@@ -96,10 +93,7 @@ def prepare(
         )
     with output.building(out, request) as work:
         shards = plan_shards(work, listing, files.folder, settings, records_per_shard)
-        if beam_options is None:
-            write_shards(shards, workers)
-        else:
-            write_shards_on_beam(shards, workers > 0, beam_options)
+        write_shards(shards, workers)
         results = [read_result(shard) for shard in shards]
         report = _make_report(listing.name, shards, results)
         if not any(result.size.num_records for result in results):
@@ -141,9 +135,6 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
     try:
-        if values.beam_option and values.beam_runner is None:
-            raise ConfigError("--beam_option needs --beam_runner")
-        beam_options = [f"--{option}" for option in values.beam_option]
         prepare(
             values.dataset,
             values.videos,
@@ -153,7 +144,6 @@ def main(argv: Sequence[str]) -> None:
             workers=values.workers,
             records_per_shard=values.records_per_shard,
             dry_run=values.dry_run,
-            beam_options=values.beam_runner and [f"--runner={values.beam_runner}", *beam_options],
         )
     except MgmError as error:
         sys.exit(f"error: {error}")
@@ -175,12 +165,6 @@ if __name__ == "__main__":
         len(os.sched_getaffinity(0)),
         "Processes, each of which writes one shard at a time; 0 uses this process.",
     )
-    flags.DEFINE_string(
-        "beam_runner",
-        None,
-        "Write the shards in an Apache Beam pipeline on this runner, such as DirectRunner.",
-    )
-    flags.DEFINE_multi_string("beam_option", [], "NAME=VALUE of the pipeline; may be repeated.")
     flags.DEFINE_boolean("dry_run", False, "Count the videos that are there; write nothing.")
     logging.set_verbosity(logging.INFO)
     app.run(main)
