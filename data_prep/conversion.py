@@ -10,6 +10,7 @@ from typing import Any
 from data_prep import transcode
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, Problem
 from data_prep.frames import Downscaler, SegmentFrames, VideoFrames
+from mgm_jax.data.identity import fingerprint
 from mgm_jax.data.video.planes import FrameLayout
 from mgm_jax.errors import ConfigError, VideoError, printable, reading_video
 
@@ -76,11 +77,13 @@ class Conversion:
     Attributes:
         video: The encoded file; empty if the video is unreadable.
         facts: Further fields of the record, from `fps` to `encoder`, and `key_frame` if it has one.
+        fingerprint: Of the original file (`mgm_jax.data.identity`).
     """
 
     video: bytes
     facts: dict[str, Any]
-    problem: Problem | None
+    problem: Problem | None = None
+    fingerprint: str = ""
 
 
 def convert(folder: str, entry: Entry, settings: Settings) -> Conversion:
@@ -94,7 +97,8 @@ def convert(folder: str, entry: Entry, settings: Settings) -> Conversion:
                 video, facts, lost = _encode(path, entry, settings)
     except VideoError as error:
         return Conversion(b"", {}, Problem.of(UNREADABLE, entry, str(error)))
-    return Conversion(video, facts, Problem.of(LOST_FRAMES, entry, lost) if lost else None)
+    problem = Problem.of(LOST_FRAMES, entry, lost) if lost else None
+    return Conversion(video, facts, problem, fingerprint(path))
 
 
 def _encode(

@@ -7,7 +7,7 @@ If it is interrupted, the same command resumes it, and the dataset becomes the s
 """
 
 import collections
-import dataclasses
+import functools
 import os
 import pathlib
 import sys
@@ -17,15 +17,12 @@ from typing import Any
 from absl import app, flags, logging
 
 from data_prep import output, records
-from data_prep.conversion import COPY, Settings, make_settings
+from data_prep.conversion import COPY, Settings, convert, make_settings
 from data_prep.datasets import DATASETS, read_dataset
-from data_prep.entries import UNREADABLE, DatasetOptions
+from data_prep.entries import DatasetOptions
 from data_prep.files import VideoFiles
-from data_prep.shards import Shard, ShardResult, plan_shards, read_result, write_shards
 from mgm_jax.errors import ConfigError, MgmError, printable
 from mgm_jax.io import check_utf8
-
-_PROBLEMS_LOGGED = 20
 
 
 def prepare(
@@ -41,12 +38,10 @@ def prepare(
 ) -> dict[str, Any] | None:
     """Makes the dataset `dataset`, a key of `datasets.DATASETS`, in `out`, unless it exists.
 
-    `out` is absent, empty, or left by an interrupted run. Each of `workers` processes writes one
-    shard at a time; with 0 this process writes them all. A dry run only counts the videos.
+    `out` is absent, empty, or left by an interrupted run. A dry run only counts the videos.
 
     Returns:
-        The content of `report.json`: for each split the number of listed videos, records and
-        problems of each kind, and all problems. None after a dry run, or if the dataset existed.
+        The report of `output.build`; None after a dry run, or if the dataset existed.
 
     Raises:
         ConfigError: A flag cannot work, or no video can be read.
@@ -60,10 +55,7 @@ def prepare(
     out = pathlib.Path(out).absolute()
     files = VideoFiles(videos)
     listing = read_dataset(dataset, files, options)
-    try:
-        records.check_names(listing.name, {entry.split for entry in listing.entries})
-    except ValueError as error:
-        raise ConfigError(f"--name, --annotations: {error}") from error
+    records.check_names(listing.name, {entry.split for entry in listing.entries})
     if settings.profile == COPY and listing.has_key_frames:
         raise ConfigError(
             f"--profile: {COPY} cannot cut clips out of films; choose low_delay or stride_aligned"
@@ -76,10 +68,6 @@ def prepare(
         "settings": settings.describe(),
         "records_per_shard": records_per_shard,
     }
-    if output.is_complete(out, request):
-        logging.info("%s already holds this dataset; nothing to do", out)
-        output.clear(out)
-        return None
     if dry_run:
         found = collections.Counter(entry.split for entry in listing.entries if entry.file)
         for split, listed in collections.Counter(entry.split for entry in listing.entries).items():
@@ -91,42 +79,15 @@ def prepare(
             f"{files.folder} (which holds, for instance, {printable(files.paths[0])}); "
             "check the folder"
         )
-    with output.building(out, request) as work:
-        shards = plan_shards(work, listing, files.folder, settings, records_per_shard)
-        write_shards(shards, workers)
-        results = [read_result(shard) for shard in shards]
-        report = _make_report(listing.name, shards, results)
-        if not any(result.size.num_records for result in results):
-            reason = next(p["reason"] for p in report["problems"] if p["kind"] == UNREADABLE)
-            raise ConfigError(f"--videos: not one video could be read; the first: {reason}")
-        output.complete(out, listing, shards, results, request=request, report=report)
-    logging.info("%s is complete; its problems are in %s", out, output.REPORT)
-    _log_report(report)
-    return report
-
-
-def _make_report(
-    name: str, shards: Sequence[Shard], results: Sequence[ShardResult]
-) -> dict[str, Any]:
-    splits: dict[str, Any] = {}
-    for shard, result in zip(shards, results, strict=True):
-        empty = {"listed": 0, "records": 0, "problems": collections.Counter()}
-        split = splits.setdefault(shard.split, empty)
-        split["listed"] += len(shard.entries)
-        split["records"] += result.size.num_records
-        split["problems"].update(problem.kind for problem in result.problems)
-    problems = [dataclasses.asdict(problem) for result in results for problem in result.problems]
-    return {"dataset": name, "splits": splits, "problems": problems}
-
-
-def _log_report(report: dict[str, Any]) -> None:
-    for split, facts in report["splits"].items():
-        counts = "".join(f", {count} {kind}" for kind, count in facts["problems"].items())
-        logging.info(
-            "%s: %d listed videos, %d records%s", split, facts["listed"], facts["records"], counts
-        )
-    for problem in report["problems"][:_PROBLEMS_LOGGED]:
-        logging.info("%s: %s: %s", problem["kind"], problem["video_id"], problem["reason"])
+    return output.build(
+        out,
+        request,
+        listing,
+        files.folder,
+        functools.partial(convert, settings=settings),
+        records_per_shard=records_per_shard,
+        workers=workers,
+    )
 
 
 def main(argv: Sequence[str]) -> None:

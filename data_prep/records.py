@@ -12,12 +12,10 @@ Layout of a dataset folder, which `tfds.builder_from_directory(folder)` opens:
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import os
 import pathlib
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,8 +26,8 @@ from tensorflow_datasets.core import example_serializer, naming
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 
 from data_prep.entries import UNLABELLED
-from mgm_jax.data.identity import fingerprint
 from mgm_jax.data.records import VIDEOS_FILE, check_label_file
+from mgm_jax.errors import ConfigError
 
 ListedRecord = tuple[str, int, str]
 """Id, label, and fingerprint (`mgm_jax.data.identity`) of the file that a record was made of."""
@@ -178,15 +176,13 @@ def write_records_file(
 
 
 def check_names(name: str, splits: Iterable[str]) -> None:
-    """Raises ValueError if a dataset or its splits cannot have these names."""
+    """Raises ConfigError if a dataset or its splits cannot have these names."""
     for word in (name, *splits):
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
-            raise ValueError(
-                f"{word!r} cannot name a dataset or a split; "
-                "use lower-case letters, digits and underscores"
+        if word == "all" or not re.fullmatch(r"[a-z][a-z0-9_]*", word):
+            raise ConfigError(
+                f"--name, --annotations: {word!r} cannot name a dataset or a split; use lower-case "
+                "letters, digits and underscores, and not 'all', which tfds takes for all splits"
             )
-    if "all" in splits:
-        raise ValueError("a split cannot be named 'all': in tfds it means all splits together")
 
 
 def write_description(
@@ -230,60 +226,3 @@ def write_description(
     info.write_to_directory(folder)
     (folder / VIDEOS_FILE).write_text(json.dumps(videos, indent=0))
     check_label_file(folder, tfds.builder_from_directory(folder).info.features["label"].names)
-
-
-def write_records(
-    out_dir: str | pathlib.Path,
-    name: str,
-    class_names: Sequence[str],
-    splits: Mapping[str, Iterable[Mapping[str, Any]]],
-    *,
-    description: str = "",
-    metadata: Mapping[str, Any] | None = None,
-    records_per_shard: int = 1000,
-) -> None:
-    """Writes a whole dataset in this process; `out_dir` appears when it is complete.
-
-    The records of the splits are consumed one at a time, in the order of the splits.
-
-    Raises:
-        FileExistsError: `out_dir` is not empty.
-        ValueError: An invalid record or name, a repeated id, or a split without records.
-    """
-    check_names(name, splits)
-    out = pathlib.Path(out_dir).absolute()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} exists and is not an empty folder; name another one")
-    features = record_features(class_names)
-    seen: set[str] = set()
-
-    def unique(split: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        for record in records:
-            if record.get("video_id") in seen:
-                raise ValueError(f"record {record['video_id']!r} of split {split!r} is repeated")
-            seen.add(record.get("video_id"))
-            yield record
-            videos.setdefault(split, []).append(
-                (record["video_id"], int(record["label"]), fingerprint(record["video"]))
-            )
-
-    videos: dict[str, list[ListedRecord]] = {}
-    shards: dict[str, list[ShardSize]] = {}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.incomplete-", dir=out.parent) as work:
-        folder = pathlib.Path(work) / "new"
-        folder.mkdir()
-        for split, records in splits.items():
-            shards[split] = []
-            records = unique(split, records)
-            for first in records:
-                rest = itertools.islice(records, records_per_shard - 1)
-                path = shard_path(folder, name, split, len(shards[split]))
-                size = write_records_file(path, features, split, itertools.chain([first], rest))
-                shards[split].append(size)
-            if not shards[split]:
-                raise ValueError(f"split {split!r} of dataset {name!r} has no records")
-        write_description(
-            folder, name, features, shards, videos, description=description, metadata=metadata
-        )
-        folder.rename(out)

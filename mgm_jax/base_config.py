@@ -233,7 +233,7 @@ def _base(task: str) -> ConfigDict:
     # optical flow: "flow" from precomputed files, "raft" on the device between sampled frames.
     config.data.motion = "none"
     config.data.flow_path = ""  # flow: folder made by mgm_jax.flow.precompute.
-    config.data.flow_weights = ""  # raft: file made by mgm_jax.flow.convert.
+    config.data.flow_weights = ""  # raft: .npz (mgm_jax/flow/weights.py).
     config.data.num_workers = 8  # Worker processes per host; 0 reads in threads.
     # Use frames in which FFmpeg has concealed damage; otherwise their clips are skipped.
     config.data.allow_damage = False

@@ -2,7 +2,7 @@
 
 raft          RAFT-Small, and the motion maps of clips that it gives
 correlation   RAFT's all-pairs correlation and its look-up
-convert       converts RAFT-Small's weights from torchvision (a command)
+weights       reads RAFT-Small's weights, which torchvision publishes
 classical     OpenCV's Dense Inverse Search, which needs no network
 cells         resamples flow to motion cells
 estimators    the flow of whole videos, by either method

@@ -13,8 +13,9 @@ from mgm_jax.data.clip_builder import DecodedClip
 from mgm_jax.data.decoding import Video
 from mgm_jax.data.motion.codec_vectors import MOTION_CELL
 from mgm_jax.errors import VideoError
-from mgm_jax.flow import classical, convert, raft
+from mgm_jax.flow import classical, raft
 from mgm_jax.flow.cells import cell_means
+from mgm_jax.flow.weights import load_weights
 
 FlowFn = Callable[[DecodedClip], Float32[np.ndarray, "frames rows columns 2"]]
 """Motion of frames 1, 2, … of a clip, per 8x8 cell, in pixels of the clip."""
@@ -30,9 +31,9 @@ def make_raft_flow(weights: str | os.PathLike, num_flow_updates: int = 12) -> Fl
     """Flow by RAFT-Small, compiled once per frame size.
 
     Raises:
-        CheckpointError: `weights`, the .npz that `convert` writes, is missing or does not fit.
+        CheckpointError: The file `weights` is missing or does not fit.
     """
-    params = jax.device_put(convert.load_weights(weights))
+    params = jax.device_put(load_weights(weights))
 
     @jax.jit
     def estimate(

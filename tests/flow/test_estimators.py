@@ -13,7 +13,8 @@ from mgm_jax.data.clip_builder import DecodedClip
 from mgm_jax.data.crops import MOTION_CELL
 from mgm_jax.data.decoding import Video
 from mgm_jax.errors import VideoError
-from mgm_jax.flow import convert, estimators, raft
+from mgm_jax.flow import estimators, raft
+from mgm_jax.flow.weights import load_weights
 from tests.flow import make_reference
 
 NEEDS = "Dense Inverse Search needs opencv-python-headless"
@@ -24,8 +25,7 @@ STEP = (4, 2)
 def weights(tmp_path_factory):
     shapes = json.loads(make_reference.FILE.read_text())["shapes"]
     path = tmp_path_factory.mktemp("weights") / "raft.npz"
-    arrays = convert.from_torchvision(make_reference.make_weights(shapes))
-    io.write_arrays(path, arrays)
+    io.write_arrays(path, make_reference.make_weights(shapes))
     return path
 
 
@@ -92,7 +92,7 @@ def test_network_flow_is_flow_motion_whatever_the_groups_of_pairs(weights, monke
     found = estimators.make_raft_flow(weights, 2)(clip)
     grey = jnp.repeat(luma[None, ..., None] / np.float32(255), 3, axis=-1)
     expected, _ = jax.jit(lambda params: raft.flow_motion(params, grey, num_flow_updates=2))(
-        convert.load_weights(weights)
+        load_weights(weights)
     )
     assert found.shape == (4, 8, 10, 2)
     assert np.abs(found).max() > 0.5
