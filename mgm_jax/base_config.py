@@ -89,6 +89,10 @@ def pretrain() -> ConfigDict:
 
     config.eval = ConfigDict()
     config.eval.holdout = 0.0  # Leaves out the videos that finetuning would hold out.
+    # The loss on videos held out, or of this split, is reported with the pictures, always with the
+    # same masks; on this many of them at most (0: all).
+    config.eval.split = placeholder(str)
+    config.eval.subset = 64
 
     config.pictures_every = 5000  # Reconstructions in TensorBoard; 0 for none.
     config.num_pictures = 4
@@ -176,6 +180,14 @@ def probe_as_m3video(config: ConfigDict) -> None:
     config.optimizer.min_lr = 1e-6
     config.probe.layer_norm = True
     config.warmup_epochs = 5.0
+
+
+def demo_vit(config: ConfigDict) -> None:
+    """Sets a small ViT on the demo set at 48 pixels, and values with which it learns in minutes."""
+    small_vit(config, size=48, tubelet=(4, 8, 8))
+    config.data.stride = 1
+    config.data.host_crop_size = 64
+    config.model.positions = "sincos_axes"
 
 
 def small_vit(config: ConfigDict, *, size: int, tubelet: tuple[int, int, int]) -> None:

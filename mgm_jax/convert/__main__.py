@@ -14,7 +14,6 @@ visualize or train further. Only .pth, .pt and .bin files need PyTorch.
 import dataclasses
 import json
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -25,7 +24,7 @@ from ml_collections import ConfigDict, config_flags
 from mgm_jax import config as config_lib
 from mgm_jax.convert import init_from
 from mgm_jax.convert import weights as weights_lib
-from mgm_jax.errors import CheckpointError, ConfigError, MgmError
+from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.io import AnyPath, make_path
 from mgm_jax.training import distributed, runs, tasks
 from mgm_jax.training.checkpoints import Checkpoints
@@ -122,20 +121,16 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     args = flags.FLAGS
     heads = {"encoder": args.encoder_heads, "decoder": args.decoder_heads}
-    try:
-        convert(
-            args.source,
-            args.out,
-            args.to,
-            config=args.config,
-            class_names=_read_classes(args.classes) if args.classes else (),
-            heads={part: number for part, number in heads.items() if number is not None},
-        )
-    except MgmError as error:
-        sys.exit(f"error: {error}")
+    convert(
+        args.source,
+        args.out,
+        args.to,
+        config=args.config,
+        class_names=_read_classes(args.classes) if args.classes else (),
+        heads={part: number for part, number in heads.items() if number is not None},
+    )
 
 
 if __name__ == "__main__":
     _define_flags()
-    distributed.log_to_stderr()
-    app.run(main)
+    distributed.run_program(main)

@@ -102,12 +102,12 @@ def make_task(
         multipliers=_learning_rate_multipliers(config, model, init_fn),
     )
     frozen = classify_step.FROZEN if config.task == "linear_probe" else ()
-    return Task(
-        model,
-        make_init_fn(config.seed, init_fn, optimizer, frozen),
-        _STEPS[config.task](config, model, optimizer, schedule),
-        None if config.task == "pretrain" else classify_step.make_predict_fn(config, model),
-    )
+    init_state = make_init_fn(config.seed, init_fn, optimizer, frozen)
+    if config.task == "pretrain":
+        step_fn = pretrain_step.make_pretrain_step(config, model, optimizer, schedule)
+        return Task(model, init_state, step_fn)
+    step_fn = classify_step.make_classify_step(config, model, optimizer, schedule)
+    return Task(model, init_state, step_fn, classify_step.make_predict_fn(config, model))
 
 
 def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.Wrapped:
@@ -118,13 +118,6 @@ def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.
         out_shardings=(state_shardings, NamedSharding(mesh, PartitionSpec())),
         donate_argnums=0,
     )
-
-
-_STEPS: dict[str, Callable[..., StepFn]] = {
-    "pretrain": pretrain_step.make_pretrain_step,
-    "finetune": classify_step.make_finetune_step,
-    "linear_probe": classify_step.make_probe_step,
-}
 
 
 def _learning_rate_multipliers(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from data_prep.prepare import default_short_side
 from mgm_jax.data.decoding import Video
 from mgm_jax.data.records import RecordSource
 from mgm_jax.errors import ConfigError
@@ -143,3 +144,8 @@ def test_the_command_line(videos, tmp_path, command):
     assert "train: 7 listed videos, 6 records" in right.stderr
     assert {row["profile"] for row in read(tmp_path / "out", "train")} == {b"stride_aligned:2"}
     assert (tmp_path / "out" / "mine-train.array_record-00000").exists()
+
+
+def test_kinetics_is_as_large_as_videomaes():
+    assert default_short_side("k400") == default_short_side("minik200") == 320
+    assert default_short_side("ssv2") == 256

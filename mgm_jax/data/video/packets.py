@@ -14,9 +14,14 @@ from collections.abc import Collection, Iterator, Sequence
 import av
 import numpy as np
 
-from mgm_jax.data.video.h264 import is_instantaneous_refresh, is_unreferenced, overrides_container
+from mgm_jax.data.video.h264 import (
+    allows_fields,
+    is_instantaneous_refresh,
+    is_unreferenced,
+    overrides_container,
+)
 from mgm_jax.data.video.mp4 import Mp4Tables, check_announced
-from mgm_jax.data.video.shown_frames import frame_counter
+from mgm_jax.data.video.shown_frames import Holds, packet_reader
 from mgm_jax.errors import VideoError
 
 # These decoders announce reordering for every file, even one without B-frames.
@@ -197,26 +202,28 @@ def index_packets(
     nal_length_size = 0
     if len(extradata) > length_position > 0 and extradata[0] == 1:  # a configuration record
         nal_length_size = (extradata[length_position] & 3) + 1
-    counter = frame_counter(codec, extradata, nal_length_size)
-    counts = [counter(memoryview(packet)) for packet in packets]
+    reader = packet_reader(codec, container.format.name, nal_length_size)
+    held = [reader(memoryview(packet)) for packet in packets]
+    empty = [holds is Holds.NOTHING for holds in held]
     if "mp4" in container.format.name:
         # Larger packets hold damaged frames, as `index_tables` says.
-        large = [packet.size >= _PARAMETER_SETS_BYTES for packet in packets]
-        counts = [1 if n is None and big else n for n, big in zip(counts, large, strict=True)]
-    # The second field of a frame has no number of its own, and must not be left out.
-    is_h264 = codec == "h264" and 0 not in counts
+        small = [packet.size < _PARAMETER_SETS_BYTES for packet in packets]
+        empty = [both == (True, True) for both in zip(empty, small, strict=True)]
     # An edit list hides frames that others still need as references.
-    shown = [bool(count) and not p.is_discard for count, p in zip(counts, packets, strict=True)]
+    shown = [not (none or p.is_discard) for none, p in zip(empty, packets, strict=True)]
     times = [packet.pts for packet in packets]
     reorders = stream.codec_context.reorder_depth > 0 and codec not in _ALWAYS_REORDER
+    is_h264 = codec == "h264"
+    one_each = Holds.UNSURE not in held
+    if is_h264 and allows_fields(extradata, nal_length_size):
+        one_each = False  # The fields of a frame may be in packets of their own.
     return PacketIndex(
         packets=packets,
         times=times,
         key_flags=[packet.is_keyframe for packet in packets],
-        empty=[count is None for count in counts],
+        empty=empty,
         shown=shown,
-        timed=all(count in (None, 0, 1) for count in counts)
-        and _give_the_order(list(itertools.compress(times, shown)), reorders),
+        timed=one_each and _give_the_order(list(itertools.compress(times, shown)), reorders),
         is_h264=is_h264,
         nal_length_size=nal_length_size,
     )
@@ -242,9 +249,9 @@ def index_tables(tables: Mp4Tables, packets: Sequence[av.Packet]) -> PacketIndex
         is_h264=True,
         nal_length_size=(tables.configuration[4] & 3) + 1,
     )
-    count = frame_counter("h264", b"", index.nal_length_size)
+    holds = packet_reader("h264", "mp4", index.nal_length_size)
     small = np.flatnonzero(tables.sizes < _PARAMETER_SETS_BYTES).tolist()
-    if not index.begins_with_key_frame or not all(map(count, map(index.content, small))):
+    if not index.begins_with_key_frame or Holds.NOTHING in map(holds, map(index.content, small)):
         return None
     first, parameters = index.content(0), tables.sequence_parameters
     return None if overrides_container(first, index.nal_length_size, parameters) else index
