@@ -140,7 +140,7 @@ class Video:
                         builder.add(number, frame)
                     return builder
                 except UnexpectedFrameError:
-                    start = 0 if start else None
+                    start = None
 
         source = self._choose_motion(motion)
         builder = decode(source)

@@ -61,9 +61,9 @@ class FrameDecoder:
         self.size = self._file.size
         self.index = self._file.index
         try:
-            if self.index.timed and not self.index.begins_with_key_frame:
-                self.index = self.index.beginning_at(self.first_frame.pts)
             self.num_frames = self.index.num_shown if self.index.timed else self._count_frames()
+            if not self.num_frames:
+                raise self._nothing_to_show()
         except VideoError:
             self.close()
             raise
@@ -79,7 +79,10 @@ class FrameDecoder:
         positions = range(len(self.index.packets))
         for frame in decode_packets(self.index, decoder, positions, lambda *_: None):
             return frame
-        raise VideoError(f"{self._name}: none of its frames can be decoded; {GET_AGAIN}")
+        raise self._nothing_to_show()
+
+    def _nothing_to_show(self) -> VideoError:
+        return VideoError(f"{self._name}: none of its frames can be decoded; {GET_AGAIN}")
 
     def frames(
         self,
@@ -106,7 +109,7 @@ class FrameDecoder:
 
         Raises:
             VideoError: A wanted or needed frame cannot be decoded or is damaged.
-            UnexpectedFrameError: A wanted frame did not come. Start at 0; after that, at None.
+            UnexpectedFrameError: A wanted frame did not come. Start at None instead.
         """
         decoder = self._file.make_decoder(export_vectors)
         missing = collections.deque(wanted)

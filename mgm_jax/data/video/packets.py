@@ -103,16 +103,6 @@ class PacketIndex:
             not self.is_h264 or is_instantaneous_refresh(self.content(first), self.nal_length_size)
         )
 
-    def beginning_at(self, time: int | None) -> "PacketIndex":
-        """The same packets where no frame before a time, of the first decoded one, is displayed."""
-        if not self.timed or self.begins_with_key_frame:
-            return self
-        if time not in self.number_of_time:
-            return dataclasses.replace(self, timed=False)
-        earliest = self.number_of_time[time]
-        shown = [number is not None and number >= earliest for number in self.numbers]
-        return dataclasses.replace(self, shown=shown)
-
     def start_for(self, frame: int) -> int | None:
         """Position of the latest packet from which a frame can be decoded; None if not `timed`."""
         if not self.timed:
@@ -217,7 +207,7 @@ def index_packets(
     one_each = Holds.UNSURE not in held
     if is_h264 and allows_fields(extradata, nal_length_size):
         one_each = False  # The fields of a frame may be in packets of their own.
-    return PacketIndex(
+    index = PacketIndex(
         packets=packets,
         times=times,
         key_flags=[packet.is_keyframe for packet in packets],
@@ -227,6 +217,7 @@ def index_packets(
         is_h264=is_h264,
         nal_length_size=nal_length_size,
     )
+    return index if index.begins_with_key_frame else dataclasses.replace(index, timed=False)
 
 
 def index_tables(tables: Mp4Tables, packets: Sequence[av.Packet]) -> PacketIndex | None:
