@@ -77,12 +77,7 @@ class VideoFrames(_OpenVideo):
 
     def __init__(self, path: str, name: str) -> None:
         super().__init__(path, name)
-        try:
-            self._index = index_packets(self._container, self._stream, name)
-        except av.FFmpegError as error:
-            raise VideoError(
-                f"{name}: it cannot be read ({error.strerror}); get it again"
-            ) from error
+        self._index = index_packets(self._container, self._stream, name)
 
     def read(self) -> Iterator[av.VideoFrame]:
         """Decodes the file, once; errors are counted in `stats`."""

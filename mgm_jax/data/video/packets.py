@@ -162,21 +162,25 @@ def index_packets(
     """Demultiplexes a stream of a freshly opened container to its end.
 
     Raises:
-        VideoError: The stream is empty or the file is cut off. Truncation goes unnoticed in formats
-            that do not announce their frames (MPEG program streams, WebM).
-        av.FFmpegError: The file cannot be read.
+        VideoError: The file cannot be read, its stream is empty, or it is cut off. Truncation goes
+            unnoticed in formats that do not announce their frames (MPEG program streams, WebM).
     """
     packets, room = [], 2 * container.size + _SMALL_FILE_BYTES
-    for packet in demultiplex(container, stream):
-        if packet.size:
-            packets.append(packet)
-            room -= packet.size
-            check_announced(len(packets), container.size, name)
-            if room < 0:
-                raise VideoError(
-                    f"{name}: its tables claim more data than the file holds; get it again, or "
-                    "leave it out"
-                )
+    try:
+        for packet in demultiplex(container, stream):
+            if packet.size:
+                packets.append(packet)
+                room -= packet.size
+                check_announced(len(packets), container.size, name)
+                if room < 0:
+                    raise VideoError(
+                        f"{name}: its tables claim more data than the file holds; get it again, or "
+                        "leave it out"
+                    )
+    except av.FFmpegError as error:
+        raise VideoError(
+            f"{name}: it cannot be read ({error.strerror}); get it again, or leave it out"
+        ) from error
     if not packets:
         raise VideoError(f"{name}: its video stream holds no data; get it again, or leave it out")
     announced = len(stream.index_entries)
