@@ -17,7 +17,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from data_prep import output, records
-from data_prep.conversion import COPY, Settings, convert, make_settings
+from data_prep.conversion import Settings, convert, make_settings
 from data_prep.datasets import DATASETS, read_dataset
 from data_prep.entries import DatasetOptions
 from data_prep.files import VideoFiles
@@ -56,10 +56,6 @@ def prepare(
     files = VideoFiles(videos)
     listing = read_dataset(dataset, files, options)
     records.check_names(listing.name, {entry.split for entry in listing.entries})
-    if settings.profile == COPY and listing.has_key_frames:
-        raise ConfigError(
-            f"--profile: {COPY} cannot cut clips out of films; choose low_delay or stride_aligned"
-        )
     request = {
         "command": "data_prep.prepare",
         "dataset": dataset,
@@ -128,7 +124,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("out", None, "Folder of the dataset, absent or empty.", required=True)
     flags.DEFINE_string("name", None, "Name of the dataset in its files, instead of its own.")
     flags.DEFINE_integer("split_number", 1, "Official split of ucf101 and hmdb51.", 1, 3)
-    flags.DEFINE_string("profile", "low_delay", "low_delay, stride_aligned:STRIDE, or copy.")
+    flags.DEFINE_string("profile", "low_delay", "low_delay, or stride_aligned:STRIDE.")
     short_side_help = "Largest short side, pixels, 320 for Kinetics and else 256; 0 keeps the size."
     flags.DEFINE_integer("short_side", None, short_side_help)
     flags.DEFINE_integer("records_per_shard", 1000, "Listed videos per file.")

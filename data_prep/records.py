@@ -42,7 +42,7 @@ def record_features(
     video_id: unique in the dataset.
     label: class index, or `UNLABELLED`.
     fps, num_frames, height, width (pixels): of the encoded video.
-    profile: label of the encoding profile; empty if the video is a copy of the download.
+    profile: label of the encoding profile; empty for videos that earlier versions copied.
     encoder: software that encoded the video; empty for a copy.
     boxes: x1, y1, x2, y2 in pixels of k objects in each frame (`boxes.reshape(num_frames, -1, 4)`),
         NaN where an object is hidden; [0, 4] without boxes.
@@ -75,34 +75,6 @@ def record_features(
             "key_person_ids": tfds.features.Tensor(shape=(None,), dtype=np.int64),
         }
     return tfds.features.FeaturesDict(fields)
-
-
-def _checked(
-    record: Mapping[str, Any], fields: set[str], num_classes: int, where: str
-) -> dict[str, Any]:
-    """The record with the types of its features; raises ValueError if it is invalid.
-
-    tfds checks some of this too, but its message holds the whole record, video included.
-    """
-    if set(record) != fields:
-        missing, unknown = sorted(fields - set(record)), sorted(set(record) - fields)
-        raise ValueError(f"{where}: missing fields {missing}, unknown fields {unknown}")
-    if not isinstance(record["video"], bytes) or not record["video"]:
-        raise ValueError(f"{where}: video must be the bytes of a file, and not empty")
-    if not UNLABELLED <= record["label"] < num_classes:
-        raise ValueError(
-            f"{where}: label {record['label']} is not one of the {num_classes} classes, "
-            f"nor {UNLABELLED} for unlabelled"
-        )
-    boxes = np.asarray(record["boxes"], np.float32)
-    num_frames = int(record["num_frames"])
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or num_frames < 1 or len(boxes) % num_frames:
-        raise ValueError(
-            f"{where}: boxes of shape {boxes.shape} for {num_frames} frames; "
-            "they must be [num_frames * objects, 4]"
-        )
-    integers = {key: int(record[key]) for key in ("label", "num_frames", "height", "width")}
-    return {**record, **integers, "fps": float(record["fps"]), "boxes": boxes}
 
 
 def _file_template(folder: pathlib.Path, name: str, split: str) -> naming.ShardedFileTemplate:
@@ -151,20 +123,24 @@ def write_records_file(
     """Writes the file of one shard atomically; equal records give equal bytes.
 
     Raises:
-        ValueError: A record with missing or unknown fields, or an invalid label or shape; the
-            message names it and its split.
+        ValueError: A record has a label of no class; the message names it and its split.
     """
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
-    fields, num_classes = set(features), features["label"].num_classes
+    num_classes = features["label"].num_classes
     num_records = num_bytes = 0
     with atomic_write(path) as new:
         # Encoded video does not compress; trying costs every reader time.
         writer = ArrayRecordWriter(os.fspath(new), "group_size:1,uncompressed")
         try:
             for record in records:
-                where = f"record {record.get('video_id')!r} of split {split!r}"
-                checked = _checked(record, fields, num_classes, where)
-                example = serializer.get_tf_example(features.encode_example(checked))
+                # The message of tfds holds the whole record, video included.
+                if not UNLABELLED <= record["label"] < num_classes:
+                    raise ValueError(
+                        f"record {record['video_id']!r} of split {split!r}: label "
+                        f"{record['label']} is not one of the {num_classes} classes, nor "
+                        f"{UNLABELLED} for unlabelled"
+                    )
+                example = serializer.get_tf_example(features.encode_example(record))
                 # Otherwise the order of the fields differs from process to process.
                 serialized = example.SerializeToString(deterministic=True)
                 writer.write(serialized)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_prep.conversion import Settings
 from data_prep.prepare import default_short_side
 from mgm_jax.data.decoding import Video
 from mgm_jax.data.records import RecordSource
@@ -115,8 +114,6 @@ def test_ava(tmp_path, run):
     assert (len(names), names[79]) == (80, "action 80")
     kinds = {problem["video_id"]: problem["kind"] for problem in report["problems"]}
     assert kinds == {"-5KQ66BBWC4_0902": "unreadable", "1j20qq1JyX4_0902": "missing"}
-    with pytest.raises(ConfigError, match="copy"):
-        run(tmp_path / "trainval", tmp_path / "copy", "ava", annotations, Settings("copy", 0))
     (annotations / "ava_val_v2.2.csv").write_text("1j20qq1JyX4,0902,0.0,0.1,0.2,0.3,81,4\n")
     with pytest.raises(ConfigError, match=r"ava_val_v2\.2\.csv, line 1: .*1j20"):
         run(tmp_path / "trainval", tmp_path / "other", "ava", annotations)

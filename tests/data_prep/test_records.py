@@ -63,28 +63,19 @@ def test_tfds_reads_the_records_in_order(tmp_path):
 
 
 def test_unknown_labels_and_boxes(tmp_path):
-    nothing = record(0, label=UNLABELLED, boxes=np.zeros((0, 4)), profile="", encoder="")
-    hidden = record(1, boxes=np.full((6, 4), np.nan), label=np.int32(UNLABELLED))
+    nothing = record(
+        0, label=UNLABELLED, boxes=np.zeros((0, 4), np.float32), profile="", encoder=""
+    )
+    hidden = record(1, boxes=np.full((6, 4), np.nan, np.float32), label=UNLABELLED)
     rendered.write_records(tmp_path / "set", (), {"train": [nothing, hidden]})
     first, second = read(tmp_path / "set", "train")
     assert (first["label"], first["profile"], first["boxes"].shape) == (UNLABELLED, b"", (0, 4))
     assert np.isnan(second["boxes"].reshape(3, 2, 4)).all()
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"label": 2}, "label 2"),
-        ({"video": b""}, "not empty"),
-        ({"video": "path.mp4"}, "bytes"),
-        ({"boxes": np.zeros((4, 4))}, r"\(4, 4\) for 3 frames"),
-        ({"num_frames": 0}, "0 frames"),
-        ({"colour": "red"}, r"missing fields \[\], unknown fields \['colour'\]"),
-    ],
-)
-def test_invalid_records_are_named_and_leave_nothing(tmp_path, changes, message):
-    rows = [record(0), record(1, **changes)]
-    with pytest.raises(ValueError, match=rf"record 'clip é 1' of split 'train': .*{message}"):
+def test_a_label_of_no_class_is_named_and_leaves_nothing(tmp_path):
+    rows = [record(0), record(1, label=2)]
+    with pytest.raises(ValueError, match="record 'clip é 1' of split 'train': label 2"):
         rendered.write_records(tmp_path / "set", CLASSES, {"train": rows})
     assert files(tmp_path / "set") == []
 
