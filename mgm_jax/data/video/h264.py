@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import functools
+import re
 from collections.abc import Iterator
 
 # Profiles whose header states the chroma format (7.3.2.1.1).
 _WITH_CHROMA_FORMAT = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
 _CHROMA_420 = 1
 _IDR_SLICE, _SUPPLEMENT, _SEQUENCE_PARAMETERS = 5, 6, 7  # nal_unit_type
-_DISPLAY_ORIENTATION = 47  # payloadType (D.1.1)
+_DISPLAY_ORIENTATION = re.compile(rb"\x2f[\x01-\x10]")  # payloadType (D.1.1), payloadSize
 _EXTENDED_ASPECT_RATIO = 255
 
 _HEADER_BYTES = 256  # More than the headers that are read here take.
@@ -142,7 +143,7 @@ def is_instantaneous_refresh(data: bytes | memoryview, length_size: int) -> bool
 def overrides_container(
     data: bytes | memoryview, length_size: int, sequence_parameters: bytes
 ) -> bool:
-    """Whether a packet states a size or an orientation other than those that the container states.
+    """Whether a packet may state a size or an orientation that the container does not.
 
     Also if its units do not fit into it, so that it is damaged. A length of `length_size` bytes
     precedes each unit.
@@ -154,25 +155,9 @@ def overrides_container(
         kind = data[start] & 31
         if kind == _SEQUENCE_PARAMETERS and bytes(data[start:position]) != sequence_parameters:
             return True
-        if kind == _SUPPLEMENT and _DISPLAY_ORIENTATION in _payload_types(data[start:position]):
+        if kind == _SUPPLEMENT and _DISPLAY_ORIENTATION.search(data[start:position]):
             return True
     return position > len(data)
-
-
-def _payload_types(unit: bytes | memoryview) -> Iterator[int]:
-    """Types of the messages in a unit of supplemental enhancement information (7.3.2.3.1)."""
-    content = bytes(unit[1:]).replace(b"\0\0\3", b"\0\0") + b"\0\0"
-    position = 0
-    while position < len(content) - 3:  # The unit's last byte belongs to no message.
-        numbers = [0, 0]  # payloadType, payloadSize
-        for place in range(2):
-            while content[position] == 255:
-                numbers[place] += 255
-                position += 1
-            numbers[place] += content[position]
-            position += 1
-        yield numbers[0]
-        position += numbers[1]
 
 
 def allows_fields(extradata: bytes, length_size: int) -> bool:

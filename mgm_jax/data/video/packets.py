@@ -103,16 +103,6 @@ class PacketIndex:
             not self.is_h264 or is_instantaneous_refresh(self.content(first), self.nal_length_size)
         )
 
-    def beginning_at(self, time: int | None) -> "PacketIndex":
-        """The same packets where no frame before a time, of the first decoded one, is displayed."""
-        if not self.timed or self.begins_with_key_frame:
-            return self
-        if time not in self.number_of_time:
-            return dataclasses.replace(self, timed=False)
-        earliest = self.number_of_time[time]
-        shown = [number is not None and number >= earliest for number in self.numbers]
-        return dataclasses.replace(self, shown=shown)
-
     def start_for(self, frame: int) -> int | None:
         """Position of the latest packet from which a frame can be decoded; None if not `timed`."""
         if not self.timed:
@@ -172,21 +162,25 @@ def index_packets(
     """Demultiplexes a stream of a freshly opened container to its end.
 
     Raises:
-        VideoError: The stream is empty or the file is cut off. Truncation goes unnoticed in formats
-            that do not announce their frames (MPEG program streams, WebM).
-        av.FFmpegError: The file cannot be read.
+        VideoError: The file cannot be read, its stream is empty, or it is cut off. Truncation goes
+            unnoticed in formats that do not announce their frames (MPEG program streams, WebM).
     """
     packets, room = [], 2 * container.size + _SMALL_FILE_BYTES
-    for packet in demultiplex(container, stream):
-        if packet.size:
-            packets.append(packet)
-            room -= packet.size
-            check_announced(len(packets), container.size, name)
-            if room < 0:
-                raise VideoError(
-                    f"{name}: its tables claim more data than the file holds; get it again, or "
-                    "leave it out"
-                )
+    try:
+        for packet in demultiplex(container, stream):
+            if packet.size:
+                packets.append(packet)
+                room -= packet.size
+                check_announced(len(packets), container.size, name)
+                if room < 0:
+                    raise VideoError(
+                        f"{name}: its tables claim more data than the file holds; get it again, or "
+                        "leave it out"
+                    )
+    except av.FFmpegError as error:
+        raise VideoError(
+            f"{name}: it cannot be read ({error.strerror}); get it again, or leave it out"
+        ) from error
     if not packets:
         raise VideoError(f"{name}: its video stream holds no data; get it again, or leave it out")
     announced = len(stream.index_entries)
@@ -217,7 +211,7 @@ def index_packets(
     one_each = Holds.UNSURE not in held
     if is_h264 and allows_fields(extradata, nal_length_size):
         one_each = False  # The fields of a frame may be in packets of their own.
-    return PacketIndex(
+    index = PacketIndex(
         packets=packets,
         times=times,
         key_flags=[packet.is_keyframe for packet in packets],
@@ -227,6 +221,7 @@ def index_packets(
         is_h264=is_h264,
         nal_length_size=nal_length_size,
     )
+    return index if index.begins_with_key_frame else dataclasses.replace(index, timed=False)
 
 
 def index_tables(tables: Mp4Tables, packets: Sequence[av.Packet]) -> PacketIndex | None:
