@@ -17,7 +17,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from data_prep import output, records
-from data_prep.conversion import Settings, convert, make_settings
+from data_prep.conversion import Settings, convert
 from data_prep.datasets import DATASETS, read_dataset
 from data_prep.entries import DatasetOptions
 from data_prep.files import VideoFiles
@@ -102,7 +102,7 @@ def main(argv: Sequence[str]) -> None:
             values.videos,
             values.out,
             options=DatasetOptions(values.annotations, values.split_number, values.name),
-            settings=make_settings(
+            settings=Settings(
                 values.profile,
                 default_short_side(values.dataset)
                 if values.short_side is None
