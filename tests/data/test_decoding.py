@@ -27,6 +27,7 @@ REAL = {
         240,
         320,
     ),
+    "torchvision_assets/TrumanShow_wave_f_nm_np1_fr_med_26.avi": ("mpeg4", 48, 240, 432),
     "torchvision_assets/v_SoccerJuggling_g23_c01.avi": ("mpeg4", 240, 240, 320),
     "ucf11_sample_aleksma/biking/v_biking_01/v_biking_01_01.mpg": ("mpeg1video", 151, 240, 320),
 }
