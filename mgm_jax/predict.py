@@ -19,7 +19,7 @@ from absl import app, flags, logging
 
 from mgm_jax.data.records import UNLABELLED
 from mgm_jax.data.sources import FileSource, find_videos
-from mgm_jax.errors import CheckpointError, ConfigError, MgmError
+from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.evaluation.results import NUMBERS_FILE
@@ -129,37 +129,34 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("name video files, or folders of them, to classify")
     distributed.use_compile_cache()
     groups, failed = [], []
-    try:
-        files = find_files(argv[1:])
-        run = load_run(args.checkpoint, checkpoint=args.which)
-        if run.config.task == "pretrain":
-            raise ConfigError(
-                f"--checkpoint={args.checkpoint}: a pretraining run classifies nothing; finetune "
-                "it with --config.init_from, and give the folder of that run"
-            )
-        for predictions in predict_files(
-            run,
-            files,
-            temporal_views=args.temporal_views or run.config.eval.temporal_views,
-            spatial_views=args.spatial_views or run.config.eval.spatial_views,
-            head=chosen_head(run, make_path(args.checkpoint)),
-        ):
-            groups.append(predictions)
-            for index, path in enumerate(predictions.names):
-                if not predictions.finite[index]:
-                    logging.warning("%s: %s", path, _NOT_FINITE)
-                if not most_probable(predictions, index):
-                    failed.append(path)
-                    continue
-                print(path)
-                for name, probability in most_probable(predictions, index):
-                    print(f"  {100 * probability:5.1f} %  {name}", flush=True)
-        if args.out:
-            with replacing(make_path(args.out)) as file:
-                file.write(to_csv(groups, run.class_names).encode())
-            logging.info("wrote %s", args.out)
-    except MgmError as error:
-        sys.exit(f"error: {error}")
+    files = find_files(argv[1:])
+    run = load_run(args.checkpoint, checkpoint=args.which)
+    if run.config.task == "pretrain":
+        raise ConfigError(
+            f"--checkpoint={args.checkpoint}: a pretraining run classifies nothing; finetune "
+            "it with --config.init_from, and give the folder of that run"
+        )
+    for predictions in predict_files(
+        run,
+        files,
+        temporal_views=args.temporal_views or run.config.eval.temporal_views,
+        spatial_views=args.spatial_views or run.config.eval.spatial_views,
+        head=chosen_head(run, make_path(args.checkpoint)),
+    ):
+        groups.append(predictions)
+        for index, path in enumerate(predictions.names):
+            if not predictions.finite[index]:
+                logging.warning("%s: %s", path, _NOT_FINITE)
+            if not most_probable(predictions, index):
+                failed.append(path)
+                continue
+            print(path)
+            for name, probability in most_probable(predictions, index):
+                print(f"  {100 * probability:5.1f} %  {name}", flush=True)
+    if args.out:
+        with replacing(make_path(args.out)) as file:
+            file.write(to_csv(groups, run.class_names).encode())
+        logging.info("wrote %s", args.out)
     if failed:
         sys.exit(
             f"error: {len(failed)} of {len(files)} files could not be classified, for the reasons "
@@ -170,5 +167,4 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     # Only in the program itself: other commands have flags of equal names.
     _define_flags()
-    distributed.log_to_stderr()
-    app.run(main)
+    distributed.run_program(main)

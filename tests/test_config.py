@@ -51,6 +51,13 @@ def test_bad_value_is_refused_by_name(name, value):
         config_lib.check_values(config)
 
 
+def test_fixed_positions_are_not_for_a_backbone_that_learns_them():
+    config = base_config.pretrain()
+    config.model.update(positions="sincos_axes", backbone="timesformer_joint")
+    with pytest.raises(ConfigError, match=r"model\.positions=sincos_axes is for"):
+        config_lib.check_values(config)
+
+
 def test_differences_name_what_changed_and_pass_over_what_cannot_matter():
     config = base_config.pretrain()
     saved = config_lib.to_json(config)

@@ -55,6 +55,8 @@ class Architecture:
         text = f"{self.kind}, encoder {encoder.dim}/{encoder.depth}/{encoder.heads}"
         if encoder.backbone != "vit":
             text = f"{encoder.backbone} {text}"
+        if encoder.positions != "sincos":
+            text += f", positions {encoder.positions}"
         if decoder is not None:
             text += f", decoder {decoder.dim}/{decoder.depth}/{decoder.heads}"
         if self.num_classes is not None:
@@ -93,7 +95,9 @@ def from_config(config: ConfigDict, num_classes: int) -> Architecture:
     def shape(part: Part) -> TransformerConfig:
         own = vit.transformer_config(config.model, part)
         return TransformerConfig(
-            own.dim, own.depth, own.heads, own.mlp_ratio, backbone=own.backbone
+            *(own.dim, own.depth, own.heads, own.mlp_ratio),
+            backbone=own.backbone,
+            positions=own.positions,
         )
 
     return Architecture(

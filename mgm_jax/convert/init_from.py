@@ -60,7 +60,10 @@ class Report:
 
 
 def initialise(
-    params: Mapping[str, Any], path: str | AnyPath, class_names: Sequence[str] = ()
+    params: Mapping[str, Any],
+    path: str | AnyPath,
+    class_names: Sequence[str] = (),
+    positions: str = "sincos",
 ) -> tuple[dict, Report]:
     """Replaces a model's parameters by those of the source at `path` (`weights.read`).
 
@@ -73,6 +76,7 @@ def initialise(
         path: The source.
         class_names: Classes of the model; a head for classes of other names, or in another order,
             is not taken. Empty takes a head of the same shape.
+        positions: The model's `TransformerConfig.positions`, which must be those of the source.
 
     Returns:
         The tree with float32 NumPy arrays where parameters were loaded and the given leaves
@@ -80,7 +84,8 @@ def initialise(
 
     Raises:
         CheckpointError: There is no model at the path, or its encoder (or decoder, if both have
-            one) does not match; the message lists the parameters with both shapes.
+            one) does not match; the message lists the parameters with both shapes, or the
+            positions.
     """
     own = traverse_util.flatten_dict(params, sep="/")
     heads = {
@@ -98,6 +103,9 @@ def initialise(
     unfit = {name for name in both if tuple(own[name].shape) != other[name].shape}
     heads_of_other_classes = {name for name in unfit if re.match(_HEAD, name)}
     faults = [_shapes(name, other, own) for name in sorted(unfit - heads_of_other_classes)]
+    if weights.architecture.encoder.positions != positions:
+        theirs = weights.architecture.encoder.positions
+        faults.append(f"config.model.positions: {theirs} in the source, {positions} in the model")
     for_others = [_shapes(name, other, own) for name in sorted(heads_of_other_classes)]
     same_shape = {name for name in both - unfit if re.match(_HEAD, name)}
     known = not all(re.fullmatch(r"LABEL_\d+", name) for name in weights.class_names)

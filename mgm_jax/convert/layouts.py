@@ -206,10 +206,10 @@ def to_state(
             f"{', '.join(sorted({name.split('/')[0] for name in params}))}); only these have a "
             "counterpart in VideoMAE's files"
         )
-    if architecture.encoder.backbone != "vit":
+    if architecture.encoder.backbone != "vit" or architecture.encoder.positions != "sincos":
         raise CheckpointError(
-            f"{where} is a {architecture.encoder.backbone}; only the ViT has a counterpart in "
-            "VideoMAE's files"
+            f"{where} is a {architecture}; only the ViT with VideoMAE's own positions has a "
+            "counterpart in VideoMAE's files"
         )
     shapes, names = parameter_shapes(architecture), _names(architecture, layout)
     found = {name: value.shape for name, value in params.items()}

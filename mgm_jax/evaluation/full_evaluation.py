@@ -62,16 +62,17 @@ def write_evaluation(
     logging.info("evaluating all views of all videos")
     predictions, settings = reporter.evaluate_all(variables)
     logging.info(
-        "step %d: top-1 %.2f %% of %d videos, %s",
+        "step %d: top-1 %.2f %% of %d videos, %d more could not be read; %s",
         step,
         100 * predictions.accuracy(1),
         np.count_nonzero(predictions.counted),
+        np.count_nonzero(~predictions.read),
         ", ".join(f"{name} {value}" for name, value in settings.items()),
     )
     if jax.process_index() == 0:
         files = results.write_results(predictions, folder, step=step, settings=settings)
         page = html_report.write_report(
-            folder, predictions, reporter.source, reporter.config, step=step, settings=settings
+            folder, predictions, reporter.config, step=step, settings=settings
         )
         for file in (*files, page):
             logging.info("wrote %s", file)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,6 +60,8 @@ class TransformerConfig:
         backbone: "vit" has joint attention and fixed positions, as VideoMAE;
             "timesformer_divided" and "timesformer_joint" have TimeSformer's learned positions and
             divided or joint attention. Decoders are "vit".
+        positions: Fixed positions of a "vit": "sincos", VideoMAE's flat table, or "sincos_axes",
+            time, height and width apart, from which small models learn faster.
 
     Raises:
         ConfigError: The heads do not divide the width.
@@ -74,6 +77,7 @@ class TransformerConfig:
     remat: str = "none"
     scan: bool = False
     backbone: str = "vit"
+    positions: str = "sincos"
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
@@ -93,6 +97,31 @@ def sincos_position_table(positions: int, dim: int) -> Float32[np.ndarray, "{pos
     channels = np.arange(dim)
     angles = np.arange(positions)[:, None] / 10000.0 ** (2 * (channels // 2) / dim)
     return np.where(channels % 2 == 0, np.sin(angles), np.cos(angles)).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=8)
+def axes_position_table(grid: tuple[int, int, int], dim: int) -> Float32[np.ndarray, "n {dim}"]:
+    """Fixed position embeddings of time, height and width apart, as in V-JEPA (uniform_power).
+
+    Each axis has k = ⌈dim / 6⌉ frequencies 10000^(-i / k): their sines, then their cosines. Time
+    comes first and width last; channels beyond `dim` are left out.
+    """
+    count = math.ceil(dim / 6)
+    frequencies = 10000.0 ** (-np.arange(count) / count)
+    angles = [place.reshape(-1, 1) * frequencies for place in np.indices(grid)]
+    channels = [part for angle in angles for part in (np.sin(angle), np.cos(angle))]
+    return np.concatenate(channels, axis=1)[:, :dim].astype(np.float32)
+
+
+def fixed_positions(
+    config: TransformerConfig, grid: tuple[int, int, int]
+) -> Float[Array, "n {config.dim}"]:
+    """The position embeddings of the tokens of a grid (t, h, w), in the model's dtype."""
+    if config.positions == "sincos_axes":
+        table = axes_position_table(grid, config.dim)
+    else:
+        table = sincos_position_table(math.prod(grid), config.dim)
+    return jnp.asarray(table, config.dtype)
 
 
 def exact_gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

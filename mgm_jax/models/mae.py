@@ -17,7 +17,7 @@ from mgm_jax.models.layers import (
     Dense,
     LayerNorm,
     TransformerConfig,
-    sincos_position_table,
+    fixed_positions,
     uniform_init,
 )
 from mgm_jax.models.patches import PixelHead
@@ -74,30 +74,10 @@ class MaskedAutoencoder(nn.Module):
             masked_ids: Flat positions of the masked tokens, which are all others.
             train: Whether to apply drop path, which needs the random stream "dropout".
         """
-        tokens = self.encode(clips, visible_ids, train)
-        return self.decode(tokens, visible_ids, masked_ids, train)
-
-    def encode(
-        self,
-        clips: Float[Array, "b T H W 3"] | Float[Array, "b n_visible 3 p"],
-        visible_ids: Int[Array, "b n_visible"],
-        train: bool = False,
-    ) -> Float[Array, "b n_visible d"]:
-        """Encodes the visible tokens; see `vit.Encoder`."""
-        return self.encoder(clips, visible_ids, train)
-
-    def decode(
-        self,
-        tokens: Float[Array, "b n_visible d"],
-        visible_ids: Int[Array, "b n_visible"],
-        masked_ids: Int[Array, "b n_masked"],
-        train: bool = False,
-    ) -> Float[Array, "b n_masked 3 p"]:
-        """Predicts the masked tubelets from the encoded visible tokens."""
-        dim, dtype = self.decoder_config.dim, self.decoder_config.dtype
-        positions = jnp.asarray(sincos_position_table(math.prod(self.grid), dim), dtype)
+        tokens = self.encoder(clips, visible_ids, train)
+        positions = fixed_positions(self.decoder_config, self.grid)
         visible = self.encoder_to_decoder(tokens) + positions[visible_ids]
-        masked = self.mask_token.astype(dtype) + positions[masked_ids]
+        masked = self.mask_token.astype(positions.dtype) + positions[masked_ids]
         return self.decoder(jnp.concatenate([visible, masked], axis=1), masked_ids.shape[1], train)
 
 

@@ -1,10 +1,8 @@
 """The video transformers: their sizes and their encoder."""
 
 import dataclasses
-import math
 from typing import Literal
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
@@ -12,7 +10,7 @@ from ml_collections import ConfigDict
 from mgm_jax.errors import ConfigError
 from mgm_jax.models import patches as patches_lib
 from mgm_jax.models.blocks import Blocks
-from mgm_jax.models.layers import LayerNorm, TransformerConfig, sincos_position_table
+from mgm_jax.models.layers import LayerNorm, TransformerConfig, fixed_positions
 from mgm_jax.models.timesformer import Positions
 
 # VideoMAE's sizes. *Decision*: Ti, for trials, is ViT-Ti with a decoder half as wide and as deep as
@@ -34,7 +32,7 @@ def transformer_config(model: ConfigDict, part: Literal["encoder", "decoder"]) -
     Args:
         model: `config.model` of the run: a size, the fields of the shape to replace (under
             `encoder` and `decoder`; None keeps the size's), and options. Runs of early versions
-            have no `scan` and `backbone`.
+            have no `scan`, `backbone` and `positions`.
         part: Which of the two.
 
     Raises:
@@ -54,6 +52,7 @@ def transformer_config(model: ConfigDict, part: Literal["encoder", "decoder"]) -
         remat=model.remat,
         scan=model.get("scan", False),
         backbone=model.get("backbone", "vit") if part == "encoder" else "vit",
+        positions=model.get("positions", "sincos"),
     )
 
 
@@ -102,8 +101,7 @@ class Encoder(nn.Module):
         """
         patches = clips if clips.ndim == 4 else self._cut(clips, visible_ids)
         if self.config.backbone == "vit":
-            table = sincos_position_table(math.prod(self.grid), self.config.dim)
-            positions = jnp.asarray(table, self.config.dtype)
+            positions = fixed_positions(self.config, self.grid)
         else:
             learned = Positions(self.grid, self.config.dim, name="positions")()
             positions = learned.astype(self.config.dtype)

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
@@ -50,11 +51,23 @@ def make_model(config: ConfigDict, num_classes: int) -> nn.Module:
 def init_variables(config: ConfigDict, model: nn.Module, key: Key[Array, ""]) -> Mapping[str, Any]:
     """Draws the variables of the model that `make_model` built."""
     data = config.data
-    clips = jnp.zeros((1, data.clip_frames, data.size, data.size, 3))
-    if config.task != "pretrain":
-        return model.init(key, clips)
-    ids = jnp.arange(int(np.prod(model.grid)))[None]
-    return model.init(key, clips, ids[:, :1], ids[:, 1:])
+    inputs = [jnp.zeros((1, data.clip_frames, data.size, data.size, 3))]
+    if config.task == "pretrain":
+        ids = jnp.arange(int(np.prod(model.grid)))[None]
+        inputs += [ids[:, :1], ids[:, 1:]]
+    variables = model.init(key, *inputs)
+    return _with_normal_kernels(variables, key) if config.model.init != "xavier" else variables
+
+
+def _with_normal_kernels(variables: Mapping[str, Any], key: Key[Array, ""]) -> Mapping[str, Any]:
+    """Draws the kernels of all blocks anew, from a normal distribution cut at ±2, times 0.02."""
+    flat = traverse_util.flatten_dict(variables)
+    for number, path in enumerate(sorted(flat)):
+        if "blocks" in path and path[-1] == "kernel":
+            kernel_key = jax.random.fold_in(key, number)
+            kernel = jax.random.truncated_normal(kernel_key, -2.0, 2.0, flat[path].shape)
+            flat[path] = 0.02 * kernel.astype(flat[path].dtype)
+    return traverse_util.unflatten_dict(flat)
 
 
 def make_task(
@@ -89,12 +102,12 @@ def make_task(
         multipliers=_learning_rate_multipliers(config, model, init_fn),
     )
     frozen = classify_step.FROZEN if config.task == "linear_probe" else ()
-    return Task(
-        model,
-        make_init_fn(config.seed, init_fn, optimizer, frozen),
-        _STEPS[config.task](config, model, optimizer, schedule),
-        None if config.task == "pretrain" else classify_step.make_predict_fn(config, model),
-    )
+    init_state = make_init_fn(config.seed, init_fn, optimizer, frozen)
+    if config.task == "pretrain":
+        step_fn = pretrain_step.make_pretrain_step(config, model, optimizer, schedule)
+        return Task(model, init_state, step_fn)
+    step_fn = classify_step.make_classify_step(config, model, optimizer, schedule)
+    return Task(model, init_state, step_fn, classify_step.make_predict_fn(config, model))
 
 
 def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.Wrapped:
@@ -105,13 +118,6 @@ def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.
         out_shardings=(state_shardings, NamedSharding(mesh, PartitionSpec())),
         donate_argnums=0,
     )
-
-
-_STEPS: dict[str, Callable[..., StepFn]] = {
-    "pretrain": pretrain_step.make_pretrain_step,
-    "finetune": classify_step.make_finetune_step,
-    "linear_probe": classify_step.make_probe_step,
-}
 
 
 def _learning_rate_multipliers(

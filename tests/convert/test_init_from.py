@@ -120,6 +120,11 @@ def test_learned_positions_are_taken_from_the_nearest_of_another_grid(tmp_path):
     assert "for other clips: encoder/positions/space: (4, 4, 24) in the source" in str(report)
 
 
+def test_other_positions_are_refused(folders):
+    with pytest.raises(CheckpointError, match=r"model\.positions: sincos in the source"):
+        initialise(fresh(CLASSIFIER), folders / "pretrained", positions="sincos_axes")
+
+
 def test_files_that_do_not_say_their_heads_have_the_models(tmp_path):
     file = tmp_path / "model.safetensors"
     weights.write_original(file, random_weights(AUTOENCODER))

@@ -25,6 +25,19 @@ def test_position_table_is_videomaes():
             assert table[position, i] == np.float32((math.cos if i % 2 else math.sin)(angle))
 
 
+def test_positions_by_axis_are_v_jepas():
+    dim, grid = 128, (2, 3, 4)
+    table = layers.axes_position_table(grid, dim).reshape(*grid, dim)
+    for t, h, w in ((0, 0, 0), (1, 2, 3), (1, 0, 2)):
+        expected = [
+            function(place / 10000 ** (i / 22))
+            for place in (t, h, w)
+            for function in (math.sin, math.cos)
+            for i in range(22)
+        ]
+        np.testing.assert_allclose(table[t, h, w], expected[:dim], atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_gelu_is_exact(dtype):
     x = jnp.linspace(-6, 6, 101).astype(dtype)
