@@ -3,9 +3,9 @@
     python -m benchmarks.input_pipeline --videos=FILE_OR_FOLDER [--videos=...]
 
 Prepares the videos with `data_prep.prepare` under both profiles. All readers read the same random
-clips of `configs/k400_pretrain.py` from the same file, with one decoding thread, in turns. Times
-are CPU milliseconds per clip, means over videos of medians over rounds. `mgm_jax` gives planes and
-motion ready for the device; decord and torchcodec give resized RGB without motion.
+clips for pretraining (stride 4, 224 pixels) from the same file, with one decoding thread, in turns.
+Times are CPU milliseconds per clip, means over videos of medians over rounds. `mgm_jax` gives
+planes and motion ready for the device; decord and torchcodec give RGB without motion.
 """
 
 import collections
@@ -22,7 +22,7 @@ from absl import app, flags
 
 from benchmarks import clip_decoders
 from benchmarks.timing import cpu_timed, interleaved_medians, print_table
-from configs import k400_pretrain
+from mgm_jax import base_config
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.records import RecordSource, VideoSource
 from mgm_jax.data.sources import FolderSource, find_videos
@@ -79,7 +79,7 @@ def make_readers(
     """
 
     def make_ours(motion: str) -> Callable[[], dict[str, np.ndarray]]:
-        config = k400_pretrain.get_config().data
+        config = base_config.pretrain().data
         config.motion = motion
         loader = LoadClip.from_config(config, source)
         return lambda: loader.random_map((0, index), np.random.default_rng(seed))

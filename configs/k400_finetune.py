@@ -34,6 +34,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.warmup_epochs = 5.0
 
     config.data.flip = True
+    config.data.host_crop_size = 320  # The short side of the prepared videos, as VideoMAE's.
 
     config.model.drop_path = 0.1
 

@@ -10,26 +10,28 @@ workers changes nothing. A dataset that exists is not made again.
 `train` stay the same, those of `validation` are grey negatives of every other class.
 """
 
-import contextlib
 import functools
-import itertools
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from absl import app, flags, logging
 from jaxtyping import UInt8
 
-from data_prep import demo_scenes, output, records, transcode
-from data_prep.processes import process_pool
+from data_prep import output, transcode
+from data_prep.conversion import Conversion
+from data_prep.demo_scenes import CLASS_NAMES, render_clip
+from data_prep.entries import Entry, Listing
+from mgm_jax.data.identity import fingerprint
 from mgm_jax.errors import ConfigError, MgmError
 
 FPS = 25.0
 # To be raised if a change to the rendering or the encoding changes the clips.
 _VERSION = 3
+_CLIPS_PER_SHARD = 200
 
 
 def _grey_negative(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t h w 3"]:
@@ -38,19 +40,14 @@ def _grey_negative(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t
     return np.repeat((255.5 - grey).astype(np.uint8)[..., None], 3, axis=-1)
 
 
-def make_record(
-    seed: int, profile: str, domain_shift: bool, split: str, index: int
-) -> dict[str, Any]:
-    """Renders and encodes one clip, with the fields of `records.record_features`."""
-    in_target = domain_shift and split == "validation"
-    # The classes take turns, so every second clip is of every second class.
-    clip = demo_scenes.render_clip(seed, split, 2 * index if in_target else index)
+def render(folder: str, entry: Entry, *, seed: int, profile: str, domain_shift: bool) -> Conversion:
+    """Renders and encodes the clip whose number is the entry's `file`; there is no folder."""
+    clip = render_clip(seed, entry.split, int(entry.file))
+    in_target = domain_shift and entry.split == "validation"
     frames = _grey_negative(clip.frames) if in_target else clip.frames
     num_frames, height, width, _ = frames.shape
-    return {
-        "video": transcode.encode_h264(frames, FPS, transcode.parse_profile(profile)),
-        "video_id": f"{split}_{index:06d}",
-        "label": clip.label,
+    video = transcode.encode_h264(frames, FPS, transcode.parse_profile(profile))
+    facts = {
         "fps": FPS,
         "num_frames": num_frames,
         "height": height,
@@ -59,13 +56,7 @@ def make_record(
         "encoder": transcode.encoder_version(),
         "boxes": clip.boxes.reshape(-1, 4),
     }
-
-
-def _log_progress(items: Iterable[dict[str, Any]], total: int) -> Iterator[dict[str, Any]]:
-    for done, item in enumerate(items, 1):
-        if done % 200 == 0 or done == total:
-            logging.info("%d of %d clips", done, total)
-        yield item
+    return Conversion(video, facts, fingerprint=fingerprint(video))
 
 
 def make_demo(
@@ -77,16 +68,13 @@ def make_demo(
     profile: str = "low_delay",
     domain_shift: bool = False,
     workers: int = 0,
-) -> bool:
-    """Makes the demo dataset in `out`, an absent or empty folder, unless it exists.
+) -> dict[str, Any] | None:
+    """Makes the demo dataset in `out`; `profile` is a label of `transcode.parse_profile`.
 
-    `profile` is a label of `transcode.parse_profile`. With `workers` 0 this process renders.
-
-    Returns:
-        True if the dataset was made, False if it existed.
+    For `workers`, the report that is returned and further errors see `output.build`.
 
     Raises:
-        ConfigError: `out` holds something else, a number is out of range, or the profile unknown.
+        ConfigError: A number is out of range, or the profile unknown.
     """
     if min(num_train, num_validation) < 1 or min(seed, workers) < 0:
         raise ConfigError(
@@ -94,7 +82,6 @@ def make_demo(
             f"--workers={workers}: each split needs a clip, and no number may be negative"
         )
     profile = transcode.parse_profile(profile).label
-    folder = pathlib.Path(out).absolute()
     request = {
         "command": "data_prep.demo",
         "version": _VERSION,
@@ -105,31 +92,28 @@ def make_demo(
     }
     if domain_shift:
         request["domain_shift"] = True
-    if output.is_complete(folder, request):
-        logging.info("%s already holds this dataset; nothing to do", folder)
-        return False
-    splits = ["train"] * num_train + ["validation"] * num_validation
-    indices = itertools.chain(range(num_train), range(num_validation))
-    make = functools.partial(make_record, seed, profile, domain_shift)
-    with contextlib.ExitStack() as stack:
-        run = map
-        if workers:
-            pool = stack.enter_context(process_pool(workers))
-            run = functools.partial(pool.map, chunksize=8)
-        clips = _log_progress(run(make, splits, indices), len(splits))
-        records.write_records(
-            folder,
+    entries: list[Entry] = []
+    for split, count in (("train", num_train), ("validation", num_validation)):
+        # The classes take turns, so every second clip is of every second class.
+        step = 2 if domain_shift and split == "validation" else 1
+        entries += [
+            Entry(f"{split}_{i:06d}", split, step * i % len(CLASS_NAMES), str(step * i))
+            for i in range(count)
+        ]
+    return output.build(
+        pathlib.Path(out).absolute(),
+        request,
+        Listing(
             "motion_demo",
-            demo_scenes.CLASS_NAMES,
-            {
-                "train": itertools.islice(clips, num_train),
-                "validation": itertools.islice(clips, num_validation),
-            },
-            description="Rendered clips of objects in motion; the motion alone tells the class.",
-            metadata={"request": request, "encoder": transcode.encoder_version()},
-        )
-    logging.info("%s is complete", folder)
-    return True
+            CLASS_NAMES,
+            tuple(entries),
+            "Rendered clips of objects in motion; the motion alone tells the class.",
+        ),
+        "",
+        functools.partial(render, seed=seed, profile=profile, domain_shift=domain_shift),
+        records_per_shard=_CLIPS_PER_SHARD,
+        workers=workers,
+    )
 
 
 def _define_flags() -> None:

@@ -182,6 +182,14 @@ def probe_as_m3video(config: ConfigDict) -> None:
     config.warmup_epochs = 5.0
 
 
+def demo_vit(config: ConfigDict) -> None:
+    """Sets a small ViT on the demo set at 48 pixels, and values with which it learns in minutes."""
+    small_vit(config, size=48, tubelet=(4, 8, 8))
+    config.data.stride = 1
+    config.data.host_crop_size = 64
+    config.model.positions = "sincos_axes"
+
+
 def small_vit(config: ConfigDict, *, size: int, tubelet: tuple[int, int, int]) -> None:
     """Sets a small ViT on clips of `size` pixels, which trains in minutes on two CPU cores."""
     config.data.stride = 2
@@ -233,7 +241,7 @@ def _base(task: str) -> ConfigDict:
     # optical flow: "flow" from precomputed files, "raft" on the device between sampled frames.
     config.data.motion = "none"
     config.data.flow_path = ""  # flow: folder made by mgm_jax.flow.precompute.
-    config.data.flow_weights = ""  # raft: file made by mgm_jax.flow.convert.
+    config.data.flow_weights = ""  # raft: .npz (mgm_jax/flow/weights.py).
     config.data.num_workers = 8  # Worker processes per host; 0 reads in threads.
     # Use frames in which FFmpeg has concealed damage; otherwise their clips are skipped.
     config.data.allow_damage = False

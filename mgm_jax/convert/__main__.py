@@ -65,14 +65,12 @@ def convert(
     *,
     config: ConfigDict | None = None,
     class_names: Sequence[str] = (),
-    frames: int | None = None,
-    size: int | None = None,
     heads: Mapping[str, int] | None = None,
 ) -> None:
     """Reads a model, as `weights.read` does with `heads`, and writes it in another form.
 
     `out` is a folder, or for "original" a file; nothing is overwritten. "run" needs the `config` of
-    the run. `class_names`, `frames` and `size` (of clips) replace those that the source stores.
+    the run. `class_names` replace those that the source stores.
 
     Raises:
         CheckpointError: The source cannot be read, or has no counterpart in this form.
@@ -92,13 +90,7 @@ def convert(
     if config is not None:
         write_run(out, source, config, class_names or tuple(map(str, range(num_classes))))
     elif to == "hugging_face":
-        weights = dataclasses.replace(
-            weights,
-            frames=frames or weights.frames,
-            size=size or weights.size,
-            class_names=class_names,
-        )
-        weights_lib.write_hugging_face(out, weights)
+        weights_lib.write_hugging_face(out, dataclasses.replace(weights, class_names=class_names))
         norm = "fc_norm" if num_classes else "decoder.norm"
         logging.info("transformers gives %s eps 1e-5; for the same numbers set it to 1e-6", norm)
     else:
@@ -112,8 +104,6 @@ def _define_flags() -> None:
     flags.DEFINE_enum("to", None, ["hugging_face", "original", "run"], "Form.", required=True)
     config_flags.DEFINE_config_file("config", None, "--to=run: its recipe.")
     flags.DEFINE_string("classes", None, "JSON file: list of class names, if the source has none.")
-    flags.DEFINE_integer("frames", None, "Frames of a clip, if the source does not store it.")
-    flags.DEFINE_integer("size", None, "Side of a clip in pixels, if not stored.")
     flags.DEFINE_integer("encoder_heads", None, "Attention heads, if not stored.")
     flags.DEFINE_integer("decoder_heads", None, "Attention heads, if not stored.")
 
@@ -137,8 +127,6 @@ def main(argv: Sequence[str]) -> None:
         args.to,
         config=args.config,
         class_names=_read_classes(args.classes) if args.classes else (),
-        frames=args.frames,
-        size=args.size,
         heads={part: number for part, number in heads.items() if number is not None},
     )
 

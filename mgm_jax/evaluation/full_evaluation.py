@@ -72,7 +72,7 @@ def write_evaluation(
     if jax.process_index() == 0:
         files = results.write_results(predictions, folder, step=step, settings=settings)
         page = html_report.write_report(
-            folder, predictions, reporter.source, reporter.config, step=step, settings=settings
+            folder, predictions, reporter.config, step=step, settings=settings
         )
         for file in (*files, page):
             logging.info("wrote %s", file)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from mgm_jax.config import mask_ratio
 from mgm_jax.flow import raft
-from mgm_jax.flow.convert import load_weights
+from mgm_jax.flow.weights import load_weights
 from mgm_jax.masking import motion_maps, strategies
 from mgm_jax.models import patches as patches_lib
 from mgm_jax.preprocessing import rgb

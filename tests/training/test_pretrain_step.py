@@ -12,7 +12,8 @@ from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.loader import HOST_FIELDS
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import CheckpointError
-from mgm_jax.flow import convert, raft
+from mgm_jax.flow import raft
+from mgm_jax.flow.weights import load_weights
 from mgm_jax.masking import motion_maps
 from mgm_jax.training import pretrain_step, tasks
 from tests.flow import make_reference
@@ -93,8 +94,7 @@ def test_raft_on_the_device_gives_the_masks_their_motion(video_folder, tmp_path)
     """The weights are random; what they make of a clip is what its mask follows."""
     shapes = json.loads(make_reference.FILE.read_text())["shapes"]
     weights = tmp_path / "raft.npz"
-    arrays = convert.from_torchvision(make_reference.make_weights(shapes))
-    io.write_arrays(weights, arrays)
+    io.write_arrays(weights, make_reference.make_weights(shapes))
     config = shrunk.recipe(
         "demo_pretrain",
         video_folder,
@@ -109,7 +109,7 @@ def test_raft_on_the_device_gives_the_masks_their_motion(video_folder, tmp_path)
     batch = {name: rows for name, rows in clip.items() if name not in HOST_FIELDS}
     prepare_fn = jax.jit(pretrain_step.make_prepare_fn(config, (2, 8, 8)))
     clips, mask = prepare_fn(batch, jax.random.key(0))
-    vectors, valid = raft.flow_motion(convert.load_weights(weights), clips)
+    vectors, valid = raft.flow_motion(load_weights(weights), clips)
     magnitude = motion_maps.magnitude_per_tubelet(vectors, valid, 2)
     row, column = np.unravel_index(magnitude[0, 1].argmax(), (8, 8))
     assert mask.sum() == 2 * 48
@@ -120,5 +120,5 @@ def test_raft_without_weights_says_where_to_get_them(video_folder, tmp_path):
     config = shrunk.recipe(
         "demo_pretrain", video_folder, data__motion="raft", data__flow_weights=str(tmp_path / "no")
     )
-    with pytest.raises(CheckpointError, match=r"(?s)raft_small.*mgm_jax\.flow\.convert"):
+    with pytest.raises(CheckpointError, match=r"(?s)no RAFT-Small weights.*savez"):
         pretrain_step.make_prepare_fn(config, (4, 4, 4))
