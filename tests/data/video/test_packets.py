@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mgm_jax.data.decoding import Video
+from mgm_jax.data.video.containers import DemuxedFile, open_container
 from mgm_jax.data.video.packets import PacketIndex, index_packets
 from mgm_jax.errors import VideoError
 
@@ -55,7 +56,9 @@ def test_times_that_do_not_tell_frames_apart_are_not_trusted(frames):
     assert index(encoded.encode(frames, "mpeg2video", "mpeg", b_frames=0)).timed
     data = encoded.encode(frames, options=STRIDE_ALIGNED)
     assert index(encoded.remux(data, "mp4")).timed
-    assert not index(encoded.remux(data, "mp4", forget_presentation)).timed
+    forgotten = encoded.remux(data, "mp4", forget_presentation)
+    assert not index(forgotten).timed
+    assert isinstance(open_container(forgotten, "clip"), DemuxedFile)
     assert not index(encoded.remux(data, "mp4", double)).timed
     assert not index(encoded.encode(frames, container="h264", options=encoded.B_FRAMES)).timed
     # Two packets may hold the fields of one frame.
