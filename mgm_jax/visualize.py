@@ -48,7 +48,7 @@ _SOURCE = flags.DEFINE_string("data_source", None, "records, folder or csv; else
 _PATH = flags.DEFINE_string("data_path", None, "Videos to show; else the config's.")
 _ROOT = flags.DEFINE_string("data_root", None, "For csv: the folder that its paths start from.")
 _SPLIT = flags.DEFINE_string("split", None, "Split to show; else the config's.")
-_BOXES = flags.DEFINE_string("boxes", None, "Zip or folder of J-HMDB's person boxes.")
+_BOXES = flags.DEFINE_string("boxes", None, "Zip of J-HMDB's person boxes.")
 
 
 def draw_run(

@@ -129,13 +129,6 @@ def test_masks_need_no_checkpoint_and_show_the_boxes_of_records(tmp_path):
         next(mask_pictures(config, source, ["random_tub"]))
 
 
-def test_boxes_of_other_videos_are_refused(video_folder, tmp_path):
-    (tmp_path / "run_a_00001.txt").write_text("1 1 1 9 9")
-    config = shrunk.recipe("demo_pretrain", video_folder)
-    with pytest.raises(ConfigError, match="--boxes"):
-        open_with_boxes(config.data, str(tmp_path))
-
-
 def test_sheets_show_the_motion_that_guides_the_masks(video_folder):
     config = shrunk.recipe("demo_pretrain", video_folder, num_pictures=1)
     (clip,) = read_clips(config, FolderSource(str(video_folder)))
