@@ -6,9 +6,9 @@ import numpy as np
 import odd_videos
 import pytest
 
-from data_prep.checks import check_record
 from data_prep.conversion import Settings, convert
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, KeyFrame
+from data_prep.verify import check_record
 from mgm_jax.data.decoding import Video
 from mgm_jax.errors import ConfigError
 from tests.data.video.test_packets import RECORDED, cut_packets, recording
