@@ -10,7 +10,7 @@ import jax
 import pytest
 import shrunk
 
-from data_prep.conversion import make_settings
+from data_prep.conversion import Settings
 from data_prep.entries import DatasetOptions
 from data_prep.prepare import prepare
 from data_prep.verify import verify
@@ -82,7 +82,7 @@ def test_folders_that_libraries_cannot_open_are_refused_at_once(odd_folder):
             str(odd_folder),
             folder,
             options=DatasetOptions(),
-            settings=make_settings("low_delay", 0),
+            settings=Settings("low_delay", 0),
         )
 
 
@@ -119,7 +119,7 @@ def test_preparation_keeps_names_and_classes(odd_folder, tmp_path):
         str(odd_folder),
         out,
         options=DatasetOptions(),
-        settings=make_settings("low_delay", 0),
+        settings=Settings("low_delay", 0),
     )
     assert report["splits"]["train"]["records"] == 12
     (problem,) = json.loads((out / "report.json").read_text(encoding="utf-8"))["problems"]
