@@ -62,16 +62,7 @@ class DecodedClip:
 class ClipBuilder:
     """Takes decoded frames in presentation order and keeps what the clip needs of them.
 
-    With codec motion, a frame without true vectors (an I-frame, a B-frame of MPEG-4) reuses those
-    of the last frame with them that was decoded before it (*decision*).
-
-    Args:
-        numbers: Frame numbers of the clip; in any order, may repeat.
-        layout: Of the video's frames.
-        source: Where motion comes from.
-        size: (height, width) to scale the displayed frames to; None keeps them.
-        region: (top, left, height, width) in the scaled frame; None is the whole frame.
-        codec: FFmpeg's name of the video's codec.
+    `numbers`, `size` and `region` are those of `Video.read`; `codec` is FFmpeg's name.
 
     Attributes:
         num_seen: Number of frames added.

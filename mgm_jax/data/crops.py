@@ -158,21 +158,13 @@ def host_crop_region(
 ) -> tuple[int, int, int, int]:
     """The host crop that holds a crop: (top, left, height, width) in the scaled frame, all even.
 
-    The crop is in its middle, or as near to it as the frame's border allows. It reaches past the
-    ends of a smaller frame, where it is padded.
-
-    Raises:
-        ValueError: The crop does not fit.
+    The crop, which must fit (`fit_host_crop`), is in its middle, or as near to it as the frame's
+    border allows. It reaches past the ends of a smaller frame, where it is padded.
     """
     corner = []
     sides = ((crop.top, crop.height, frame_size[0]), (crop.left, crop.width, frame_size[1]))
     for start, length, whole in sides:
         last = start // 2 * 2
-        if start - last + length > host_crop_size:
-            raise ValueError(
-                f"a crop of {crop.width}x{crop.height} pixels at ({crop.left}, {crop.top}) is "
-                f"larger than config.data.host_crop_size={host_crop_size}; raise it"
-            )
         first = max(0, -(-(start + length - host_crop_size) // 2) * 2)
         middle = min(start + (length - host_crop_size) / 2, whole - host_crop_size) // 2 * 2
         corner.append(int(min(max(middle, first), last)))
@@ -192,15 +184,9 @@ def crop_motion(
     Each output cell takes the vector of the source cell under its centre (nearest neighbour, as
     Eq. 6 upsamples); lengths scale with the pixels, and a flip negates dx.
 
-    Args:
-        motion: Displacement (dx, dy) per 8x8 cell of the source frame, in source pixels.
-        crop: In the scaled frame.
-        source_size: (height, width) of the source frame.
-        frame_size: (height, width) of the scaled frame.
-        size: Side of the output clip, a multiple of 8.
-
-    Returns:
-        Displacement per 8x8 cell of the output clip, in output pixels.
+    Motion is the displacement (dx, dy) per 8x8 cell, in pixels of the source and then of the output
+    clip, whose side is `size`, a multiple of 8. The crop is in the scaled frame; the other sizes
+    are (height, width).
     """
     source_per_frame = np.divide(source_size, frame_size)
     centres = (np.arange(size // MOTION_CELL) + 0.5) * MOTION_CELL / size

@@ -32,11 +32,7 @@ def find_videos(folder: str | os.PathLike, flag: str) -> list[pathlib.PurePath]:
 
     Links are followed, but every folder is read once, under its own name if it is below `folder`,
     and a link upwards is ignored. Hidden files and folders are ignored too. The log says how many
-    other files there are.
-
-    Args:
-        folder: Where to look.
-        flag: The flag that names the folder, for messages.
+    other files there are. Messages name the flag.
 
     Raises:
         ConfigError: No such folder, one that cannot be read, or no video file below it.
@@ -73,39 +69,35 @@ def find_videos(folder: str | os.PathLike, flag: str) -> list[pathlib.PurePath]:
 
 def _walk(root: str) -> Iterator[str]:
     """The files below a folder, each once; folders of its own come before those behind links."""
-    folders, links, seen, top = [root], collections.deque[str](), set(), os.path.realpath(root)
-    while folders or links:
-        folder = folders.pop() if folders else links.popleft()
-        place = os.path.realpath(folder)
-        if place in seen:
-            logging.warning("%s is ignored: it links to a folder that is read", printable(folder))
-            continue
-        seen.add(place)
-        with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_symlink() and os.path.isdir(entry.path):
-                    target = os.path.realpath(entry.path)
-                    if all(os.path.commonpath((target, p)) != target for p in (place, top)):
-                        links.append(entry.path)
-                    else:
-                        logging.warning("%s is ignored: it links upwards", printable(entry.path))
-                elif entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
+    tops, seen = collections.deque([root]), set[str]()
+    while tops:
+        for folder, folders, files in os.walk(tops.popleft(), onerror=_raise):
+            place = os.path.realpath(folder)
+            if place in seen:
+                logging.warning("%s links to a folder that is read; ignored", printable(folder))
+                folders.clear()
+                continue
+            seen.add(place)
+            folders[:] = sorted(name for name in folders if name[0] != ".")
+            for link in filter(os.path.islink, (os.path.join(folder, name) for name in folders)):
+                above = (place, os.path.realpath(root))
+                target = os.path.realpath(link)
+                if target in (os.path.commonpath((target, path)) for path in above):
+                    logging.warning("%s links upwards; ignored", printable(link))
                 else:
-                    yield entry.path
+                    tops.append(link)
+            yield from (os.path.join(folder, name) for name in files if name[0] != ".")
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 class FileSource:
     """Video files with labels.
 
-    Args:
-        root: Folder that the paths are relative to.
-        files: Paths.
-        labels: Number of each file's class, or `UNLABELLED`.
-        class_names: In the order of their numbers.
-        groups: See `VideoFacts.group`; by default what the names of the files say.
+    Paths are relative to `root`; labels are numbers of classes, or `UNLABELLED`. For the groups,
+    see `VideoFacts.group`; by default they are what the names of the files say.
     """
 
     def __init__(
@@ -164,12 +156,8 @@ class FolderSource(FileSource):
 class CsvSource(FileSource):
     """The video files that a list names (see `csv_lists.read_list`).
 
-    Classes are those of the whole list, so that they are the same for every split.
-
-    Args:
-        file: The list.
-        split: Videos to take; all if the list has no splits.
-        root: Folder that the paths are relative to; the list's own by default.
+    A list without splits is taken whole. Classes are those of the whole list, so that they are the
+    same for every split. Paths are relative to `root`, by default the list's own folder.
 
     Raises:
         ConfigError: The list cannot be read, or has no such split or video.

@@ -76,10 +76,8 @@ def busiest_windows(
 ) -> Int[Array, "t 2"]:
     """(row, column) of the first cell of the window with the most motion per tubelet.
 
-    Args:
-        magnitude: Motion magnitude in pixels.
-        priority: Random number per cell; breaks ties between windows that start there.
-        size: (height, width) of each tubelet's window in motion cells, at most the whole map.
+    Windows of a (height, width) in cells, at most the whole map; ties between them are broken by
+    the random number of the cell in which they start.
     """
     _, rows, columns = magnitude.shape
     largest = min(2**24, (2**31 - 1) // (rows * columns))
