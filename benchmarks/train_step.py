@@ -110,21 +110,14 @@ def make_hugging_face(setting: Setting, compiled: bool) -> Callable[[], None]:
     import torch
     import transformers
 
+    from mgm_jax.convert import hugging_face
+    from mgm_jax.convert.architecture import Architecture
     from mgm_jax.masking import strategies
     from mgm_jax.models.vit import SIZES
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    encoder, decoder = SIZES[setting.size]["encoder"], SIZES[setting.size]["decoder"]
-    config = transformers.VideoMAEConfig(
-        hidden_size=encoder.dim,
-        num_hidden_layers=encoder.depth,
-        num_attention_heads=encoder.heads,
-        intermediate_size=int(encoder.mlp_ratio * encoder.dim),
-        decoder_hidden_size=decoder.dim,
-        decoder_num_hidden_layers=decoder.depth,
-        decoder_num_attention_heads=decoder.heads,
-        decoder_intermediate_size=int(decoder.mlp_ratio * decoder.dim),
-    )
+    ours = Architecture(tubelet=(2, 16, 16), **SIZES[setting.size])
+    config = transformers.VideoMAEConfig(**hugging_face.make_config(ours, 16, 224, (), True))
     model = transformers.VideoMAEForPreTraining(config).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
     forward = torch.compile(model) if compiled else model
