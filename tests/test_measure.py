@@ -1,4 +1,3 @@
-import os
 import pathlib
 import subprocess
 import sys
@@ -91,7 +90,6 @@ def test_the_command_prints_and_writes_its_table(demo_set, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "mgm_jax.measure", *flags.split()],
         cwd=REPOSITORY,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
         check=True,

@@ -176,7 +176,6 @@ def test_arguments_set_what_they_name():
     ("arg", "named"),
     [
         ("stride=3", "dataset, epochs"),
-        ("epoch=3", "did you mean epochs"),
         ("epochs=many", "epochs=many"),
         ("dataset=hmdb", "ucf101, hmdb51"),
         ("flip=no", "flip=no.*true or false"),
