@@ -116,10 +116,10 @@ def test_finetuning_has_the_values_of_table_6(
     assert select(shrunk.get_config(name), expected) == expected
 
 
-@pytest.mark.parametrize("name", ["k400_finetune", "ssv2_finetune"])
-def test_supervised_baselines_have_the_values_of_mvit(name):
+@pytest.mark.parametrize("dataset", ["k400", "ssv2"])
+def test_supervised_baselines_have_the_values_of_mvit(dataset):
     expected = {  # SlowFast's configs/Kinetics/MVIT_B_16x4_CONV.yaml; MViT's paper: 1.6e-3 for 512
-        "epochs": 150.0,
+        "epochs": 200.0,
         "warmup_epochs": 30.0,
         "data.repeated_augmentation": 2,
         "data.area": (0.08, 1.0),
@@ -137,7 +137,10 @@ def test_supervised_baselines_have_the_values_of_mvit(name):
         "optimizer.layer_decay": 1.0,
         "optimizer.clip_norm": 1.0,
     }
-    assert select(shrunk.get_config(f"{name}:recipe=mvit,epochs=150"), expected) == expected
+    config = shrunk.get_config(f"supervised:dataset={dataset}")
+    assert select(config, expected) == expected
+    assert config.data.flip == (dataset == "k400")
+    assert config.data.sampling == ("dense" if dataset == "k400" else "segments")
 
 
 @pytest.mark.parametrize("name", shrunk.RECIPES)
