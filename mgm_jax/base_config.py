@@ -4,7 +4,6 @@ A recipe (`configs/*.py`) starts from `pretrain`, `finetune` or `linear_probe` a
 data needs. Every value can also be set on the command line: `--config.optimizer.base_lr=3e-4`.
 """
 
-import difflib
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -33,11 +32,7 @@ def apply_arg(config: ConfigDict, arg: str, **arguments: str | tuple[str, ...]) 
     for pair in filter(None, arg.split(",")):
         name, _, text = pair.partition("=")
         if name not in arguments:
-            near = difflib.get_close_matches(name, arguments, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(
-                f"the recipe has no argument {name!r}, only {', '.join(arguments)}{hint}"
-            )
+            raise ConfigError(f"the recipe has no argument {name!r}, only {', '.join(arguments)}")
         known = arguments[name]
         if isinstance(known, tuple):
             if text not in known:
@@ -130,24 +125,6 @@ def _augment(config: ConfigDict) -> None:
     # Number of clips that are mixed with the same draw; VideoMAE mixes per GPU (8 videos twice).
     config.augment.mix_group_size = 16
     config.augment.label_smoothing = 0.1
-
-
-def train_as_mvit(config: ConfigDict) -> None:
-    """Sets the recipe that MViT trains with from scratch on Kinetics-400.
-
-    From SlowFast's MVIT_B_16x4_CONV.yaml, with the learning rates of MViT's paper, 1.6e-3 for 512
-    clips; its augmentation is that of `finetune`.
-    """
-    config.epochs = 200.0
-    config.warmup_epochs = 30.0
-    config.model.drop_path = 0.2
-    config.model.head_dropout = 0.5
-    config.model.init = "trunc_normal"
-    config.optimizer.base_lr = 8e-4
-    config.optimizer.min_lr = 8e-6
-    config.optimizer.warmup_lr = 8e-6
-    config.optimizer.layer_decay = 1.0
-    config.optimizer.clip_norm = 1.0
 
 
 def linear_probe() -> ConfigDict:

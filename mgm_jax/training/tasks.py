@@ -18,7 +18,7 @@ from mgm_jax.models import classifier, mae
 from mgm_jax.training import classify_step, pretrain_step, sharding
 from mgm_jax.training import optimizer as optim
 from mgm_jax.training.classify_step import PredictFn
-from mgm_jax.training.state import StepFn, TrainState, make_init_fn
+from mgm_jax.training.state import StepFn, TrainState
 
 STEPS_AHEAD = 2
 """Steps dispatched ahead of the device: enough to keep it busy, few enough that the batches
@@ -91,23 +91,34 @@ def make_task(
         )
     model = make_model(config, len(class_names))
 
-    def init_fn(key: Key[Array, ""]) -> Mapping[str, Any]:
-        return init_variables(config, model, key)
-
     optimizer, schedule = optim.make_optimizer(
         config.optimizer,
         total_steps,
         warmup_steps,
         config.batch_size,
-        multipliers=_learning_rate_multipliers(config, model, init_fn),
+        multipliers=_learning_rate_multipliers(config, model),
     )
     frozen = classify_step.FROZEN if config.task == "linear_probe" else ()
-    init_state = make_init_fn(config.seed, init_fn, optimizer, frozen)
+
+    def init_fn() -> TrainState:
+        params_key, train_key = jax.random.split(jax.random.key(config.seed))
+        variables = init_variables(config, model, params_key)
+        params = variables["params"]
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            model_state={name: part for name, part in variables.items() if name != "params"},
+            opt_state=optimizer.init(
+                {name: part for name, part in params.items() if name not in frozen}
+            ),
+            seed=jax.random.key_data(train_key),
+        )
+
     if config.task == "pretrain":
         step_fn = pretrain_step.make_pretrain_step(config, model, optimizer, schedule)
-        return Task(model, init_state, step_fn)
+        return Task(model, init_fn, step_fn)
     step_fn = classify_step.make_classify_step(config, model, optimizer, schedule)
-    return Task(model, init_state, step_fn, classify_step.make_predict_fn(config, model))
+    return Task(model, init_fn, step_fn, classify_step.make_predict_fn(config, model))
 
 
 def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.Wrapped:
@@ -120,11 +131,9 @@ def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.
     )
 
 
-def _learning_rate_multipliers(
-    config: ConfigDict, model: Any, init_fn: Callable[[Key[Array, ""]], Mapping[str, Any]]
-) -> Any:
+def _learning_rate_multipliers(config: ConfigDict, model: Any) -> Any:
     if config.task == "finetune":
-        shapes = jax.eval_shape(init_fn, jax.random.key(0))["params"]
+        shapes = jax.eval_shape(lambda: init_variables(config, model, jax.random.key(0)))["params"]
         decay = config.optimizer.layer_decay
         return optim.layer_decay_multipliers(shapes, decay, model.encoder_config.depth)
     if config.task == "linear_probe":

@@ -67,7 +67,7 @@ class FrameDecoder:
         self.size = self._file.size
         self.index = self._file.index
         try:
-            self.num_frames = self.index.num_shown if self.index.timed else self._count_frames()
+            self.num_frames = sum(self.index.shown) if self.index.timed else self._count_frames()
             if not self.num_frames:
                 raise self._nothing_to_show()
         except VideoError:
