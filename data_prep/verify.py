@@ -63,12 +63,12 @@ def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str]]:
         lines.append(f"{builder.info.name}: {builder.info.description}")
         names = builder.info.features["label"].names
         check_label_file(directory, names)
-        listed = read_listed_videos(directory) or {}
+        listed = read_listed_videos(directory)
         for split in builder.info.splits:
             logging.info("reading all records of %s", split)
             with _noting(faults, f"{split} cannot be read"):
                 source = builder.as_data_source(split)
-                read = _read_split(source, split, names, split_of, listed.get(split), faults, lines)
+                read = _read_split(source, split, names, split_of, listed[split], faults, lines)
                 places = np.linspace(0, len(read) - 1, min(sample, len(read))).astype(int)
                 of_split = [check_record(source[read[place]]) for place in np.unique(places)]
                 valid = [c.clip.motion_valid.mean() for c in of_split if c.clip is not None]
@@ -96,7 +96,7 @@ def _read_split(
     split: str,
     names: Sequence[str],
     split_of: dict[str, str],
-    listed: Sequence[Sequence[Any]] | None,
+    listed: Sequence[Sequence[Any]],
     faults: list[str],
     lines: list[str],
 ) -> list[int]:
@@ -104,9 +104,9 @@ def _read_split(
 
     `listed` is what `videos.json` says of them. Returns the numbers of those that can be read.
     """
-    if listed is not None and len(listed) != len(source):
+    if len(listed) != len(source):
         faults.append(f"{split}: {len(source)} records, {VIDEOS_FILE} lists {len(listed)}")
-        listed = None
+        listed = ()
     labels: collections.Counter[int] = collections.Counter()
     profiles: collections.Counter[str] = collections.Counter()
     num_frames, num_bytes = [], 0
@@ -120,7 +120,7 @@ def _read_split(
         if readable[-1:] != [number]:
             continue
         label = record["label"]
-        if listed is not None and [name, label] != listed[number][:2]:
+        if listed and [name, label] != listed[number][:2]:
             stated = "{} with label {}".format(*listed[number])
             faults.append(f"{split}: {name} has label {label}, {VIDEOS_FILE} says {stated}")
         if name in split_of:
