@@ -24,7 +24,8 @@ from mgm_jax.data.records import VIDEOS_FILE, check_label_file, read_listed_vide
 from mgm_jax.data.video.containers import open_demuxer
 from mgm_jax.data.video.decoder import decode_packets
 from mgm_jax.data.video.packets import index_packets
-from mgm_jax.errors import ConfigError, MgmError, VideoError, reading_video
+from mgm_jax.errors import ConfigError, VideoError, reading_video
+from mgm_jax.program import run_program
 
 _FAULTS_PRINTED = 20
 _FRAME_TYPES = {1: "I", 2: "P", 3: "B"}
@@ -229,10 +230,7 @@ def main(argv: Sequence[str]) -> None:
     """Checks the dataset that the command line names."""
     if len(argv) != 2:
         raise app.UsageError("name one directory: python -m data_prep.verify DIR")
-    try:
-        text, faults = verify(argv[1], flags.FLAGS.sample)
-    except MgmError as error:
-        sys.exit(f"error: {error}")
+    text, faults = verify(argv[1], flags.FLAGS.sample)
     print(text)
     for fault in faults[:_FAULTS_PRINTED]:
         print(f"WRONG: {fault}")
@@ -243,5 +241,4 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     # Defined here because other commands define flags with the same names.
     flags.DEFINE_integer("sample", 32, "Records of each split to decode.", 1)
-    logging.set_verbosity(logging.INFO)
-    app.run(main)
+    run_program(main)
