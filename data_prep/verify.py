@@ -63,15 +63,19 @@ def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str]]:
         lines.append(f"{builder.info.name}: {builder.info.description}")
         names = builder.info.features["label"].names
         check_label_file(directory, names)
-        listed = read_listed_videos(directory) or {}
+        listed = read_listed_videos(directory)
         for split in builder.info.splits:
             logging.info("reading all records of %s", split)
             with _noting(faults, f"{split} cannot be read"):
                 source = builder.as_data_source(split)
-                read = _read_split(source, split, names, split_of, listed.get(split), faults, lines)
+                read = _read_split(source, split, names, split_of, listed[split], faults, lines)
                 places = np.linspace(0, len(read) - 1, min(sample, len(read))).astype(int)
                 of_split = [check_record(source[read[place]]) for place in np.unique(places)]
-                lines += _describe_sample(of_split)
+                valid = [c.clip.motion_valid.mean() for c in of_split if c.clip is not None]
+                share = f"{np.mean(valid):.1%}" if valid else "none"
+                lines.append(
+                    f"  of {len(valid)} decoded: {share} of the frames have motion vectors"
+                )
                 faults += [
                     f"{split}: {c.video_id}: {fault}" for c in of_split for fault in c.faults
                 ]
@@ -92,7 +96,7 @@ def _read_split(
     split: str,
     names: Sequence[str],
     split_of: dict[str, str],
-    listed: Sequence[Sequence[Any]] | None,
+    listed: Sequence[Sequence[Any]],
     faults: list[str],
     lines: list[str],
 ) -> list[int]:
@@ -100,9 +104,9 @@ def _read_split(
 
     `listed` is what `videos.json` says of them. Returns the numbers of those that can be read.
     """
-    if listed is not None and len(listed) != len(source):
+    if len(listed) != len(source):
         faults.append(f"{split}: {len(source)} records, {VIDEOS_FILE} lists {len(listed)}")
-        listed = None
+        listed = ()
     labels: collections.Counter[int] = collections.Counter()
     profiles: collections.Counter[str] = collections.Counter()
     num_frames, num_bytes = [], 0
@@ -116,7 +120,7 @@ def _read_split(
         if readable[-1:] != [number]:
             continue
         label = record["label"]
-        if listed is not None and [name, label] != listed[number][:2]:
+        if listed and [name, label] != listed[number][:2]:
             stated = "{} with label {}".format(*listed[number])
             faults.append(f"{split}: {name} has label {label}, {VIDEOS_FILE} says {stated}")
         if name in split_of:
@@ -140,22 +144,13 @@ def _read_split(
 
 def _histogram(labels: collections.Counter[int], names: Sequence[str]) -> list[str]:
     lines = []
-    most = max(labels.values(), default=1)
     for label in sorted(labels):
         name = names[label] if 0 <= label < len(names) else "(no class)"
-        bar = "#" * round(30 * labels[label] / most)
-        lines.append(f"  {label:4d} {name[:40]:40s} {labels[label]:7d} {bar}")
+        lines.append(f"  {label:4d} {name[:40]:40s} {labels[label]:7d}")
     absent = [name for label, name in enumerate(names) if not labels[label]]
     if absent and len(absent) < len(names):
         lines.append(f"  no record of {len(absent)} classes: {', '.join(absent[:10])} ...")
     return lines
-
-
-def _describe_sample(sample: Sequence[CheckedRecord]) -> list[str]:
-    valid = [checked.clip.motion_valid.mean() for checked in sample if checked.clip is not None]
-    if not valid:
-        return []
-    return [f"  of {len(sample)} decoded: {np.mean(valid):.1%} of the frames have motion vectors"]
 
 
 def check_record(record: Mapping[str, Any]) -> CheckedRecord:
