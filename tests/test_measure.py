@@ -43,7 +43,7 @@ def test_motion_guides_masks_to_motion_and_to_the_boxes_of_the_demo_set(demo_set
         assert means[name, "", measure.INSIDE] > means[name, "", measure.OUTSIDE]
     # The camera's pan moves what is outside the boxes.
     assert means["median", "", measure.OUTSIDE] < means["codec", "", measure.OUTSIDE]
-    table = measure.to_markdown(config, measured)
+    table = measure.to_markdown(measured)
     assert "- clips: 6\n" in table
     assert table.count("\n| codec |") == 5
 
@@ -51,7 +51,7 @@ def test_motion_guides_masks_to_motion_and_to_the_boxes_of_the_demo_set(demo_set
 def test_videos_without_boxes_are_measured_without_them(video_folder):
     config = recipe(video_folder)
     measured = measure.measure(config, FolderSource(str(video_folder)), ["mgm"], ["codec"], 2)
-    table = measure.to_markdown(config, measured)
+    table = measure.to_markdown(measured)
     assert "box" not in table
     assert "saliency" not in table
     assert "| codec | mgm |" in table
@@ -63,7 +63,7 @@ def test_unreadable_videos_are_left_out_and_counted(video_folder, tmp_path):
     (tmp_path / "video_01.mp4").write_bytes(b"no video")
     config = recipe(tmp_path)
     measured = measure.measure(config, FolderSource(str(tmp_path)), ["random"], ["codec"])
-    table = measure.to_markdown(config, measured)
+    table = measure.to_markdown(measured)
     assert "- clips: 2\n- videos that could not be read: 1\n" in table
     for file in tmp_path.glob("*[02].mp4"):
         file.unlink()
