@@ -43,10 +43,6 @@ def test_the_layers_are_linear_layers_of_videomae():
         np.testing.assert_allclose(made, expected, atol=1e-5)
 
 
-def test_token_grid_of_the_paper():
-    assert patches_lib.token_grid(16, 224, 224, (2, 16, 16)) == (8, 14, 14)
-
-
 @pytest.mark.parametrize("clip", [(15, 224, 224), (16, 220, 224), (16, 224, 230)])
 def test_a_clip_that_does_not_divide_is_refused(clip):
     with pytest.raises(ValueError, match=r"does not divide into tubelets of \(2, 16, 16\)"):
