@@ -13,12 +13,11 @@ workers changes nothing. A dataset that exists is not made again.
 import functools
 import os
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 from jaxtyping import UInt8
 
 from data_prep import output, transcode
@@ -26,7 +25,8 @@ from data_prep.conversion import Conversion
 from data_prep.demo_scenes import CLASS_NAMES, render_clip
 from data_prep.entries import Entry, Listing
 from mgm_jax.data.identity import fingerprint
-from mgm_jax.errors import ConfigError, MgmError
+from mgm_jax.errors import ConfigError
+from mgm_jax.program import run_program
 
 FPS = 25.0
 # To be raised if a change to the rendering or the encoding changes the clips.
@@ -136,14 +136,10 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
     names = ("num_train", "num_validation", "seed", "profile", "domain_shift", "workers")
-    try:
-        make_demo(values.out, **{name: getattr(values, name) for name in names})
-    except MgmError as error:
-        sys.exit(f"error: {error}")
+    make_demo(values.out, **{name: getattr(values, name) for name in names})
 
 
 if __name__ == "__main__":
     # Defined here because other commands define flags with the same names.
     _define_flags()
-    logging.set_verbosity(logging.INFO)
-    app.run(main)
+    run_program(main)

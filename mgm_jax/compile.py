@@ -23,7 +23,7 @@ from ml_collections import config_flags
 from mgm_jax.aot.check import CompiledStep, check
 from mgm_jax.aot.collectives import summarise
 from mgm_jax.aot.traffic import PARTS
-from mgm_jax.training import distributed
+from mgm_jax.program import run_program
 
 
 def report(found: CompiledStep) -> str:
@@ -103,4 +103,4 @@ def main(_: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    distributed.run_program(main)
+    run_program(main)

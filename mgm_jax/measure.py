@@ -32,6 +32,7 @@ from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import ConfigError, VideoError
 from mgm_jax.masking import statistics, variants
 from mgm_jax.pictures.gallery import guiding_motion, make_mask_fns
+from mgm_jax.program import run_program
 from mgm_jax.training import distributed
 
 INSIDE, OUTSIDE = "inside", "outside"
@@ -221,4 +222,4 @@ def main(_: Sequence[str]) -> None:
 if __name__ == "__main__":
     # Not at import: other commands define flags of the same names.
     _define_flags()
-    distributed.run_program(main)
+    run_program(main)

@@ -24,6 +24,7 @@ from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.evaluation.results import NUMBERS_FILE
 from mgm_jax.io import AnyPath, make_path, replacing
+from mgm_jax.program import run_program
 from mgm_jax.training import distributed
 from mgm_jax.training.classify_step import make_predict_fn
 from mgm_jax.training.runs import Run, load_run
@@ -167,4 +168,4 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     # Only in the program itself: other commands have flags of equal names.
     _define_flags()
-    distributed.run_program(main)
+    run_program(main)
