@@ -47,7 +47,7 @@ def report(found: CompiledStep) -> str:
         f"{found.chip_flops / 1e12:.3f} T",
         f"  memory traffic     {sum(found.traffic.values()) / 1e9:.2f} GB per chip",
     ]
-    for kind, along, times, num_bytes, sent in summarise(found.collectives):
+    for (kind, along), (times, num_bytes, sent) in summarise(found.collectives).items():
         lines.append(
             f"  {kind:18s} along {' and '.join(along)}: {times} times, {num_bytes / 1e9:.3f} GB in "
             f"total; a chip sends {sent / 1e9:.3f} GB"

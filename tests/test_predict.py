@@ -34,7 +34,7 @@ def broken(tmp_path_factory):
 def test_predictions_are_those_of_the_evaluation(workdir, video_folder):
     evaluated = read_arrays(workdir / "predictions.npz")
     files = find_files([str(video_folder)])
-    (predictions,) = predict_files(load_run(workdir), files, temporal_views=2, spatial_views=2)
+    predictions = predict_files(load_run(workdir), files, temporal_views=2, spatial_views=2)
     assert predictions.names == tuple(files) == tuple(evaluated["names"])
     assert predictions.num_views.tolist() == [4] * 12
     np.testing.assert_allclose(
