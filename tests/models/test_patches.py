@@ -47,10 +47,3 @@ def test_the_layers_are_linear_layers_of_videomae():
 def test_a_clip_that_does_not_divide_is_refused(clip):
     with pytest.raises(ValueError, match=r"does not divide into tubelets of \(2, 16, 16\)"):
         patches_lib.token_grid(*clip, (2, 16, 16))
-
-
-def test_gather_takes_each_clips_own_tokens_in_order():
-    tokens = np.random.default_rng(0).random((2, 5, 3), dtype=np.float32)
-    ids = np.array([[4, 0], [1, 3]], np.int32)
-    gathered = patches_lib.gather_tokens(jnp.asarray(tokens), jnp.asarray(ids))
-    np.testing.assert_array_equal(gathered, [[tokens[0, 4], tokens[0, 0]], tokens[1, [1, 3]]])
