@@ -257,7 +257,7 @@ def test_files_of_equal_names_are_reported(lay_out, tmp_path):
 
 def test_unknown_datasets_and_absent_annotations_are_named(lay_out, tmp_path):
     videos = lay_out("a.mp4")
-    with pytest.raises(ConfigError, match=r"'ucf11'.*'ucf101'"):
+    with pytest.raises(ConfigError, match=r"'ucf11' is not one of ssv2, .*ucf101"):
         read("ucf11", videos)
     for dataset in set(DATASETS) - {"folder"}:
         with pytest.raises(ConfigError, match="--annotations: "):
