@@ -151,22 +151,34 @@ class RecordSource:
 
 def read_listed_videos(folder: str | os.PathLike) -> dict[str, list[list[Any]]]:
     """Id, label and fingerprint of each record, by split."""
-    return json.loads(pathlib.Path(folder, VIDEOS_FILE).read_text())
+    return _read_json(folder, VIDEOS_FILE)
 
 
 def check_label_file(folder: str | os.PathLike, names: Sequence[str]) -> None:
     """Compares the classes that are read from a prepared data set with those it was made with.
 
     Raises:
-        ConfigError: They differ.
+        ConfigError: They differ, or cannot be read.
     """
-    made_with = json.loads(pathlib.Path(folder, "metadata.json").read_text())["class_names"]
+    made_with = _read_json(folder, "metadata.json").get("class_names", list(names))
     if list(names) != made_with:
         differing = [pair for pair in itertools.zip_longest(made_with, names) if len({*pair}) > 1]
         raise ConfigError(
             f"the classes of {folder} are not those it was prepared with: {differing[0][0]!r} is "
             f"read as {differing[0][1]!r} (label.labels.txt); prepare the data set again"
         )
+
+
+def _read_json(folder: str | os.PathLike, name: str) -> dict[str, Any]:
+    path = pathlib.Path(folder, name)
+    try:
+        content = json.loads(path.read_text())
+        if isinstance(content, dict):
+            return content
+        reason: object = "no object"
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error
+    raise ConfigError(f"{path} cannot be read ({reason}); prepare the data set again")
 
 
 class ShardedRecords:

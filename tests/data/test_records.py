@@ -58,6 +58,10 @@ def test_records_of_an_earlier_version_or_another_program_are_refused(prepared, 
     (folder / "videos.json").unlink()
     with pytest.raises(ConfigError, match=r"config\.data\.path.*earlier version.*prepare it again"):
         RecordSource(str(folder), "train")
+    (folder / "videos.json").write_text("{}")
+    (folder / "metadata.json").write_text("[")
+    with pytest.raises(ConfigError, match=r"metadata\.json cannot be read.*prepare"):
+        make_source("records", str(folder), "train")
 
 
 @pytest.fixture(scope="module")
