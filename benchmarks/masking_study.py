@@ -23,7 +23,7 @@ import numpy as np
 from absl import app, flags, logging
 from matplotlib.figure import Figure
 
-from configs import demo_pretrain
+from configs import demo_finetune, demo_pretrain
 from mgm_jax.evaluation.results import NUMBERS_FILE
 from mgm_jax.pictures.figures import DPI, LABEL_SIZE
 
@@ -50,7 +50,8 @@ class Row:
     finetune: tuple[str, ...] = ()
 
 
-_TWICE = ("--config.num_steps=2400", "--config.warmup_steps=120")
+_RECIPE = demo_finetune.get_config()
+_TWICE = tuple(f"--config.{name}={2 * _RECIPE[name]}" for name in ("num_steps", "warmup_steps"))
 _FASTER = ("--config.optimizer.base_lr=8e-3", "--config.optimizer.min_lr=8e-5")
 _MASKS = ("mgm_sparse", "smm", "smm_sparse", "random_block", "random_tube", "random")
 ROWS = (

@@ -219,6 +219,10 @@ def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
         for group in groups:
             place = place.setdefault(group, {})
         place[leaf] = value
+    for name, value in ADDED.items():
+        group, leaf = name.split(".")
+        if group in upgraded:
+            upgraded[group].setdefault(leaf, value)
     return upgraded
 
 

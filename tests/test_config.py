@@ -87,6 +87,7 @@ def test_differences_name_what_changed_and_pass_over_what_cannot_matter():
 
 def of_an_earlier_version(saved):
     """Gives a saved config the names of the first version."""
+    del saved["model"]["init"], saved["model"]["positions"]
     saved["accumulate_steps"] = saved.pop("grad_accum_steps")
     saved["data"]["window"] = saved["data"].pop("host_crop_size")
     saved["data"]["max_skipped_share"] = saved["data"].pop("max_bad_fraction")

@@ -1,8 +1,10 @@
 """Clips for pictures and measurements: cropped at the centre, with their boxes."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
+from absl import logging
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
@@ -62,6 +64,28 @@ class CentreClips:
                 )
         batch = {name: array for name, array in clip.items() if name not in HOST_FIELDS}
         return CentreClip(record.video_id, batch, own_boxes)
+
+    def read(self, videos: Sequence[int]) -> list[CentreClip]:
+        """The clips of the videos at some indices; those that cannot be read are left out.
+
+        Raises:
+            VideoError: None of the videos can be read.
+        """
+        clips, unread = [], []
+        for video in videos:
+            try:
+                clips.append(self[video])
+            except VideoError as error:
+                logging.warning("left out: %s", error)
+                unread.append(str(error))
+        if not clips:
+            raise VideoError("none of the videos can be read: " + "\n".join(unread))
+        return clips
+
+
+def stack(clips: Sequence[CentreClip]) -> dict[str, np.ndarray]:
+    """One batch of several clips."""
+    return {name: np.concatenate([clip.batch[name] for clip in clips]) for name in clips[0].batch}
 
 
 def spread(count: int, total: int) -> list[int]:

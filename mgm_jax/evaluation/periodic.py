@@ -38,7 +38,7 @@ class PictureReporter:
         """Reads the clips.
 
         Raises:
-            VideoError: A video of `videos.evaluated` cannot be read.
+            VideoError: None of `videos.evaluated` can be read.
         """
         self.every = config.pictures_every
         self._loss: ValidationLoss | None = None

@@ -7,13 +7,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
-from mgm_jax.data.centre_clips import CentreClip, CentreClips
+from mgm_jax.data.centre_clips import CentreClips, stack
 from mgm_jax.data.records import VideoSource
-from mgm_jax.errors import VideoError
 from mgm_jax.models import patches as patches_lib
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import losses, pretrain_step
@@ -33,18 +31,10 @@ class ValidationLoss:
         """
         self._measure_fn = jax.jit(_make_measure_fn(config, model))
         self._key = jax.random.key(config.seed)
-        clips = CentreClips(config, source)
-        read = []
-        for video in range(len(clips)):
-            try:
-                read.append(clips[video])
-            except VideoError as error:
-                logging.warning("left out of the validation loss: %s", error)
-        if not read:
-            raise VideoError("config.eval: none of the videos to measure the loss on can be read")
+        clips = CentreClips(config, source).read(range(len(source)))
         self._batches = [
-            _stack(read[first : first + _CLIPS_AT_ONCE])
-            for first in range(0, len(read), _CLIPS_AT_ONCE)
+            stack(clips[first : first + _CLIPS_AT_ONCE])
+            for first in range(0, len(clips), _CLIPS_AT_ONCE)
         ]
 
     def measure(self, params: Any) -> dict[str, float]:
@@ -59,10 +49,6 @@ class ValidationLoss:
         return {
             name: float(np.concatenate([part[name] for part in parts]).mean()) for name in parts[0]
         }
-
-
-def _stack(clips: list[CentreClip]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([clip.batch[name] for clip in clips]) for name in clips[0].batch}
 
 
 def _make_measure_fn(config: ConfigDict, model: nn.Module) -> Any:

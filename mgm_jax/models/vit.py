@@ -32,7 +32,7 @@ def transformer_config(model: ConfigDict, part: Literal["encoder", "decoder"]) -
     Args:
         model: `config.model` of the run: a size, the fields of the shape to replace (under
             `encoder` and `decoder`; None keeps the size's), and options. Runs of early versions
-            have no `scan`, `backbone` and `positions`.
+            have no `scan` and `backbone`.
         part: Which of the two.
 
     Raises:
@@ -52,7 +52,7 @@ def transformer_config(model: ConfigDict, part: Literal["encoder", "decoder"]) -
         remat=model.remat,
         scan=model.get("scan", False),
         backbone=model.get("backbone", "vit") if part == "encoder" else "vit",
-        positions=model.get("positions", "sincos"),
+        positions=model.positions,
     )
 
 

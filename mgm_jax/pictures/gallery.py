@@ -8,15 +8,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 
 from mgm_jax.config import mask_ratio
-from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
+from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread, stack
 from mgm_jax.data.records import VideoSource
-from mgm_jax.errors import VideoError
 from mgm_jax.io import AnyPath, replacing
 from mgm_jax.masking import motion_maps, variants
 from mgm_jax.models import patches
@@ -44,17 +42,7 @@ def read_clips(config: ConfigDict, source: VideoSource) -> list[CentreClip]:
     Raises:
         VideoError: None of the videos can be read.
     """
-    reader = CentreClips(config, source)
-    clips, unread = [], []
-    for video in spread(config.num_pictures, len(source)):
-        try:
-            clips.append(reader[video])
-        except VideoError as error:
-            logging.warning("no picture of %s", error)
-            unread.append(str(error))
-    if not clips:
-        raise VideoError("none of the videos can be read: " + "\n".join(unread))
-    return clips
+    return CentreClips(config, source).read(spread(config.num_pictures, len(source)))
 
 
 def write_pictures(folder: AnyPath, name: str, pictures: Iterable[Picture]) -> list[AnyPath]:
@@ -152,10 +140,7 @@ class Gallery:
         self._config = config
         self._reconstruct_fn = jax.jit(pretrain_step.make_reconstruct_fn(config, model))
         self._clips = read_clips(config, source)
-        self._batch = {
-            name: np.concatenate([clip.batch[name] for clip in self._clips])
-            for name in self._clips[0].batch
-        }
+        self._batch = stack(self._clips)
 
     def pictures(self, params: Any, step: int, *, leaky: bool = False) -> Iterator[Picture]:
         """Draws the reconstruction of each clip by the parameters of a step.
