@@ -5,7 +5,7 @@
     python -m benchmarks.masking_study --out=DIR --report
 
 A run pretrains with one setting and one seed (`configs/demo_pretrain.py`), finetunes with few
-labels and probes linearly (`configs/demo_finetune.py`, `configs/demo_linear_probe.py`), each in a
+labels and probes linearly (`configs/demo_finetune.py`, `configs/small_linear_probe.py`), each in a
 folder of its own below DIR. Stop it at any moment: the same command goes on where it was, also
 several at once. `--only` chooses rows; `--report` writes results.json, table.md and a figure.
 """
@@ -29,6 +29,7 @@ from mgm_jax.pictures.figures import DPI, LABEL_SIZE
 
 FEW_LABELS = "train[:600]"
 MEASURES = {"finetune": "finetuned", "linear_probe": "linear probe"}
+RECIPES = {"finetune": "demo_finetune.py", "linear_probe": "small_linear_probe.py:dataset=demo"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +96,7 @@ def commands(row: Row, seed: int, folder: pathlib.Path, data: str, extra: Sequen
     for name in MEASURES:
         if name == "linear_probe" and row.argument is None:
             continue  # Of features that are random.
-        recipes[name] = [f"--config=configs/demo_{name}.py", f"--config.data.split={FEW_LABELS}"]
+        recipes[name] = [f"--config=configs/{RECIPES[name]}", f"--config.data.split={FEW_LABELS}"]
         if row.argument is not None:
             recipes[name].append(f"--config.init_from={folder / 'pretrain'}")
     recipes["finetune"] += row.finetune

@@ -4,8 +4,8 @@
         --config.init_from=runs/jhmdb_pretrain --config.data.path=runs/jhmdb \
         --workdir=runs/jhmdb_finetune
 
-Without `config.init_from` it trains from scratch. Arguments: `dataset` (jhmdb or weizmann),
-`backbone`. Data: as in configs/small_pretrain.py.
+Without `config.init_from` it trains from scratch. Argument: `backbone`. Data: as in
+configs/small_pretrain.py.
 """
 
 from ml_collections import ConfigDict
@@ -17,9 +17,6 @@ def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
     config = base_config.finetune()
     base_config.small_vit(config)
-    chosen = base_config.apply_arg(
-        config, arg, dataset=("jhmdb", "weizmann"), backbone="model.backbone"
-    )
     config.batch_size = 16
     config.num_steps = 1500
     config.warmup_steps = 150
@@ -46,9 +43,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config.eval.subset = 0
     config.eval.temporal_views = 3
     config.eval.spatial_views = 1  # People are in the middle.
-    if chosen["dataset"] == "weizmann":
-        config.augment.mix_group_size = 16
-        config.eval.every = 500
-        config.eval.temporal_views = 2
-        config.eval.spatial_views = 3
+    base_config.apply_arg(config, arg, backbone="model.backbone")
     return config

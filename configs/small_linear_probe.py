@@ -1,26 +1,26 @@
-"""Linear probe of the features of configs/small_pretrain.py: minutes on two CPU cores.
+"""Linear probe of the features of a small ViT: minutes on two CPU cores.
 
     python -m mgm_jax.main --config=configs/small_linear_probe.py \
         --config.init_from=runs/jhmdb_pretrain --config.data.path=runs/jhmdb \
         --workdir=runs/jhmdb_linear_probe
 
 Four learning rates train in one pass; the best on a tenth of the training clips is kept.
-Arguments: `dataset` (jhmdb or weizmann), `backbone`. Data: as in configs/small_pretrain.py.
+Arguments: `dataset` (jhmdb, or demo for the model and the clips of configs/demo_pretrain.py),
+`backbone`. Data: as in configs/small_pretrain.py.
 """
 
 from ml_collections import ConfigDict
 
 from mgm_jax import base_config
 
-# Temporal and spatial views.
-VIEWS = {"jhmdb": (3, 1), "weizmann": (2, 3)}
-
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
     config = base_config.linear_probe()
     base_config.small_vit(config)
-    chosen = base_config.apply_arg(config, arg, dataset=tuple(VIEWS), backbone="model.backbone")
+    chosen = base_config.apply_arg(
+        config, arg, dataset=("jhmdb", "demo"), backbone="model.backbone"
+    )
     config.batch_size = 32
     config.num_steps = 400
 
@@ -37,5 +37,14 @@ def get_config(arg: str = "") -> ConfigDict:
     config.eval.split = "test"
     config.eval.every = 200
     config.eval.subset = 0
-    config.eval.temporal_views, config.eval.spatial_views = VIEWS[chosen["dataset"]]
+    config.eval.temporal_views = 3
+    config.eval.spatial_views = 1
+    if chosen["dataset"] == "demo":
+        base_config.demo_vit(config)
+        config.batch_size = 64
+        config.num_steps = 500
+        config.data.flip = False
+        config.data.area = (0.7, 1.0)
+        config.eval.split = "validation"
+        config.eval.temporal_views = 1
     return config

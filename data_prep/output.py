@@ -25,7 +25,7 @@ from absl import logging
 from data_prep import records
 from data_prep.entries import UNREADABLE, Listing
 from data_prep.shards import Convert, Shard, ShardResult, plan_shards, read_result, write_shards
-from mgm_jax.errors import ConfigError
+from mgm_jax.errors import ConfigError, differences
 from mgm_jax.io import locked
 
 REPORT = "report.json"
@@ -60,15 +60,9 @@ def is_complete(out: pathlib.Path, request: Mapping[str, Any]) -> bool:
 
 
 def _check_same(found: Mapping[str, Any], request: Mapping[str, Any], message: str) -> None:
-    differences = ", ".join(
-        f"{key} is {found.get(key)!r}, not {request.get(key)!r}"
-        for key in sorted(found.keys() | request.keys())
-        if found.get(key) != request.get(key)
-    )
-    if differences:
-        raise ConfigError(
-            f"--out: {message} ({differences}); name another folder, or delete it first"
-        )
+    if found != request:
+        text = differences(found, request)
+        raise ConfigError(f"--out: {message} ({text}); name another folder, or delete it first")
 
 
 @contextlib.contextmanager

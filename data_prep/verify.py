@@ -129,24 +129,14 @@ def _read_split(
         num_frames.append(record["num_frames"])
         num_bytes += size
     frames = np.array(num_frames or [0])
-    counts = ", ".join(f"{count} {profile}" for profile, count in profiles.items())
+    kinds = ", ".join(f"{count} {profile}" for profile, count in profiles.items())
+    counts = [labels[label] for label in range(len(names)) if labels[label]] or [0]
     lines += [
-        f"{split}: {len(num_frames)} records, {num_bytes / 1e6:.1f} MB; {counts}; "
+        f"{split}: {len(num_frames)} records, {num_bytes / 1e6:.1f} MB; {kinds}; "
         f"{frames.min()} to {frames.max()} frames, median {np.median(frames):.0f}",
-        *_histogram(labels, names),
+        f"  {len(labels)} of {len(names)} classes, {min(counts)} to {max(counts)} records each",
     ]
     return readable
-
-
-def _histogram(labels: collections.Counter[int], names: Sequence[str]) -> list[str]:
-    lines = []
-    for label in sorted(labels):
-        name = names[label] if 0 <= label < len(names) else "(no class)"
-        lines.append(f"  {label:4d} {name[:40]:40s} {labels[label]:7d}")
-    absent = [name for label, name in enumerate(names) if not labels[label]]
-    if absent and len(absent) < len(names):
-        lines.append(f"  no record of {len(absent)} classes: {', '.join(absent[:10])} ...")
-    return lines
 
 
 def check_record(record: Mapping[str, Any]) -> CheckedRecord:

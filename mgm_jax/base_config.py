@@ -242,11 +242,9 @@ def _base(task: str) -> ConfigDict:
     config.model.remat = "none"
     # Of linear layers: "xavier" (VideoMAE's pretraining) or "trunc_normal" (0.02; MViT).
     config.model.init = "xavier"
-    config.model.scan = False  # Loops over the blocks, which compiles faster.
     config.model.encoder = _transformer()
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = "adamw"
     # Learning rates are for 256 videos per step and scale linearly with the batch size.
     config.optimizer.base_lr = 1.5e-4
     config.optimizer.min_lr = 1e-5

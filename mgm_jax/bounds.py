@@ -29,7 +29,6 @@ CHOICES = {
     "model.remat": ("none", "full", "dots"),
     "masking.guidance": ("peak", "window"),
     "masking.camera_compensation": ("none", "median"),
-    "optimizer.name": ("adamw",),
     "eval.checkpoint": ("last", "best"),
 }
 

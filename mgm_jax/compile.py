@@ -5,8 +5,7 @@
 Compiles the step that `mgm_jax.main` would run there, and prints its memory, traffic and an
 estimate of its time. All config values can be set as in training; batch_size is that of the whole
 slice. A step that does not fit is refused, with what helps. --traffic shows where memory traffic
-comes from. Needs libtpu (pip install -r requirements-tpu.txt). Compiling takes minutes;
---config.model.scan=True makes it faster for large models, and needs more memory on the chip.
+comes from. Needs libtpu (pip install -r requirements-tpu.txt). Compiling takes minutes.
 
 The time is a roofline estimate: FLOPs of matrix products, bytes to and from a chip's memory and
 bytes sent to other chips, each at the chip's published peak (`mgm_jax.aot.chips`). "At best" all

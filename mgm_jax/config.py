@@ -52,7 +52,12 @@ ADDED = {
 }
 """Names that earlier versions lacked, and the only value that they computed."""
 
-RETIRED = {"data.modality": "rgb", "data.motion_frames": "sampled"}
+RETIRED = {
+    "data.modality": "rgb",
+    "data.motion_frames": "sampled",
+    "model.scan": False,
+    "optimizer.name": "adamw",
+}
 """Names of earlier versions that are gone, and the only value that this version still computes."""
 
 

@@ -1,7 +1,8 @@
 """Errors that the user can fix; programs end with their message, without a traceback."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 
 class MgmError(Exception):
@@ -23,6 +24,15 @@ def printable(name: str) -> str:
     direction, and bytes of a file's name that are not UTF-8 (`\udce9` for E9).
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The values that differ, by name: "short_side was 256, is 128; ..."."""
+    return "; ".join(
+        f"{name} was {then.get(name)!r}, is {now.get(name)!r}"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    )
 
 
 @contextlib.contextmanager

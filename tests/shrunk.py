@@ -18,7 +18,7 @@ RECIPES = sorted(file.stem for file in CONFIGS.glob("[!_]*.py"))
 
 
 def get_config(name: str) -> ConfigDict:
-    """A recipe as it is, e.g. `small_finetune` or `small_finetune:dataset=weizmann`."""
+    """A recipe as it is, e.g. `small_finetune` or `transfer_finetune:dataset=hmdb51`."""
     name, _, arg = name.partition(":")
     return importlib.import_module(f"configs.{name}").get_config(arg)
 

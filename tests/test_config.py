@@ -37,7 +37,6 @@ def test_programs_refuse_a_misspelt_flag_without_a_traceback():
         ("data.area", (0.9, 0.1)),
         ("data.flip", 1),
         ("task", "tune"),
-        ("optimizer.name", "lion"),
         ("batch_size", 0),
         ("batch_size", 2.5),
         ("data.stride", 0),

@@ -34,7 +34,6 @@ def select(config, names):
 )
 def test_pretraining_has_the_values_of_table_5(name, stride, flip):
     expected = {
-        "optimizer.name": "adamw",
         "optimizer.base_lr": 1.5e-4,
         "optimizer.weight_decay": 0.05,
         "optimizer.b1": 0.9,
@@ -88,7 +87,6 @@ def test_finetuning_has_the_values_of_table_6(
     name, base_lr, layer_decay, warmup_epochs, epochs, flip, drop_path, views
 ):
     expected = {
-        "optimizer.name": "adamw",
         "optimizer.base_lr": base_lr,
         "optimizer.weight_decay": 0.05,
         "optimizer.b1": 0.9,

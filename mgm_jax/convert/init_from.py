@@ -9,15 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from absl import logging
 from flax import traverse_util
-from jaxtyping import Float
 
 from mgm_jax.convert import weights as weights_lib
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath
-from mgm_jax.models import blocks
 
 # If both models have an encoder (or a decoder), all its parameters must match, except for the final
 # LayerNorm, which finetuning drops.
@@ -37,7 +34,6 @@ class Report:
         fresh: Parameters that keep their initial values: the source has none, or a head for other
             classes.
         for_other_classes: Why the head is for other classes: its shapes or its classes.
-        resized: Loaded position embeddings that were resized, with both shapes.
     """
 
     origin: str
@@ -45,7 +41,6 @@ class Report:
     dropped: tuple[str, ...]
     fresh: tuple[str, ...]
     for_other_classes: tuple[str, ...]
-    resized: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -55,7 +50,6 @@ class Report:
             f"  fresh: {_summary(self.fresh)}",
         ]
         lines += [f"  for other classes: {line}" for line in self.for_other_classes]
-        lines += [f"  for other clips: {line}" for line in self.resized]
         return "\n".join(lines)
 
 
@@ -67,9 +61,7 @@ def initialise(
 ) -> tuple[dict, Report]:
     """Replaces a model's parameters by those of the source at `path` (`weights.read`).
 
-    Blocks may be stacked in one and not in the other. Learned positions for clips of another shape
-    are resampled by nearest neighbour in space and time, as in TimeSformer. A source that does not
-    store its number of heads is read with that of `params`.
+    A source that does not store its number of heads is read with that of `params`.
 
     Args:
         params: Parameter tree of arrays, or of their shapes and dtypes.
@@ -91,14 +83,10 @@ def initialise(
     heads = {
         name.split("/")[0]: leaf.shape[-2]
         for name, leaf in own.items()
-        if re.search(r"/blocks/(0|stacked)/attention/q_bias$", name)
+        if re.search(r"/blocks/0/attention/q_bias$", name)
     }
     weights = weights_lib.read(path, heads)
     other = weights.params
-    if any(map(blocks.is_stacked, own)):
-        tree = blocks.stack(traverse_util.unflatten_dict(other, sep="/"))
-        other = traverse_util.flatten_dict(tree, sep="/")
-    other, resized = _fit_positions(other, own)
     both = own.keys() & other.keys()
     unfit = {name for name in both if tuple(own[name].shape) != other[name].shape}
     heads_of_other_classes = {name for name in unfit if re.match(_HEAD, name)}
@@ -141,29 +129,8 @@ def initialise(
         dropped=tuple(sorted(other.keys() - loaded)),
         fresh=tuple(sorted(own.keys() - loaded)),
         for_other_classes=tuple(for_others),
-        resized=resized,
     )
     return traverse_util.unflatten_dict(taken, sep="/"), report
-
-
-def _fit_positions(
-    other: Mapping[str, Any], own: Mapping[str, Any]
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    fitted, resized = dict(other), []
-    for name in sorted(own.keys() & other.keys()):
-        source, model = other[name].shape, tuple(own[name].shape)
-        if "/positions/" in name and source != model and source[-1] == model[-1]:
-            fitted[name] = _nearest(other[name], model[:-1])
-            resized.append(_shapes(name, other, own))
-    return fitted, tuple(resized)
-
-
-def _nearest(
-    table: Float[np.ndarray, "*grid d"], grid: tuple[int, ...]
-) -> Float[np.ndarray, "*other_grid d"]:
-    for axis, size in enumerate(grid):
-        table = table.take(np.arange(size) * table.shape[axis] // size, axis=axis)
-    return table
 
 
 def _shapes(name: str, other: Mapping[str, Any], own: Mapping[str, Any]) -> str:

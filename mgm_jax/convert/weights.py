@@ -14,7 +14,6 @@ from mgm_jax.convert import hugging_face, layouts, tensors
 from mgm_jax.convert.architecture import Architecture, FlatParams
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath, absolute, make_path
-from mgm_jax.models import blocks
 from mgm_jax.training import runs
 
 # Files of tensors in a Hugging Face folder, in order of preference. Even ViT-H is one file.
@@ -27,7 +26,7 @@ class Weights:
     """A model's parameters and what is known about it.
 
     Attributes:
-        params: Parameters by path, with blocks unstacked.
+        params: Parameters by path.
         origin: Where they were read from, for messages.
         frames: Frames of a clip; None if unknown.
         size: Side of a clip in pixels; None if unknown.
@@ -164,10 +163,9 @@ def _read_config(file: AnyPath) -> dict[str, Any]:
 
 def _read_run(workdir: AnyPath) -> Weights:
     run = runs.load_run(workdir)
-    tree = blocks.unstack(jax.device_get(run.params))
     config, num_classes = run.config, len(run.class_names)
     return Weights(
-        traverse_util.flatten_dict(tree, sep="/"),
+        traverse_util.flatten_dict(jax.device_get(run.params), sep="/"),
         architecture_lib.from_config(config, num_classes),
         f"the run {workdir}, step {run.step}",
         config.data.clip_frames,

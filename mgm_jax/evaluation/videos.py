@@ -139,18 +139,18 @@ def reopen_videos(
     return Videos(train, held_out, evaluated)
 
 
-def hold_out(source: VideoSource, share: float, seed: int) -> tuple[VideoSource, VideoSource]:
+def hold_out(
+    source: VideoSource, share: float, seed: int, flag: str = "config.eval.holdout"
+) -> tuple[VideoSource, VideoSource]:
     """Divides videos into those to train on and about `share` of each class to evaluate on.
 
     Videos of one group, such as clips of one recording, stay together. The draw depends on the
-    names of the groups and on the seed, so every host makes the same.
+    names of the groups and on the seed, so every host makes the same. Messages name the flag.
 
     Raises:
         ConfigError: No class can be divided.
     """
     facts = source.facts()
-    if not 0 < share < 1:
-        raise ConfigError(f"config.eval.holdout={share} must be from 0 to less than 1")
     labels = [video.label for video in facts]
     groups: dict[str, list[int]] = {}
     for index, video in enumerate(facts):
@@ -181,14 +181,14 @@ def hold_out(source: VideoSource, share: float, seed: int) -> tuple[VideoSource,
         if not any(hold(name) for name in by_size if label in sizes[name]):
             name = source.class_names[label] if label != UNLABELLED else "none"
             logging.warning(
-                "config.eval.holdout: all videos of class %s are trained on, since they are one, "
-                "or one group",
+                "%s: all videos of class %s are trained on, since they are one, or one group",
+                flag,
                 name,
             )
     if not held:
         raise ConfigError(
-            "config.eval.holdout: no class has two videos, or two groups of them, to divide; add "
-            "videos, or evaluate on others with --config.eval.path"
+            f"{flag}: no class has two videos, or two groups of them, to divide; add videos, or "
+            "choose others to evaluate on, with --config.eval.path, or a single head"
         )
     inside = np.array([video.group in held for video in facts])
     parts = (np.flatnonzero(~inside), np.flatnonzero(inside))
@@ -261,9 +261,7 @@ def _check_disjoint(config: ConfigDict, evaluated: VideoSource, trained: VideoSo
 def _split_for_heads(
     config: ConfigDict, source: VideoSource
 ) -> tuple[VideoSource, VideoSource | None]:
-    """Holds out training videos at random, to choose among the heads of a linear probe."""
+    """Holds out training videos to choose among the heads of a linear probe."""
     if config.task != "linear_probe" or len(config.probe.learning_rate_factors) == 1:
         return source, None
-    count = max(1, round(config.probe.held_out * len(source)))
-    order = np.random.default_rng(config.seed).permutation(len(source))
-    return SubsetSource(source, np.sort(order[count:])), SubsetSource(source, order[:count])
+    return hold_out(source, config.probe.held_out, config.seed, "config.probe.held_out")

@@ -3,9 +3,9 @@
     python -m mgm_jax.flow.precompute --weights=raft_small.npz --videos=DIR --out=FLOW
 
 writes `FLOW/class/clip.mp4.flow.npz` for `DIR/class/clip.mp4` (see `data.motion.flow_files`).
-Videos that already have a file are skipped, so a stopped run resumes. `--shard=0 --num_shards=8`
-to `--shard=7 --num_shards=8` divide the work between eight processes or machines. `--method=dis`
-needs OpenCV, but no weights and no accelerator.
+Videos that already have a file are skipped, so a stopped run resumes. Several machines may share
+the work, each with a csv of its part of the videos. `--method=dis` needs OpenCV, but no weights and
+no accelerator.
 """
 
 import hashlib
@@ -37,22 +37,19 @@ def write_flow_of_videos(
     flow_fn: estimators.FlowFn,
     *,
     short_side: int = 256,
-    shard: int = 0,
-    num_shards: int = 1,
 ) -> list[str]:
-    """Writes the flow of each video of a shard that has no flow file in the folder `out` yet.
+    """Writes the flow of each video that has no flow file in the folder `out` yet.
 
     Returns one error message for each video that could not be read.
     """
-    mine = range(shard, len(source), num_shards)
     made, failures = 0, []
     start = reported = time.monotonic()
-    for done, index in enumerate(mine):
+    for index in range(len(source)):
         name = source.describe(index)
         if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
             reported = time.monotonic()
             rate = made / (reported - start)
-            logging.info("%d of %d videos, %.2f computed per second", done, len(mine), rate)
+            logging.info("%d of %d videos, %.2f computed per second", index, len(source), rate)
         try:
             with reading_video(name):
                 record = source[index]
@@ -69,11 +66,11 @@ def write_flow_of_videos(
         made += 1
     logging.info(
         "flow of %d videos in %s: %d computed in %.1f s, %d existed already, %d failed",
-        len(mine) - len(failures),
+        len(source) - len(failures),
         out,
         made,
         time.monotonic() - start,
-        len(mine) - made - len(failures),
+        len(source) - made - len(failures),
         len(failures),
     )
     return failures
@@ -99,16 +96,10 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
-    if values.shard >= values.num_shards:
-        raise app.UsageError(
-            f"--shard={values.shard} must be less than --num_shards={values.num_shards}"
-        )
     source = make_source(values.source, values.videos, values.split, values.root)
     flow, settings = _make_method(values)
     flow_files.check_settings(values.out, settings)
-    names = ("short_side", "shard", "num_shards")
-    numbers: dict[str, Any] = {name: values[name].value for name in names}
-    failures = write_flow_of_videos(source, values.out, flow, **numbers)
+    failures = write_flow_of_videos(source, values.out, flow, short_side=values.short_side)
     if failures:
         sys.exit(f"error: {len(failures)} videos failed:\n  " + "\n  ".join(failures))
 
@@ -125,6 +116,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("num_flow_updates", 12, "For raft_small: iterations.", lower_bound=1)
     short_side_help = "Short side, in pixels, to which larger videos are scaled down."
     flags.DEFINE_integer("short_side", 256, short_side_help, lower_bound=raft.SMALLEST_SIDE)
-    flags.DEFINE_integer("shard", 0, "The shard to compute, from 0.", lower_bound=0)
-    flags.DEFINE_integer("num_shards", 1, "Number of shards of the videos.", lower_bound=1)
     run_program(main)

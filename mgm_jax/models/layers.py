@@ -75,7 +75,6 @@ class TransformerConfig:
     dtype: str = "float32"
     attention: str = "auto"
     remat: str = "none"
-    scan: bool = False
     backbone: str = "vit"
     positions: str = "sincos"
 
@@ -151,8 +150,6 @@ class Mlp(nn.Module):
 @flax.struct.dataclass
 class DropPath:
     """Stochastic depth: randomly zeroes a block's residual branches, clip by clip.
-
-    The leaves belong to one block, or are stacked for all blocks.
 
     Attributes:
         rate: Probability of zeroing a branch, float32; None keeps all branches, as in evaluation.

@@ -32,7 +32,7 @@ def transformer_config(model: ConfigDict, part: Literal["encoder", "decoder"]) -
     Args:
         model: `config.model` of the run: a size, the fields of the shape to replace (under
             `encoder` and `decoder`; None keeps the size's), and options. Runs of early versions
-            have no `scan` and `backbone`.
+            have no `backbone`.
         part: Which of the two.
 
     Raises:
@@ -50,7 +50,6 @@ def transformer_config(model: ConfigDict, part: Literal["encoder", "decoder"]) -
         dtype=model.dtype,
         attention=model.attention,
         remat=model.remat,
-        scan=model.get("scan", False),
         backbone=model.get("backbone", "vit") if part == "encoder" else "vit",
         positions=model.positions,
     )

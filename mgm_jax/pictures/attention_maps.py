@@ -4,14 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from mgm_jax.errors import ConfigError
 from mgm_jax.models import attention
-from mgm_jax.models.blocks import STACKED
 
 
 def parse_query(parts: Sequence[str], grid: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -71,7 +69,7 @@ def make_attention_fn(
             method=lambda model, clips: model.encoder(clips),
             mutable=["intermediates"],
         )
-        parts = _of_block(sown["intermediates"]["encoder"]["blocks"], block % depth)
+        parts = sown["intermediates"]["encoder"]["blocks"][str(block % depth)]
         if "temporal_attention" in parts:
             return _divided(parts, grid, query)
         queries, keys = (_sown(parts["attention"], name) for name in ("query", "key"))
@@ -79,12 +77,6 @@ def make_attention_fn(
         return weights.reshape(-1, *grid)
 
     return attention_fn
-
-
-def _of_block(sown: Mapping[str, Any], block: int) -> Mapping[str, Any]:
-    if STACKED in sown:
-        return jax.tree.map(lambda leaf: leaf[block], sown[STACKED])
-    return sown[str(block)]
 
 
 def _sown(part: Mapping[str, Any], name: str) -> Float[Array, "b n heads head_dim"]:

@@ -5,11 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 import optax
 from jaxtyping import Array, Float32, Int, PyTree
-
-from mgm_jax.models.blocks import STACKED
 
 
 def make_schedule(
@@ -58,16 +55,13 @@ def layer_decay_multipliers(params: PyTree, decay: float, depth: int) -> PyTree:
 
     Layer l has `decay ** (depth + 1 - l)`. The embedding and learned positions are layer 0, block i
     (from 0) is layer i + 1, and what follows the blocks is layer depth + 1. `params` are those of a
-    classifier, or their shapes. The leaves are numbers, for stacked blocks arrays that broadcast.
+    classifier, or their shapes.
     """
 
-    def multiplier(path: tuple[Any, ...], value: Any) -> float | Float32[np.ndarray, "..."]:
+    def multiplier(path: tuple[Any, ...], _: Any) -> float:
         names = [part.key for part in path]
         if names[:2] in (["encoder", "embed"], ["encoder", "positions"]):
             return decay ** (depth + 1)
-        if names[:3] == ["encoder", "blocks", STACKED]:
-            each = np.float32(decay) ** np.arange(depth, 0, -1, dtype=np.float32)
-            return each.reshape(depth, *(1 for _ in value.shape[1:]))
         if names[:2] == ["encoder", "blocks"]:
             return decay ** (depth - int(names[2]))
         return 1.0

@@ -12,13 +12,11 @@ from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mgm_jax.errors import ConfigError
-from mgm_jax.models.blocks import is_stacked
 
 AXES = ("data", "fsdp", "tensor")
 
 # The first rule whose pattern is found in a parameter's path applies. Dimensions that the mesh axis
-# does not divide are not split, nor is the first axis of stacked blocks, which rules leave out.
-# Optimizer moments have the same paths as the parameters.
+# does not divide are not split. Optimizer moments have the same paths as the parameters.
 PARAMETER_RULES = (
     (r"attention/qkv/kernel$", PartitionSpec("fsdp", None, "tensor", None)),
     (r"attention/(q|v)_bias$", PartitionSpec("tensor", None)),
@@ -108,8 +106,6 @@ def state_sharding(mesh: Mesh, abstract_state: Any) -> Any:
     def place(path: tuple, leaf: Any) -> NamedSharding:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         spec = next(spec for pattern, spec in PARAMETER_RULES if re.search(pattern, name))
-        if is_stacked(name):
-            spec = PartitionSpec(None, *spec)
         return NamedSharding(mesh, _fit(spec, leaf.shape, mesh))
 
     return jax.tree_util.tree_map_with_path(place, abstract_state)

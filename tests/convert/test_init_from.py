@@ -21,7 +21,7 @@ from mgm_jax.convert import weights
 from mgm_jax.convert.architecture import parameter_shapes
 from mgm_jax.convert.init_from import initialise
 from mgm_jax.errors import CheckpointError
-from mgm_jax.models import blocks, classifier
+from mgm_jax.models import classifier
 from mgm_jax.models.layers import TransformerConfig
 
 
@@ -60,10 +60,9 @@ def test_a_classifier_takes_an_autoencoders_encoder(folders):
     assert "loaded: encoder/blocks (26), encoder/embed (2)\n" in str(report)
 
 
-@pytest.mark.parametrize("change", [lambda params: params, blocks.stack])
-def test_the_same_model_is_taken_whole_stacked_or_not(folders, change):
-    params, report = initialise(change(fresh(AUTOENCODER)), folders / "pretrained")
-    assert_equal(flatten(blocks.unstack(params)), random_weights(AUTOENCODER).params)
+def test_the_same_model_is_taken_whole(folders):
+    params, report = initialise(fresh(AUTOENCODER), folders / "pretrained")
+    assert_equal(flatten(params), random_weights(AUTOENCODER).params)
     assert (report.dropped, report.fresh) == ((), ())
 
 
@@ -101,23 +100,14 @@ def test_a_probe_of_a_finetuned_encoder_keeps_its_own_final_norm(folders):
     assert report.fresh == ("heads/bias", "heads/kernel")
 
 
-def test_learned_positions_are_taken_from_the_nearest_of_another_grid(tmp_path):
+def test_learned_positions_of_other_clips_are_refused(tmp_path):
     architecture = timesformer("timesformer_joint")
-    r = np.random.default_rng(0)
-    space, time = (r.random(shape).astype(np.float32) for shape in ((4, 4, 24), (4, 24)))
     params = random_weights(architecture).params
-    params |= {"encoder/positions/space": space, "encoder/positions/time": time}
+    params |= {"encoder/positions/space": np.ones((4, 4, 24), np.float32)}
+    params |= {"encoder/positions/time": np.ones((4, 24), np.float32)}
     write_run(tmp_path, params, model__backbone="timesformer_joint")
-    own = flatten(fresh(architecture))
-    own["encoder/positions/space"] = np.ones((8, 2, 24), np.float32)
-    own["encoder/positions/time"] = np.ones((6, 24), np.float32)
-    params, report = initialise(traverse_util.unflatten_dict(own, sep="/"), tmp_path)
-    positions = params["encoder"]["positions"]
-    rows, columns = [0, 0, 1, 1, 2, 2, 3, 3], [0, 2]
-    np.testing.assert_array_equal(positions["space"], space[rows][:, columns])
-    np.testing.assert_array_equal(positions["time"], time[[0, 0, 1, 2, 2, 3]])
-    assert report.fresh == ()
-    assert "for other clips: encoder/positions/space: (4, 4, 24) in the source" in str(report)
+    with pytest.raises(CheckpointError, match=r"positions/space: \(4, 4, 24\) in the source"):
+        initialise(fresh(architecture), tmp_path)
 
 
 def test_other_positions_are_refused(folders):
@@ -133,22 +123,21 @@ def test_files_that_do_not_say_their_heads_have_the_models(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("part", "shape", "stack", "misfit"),
+    ("part", "shape", "misfit"),
     [
-        ("encoder", (24, 3, 3), False, "blocks/2/norm1/scale: absent in the source, (24,)"),
-        ("encoder", (24, 1, 3), False, "blocks/1/norm1/scale: (24,) in the source, absent"),
-        ("encoder", (48, 2, 3), False, "embed/kernel: (384, 24) in the source, (384, 48)"),
-        ("encoder", (24, 2, 6), False, "attention/q_bias: (3, 8) in the source, (6, 4)"),
-        ("encoder", (24, 3, 3), True, "norm1/scale: (2, 24) in the source, (3, 24)"),
-        ("decoder", (16, 2, 2), False, "blocks/1/mlp/fc1/bias: absent in the source"),
+        ("encoder", (24, 3, 3), "blocks/2/norm1/scale: absent in the source, (24,)"),
+        ("encoder", (24, 1, 3), "blocks/1/norm1/scale: (24,) in the source, absent"),
+        ("encoder", (48, 2, 3), "embed/kernel: (384, 24) in the source, (384, 48)"),
+        ("encoder", (24, 2, 6), "attention/q_bias: (3, 8) in the source, (6, 4)"),
+        ("decoder", (16, 2, 2), "blocks/1/mlp/fc1/bias: absent in the source"),
     ],
 )
 def test_another_architecture_is_refused_with_every_tensor_that_does_not_fit(
-    folders, part, shape, stack, misfit
+    folders, part, shape, misfit
 ):
     source = AUTOENCODER if part == "decoder" else CLASSIFIER
     params = fresh(dataclasses.replace(source, **{part: TransformerConfig(*shape)}))
     with pytest.raises(CheckpointError, match=re.escape(misfit)) as refusal:
-        initialise(blocks.stack(params) if stack else params, folders / "pretrained")
+        initialise(params, folders / "pretrained")
     assert "config.init_from" in str(refusal.value)
     assert all(f"  {part}" in line for line in str(refusal.value).splitlines()[1:-1])

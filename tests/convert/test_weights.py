@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from flax import traverse_util
 from random_weights import (
     AUTOENCODER,
     CLASSIFIER,
@@ -22,7 +21,6 @@ from random_weights import (
 from mgm_jax.convert import layouts, weights
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.errors import CheckpointError
-from mgm_jax.models import blocks
 from mgm_jax.models.layers import BACKBONES, TransformerConfig
 
 BOTH = pytest.mark.parametrize("architecture", [AUTOENCODER, CLASSIFIER])
@@ -44,15 +42,13 @@ def test_a_runs_parameters_are_read_without_its_optimizer(tmp_path, architecture
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_a_run_of_stacked_blocks_is_read_as_any_other(tmp_path, backbone):
+def test_only_runs_of_a_vit_are_exported(tmp_path, backbone):
     architecture = timesformer(backbone)
     params = random_params(architecture)
     tables = {"space": np.ones((4, 4, 24), np.float32), "time": np.ones((4, 24), np.float32)}
     if backbone != "vit":
         params |= {f"encoder/positions/{name}": table for name, table in tables.items()}
-    stacked = blocks.stack(traverse_util.unflatten_dict(params, sep="/"))
-    changes = {"model__backbone": backbone, "model__scan": True}
-    write_run(tmp_path, traverse_util.flatten_dict(stacked, sep="/"), **changes)
+    write_run(tmp_path, params, model__backbone=backbone)
     found = weights.read(tmp_path)
     assert found.architecture == architecture
     assert_equal(found.params, params)

@@ -25,7 +25,7 @@ def test_prepared_records_are_read_by_split(prepared):
     assert len(source) == 3
     assert source.class_names == demo_scenes.CLASS_NAMES
     record = source[1]
-    assert record.video_id == "train_000001"
+    assert record.video_id == "train_g0000_01"
     assert record.label == 1
     assert record.video[4:8] == b"ftyp"
     assert record.profile == "low_delay"

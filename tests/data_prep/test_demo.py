@@ -34,7 +34,7 @@ def test_records_hold_the_rendered_clips(small_set):
         assert len(rows) == count
         for index, row in enumerate(rows):
             clip = render_clip(5, split, index)
-            assert row["video_id"].decode() == f"{split}_{index:06d}"
+            assert row["video_id"].decode() == f"{split}_g{index // 12:04d}_{index % 12:02d}"
             assert row["label"] == clip.label == index % len(CLASS_NAMES)
             assert row["num_frames"] == len(clip.frames)
             assert (row["height"], row["width"], row["fps"]) == (64, 64, 25.0)
@@ -68,12 +68,12 @@ def test_the_command_line(tmp_path, command):
     assert [row["profile"] for row in read(tmp_path / "set", "train")] == [b"stride_aligned:2"] * 2
     refused = command("demo", "--num_train=3", *more)
     assert refused.returncode == 1
-    assert "num_train is 2, not 3" in refused.stderr
+    assert "num_train was 2, is 3" in refused.stderr
 
 
 @pytest.mark.slow
 def test_a_domain_shift_gives_grey_negatives_of_half_the_classes(tmp_path):
-    entry = Entry("train_000003", "train", 3, "3")
+    entry = Entry("train_g0000_03", "train", 3, "3")
     settings = {"seed": 5, "profile": "low_delay"}
     same, plain = (demo.render("", entry, **settings, domain_shift=b) for b in (True, False))
     assert same.video == plain.video

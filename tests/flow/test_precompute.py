@@ -10,7 +10,7 @@ from mgm_jax.flow import precompute
 COMMAND = "mgm_jax.flow.precompute"
 
 
-def test_a_folder_is_computed_in_shards_and_resumed(tmp_path):
+def test_a_folder_is_computed_and_resumed(tmp_path):
     square_video = encoded.encode(encoded.moving_square(14, height=140, width=176))
     for name in ("a/one.mp4", "a/two.mp4", "b/three.mp4", "b/broken.mp4"):
         path = tmp_path / "videos" / name
@@ -23,13 +23,7 @@ def test_a_folder_is_computed_in_shards_and_resumed(tmp_path):
         calls.append(clip)
         return np.ones((len(clip.luma) - 1, 18, 22, 2), np.float32)
 
-    failures = [
-        failure
-        for shard in (0, 1)
-        for failure in precompute.write_flow_of_videos(
-            source, tmp_path / "flow", flow, shard=shard, num_shards=2
-        )
-    ]
+    failures = precompute.write_flow_of_videos(source, tmp_path / "flow", flow)
     assert len(calls) == 3
     assert [("broken.mp4" in failure) for failure in failures] == [True]
     made = sorted(path for path in (tmp_path / "flow").rglob("*") if path.is_file())

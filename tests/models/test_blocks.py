@@ -11,18 +11,10 @@ import pytest
 from flax import linen as nn
 from tiny_models import (
     assert_close,
-    autoencoder,
-    classifier_of,
-    clips,
-    ids,
-    random_params,
-    shapes,
 )
 
 from mgm_jax.models import blocks
-from mgm_jax.models.layers import BACKBONES, TransformerConfig
-from mgm_jax.training import optimizer as optim
-from mgm_jax.training import sharding
+from mgm_jax.models.layers import TransformerConfig
 
 PLAIN = TransformerConfig(8, 2, 2, drop_path=0.3)
 
@@ -45,12 +37,11 @@ def loss(variables, config):
 gradient = jax.jit(jax.value_and_grad(loss), static_argnums=1)
 
 
-@pytest.mark.parametrize("scan", [False, True])
-def test_linear_layers_start_xavier_uniform_with_videomaes_fans(scan):
+def test_linear_layers_start_xavier_uniform_with_videomaes_fans():
     dim = 48
-    module = blocks.Blocks(TransformerConfig(dim, 2, 4, scan=scan))
+    module = blocks.Blocks(TransformerConfig(dim, 2, 4))
     params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 2, dim)))["params"]
-    first, second = (blocks.unstack({"blocks": params})["blocks"][name] for name in "01")
+    first, second = (params[name] for name in "01")
     fans = {
         ("attention", "qkv"): (dim, 3 * dim),
         ("attention", "proj"): (dim, dim),
@@ -92,67 +83,3 @@ def test_remat_computes_again_and_does_not_change_gradients():
         products[remat] = str(program).count("dot_general")
         assert_close(gradient(plain_variables(), config), gradient(plain_variables(), PLAIN))
     assert products["none"] < products["dots"] < products["full"]
-
-
-def inputs():
-    return clips(), *ids()
-
-
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_stacking_gives_the_layout_of_the_scanned_model_and_back(backbone):
-    params = random_params(autoencoder(backbone=backbone), *inputs())
-    stacked = blocks.stack(params)
-    scanned = shapes(autoencoder(backbone=backbone, scan=True), *inputs())
-    assert jax.tree.map(jnp.shape, stacked) == jax.tree.map(jnp.shape, scanned)
-    kernel = stacked["encoder"]["blocks"][blocks.STACKED]["mlp"]["fc1"]["kernel"]
-    np.testing.assert_array_equal(
-        kernel[1], params["encoder"]["blocks"]["1"]["mlp"]["fc1"]["kernel"]
-    )
-    for actual, expected in (
-        (blocks.unstack(stacked), params),
-        (blocks.stack(stacked), stacked),
-        (blocks.unstack(params), params),
-    ):
-        jax.tree.map(np.testing.assert_array_equal, actual, expected)
-
-
-def test_a_scanned_model_has_the_same_gradients_in_training():
-    """Under drop path; the encoder's blocks are divided, the decoder's joint."""
-
-    def gradient(model, params):
-        def loss(params):
-            key = {"dropout": jax.random.key(3)}
-            predictions = model.apply({"params": params}, *inputs(), True, rngs=key)
-            return jnp.square(predictions).mean()
-
-        return jax.jit(jax.grad(loss))(params)
-
-    options = {"backbone": "timesformer_divided", "drop_path": 0.4}
-    plain = autoencoder(**options)
-    scanned = autoencoder(**options, scan=True, remat="dots", attention="chunked")
-    params = random_params(plain, *inputs())
-    stacked = gradient(scanned, blocks.stack(params))
-    assert_close(blocks.unstack(stacked), gradient(plain, params), rtol=1e-3)
-
-
-def test_stacked_layers_decay_and_learn_at_their_own_rates():
-    params = random_params(classifier_of(), clips())
-    stacked = blocks.stack(params)
-    rates = jax.tree.map(np.multiply, stacked, optim.layer_decay_multipliers(stacked, 0.75, 2))
-    expected = jax.tree.map(np.multiply, params, optim.layer_decay_multipliers(params, 0.75, 2))
-    assert_close(blocks.unstack(rates), expected)
-    decays = optim.weight_decay_mask(stacked)["encoder"]["blocks"][blocks.STACKED]
-    assert decays == optim.weight_decay_mask(params)["encoder"]["blocks"]["0"]
-
-
-def test_stacked_parameters_are_placed_like_the_others():
-    mesh = sharding.make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
-    placed, stacked = (
-        sharding.state_sharding(
-            mesh, shapes(autoencoder(backbone="timesformer_divided", scan=scan), *inputs())
-        )["encoder"]["blocks"]
-        for scan in (False, True)
-    )
-    specs = jax.tree.map(lambda place: (None, *place.spec), placed["1"])
-    assert jax.tree.map(lambda place: (*place.spec,), stacked[blocks.STACKED]) == specs
-    assert "fsdp" in specs["temporal_attention"]["qkv"]["kernel"]

@@ -1,7 +1,5 @@
 """The encoder's sizes and parameter counts, and its configuration from a run's config."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,8 +17,7 @@ from mgm_jax.models.layers import TransformerConfig
     ("size", "millions"), [("S", 21.9), ("B", 86.2), ("L", 303.9), ("H", 631.6)]
 )
 def test_parameter_count(size, millions):
-    config = dataclasses.replace(vit.SIZES[size]["encoder"], scan=True)
-    encoder = vit.Encoder(config, (8, 14, 14))
+    encoder = vit.Encoder(vit.SIZES[size]["encoder"], (8, 14, 14))
     clips = jax.ShapeDtypeStruct((1, 16, 224, 224, 3), jnp.float32)
     shapes = jax.eval_shape(encoder.init, jax.random.key(0), clips)
     count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
@@ -34,7 +31,7 @@ def test_clips_of_another_token_grid_are_refused():
 
 
 def test_a_runs_config_reaches_encoder_and_decoder():
-    options = {"dtype": "bfloat16", "attention": "chunked", "remat": "dots", "scan": True}
+    options = {"dtype": "bfloat16", "attention": "chunked", "remat": "dots"}
     model = shrunk.recipe("k400_pretrain", "unused").model
     model.update(options | {"size": "S", "drop_path": 0.1, "backbone": "timesformer_joint"})
     model.decoder.update({"dim": 64, "depth": 4, "heads": 4})
@@ -44,9 +41,8 @@ def test_a_runs_config_reaches_encoder_and_decoder():
     assert vit.transformer_config(model, "decoder") == TransformerConfig(
         64, 4, 4, drop_path=0.1, **options
     )
-    del model["scan"], model["backbone"]
-    early = vit.transformer_config(model, "encoder")
-    assert (early.scan, early.backbone) == (False, "vit")
+    del model["backbone"]
+    assert vit.transformer_config(model, "encoder").backbone == "vit"
 
 
 def test_unknown_sizes_and_shapes_are_refused_by_name():

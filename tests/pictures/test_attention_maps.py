@@ -1,6 +1,5 @@
 """Attention maps against weights computed by hand from a block's input."""
 
-import dataclasses
 import functools
 
 import jax
@@ -9,7 +8,6 @@ import pytest
 from tiny_models import GRID, classifier_of, clips, random_params
 
 from mgm_jax.errors import ConfigError
-from mgm_jax.models import blocks
 from mgm_jax.pictures import attention_maps
 
 DIM, QUERY, QUERY_ID = 16, (1, 0, 2), 8
@@ -75,16 +73,6 @@ def test_divided_attention_is_over_space_of_what_was_attended_over_time():
             expected[:, other] = space[other] * time
         np.testing.assert_allclose(found[clip].reshape(2, 6), expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found.sum(axis=(1, 2, 3)), 1, rtol=1e-5)
-
-
-@pytest.mark.parametrize("backbone", ["vit", "timesformer_divided"])
-def test_scanned_and_rematerialised_blocks_have_the_same_maps(backbone):
-    model, params = random_classifier(backbone)
-    config = dataclasses.replace(model.encoder_config, scan=True, remat="full")
-    scanned = model.clone(encoder_config=config)
-    np.testing.assert_allclose(
-        maps(scanned, blocks.stack(params), 0), maps(model, params, 0), rtol=1e-4, atol=1e-6
-    )
 
 
 def test_the_query_is_the_centre_by_default_and_others_are_checked():

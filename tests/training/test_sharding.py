@@ -158,9 +158,9 @@ def test_every_mesh_computes_what_one_device_does(batch, video_folder):
 
 
 @pytest.mark.slow
-def test_scanned_blocks_of_fsdp_exchange_parameters_and_not_tokens(video_folder):
+def test_blocks_of_fsdp_exchange_parameters_and_not_tokens(video_folder):
     changes = DIVISIBLE | {"model__encoder__depth": 3, "data__size": 32}
-    config = shrunk.recipe("demo_pretrain", video_folder, model__scan=True, **changes)
+    config = shrunk.recipe("demo_pretrain", video_folder, **changes)
     task = tasks.make_task(config, (), total_steps=10)
     mesh = sharding.make_mesh({"data": 1, "fsdp": 8, "tensor": 1})
     state = abstract_state(task.init_fn, mesh)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float16, Float32, Int
 
 from mgm_jax import io
-from mgm_jax.errors import ConfigError, VideoError
+from mgm_jax.errors import ConfigError, VideoError, differences
 
 SUFFIX = ".flow.npz"
 SETTINGS_FILE = "flow_settings.json"
@@ -89,13 +89,8 @@ def check_settings(out: str | os.PathLike, settings: Mapping[str, Any]) -> None:
             file.write(json.dumps(settings, indent=2).encode())
         return
     stored = json.loads(path.read_text())
-    differing = [
-        f"{name} was {stored.get(name)}, is {settings.get(name)}"
-        for name in sorted(stored.keys() | settings.keys())
-        if stored.get(name) != settings.get(name)
-    ]
-    if differing:
+    if stored != settings:
         raise ConfigError(
-            f"--out: the flow in {out} was computed with other settings ({'; '.join(differing)}); "
-            "give another folder, or delete this one"
+            f"--out: the flow in {out} was computed with other settings "
+            f"({differences(stored, settings)}); give another folder, or delete this one"
         )
