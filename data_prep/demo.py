@@ -6,6 +6,9 @@ The splits `train` and `validation` hold clips of 64 pixels in 12 classes that d
 motion (`demo_scenes`). A clip depends only on the seed, its split and its index, so the number of
 workers changes nothing. A dataset that exists is not made again.
 
+`--key_frames` makes a miniature of AVA: clips of several objects that go different ways, with a box
+and a class for each object in the middle frame (configs/demo_detect.py).
+
 `--domain_shift` makes a miniature of partial domain adaptation (Table 3 of the paper): the clips of
 `train` stay the same, those of `validation` are grey negatives of every other class.
 """
@@ -24,6 +27,7 @@ from absl import app, flags, logging
 from jaxtyping import UInt8
 
 from data_prep import demo_scenes, output, records, transcode
+from data_prep.entries import UNLABELLED, KeyFrame
 from data_prep.processes import process_pool
 from mgm_jax.errors import ConfigError, MgmError
 
@@ -38,6 +42,36 @@ def _grey_negative(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t
     return np.repeat((255.5 - grey).astype(np.uint8)[..., None], 3, axis=-1)
 
 
+def make_key_frame_record(seed: int, profile: str, split: str, index: int) -> dict[str, Any]:
+    """Renders and encodes one clip with its key frame, a record like those of AVA."""
+    clip = demo_scenes.render_mixed_clip(seed, split, index)
+    place = demo_scenes.NUM_FRAMES // 2
+    key = KeyFrame(
+        seconds=place / FPS,
+        boxes=tuple(map(tuple, (clip.boxes / demo_scenes.SIZE).tolist())),
+        actions=tuple((heading,) for heading in clip.headings),
+        person_ids=tuple(range(len(clip.headings))),
+    )
+    fields = _record(clip.frames, profile, f"{split}_{index:04d}")
+    return fields | key.fields(place, len(demo_scenes.HEADINGS))
+
+
+def _record(frames: UInt8[np.ndarray, "t h w 3"], profile: str, video_id: str) -> dict[str, Any]:
+    num_frames, height, width, _ = frames.shape
+    return {
+        "video": transcode.encode_h264(frames, FPS, transcode.parse_profile(profile)),
+        "video_id": video_id,
+        "label": UNLABELLED,
+        "fps": FPS,
+        "num_frames": num_frames,
+        "height": height,
+        "width": width,
+        "profile": profile,
+        "encoder": transcode.encoder_version(),
+        "boxes": np.zeros((0, 4), np.float32),
+    }
+
+
 def make_record(
     seed: int, profile: str, domain_shift: bool, split: str, index: int
 ) -> dict[str, Any]:
@@ -46,19 +80,8 @@ def make_record(
     # The classes take turns, so every second clip is of every second class.
     clip = demo_scenes.render_clip(seed, split, 2 * index if in_target else index)
     frames = _grey_negative(clip.frames) if in_target else clip.frames
-    num_frames, height, width, _ = frames.shape
-    return {
-        "video": transcode.encode_h264(frames, FPS, transcode.parse_profile(profile)),
-        "video_id": f"{split}_{index:06d}",
-        "label": clip.label,
-        "fps": FPS,
-        "num_frames": num_frames,
-        "height": height,
-        "width": width,
-        "profile": profile,
-        "encoder": transcode.encoder_version(),
-        "boxes": clip.boxes.reshape(-1, 4),
-    }
+    fields = _record(frames, profile, f"{split}_{index:06d}")
+    return fields | {"label": clip.label, "boxes": clip.boxes.reshape(-1, 4)}
 
 
 def _log_progress(items: Iterable[dict[str, Any]], total: int) -> Iterator[dict[str, Any]]:
@@ -76,6 +99,7 @@ def make_demo(
     seed: int = 0,
     profile: str = "low_delay",
     domain_shift: bool = False,
+    key_frames: bool = False,
     workers: int = 0,
 ) -> bool:
     """Makes the demo dataset in `out`, an absent or empty folder, unless it exists.
@@ -105,12 +129,16 @@ def make_demo(
     }
     if domain_shift:
         request["domain_shift"] = True
+    if key_frames:
+        request["key_frames"] = True
     if output.is_complete(folder, request):
         logging.info("%s already holds this dataset; nothing to do", folder)
         return False
     splits = ["train"] * num_train + ["validation"] * num_validation
     indices = itertools.chain(range(num_train), range(num_validation))
     make = functools.partial(make_record, seed, profile, domain_shift)
+    if key_frames:
+        make = functools.partial(make_key_frame_record, seed, profile)
     with contextlib.ExitStack() as stack:
         run = map
         if workers:
@@ -120,13 +148,14 @@ def make_demo(
         records.write_records(
             folder,
             "motion_demo",
-            demo_scenes.CLASS_NAMES,
+            demo_scenes.HEADINGS if key_frames else demo_scenes.CLASS_NAMES,
             {
                 "train": itertools.islice(clips, num_train),
                 "validation": itertools.islice(clips, num_validation),
             },
             description="Rendered clips of objects in motion; the motion alone tells the class.",
             metadata={"request": request, "encoder": transcode.encoder_version()},
+            key_frames=key_frames,
         )
     logging.info("%s is complete", folder)
     return True
@@ -139,6 +168,7 @@ def _define_flags() -> None:
     flags.DEFINE_integer("seed", 0, "Seed of the whole dataset.")
     flags.DEFINE_string("profile", "low_delay", "low_delay or stride_aligned[:STRIDE].")
     flags.DEFINE_bool("domain_shift", False, "Make validation another domain, of half the classes.")
+    flags.DEFINE_bool("key_frames", False, "Boxes of objects that go different ways, as in AVA.")
     flags.DEFINE_integer(
         "workers",
         len(os.sched_getaffinity(0)),
@@ -151,8 +181,11 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
-    names = ("num_train", "num_validation", "seed", "profile", "domain_shift", "workers")
+    names = ("num_train", "num_validation", "seed", "profile", "domain_shift", "key_frames")
+    names += ("workers",)
     try:
+        if values.key_frames and values.domain_shift:
+            raise ConfigError("--key_frames and --domain_shift are different data sets; choose one")
         make_demo(values.out, **{name: getattr(values, name) for name in names})
     except MgmError as error:
         sys.exit(f"error: {error}")

@@ -191,6 +191,54 @@ def _visible_box(alpha: Float32[np.ndarray, "h w"]) -> tuple[float, float, float
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
+HEADINGS = ("going left", "going right", "going up", "going down", "standing still")
+"""What the objects of `render_mixed_clip` do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MixedClip:
+    """A clip of objects that do different things.
+
+    Attributes:
+        frames: RGB, 0..255.
+        boxes: x1, y1, x2, y2 of the visible part of each object in frame `NUM_FRAMES // 2`.
+        headings: Of each object, an index into `HEADINGS`.
+    """
+
+    frames: UInt8[np.ndarray, "t h w 3"]
+    boxes: Float32[np.ndarray, "k 4"]
+    headings: tuple[int, ...]
+
+
+def render_mixed_clip(seed: int, split: str, index: int) -> MixedClip:
+    """Renders a clip of two or three objects, each of which goes its own way or stands still."""
+    random = np.random.default_rng([seed, zlib.crc32(split.encode()), 2, index])
+    count = int(random.integers(2, 4))
+    colours = _colours(random, 2 + count)
+    frames = _background(random, colours[:2], np.zeros((NUM_FRAMES, 2)))
+    headings, visible = [], list[Float32[np.ndarray, "t h w"]]()
+    for colour in colours[2:]:
+        headings.append(int(random.integers(len(HEADINGS))))
+        still = dataclasses.replace(
+            _still(random), radius=np.full(NUM_FRAMES, random.uniform(8, 13))
+        )
+        ways = ({"dx": -1, "dy": 0}, {"dx": 1, "dy": 0}, {"dx": 0, "dy": -1}, {"dx": 0, "dy": 1})
+        way = (*ways, None)[headings[-1]]
+        track = still if way is None else _pass(random, still, **way)
+        shape = _Shape(int(random.integers(4)), random.uniform(0.6, 0.9), colour)
+        alpha = shape.coverage(track)
+        frames += (shape.colour - frames) * alpha[..., None]
+        visible = [other * (1 - alpha) for other in visible] + [alpha]
+    boxes = np.array([_visible_box(alpha[NUM_FRAMES // 2]) for alpha in visible], np.float32)
+    # What hardly shows is not annotated.
+    shown = ((boxes[:, 2:] - boxes[:, :2]) >= 6).all(axis=1)
+    return MixedClip(
+        np.uint8(np.clip(frames + 0.5, 0, 255)),
+        boxes[shown],
+        tuple(heading for heading, seen in zip(headings, shown, strict=True) if seen),
+    )
+
+
 def render_clip(seed: int, split: str, index: int) -> DemoClip:
     """Renders clip `index` of a split: `NUM_FRAMES` frames of `SIZE` x `SIZE` pixels.
 

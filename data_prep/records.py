@@ -241,6 +241,7 @@ def write_records(
     description: str = "",
     metadata: Mapping[str, Any] | None = None,
     records_per_shard: int = 1000,
+    key_frames: bool = False,
 ) -> None:
     """Writes a whole dataset in this process; `out_dir` appears when it is complete.
 
@@ -254,7 +255,7 @@ def write_records(
     out = pathlib.Path(out_dir).absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not an empty folder; name another one")
-    features = record_features(class_names)
+    features = record_features(class_names, key_frames=key_frames)
     seen: set[str] = set()
 
     def unique(split: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

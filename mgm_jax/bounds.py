@@ -15,12 +15,12 @@ from mgm_jax import base_config
 from mgm_jax.errors import ConfigError
 
 CHOICES = {
-    "task": ("pretrain", "finetune", "linear_probe"),
+    "task": ("pretrain", "finetune", "linear_probe", "detect"),
     "mode": ("train", "eval"),
     "data.source": ("records", "folder", "csv"),
     "eval.source": ("records", "folder", "csv", None),
     "data.sampling": ("dense", "segments"),
-    "data.crop": ("multi_scale", "random_resized", "centre"),
+    "data.crop": ("multi_scale", "random_resized", "random_square", "centre"),
     "data.motion": ("auto", "codec", "estimate", "flow", "raft", "none"),
     "model.dtype": ("float32", "bfloat16"),
     "model.attention": ("auto", "xla", "chunked", "cudnn", "splash"),
@@ -79,10 +79,18 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("augment.rand_augment_magnitude", "augment.rand_augment_std"), (0, 10)),
     **dict.fromkeys(("eval.holdout", "augment.label_smoothing"), (0, 1 - _TINY)),
     **dict.fromkeys(("eval.temporal_views", "eval.spatial_views"), (1, 2**10)),
+    "data.max_boxes": (1, 2**10),
+    **dict.fromkeys(("data.detection_score", "eval.detection_score"), (0, 1)),
+    "data.same_overlap": (0.5, 1),
+    **dict.fromkeys(("data.box_jitter", "eval.box_margin"), (0, 1)),
+    "augment.colour_jitter": (0, 180),
 }
 
 # Not every task has every value.
-_DEFAULTS = (base_config.pretrain(), base_config.finetune(), base_config.linear_probe())
+_DEFAULTS = (
+    *(base_config.pretrain(), base_config.finetune()),
+    *(base_config.linear_probe(), base_config.detect()),
+)
 _ANY_LENGTH = ("data.scales", "probe.learning_rate_factors")
 _ASCENDING = ("data.area", "profile_steps")
 

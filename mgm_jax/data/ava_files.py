@@ -132,7 +132,7 @@ def read_actions(file: str | os.PathLike, flag: str, num_actions: int) -> dict[i
 
 def check_versions(files: Iterable[str | os.PathLike], flag: str) -> None:
     """Refuses files of several versions of AVA, by their names; raises ConfigError."""
-    found = {}
+    found: dict[str, str] = {}
     for file in map(pathlib.Path, files):
         for version in _VERSION.findall(file.name)[-1:]:
             found.setdefault(version, file.name)

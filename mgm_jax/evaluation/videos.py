@@ -15,6 +15,7 @@ from mgm_jax.data.records import UNLABELLED, ListedSource, VideoSource
 from mgm_jax.data.sources import make_source
 from mgm_jax.data.subsets import SubsetSource
 from mgm_jax.errors import ConfigError
+from mgm_jax.evaluation.key_frame_videos import with_detections
 
 SPLIT_FOLDERS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 _PLACES = ("source", "path", "root")
@@ -57,6 +58,8 @@ def open_videos(config: ConfigDict) -> Videos:
     if config.task == "pretrain":
         share = config.eval.holdout
         return Videos(hold_out(source, share, config.seed)[0] if share else source)
+    if config.task == "detect":
+        return _open_key_frames(config, source)
     _check_labels(config, source)
     evaluated: ListedSource
     if config.eval.holdout:
@@ -119,6 +122,8 @@ def reopen_videos(
         if share:
             trained, _ = hold_out(trained, share, saved.seed)
         _check_disjoint(config, evaluated, trained)
+    if config.task == "detect":
+        return Videos(source, evaluated=with_detections(config, evaluated, "eval"))
     train, held_out = _split_for_heads(config, source)
     if held_out is not None:
         _check_classes(source, class_names, config.data.path)
@@ -194,6 +199,18 @@ def hold_out(source: ListedSource, share: float, seed: int) -> tuple[ListedSourc
 
 def _open(data: ConfigDict) -> ListedSource:
     return make_source(data.source, data.path, data.split, data.root)
+
+
+def _open_key_frames(config: ConfigDict, source: ListedSource) -> Videos:
+    if config.eval.holdout:
+        raise ConfigError(
+            f"config.eval.holdout={config.eval.holdout}: key frames of one film are alike; "
+            "evaluate on other films, with --config.eval.split or --config.eval.path"
+        )
+    evaluated = _open_others(config, tuple(source.class_names))
+    _check_disjoint(config, evaluated, source)
+    train = with_detections(config, source, "data")
+    return Videos(train, evaluated=with_detections(config, evaluated, "eval"))
 
 
 def _open_others(config: ConfigDict, class_names: tuple[str, ...]) -> ListedSource:

@@ -1,4 +1,4 @@
-"""Pretraining, finetuning and linear probing: the model, the initial state and the step of each."""
+"""The tasks, such as pretraining and finetuning: the model, initial state and step of each."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +13,8 @@ from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
 from mgm_jax.errors import ConfigError
-from mgm_jax.models import classifier, mae
-from mgm_jax.training import classify_step, pretrain_step, sharding
+from mgm_jax.models import classifier, detector, mae
+from mgm_jax.training import classify_step, detect_step, pretrain_step, sharding
 from mgm_jax.training import optimizer as optim
 from mgm_jax.training.classify_step import PredictFn
 from mgm_jax.training.state import StepFn, TrainState, make_init_fn
@@ -29,7 +29,7 @@ class Task:
     """What a run computes.
 
     Attributes:
-        predict_fn: Classifies views; None in pretraining.
+        predict_fn: Classifies views, or boxes in them; None in pretraining.
     """
 
     model: nn.Module
@@ -44,6 +44,8 @@ def make_model(config: ConfigDict, num_classes: int) -> nn.Module:
         return mae.make_autoencoder(config)
     if config.task == "finetune":
         return classifier.make_classifier(config, num_classes)
+    if config.task == "detect":
+        return detector.make_detector(config, num_classes)
     return classifier.make_linear_probe(config, num_classes)
 
 
@@ -51,6 +53,8 @@ def init_variables(config: ConfigDict, model: nn.Module, key: Key[Array, ""]) ->
     """Draws the variables of the model that `make_model` built."""
     data = config.data
     clips = jnp.zeros((1, data.clip_frames, data.size, data.size, 3))
+    if config.task == "detect":
+        return model.init(key, clips, jnp.zeros((1, 1, 4)))
     if config.task != "pretrain":
         return model.init(key, clips)
     ids = jnp.arange(int(np.prod(model.grid)))[None]
@@ -93,8 +97,16 @@ def make_task(
         model,
         make_init_fn(config.seed, init_fn, optimizer, frozen),
         _STEPS[config.task](config, model, optimizer, schedule),
-        None if config.task == "pretrain" else classify_step.make_predict_fn(config, model),
+        make_predict_fn(config, model),
     )
+
+
+def make_predict_fn(config: ConfigDict, model: nn.Module) -> PredictFn | None:
+    """Builds the function that predicts for a batch of views; None in pretraining."""
+    if config.task == "pretrain":
+        return None
+    steps = detect_step if config.task == "detect" else classify_step
+    return steps.make_predict_fn(config, model)
 
 
 def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.Wrapped:
@@ -111,13 +123,14 @@ _STEPS: dict[str, Callable[..., StepFn]] = {
     "pretrain": pretrain_step.make_pretrain_step,
     "finetune": classify_step.make_finetune_step,
     "linear_probe": classify_step.make_probe_step,
+    "detect": detect_step.make_detect_step,
 }
 
 
 def _learning_rate_multipliers(
     config: ConfigDict, model: Any, init_fn: Callable[[Key[Array, ""]], Mapping[str, Any]]
 ) -> Any:
-    if config.task == "finetune":
+    if config.task in ("finetune", "detect"):
         shapes = jax.eval_shape(init_fn, jax.random.key(0))["params"]
         decay = config.optimizer.layer_decay
         return optim.layer_decay_multipliers(shapes, decay, model.encoder_config.depth)

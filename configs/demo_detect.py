@@ -1,0 +1,49 @@
+"""Which object does what: a detector on rendered clips, on two CPU cores.
+
+    python -m data_prep.demo --key_frames --out=runs/detect_data
+    python -m mgm_jax.main --config=configs/demo_detect.py \
+        --config.data.path=runs/detect_data --workdir=runs/demo_detect
+
+Two or three objects of each clip go left, right, up or down, or stand still; the model is given
+their boxes in the middle frame. It trains from scratch. Argument: `backbone`.
+"""
+
+from ml_collections import ConfigDict
+
+from mgm_jax import base_config
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the recipe."""
+    config = base_config.detect()
+    base_config.small_vit(config, size=64, tubelet=(4, 8, 8))
+    config.batch_size = 32
+    config.num_steps = 1200
+    config.warmup_steps = 100
+
+    config.data.stride = 1
+    config.data.host_crop_size = 64
+    config.data.scales = (1.0,)
+    config.data.flip = False  # Left is not right.
+    config.data.max_boxes = 3
+    config.data.box_jitter = (0.1, 0.05, 0.1, 0.05)
+
+    config.augment.colour_jitter = (0.0, 0.0, 0.0)
+
+    config.model.positions = "sincos_axes"
+    config.model.drop_path = 0.0
+    config.model.head_init_scale = 1.0
+
+    config.optimizer.base_lr = 8e-3
+    config.optimizer.min_lr = 8e-5
+    config.optimizer.layer_decay = 1.0
+
+    config.checkpoint_every = 400
+    config.eval.every = 200
+    config.eval.subset = 252
+    config.eval.spatial_views = 1
+    config.eval.box_margin = (0.0, 0.0)
+    base_config.apply_arg(config, arg, backbone="model.backbone")
+    if config.model.backbone != "vit":
+        config.model.positions = "sincos"  # It learns its own.
+    return config

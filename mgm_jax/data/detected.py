@@ -1,0 +1,93 @@
+"""Key frames joined with the boxes that a detector found in them."""
+
+import collections
+import dataclasses
+from typing import cast
+
+import numpy as np
+
+from mgm_jax.data.ava_files import BoxRows, read_rows
+from mgm_jax.data.identity import VideoFacts
+from mgm_jax.data.records import ListedSource, VideoRecord
+from mgm_jax.errors import ConfigError, VideoError
+
+_NAMED = 3
+
+
+class DetectedSource:
+    """A source of key frames, with the detected boxes of a csv file (`ava_files`).
+
+    Rows of one box with several actions are one box; the actions are not used.
+
+    Args:
+        source: Key frames, whose ids are those of `ava_files.key_frame_name`.
+        file: The detections.
+        score: Less sure detections are left out.
+        flag: The flag that names the file, for messages.
+        max_boxes: Most boxes that a key frame may have; None for any number.
+
+    Raises:
+        ConfigError: The file cannot be read, says nothing about a film of the source, or has more
+            boxes in a key frame than `max_boxes`.
+    """
+
+    def __init__(
+        self, source: ListedSource, file: str, score: float, flag: str, max_boxes: int | None = None
+    ):
+        self.class_names = source.class_names
+        self._source = source
+        rows = read_rows(file, flag, "detections")
+        names = [facts.name for facts in source.facts()]
+        known = {_film(name) for name in rows.images}
+        missing = sorted({_film(name) for name in names} - known)
+        if missing:
+            raise ConfigError(
+                f"{flag}: {file} has no detections in {len(missing)} of the films, among them "
+                f"{', '.join(missing[:_NAMED])}; it is of {', '.join(sorted(known)[:_NAMED])}, …. "
+                "Give the detections of these films; a line 'film,second' alone says that a key "
+                "frame has none"
+            )
+        self._boxes = _by_image(rows, score)
+        crowded = [name for name in names if len(self._boxes.get(name, ())) > (max_boxes or np.inf)]
+        if crowded:
+            raise ConfigError(
+                f"{flag}: {file} has {len(self._boxes[crowded[0]])} boxes in {crowded[0]}, more "
+                f"than config.data.max_boxes={max_boxes}; raise it, or the score"
+            )
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> VideoRecord:
+        """The key frame at a position, with its detected boxes."""
+        record = self._source[index]
+        if record.key is None:
+            raise VideoError(f"{record.video_id}: it has no key frame; prepare it as AVA")
+        found = self._boxes.get(record.video_id, np.zeros((0, 5), np.float32))
+        key = dataclasses.replace(record.key, detected=found[:, :4], scores=found[:, 4])
+        return dataclasses.replace(record, key=key)
+
+    def describe(self, index: int) -> str:
+        """As the source describes it."""
+        return self._source.describe(index)
+
+    def facts(self) -> list[VideoFacts]:
+        """As the source knows them."""
+        return self._source.facts()
+
+
+def _film(name: str) -> str:
+    return name.rpartition("_")[0]
+
+
+def _by_image(rows: BoxRows, score: float) -> dict[str, np.ndarray]:
+    """x1, y1, x2, y2 and score of the boxes of each key frame, each box once."""
+    found = collections.defaultdict[str, dict[tuple[float, ...], float]](dict)
+    for image, box, sure in zip(rows.image.tolist(), rows.boxes.tolist(), rows.scores, strict=True):
+        if sure >= score:
+            boxes = found[rows.images[image]]
+            boxes[tuple(box)] = max(cast(float, sure), boxes.get(tuple(box), 0.0))
+    return {
+        name: np.array([(*box, sure) for box, sure in boxes.items()], np.float32)
+        for name, boxes in found.items()
+    }

@@ -1,0 +1,192 @@
+"""Clips around key frames, with the boxes of people in pixels of the clip.
+
+Besides the fields of `clips.ClipLoader.random_map`, and with its leading axis of copies, for at
+most k boxes: boxes float32 `[k, 4]` (pixels of the clip, inside it), box_valid bool `[k]` (there is
+such a box, and some of it is in the clip), box_seen float32 `[k]` (the share of its area that is in
+the clip), actions float32 `[k, classes]`, key_boxes float32 `[k, 4]` (fractions of the frame),
+scores float32 `[k]`, num_boxes int32 (how many boxes there are; more than k are left out), and of
+the annotation truth_boxes `[k, 4]` (fractions), truth_actions `[k, classes]`, num_truth int32.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from ml_collections import ConfigDict
+
+from mgm_jax.data import crops, key_frames
+from mgm_jax.data.boxes import boxes_at, crop_boxes
+from mgm_jax.data.clip_reader import read_clips
+from mgm_jax.data.clips import ClipLoader, LoadClip, LoadViews
+from mgm_jax.data.decoding import Video
+from mgm_jax.data.key_frames import KeyFrame
+from mgm_jax.data.records import UNLABELLED, VideoRecord, VideoSource
+from mgm_jax.errors import VideoError
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadKeyFrames(LoadClip):
+    """Reads training clips: random crops, and more people than `max_boxes` in random order.
+
+    Attributes:
+        same: See `KeyFrame.with_detected`.
+        jitter: See `key_frames.jitter`.
+    """
+
+    max_boxes: int = 1
+    same: float = 0.9
+    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+
+    @classmethod
+    def from_config(
+        cls, config: ConfigDict, source: VideoSource, needs_class: bool = False
+    ) -> "LoadKeyFrames":
+        """The loader that a run's config.data describes."""
+        plain = LoadClip.from_config(config, source)
+        given = {field.name: getattr(plain, field.name) for field in dataclasses.fields(plain)}
+        return cls(
+            **given,
+            max_boxes=config.max_boxes,
+            same=config.same_overlap,
+            jitter=tuple(config.box_jitter),
+        )
+
+    def blank(self) -> dict[str, np.ndarray]:
+        """Zeros in the structure of a video's clips."""
+        classes = len(self.source.class_names)
+        return super().blank() | blank_boxes(self.copies, self.max_boxes, classes)
+
+    def _read(self, index: int, view: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        clips, key, size = _read_around(self, index, rng)
+        boxes, actions = key.with_detected(self.same)
+        order = rng.permutation(len(boxes))
+        boxes, actions = boxes[order], actions[order]
+        shown = key_frames.jitter(rng, boxes, self.jitter)
+        fields = _box_fields(key, boxes, actions, None, self.max_boxes, self.copies)
+        return clips | _place(fields, shown, clips, size, self.spec.size)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadKeyFrameViews(LoadViews):
+    """Reads the views of key frames for testing; the detected boxes, if a detector was asked.
+
+    Attributes:
+        margin: See `key_frames.widen`.
+    """
+
+    max_boxes: int = 1
+    margin: tuple[float, float] = (0.0, 0.0)
+
+    def blank(self) -> dict[str, np.ndarray]:
+        """Zeros in the structure of a video's clips."""
+        classes = len(self.source.class_names)
+        return super().blank() | blank_boxes(self.copies, self.max_boxes, classes)
+
+    def _read(self, index: int, view: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        clips, key, size = _read_around(self, index, rng)
+        boxes, actions, scores = key.boxes, key.actions, None
+        if key.detected is not None:
+            boxes, scores = key.detected, key.scores
+            actions = np.zeros((len(boxes), actions.shape[1]), np.uint8)
+        shown = key_frames.widen(boxes, self.margin)
+        fields = _box_fields(key, boxes, actions, scores, self.max_boxes, self.copies)
+        return clips | _place(fields, shown, clips, size, self.spec.size)
+
+
+def key_frame_of(
+    record: VideoRecord, num_classes: int, size: tuple[int, int], frames: int
+) -> KeyFrame:
+    """The key frame of a record; if it has boxes in all frames, the middle one of those with any.
+
+    Everything in these boxes does what the video is labelled with. `size` is that of the frames,
+    (height, width), and `frames` their number.
+
+    Raises:
+        VideoError: It has neither.
+    """
+    if record.key is not None:
+        if record.key.frame >= frames:
+            raise VideoError(
+                f"{record.video_id}: it has no frame {record.key.frame}, its key frame"
+            )
+        return record.key
+    if record.boxes is None or record.label == UNLABELLED:
+        raise VideoError(f"{record.video_id}: it has no boxes, or no class; leave it out")
+    shown = np.flatnonzero((~np.isnan(record.boxes[:frames])).all(axis=-1).any(axis=-1))
+    if not len(shown):
+        raise VideoError(f"{record.video_id}: no frame has a box; leave it out")
+    frame = int(shown[np.abs(shown - frames // 2).argmin()])
+    boxes = boxes_at(record.boxes, np.array([frame]))[0]
+    boxes = boxes[~np.isnan(boxes).any(axis=-1)] / np.tile(size[::-1], 2)
+    actions = np.zeros((len(boxes), num_classes), np.uint8)
+    actions[:, record.label] = 1
+    return KeyFrame(frame, np.clip(boxes, 0, 1).astype(np.float32), actions)
+
+
+def blank_boxes(copies: int, max_boxes: int, classes: int) -> dict[str, np.ndarray]:
+    """The fields of boxes, all zero."""
+    shape = (copies, max_boxes)
+    fields = {name: np.zeros((*shape, 4)) for name in ("boxes", "key_boxes", "truth_boxes")}
+    fields |= {name: np.zeros((*shape, classes)) for name in ("actions", "truth_actions")}
+    fields |= {name: np.zeros(shape) for name in ("box_seen", "scores")}
+    return {
+        **{name: array.astype(np.float32) for name, array in fields.items()},
+        "box_valid": np.zeros(shape, bool),
+        **{name: np.zeros(copies, np.int32) for name in ("num_boxes", "num_truth")},
+    }
+
+
+def _read_around(
+    load: ClipLoader, index: int, rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], KeyFrame, tuple[int, int]]:
+    """The clips, the key frame, and the size (height, width) of the video's frames."""
+    spec, record, name = load.spec, load.source[index], load.source.describe(index)
+    with Video(record.video, name, spec.allow_damage) as video:
+        size = (video.height, video.width)
+        key = key_frame_of(record, len(load.source.class_names), size, video.num_frames)
+        frames = key_frames.frames_around(
+            key.frame, video.num_frames, clip_frames=spec.clip_frames, stride=spec.stride
+        )
+        frame_size = crops.scaled_size(*size, spec.host_crop_size)
+        chosen = load.choose_crops(rng, *frame_size)
+        return read_clips(spec, video, record, frames, chosen, frame_size), key, size
+
+
+def _box_fields(
+    key: KeyFrame,
+    boxes: Float32[np.ndarray, "n 4"],
+    actions: UInt8[np.ndarray, "n classes"],
+    scores: Float32[np.ndarray, " n"] | None,
+    max_boxes: int,
+    copies: int,
+) -> dict[str, np.ndarray]:
+    fields = blank_boxes(copies, max_boxes, actions.shape[1])
+    n, truths = min(len(boxes), max_boxes), min(len(key.boxes), max_boxes)
+    fields["num_boxes"][:], fields["num_truth"][:] = len(boxes), len(key.boxes)
+    fields["key_boxes"][:, :n] = boxes[:n]
+    fields["scores"][:, :n] = 1 if scores is None else scores[:n]
+    fields["actions"][:, :n] = actions[:n]
+    fields["truth_boxes"][:, :truths] = key.boxes[:truths]
+    fields["truth_actions"][:, :truths] = key.actions[:truths]
+    return fields
+
+
+def _place(
+    fields: dict[str, np.ndarray],
+    shown: Float32[np.ndarray, "n 4"],
+    clips: dict[str, np.ndarray],
+    frame_size: tuple[int, int],
+    size: int,
+) -> dict[str, np.ndarray]:
+    """Takes boxes `shown` to the pixels of each clip, with its crop, resize and flip."""
+    shown = shown[: fields["boxes"].shape[1]]
+    pixels = np.clip(shown, 0, 1) * np.tile(np.array(frame_size[::-1], np.float32), 2)
+    for copy, (crop, flip) in enumerate(zip(clips["source_box"], clips["flip"], strict=True)):
+        moved = crop_boxes(pixels[None], crop, bool(flip), size)[0]
+        valid = ~np.isnan(moved).any(axis=-1)
+        fields["boxes"][copy, : len(shown)] = np.where(valid[:, None], moved, 0)
+        fields["box_valid"][copy, : len(shown)] = valid
+        whole, part = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (pixels, moved))
+        seen = part * (crop[2] * crop[3] / size**2) / np.maximum(whole, 1e-9)
+        fields["box_seen"][copy, : len(shown)] = np.where(valid, seen, 0)
+    return fields

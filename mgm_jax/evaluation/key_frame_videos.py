@@ -1,0 +1,28 @@
+"""The key frames that a detector is trained and evaluated on, with detected boxes."""
+
+from ml_collections import ConfigDict
+
+from mgm_jax.data.detected import DetectedSource
+from mgm_jax.data.records import ListedSource
+from mgm_jax.errors import ConfigError
+
+
+def with_detections(config: ConfigDict, source: ListedSource, part: str) -> ListedSource:
+    """Adds the boxes of `config.PART.detections` to key frames, if it names a file.
+
+    Raises:
+        ConfigError: The videos have no boxes, or the detections are of others.
+    """
+    record = source[0]
+    if record.key is None and record.boxes is None:
+        raise ConfigError(
+            f"config.{part}: the videos have no boxes, such as {source.describe(0)}; config.task="
+            "detect needs key frames, which data_prep prepares of AVA and of files in its form"
+        )
+    group = config[part]
+    if not group.detections:
+        return source
+    flag = f"config.{part}.detections"
+    # In training, more boxes than the limit are a random choice; in evaluation none may be lost.
+    limit = config.data.max_boxes if part == "eval" else None
+    return DetectedSource(source, group.detections, group.detection_score, flag, limit)
