@@ -18,9 +18,10 @@ def get_config(arg: str = "") -> ConfigDict:
     config = base_config.detect()
     base_config.small_vit(config, size=64, tubelet=(4, 8, 8))
     config.batch_size = 32
-    config.num_steps = 1200
+    config.num_steps = 1500
     config.warmup_steps = 100
 
+    config.data.clip_frames = 8
     config.data.stride = 1
     config.data.host_crop_size = 64
     config.data.scales = (1.0,)

@@ -107,6 +107,34 @@ def test_finetuning_has_the_values_of_table_6(
     assert select(shrunk.get_config(name), expected) == expected
 
 
+def test_ava_has_the_values_of_table_6_and_of_videomaes_code():
+    expected = {
+        "optimizer.base_lr": 2.5e-4,
+        "optimizer.weight_decay": 0.05,
+        "optimizer.b1": 0.9,
+        "optimizer.b2": 0.999,
+        "optimizer.layer_decay": 0.7,
+        "batch_size": 128,
+        "data.repeated_augmentation": 1,
+        "warmup_epochs": 5.0,
+        "epochs": 30.0,
+        "data.flip": True,
+        "model.drop_path": 0.2,
+        # data/transforms.py, datasets.py, modeling_finetune.py of VideoMAE-Action-Detection
+        "data.clip_frames": 16,
+        "data.stride": 4,
+        "data.size": 224,
+        "data.scales": (224 / 256,),
+        "data.box_jitter": (0.2, 0.1, 0.1, 0.05),
+        "augment.colour_jitter": (20.0, 0.1, 0.1),
+        "optimizer.min_lr": 1e-6,
+        "model.head_init_scale": 0.001,
+        "eval.box_margin": (0.1, 0.05),
+        "eval.detection_score": 0.8,
+    }
+    assert select(shrunk.get_config("ava_finetune"), expected) == expected
+
+
 @pytest.mark.parametrize("dataset", ["ucf101", "hmdb51", "diving48"])
 def test_transfer_has_the_values_of_videomaes_script_for_ucf101(dataset):
     expected = {  # scripts/ucf101/…/finetune.sh; 16 videos a GPU with --num_sample 2

@@ -30,6 +30,7 @@ class BoxRows:
         boxes: x1, y1, x2, y2 as fractions of the frame's width and height.
         actions: From 0; -1 for a detected box without an action.
         scores: 1 for annotations.
+        people: Numbers of annotated people, the same in neighbouring key frames; -1 for others.
     """
 
     images: tuple[str, ...]
@@ -37,6 +38,7 @@ class BoxRows:
     boxes: Float64[np.ndarray, "n 4"]
     actions: Int64[np.ndarray, " n"]
     scores: Float64[np.ndarray, " n"]
+    people: Int64[np.ndarray, " n"]
 
 
 def key_frame_name(video: str, second: int) -> str:
@@ -65,7 +67,7 @@ def read_rows(
         raise ConfigError(f"{flag}: no csv file at {os.path.abspath(file)}")
     text = pathlib.Path(file).read_bytes().decode("utf-8-sig", errors="surrogateescape")
     numbers: dict[str, int] = {}
-    rows: list[tuple[int, list[float], int, float]] = []
+    rows: list[tuple[int, list[float], int, float, int]] = []
     for line, cells in enumerate(csv.reader(io.StringIO(text)), 1):
         if not cells:
             continue
@@ -75,7 +77,7 @@ def read_rows(
             name = key_frame_name(cells[0], _whole(cells[1], "second"))
             image = numbers.setdefault(name, len(numbers))
             if len(cells) == 8:
-                rows.append((image, *_box_action_score(cells, kind, num_actions)))
+                rows.append((image, *_values(cells, kind, num_actions)))
         except ValueError as error:
             raise ConfigError(
                 f"{flag}: {file}, line {line}: {error}; each line must be video, second, x1, y1, "
@@ -87,16 +89,17 @@ def read_rows(
 
 
 def make_rows(
-    images: Sequence[str], rows: Sequence[tuple[int, Iterable[float], int, float]]
+    images: Sequence[str], rows: Sequence[tuple[int, Iterable[float], int, float, int]]
 ) -> BoxRows:
-    """Rows of (key frame, box, action, score)."""
-    image, boxes, actions, scores = zip(*rows, strict=True) if rows else ((), (), (), ())
+    """Rows of (key frame, box, action, score, person)."""
+    image, boxes, actions, scores, people = zip(*rows, strict=True) if rows else ((),) * 5
     return BoxRows(
         tuple(images),
         np.array(image, np.int64),
         np.array(boxes, np.float64).reshape(-1, 4),
         np.array(actions, np.int64),
         np.array(scores, np.float64),
+        np.array(people, np.int64),
     )
 
 
@@ -149,9 +152,10 @@ def _whole(text: str, what: str) -> int:
     return int(text)
 
 
-def _box_action_score(
+def _values(
     cells: Sequence[str], kind: Kind, num_actions: int | None
-) -> tuple[list[float], int, float]:
+) -> tuple[list[float], int, float, int]:
+    """Box, action, score and person of a row."""
     box = [float(cell) for cell in cells[2:6]]
     if not (0 <= box[0] <= box[2] <= 1 and 0 <= box[1] <= box[3] <= 1):
         raise ValueError("the box does not lie in the frame")
@@ -161,9 +165,8 @@ def _box_action_score(
         if action < 1 or (num_actions is not None and action > num_actions):
             raise ValueError(f"there is no action {action}, only 1 to {num_actions or 'more'}")
     if kind == "annotations":
-        _whole(cells[7], "person")
-        return box, action - 1, 1.0
+        return box, action - 1, 1.0, _whole(cells[7], "person")
     score = float(cells[7])
     if not 0 <= score <= 1:
         raise ValueError(f"the score {score:g} is not from 0 to 1")
-    return box, action - 1, score
+    return box, action - 1, score, -1

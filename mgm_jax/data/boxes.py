@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 from ml_collections import ConfigDict
 
-from mgm_jax.data.records import VideoRecord, VideoSource
+from mgm_jax.data.identity import VideoFacts
+from mgm_jax.data.records import ListedSource, VideoRecord, VideoSource
 from mgm_jax.data.sources import VIDEO_SUFFIXES, make_source
 from mgm_jax.errors import ConfigError
 
@@ -32,7 +33,7 @@ class BoxedSource:
         ConfigError: There is no box for any of the videos.
     """
 
-    def __init__(self, source: VideoSource, boxes: Mapping[str, Float32[np.ndarray, "_ _ 4"]]):
+    def __init__(self, source: ListedSource, boxes: Mapping[str, Float32[np.ndarray, "_ _ 4"]]):
         self.class_names = source.class_names
         self._source = source
         self._boxes = boxes
@@ -55,6 +56,10 @@ class BoxedSource:
     def describe(self, index: int) -> str:
         """As the source describes it."""
         return self._source.describe(index)
+
+    def facts(self) -> list[VideoFacts]:
+        """As the source knows them."""
+        return self._source.facts()
 
 
 def open_with_boxes(config: ConfigDict, boxes: str | None = None) -> VideoSource:

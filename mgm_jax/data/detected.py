@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
@@ -47,13 +48,10 @@ class DetectedSource:
                 "Give the detections of these films; a line 'film,second' alone says that a key "
                 "frame has none"
             )
-        self._boxes = _by_image(rows, score)
-        crowded = [name for name in names if len(self._boxes.get(name, ())) > (max_boxes or np.inf)]
-        if crowded:
-            raise ConfigError(
-                f"{flag}: {file} has {len(self._boxes[crowded[0]])} boxes in {crowded[0]}, more "
-                f"than config.data.max_boxes={max_boxes}; raise it, or the score"
-            )
+        self._boxes = boxes_by_image(rows, score)
+        if max_boxes:
+            used = {name: self._boxes[name] for name in names if name in self._boxes}
+            check_count(used, max_boxes, f"{flag}: {file}")
 
     def __len__(self) -> int:
         return len(self._source)
@@ -80,7 +78,17 @@ def _film(name: str) -> str:
     return name.rpartition("_")[0]
 
 
-def _by_image(rows: BoxRows, score: float) -> dict[str, np.ndarray]:
+def check_count(boxes: Mapping[str, np.ndarray], max_boxes: int, where: str) -> None:
+    """Refuses a key frame with more boxes than the model is given; raises ConfigError."""
+    name, most = max(boxes.items(), key=lambda item: len(item[1]), default=("", ()))
+    if len(most) > max_boxes:
+        raise ConfigError(
+            f"{where} has {len(most)} boxes in {name}, more than config.data.max_boxes="
+            f"{max_boxes}; raise it, or the score"
+        )
+
+
+def boxes_by_image(rows: BoxRows, score: float) -> dict[str, np.ndarray]:
     """x1, y1, x2, y2 and score of the boxes of each key frame, each box once."""
     found = collections.defaultdict[str, dict[tuple[float, ...], float]](dict)
     for image, box, sure in zip(rows.image.tolist(), rows.boxes.tolist(), rows.scores, strict=True):

@@ -19,6 +19,7 @@ from mgm_jax.data.boxes import boxes_at, crop_boxes
 from mgm_jax.data.clip_reader import read_clips
 from mgm_jax.data.clips import ClipLoader, LoadClip, LoadViews
 from mgm_jax.data.decoding import Video
+from mgm_jax.data.film import FilmPart
 from mgm_jax.data.key_frames import KeyFrame
 from mgm_jax.data.records import UNLABELLED, VideoRecord, VideoSource
 from mgm_jax.errors import VideoError
@@ -141,7 +142,13 @@ def _read_around(
 ) -> tuple[dict[str, np.ndarray], KeyFrame, tuple[int, int]]:
     """The clips, the key frame, and the size (height, width) of the video's frames."""
     spec, record, name = load.spec, load.source[index], load.source.describe(index)
-    with Video(record.video, name, spec.allow_damage) as video:
+    if record.key is None or record.key.seconds is None:
+        opened: Video | FilmPart = Video(record.video, name, spec.allow_damage)
+    else:
+        reach = spec.clip_frames * spec.stride // 2
+        opened = FilmPart(str(record.video), name, record.key.seconds, reach)
+        record = dataclasses.replace(record, key=dataclasses.replace(record.key, frame=opened.key))
+    with opened as video:
         size = (video.height, video.width)
         key = key_frame_of(record, len(load.source.class_names), size, video.num_frames)
         frames = key_frames.frames_around(

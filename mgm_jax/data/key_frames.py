@@ -19,6 +19,7 @@ class KeyFrame:
         actions: 1 for each action of an annotated box.
         detected: Boxes that a detector has found; None if it was not asked.
         scores: How sure the detector is of each.
+        seconds: The key frame's time in a whole film, where that is what is known of it.
     """
 
     frame: int
@@ -26,6 +27,7 @@ class KeyFrame:
     actions: UInt8[np.ndarray, "k classes"]
     detected: Float32[np.ndarray, "n 4"] | None = None
     scores: Float32[np.ndarray, " n"] | None = None
+    seconds: float | None = None
 
     def with_detected(
         self, same: float

@@ -101,8 +101,8 @@ def evaluate_rows(truth: BoxRows, found: BoxRows, class_names: Sequence[str]) ->
 
 def choose(rows: BoxRows, chosen: np.ndarray) -> BoxRows:
     """Some of the rows, by a mask or by indices, with all key frames."""
-    parts = {name: getattr(rows, name)[chosen] for name in ("image", "boxes", "actions", "scores")}
-    return dataclasses.replace(rows, **parts)
+    names = ("image", "boxes", "actions", "scores", "people")
+    return dataclasses.replace(rows, **{name: getattr(rows, name)[chosen] for name in names})
 
 
 def leading(rows: BoxRows, limit: int = ROWS_PER_IMAGE) -> BoxRows:

@@ -190,7 +190,8 @@ def _join(
     """Boxes, actions and scores of each key frame as one table."""
     boxes, actions, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
     image = np.repeat(np.arange(len(parts)), [len(action) for _, action, _ in parts])
-    return BoxRows(names, image, boxes.astype(float), actions, scores.astype(float))
+    nobody = np.full(len(image), -1)
+    return BoxRows(names, image, boxes.astype(float), actions, scores.astype(float), nobody)
 
 
 class DetectionReporter:

@@ -16,7 +16,9 @@ ONE = ("stand",)
 
 def rows(*found, images=("a_0902",)):
     """Rows of (box, score) or (box, score, action, image)."""
-    return make_rows(images, [(i, box, a, s) for box, s, a, i in ((*f, 0, 0)[:4] for f in found)])
+    return make_rows(
+        images, [(i, box, a, s, -1) for box, s, a, i in ((*f, 0, 0)[:4] for f in found)]
+    )
 
 
 @pytest.mark.parametrize(
