@@ -3,10 +3,10 @@
     python -m benchmarks.input_pipeline --videos=FILE_OR_FOLDER [--videos=...]
 
 Prepares the videos with `data_prep.prepare` under both profiles. All readers read the same random
-clips of `configs/k400_pretrain.py` from the same file, with one decoding thread, in turns. Times
-are CPU milliseconds per clip, means over videos of medians over rounds. `mgm_jax` gives planes and
-motion ready for the device; decord and torchcodec give resized RGB without motion. Also prints how
-long the first batch takes from the start of two readers (processes, imports, opening the data).
+clips for pretraining (stride 4, 224 pixels) from the same file, with one decoding thread, in turns.
+Times are CPU milliseconds per clip, means over videos of medians over rounds. `mgm_jax` gives
+planes and motion ready for the device; decord and torchcodec give RGB without motion. Also prints
+how long the first batch takes from the start of two readers (processes, imports, opening the data).
 """
 
 import collections
@@ -25,7 +25,7 @@ from absl import app, flags
 
 from benchmarks import clip_decoders
 from benchmarks.timing import cpu_timed, interleaved_medians, print_table
-from configs import k400_pretrain
+from mgm_jax import base_config
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.records import RecordSource, VideoSource
@@ -84,7 +84,7 @@ def make_readers(
     """
 
     def make_ours(motion: str) -> Callable[[], dict[str, np.ndarray]]:
-        config = k400_pretrain.get_config().data
+        config = base_config.pretrain().data
         config.motion = motion
         loader = LoadClip.from_config(config, source)
         return lambda: loader.random_map((0, index), np.random.default_rng(seed))
@@ -161,7 +161,7 @@ def time_first_batch(source: VideoSource, workers: int = 2) -> tuple[float, floa
         return time.process_time() + (children.ru_utime + children.ru_stime) / workers
 
     start, cpu_before = time.perf_counter(), cpu()
-    loader = LoadClip.from_config(k400_pretrain.get_config().data, source)
+    loader = LoadClip.from_config(base_config.pretrain().data, source)
     size = min(8, len(source))
     batches = ClipBatches(loader, global_batch=size, num_batches=1, seed=0, num_workers=workers)
     next(batches)

@@ -18,7 +18,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config = base_config.detect()
     base_config.small_vit(config, size=64, tubelet=(4, 8, 8))
     config.batch_size = 32
-    config.num_steps = 1500
+    config.num_steps = 600
     config.warmup_steps = 100
 
     config.data.clip_frames = 8
@@ -39,7 +39,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.min_lr = 8e-5
     config.optimizer.layer_decay = 1.0
 
-    config.checkpoint_every = 400
+    config.checkpoint_every = 200
     config.eval.every = 200
     config.eval.subset = 252
     config.eval.spatial_views = 1

@@ -21,9 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.repeated_augmentation = 1
     config.data.area = (0.7, 1.0)
 
-    base_config.small_vit(config, size=64, tubelet=(4, 8, 8))
-    config.data.stride = 1
-    config.data.host_crop_size = 64
+    base_config.demo_vit(config)
 
     config.probe.learning_rate_factors = (1.0, 3.0, 10.0, 30.0)
     config.probe.batch_norm = True

@@ -24,9 +24,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.num_steps = 1500
     config.warmup_steps = 75
 
-    base_config.small_vit(config, size=64, tubelet=(4, 8, 8))
-    config.data.stride = 1
-    config.data.host_crop_size = 64
+    base_config.demo_vit(config)
 
     # In minutes a small model learns the colours of masked tokens, which are just what the paper's
     # normalised targets leave out.

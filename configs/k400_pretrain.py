@@ -25,6 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config = base_config.pretrain()
     config.data.stride = 4
     config.data.flip = True
+    config.data.host_crop_size = 320  # The short side of the prepared videos, as VideoMAE's.
 
     base_config.apply_arg(
         config,

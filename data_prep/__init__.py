@@ -1,12 +1,12 @@
 """Data preparation: everything that runs once, before training.
 
 Turns downloaded videos and annotation files into a tensorflow-datasets folder of encoded clips.
-Imports `mgm_jax.data` (video decoding), `mgm_jax.errors` and, for pictures, `mgm_jax`'s drawing
-code; nothing in `mgm_jax` imports this package.
+Imports `mgm_jax.data` (video decoding), `mgm_jax.errors` and `mgm_jax.io`; nothing in `mgm_jax`
+imports this package.
 
 Commands:
     prepare       videos and annotations to a dataset
-    verify        checks a dataset and draws some of its clips
+    verify        checks a dataset
     demo          renders the demo dataset
 
 From annotations to records, in the order of the data:
@@ -19,8 +19,7 @@ From annotations to records, in the order of the data:
     records       fields of a record, and the tensorflow-datasets files
     shards        one shard: planned, written and checked for completeness
     processes     writes shards in a pool of processes
-    beam          writes shards in an Apache Beam pipeline
-    output        lock, resumption and completion of the output folder
+    output        builds a dataset: lock, resumption, completion, report
     checks        decodes a record and compares it with its fields and its profile
 
 The demo dataset:

@@ -1,19 +1,16 @@
-"""Converts one video file into the bytes and fields of a record: re-encoded, or copied as it is."""
+"""Re-encodes one video file, as the bytes and fields of a record."""
 
 import dataclasses
 import itertools
 import math
 import os
-import pathlib
 from typing import Any
 
 from data_prep import transcode
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, Problem
 from data_prep.frames import Downscaler, SegmentFrames, VideoFrames
-from mgm_jax.data.video.planes import FrameLayout
+from mgm_jax.data.identity import fingerprint
 from mgm_jax.errors import ConfigError, VideoError, printable, reading_video
-
-COPY = "copy"
 
 # To be raised if a change to this module or to `frames` changes the converted clips.
 _VERSION = 1
@@ -33,7 +30,7 @@ class Settings:
     """How the videos of a dataset are converted.
 
     Attributes:
-        profile: Label of an encoding profile, or `COPY`.
+        profile: Label of an encoding profile.
         short_side: Largest short side of a frame, pixels; 0 keeps the size.
     """
 
@@ -42,8 +39,6 @@ class Settings:
 
     def describe(self) -> dict[str, Any]:
         """Everything that the bytes of a converted video depend on, besides its file."""
-        if self.profile == COPY:
-            return {"version": _VERSION, "profile": COPY}
         return {
             "version": _VERSION,
             "profile": self.profile,
@@ -61,12 +56,10 @@ def make_settings(profile: str, short_side: int) -> Settings:
     """
     if short_side < 0 or short_side == 1:
         raise ConfigError(f"--short_side: {short_side}; give pixels, or 0 to keep the size")
-    if profile == COPY:
-        return Settings(COPY, 0)
     try:
         return Settings(transcode.parse_profile(profile).label, short_side)
     except ConfigError as error:
-        raise ConfigError(f"--profile: {error}, or {COPY}") from error
+        raise ConfigError(f"--profile: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +69,13 @@ class Conversion:
     Attributes:
         video: The encoded file; empty if the video is unreadable.
         facts: Further fields of the record, from `fps` to `encoder`, and `key_frame` if it has one.
+        fingerprint: Of the original file (`mgm_jax.data.identity`).
     """
 
     video: bytes
     facts: dict[str, Any]
-    problem: Problem | None
+    problem: Problem | None = None
+    fingerprint: str = ""
 
 
 def convert(folder: str, entry: Entry, settings: Settings) -> Conversion:
@@ -88,13 +83,11 @@ def convert(folder: str, entry: Entry, settings: Settings) -> Conversion:
     path = os.path.join(folder, entry.file)
     try:
         with reading_video(entry.file):
-            if settings.profile == COPY:
-                video, facts, lost = _copy(path, entry)
-            else:
-                video, facts, lost = _encode(path, entry, settings)
+            video, facts, lost = _encode(path, entry, settings)
     except VideoError as error:
         return Conversion(b"", {}, Problem.of(UNREADABLE, entry, str(error)))
-    return Conversion(video, facts, Problem.of(LOST_FRAMES, entry, lost) if lost else None)
+    problem = Problem.of(LOST_FRAMES, entry, lost) if lost else None
+    return Conversion(video, facts, problem, fingerprint(path))
 
 
 def _encode(
@@ -138,24 +131,3 @@ def _encode(
         distances = [abs(time - seconds) for time in frames.times]
         facts["key_frame"] = distances.index(min(distances))
     return video, facts, lost
-
-
-def _copy(path: str, entry: Entry) -> tuple[bytes, dict[str, Any], str | None]:
-    name = printable(entry.file)
-    with VideoFrames(path, name) as frames:
-        size = None
-        for frame in frames.read():
-            size = size or FrameLayout.of_frame(frame).size
-    lost = frames.stats.describe_losses()
-    # A copy keeps what cannot be decoded, and training would fail on it.
-    if size is None or frames.stats.error:
-        raise VideoError(f"{name}: it cannot be copied: {lost or 'it has no frame'}")
-    facts = {
-        "fps": frames.fps if math.isfinite(frames.fps) else 0.0,
-        "num_frames": frames.stats.decoded,
-        "height": size[0],
-        "width": size[1],
-        "profile": "",
-        "encoder": "",
-    }
-    return pathlib.Path(path).read_bytes(), facts, lost

@@ -13,27 +13,36 @@ and a class for each object in the middle frame (configs/demo_detect.py).
 `train` stay the same, those of `validation` are grey negatives of every other class.
 """
 
-import contextlib
 import functools
-import itertools
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from absl import app, flags, logging
 from jaxtyping import UInt8
 
-from data_prep import demo_scenes, output, records, transcode
-from data_prep.entries import UNLABELLED, KeyFrame
-from data_prep.processes import process_pool
+from data_prep import output, transcode
+from data_prep.conversion import Conversion
+from data_prep.demo_scenes import (
+    CLASS_NAMES,
+    HEADINGS,
+    NUM_FRAMES,
+    SIZE,
+    mixed_boxes,
+    render_clip,
+    render_mixed_clip,
+)
+from data_prep.entries import UNLABELLED, Entry, KeyFrame, Listing
+from mgm_jax.data.identity import fingerprint
 from mgm_jax.errors import ConfigError, MgmError
 
 FPS = 25.0
 # To be raised if a change to the rendering or the encoding changes the clips.
 _VERSION = 3
+_CLIPS_PER_SHARD = 200
 
 
 def _grey_negative(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t h w 3"]:
@@ -42,53 +51,39 @@ def _grey_negative(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t
     return np.repeat((255.5 - grey).astype(np.uint8)[..., None], 3, axis=-1)
 
 
-def make_key_frame_record(seed: int, profile: str, split: str, index: int) -> dict[str, Any]:
-    """Renders and encodes one clip with its key frame, a record like those of AVA."""
-    clip = demo_scenes.render_mixed_clip(seed, split, index)
-    place = demo_scenes.NUM_FRAMES // 2
-    key = KeyFrame(
-        seconds=place / FPS,
-        boxes=tuple(map(tuple, (clip.boxes / demo_scenes.SIZE).tolist())),
-        actions=tuple((heading,) for heading in clip.headings),
-        person_ids=tuple(range(len(clip.headings))),
-    )
-    fields = _record(clip.frames, profile, f"{split}_{index:04d}")
-    return fields | key.fields(place, len(demo_scenes.HEADINGS))
-
-
-def _record(frames: UInt8[np.ndarray, "t h w 3"], profile: str, video_id: str) -> dict[str, Any]:
+def render(folder: str, entry: Entry, *, seed: int, profile: str, domain_shift: bool) -> Conversion:
+    """Renders and encodes the clip whose number is the entry's `file`; there is no folder."""
+    if entry.key_frame is not None:
+        frames = render_mixed_clip(seed, entry.split, int(entry.file))
+        more: dict[str, Any] = {"key_frame": NUM_FRAMES // 2}
+    else:
+        clip = render_clip(seed, entry.split, int(entry.file))
+        in_target = domain_shift and entry.split == "validation"
+        frames = _grey_negative(clip.frames) if in_target else clip.frames
+        more = {"boxes": clip.boxes.reshape(-1, 4)}
     num_frames, height, width, _ = frames.shape
-    return {
-        "video": transcode.encode_h264(frames, FPS, transcode.parse_profile(profile)),
-        "video_id": video_id,
-        "label": UNLABELLED,
+    video = transcode.encode_h264(frames, FPS, transcode.parse_profile(profile))
+    facts = {
         "fps": FPS,
         "num_frames": num_frames,
         "height": height,
         "width": width,
         "profile": profile,
         "encoder": transcode.encoder_version(),
-        "boxes": np.zeros((0, 4), np.float32),
+        **more,
     }
+    return Conversion(video, facts, fingerprint=fingerprint(video))
 
 
-def make_record(
-    seed: int, profile: str, domain_shift: bool, split: str, index: int
-) -> dict[str, Any]:
-    """Renders and encodes one clip, with the fields of `records.record_features`."""
-    in_target = domain_shift and split == "validation"
-    # The classes take turns, so every second clip is of every second class.
-    clip = demo_scenes.render_clip(seed, split, 2 * index if in_target else index)
-    frames = _grey_negative(clip.frames) if in_target else clip.frames
-    fields = _record(frames, profile, f"{split}_{index:06d}")
-    return fields | {"label": clip.label, "boxes": clip.boxes.reshape(-1, 4)}
-
-
-def _log_progress(items: Iterable[dict[str, Any]], total: int) -> Iterator[dict[str, Any]]:
-    for done, item in enumerate(items, 1):
-        if done % 200 == 0 or done == total:
-            logging.info("%d of %d clips", done, total)
-        yield item
+def _key_frame_entry(seed: int, split: str, index: int) -> Entry:
+    boxes, headings = mixed_boxes(seed, split, index)
+    key_frame = KeyFrame(
+        seconds=NUM_FRAMES // 2 / FPS,
+        boxes=tuple(map(tuple, (boxes / SIZE).tolist())),
+        actions=tuple((heading,) for heading in headings),
+        person_ids=tuple(range(len(headings))),
+    )
+    return Entry(f"{split}_{index:04d}", split, UNLABELLED, str(index), key_frame)
 
 
 def make_demo(
@@ -101,24 +96,22 @@ def make_demo(
     domain_shift: bool = False,
     key_frames: bool = False,
     workers: int = 0,
-) -> bool:
-    """Makes the demo dataset in `out`, an absent or empty folder, unless it exists.
+) -> dict[str, Any] | None:
+    """Makes the demo dataset in `out`; `profile` is a label of `transcode.parse_profile`.
 
-    `profile` is a label of `transcode.parse_profile`. With `workers` 0 this process renders.
-
-    Returns:
-        True if the dataset was made, False if it existed.
+    For `workers`, the report that is returned and further errors see `output.build`.
 
     Raises:
-        ConfigError: `out` holds something else, a number is out of range, or the profile unknown.
+        ConfigError: A number is out of range, or the profile unknown.
     """
     if min(num_train, num_validation) < 1 or min(seed, workers) < 0:
         raise ConfigError(
             f"--num_train={num_train}, --num_validation={num_validation}, --seed={seed}, "
             f"--workers={workers}: each split needs a clip, and no number may be negative"
         )
+    if key_frames and domain_shift:
+        raise ConfigError("--key_frames and --domain_shift make different data sets; choose one")
     profile = transcode.parse_profile(profile).label
-    folder = pathlib.Path(out).absolute()
     request = {
         "command": "data_prep.demo",
         "version": _VERSION,
@@ -131,34 +124,30 @@ def make_demo(
         request["domain_shift"] = True
     if key_frames:
         request["key_frames"] = True
-    if output.is_complete(folder, request):
-        logging.info("%s already holds this dataset; nothing to do", folder)
-        return False
-    splits = ["train"] * num_train + ["validation"] * num_validation
-    indices = itertools.chain(range(num_train), range(num_validation))
-    make = functools.partial(make_record, seed, profile, domain_shift)
-    if key_frames:
-        make = functools.partial(make_key_frame_record, seed, profile)
-    with contextlib.ExitStack() as stack:
-        run = map
-        if workers:
-            pool = stack.enter_context(process_pool(workers))
-            run = functools.partial(pool.map, chunksize=8)
-        clips = _log_progress(run(make, splits, indices), len(splits))
-        records.write_records(
-            folder,
+    entries: list[Entry] = []
+    for split, count in (("train", num_train), ("validation", num_validation)):
+        # The classes take turns, so every second clip is of every second class.
+        step = 2 if domain_shift and split == "validation" else 1
+        entries += [
+            _key_frame_entry(seed, split, i)
+            if key_frames
+            else Entry(f"{split}_{i:06d}", split, step * i % len(CLASS_NAMES), str(step * i))
+            for i in range(count)
+        ]
+    return output.build(
+        pathlib.Path(out).absolute(),
+        request,
+        Listing(
             "motion_demo",
-            demo_scenes.HEADINGS if key_frames else demo_scenes.CLASS_NAMES,
-            {
-                "train": itertools.islice(clips, num_train),
-                "validation": itertools.islice(clips, num_validation),
-            },
-            description="Rendered clips of objects in motion; the motion alone tells the class.",
-            metadata={"request": request, "encoder": transcode.encoder_version()},
-            key_frames=key_frames,
-        )
-    logging.info("%s is complete", folder)
-    return True
+            HEADINGS if key_frames else CLASS_NAMES,
+            tuple(entries),
+            "Rendered clips of objects in motion; the motion alone tells the class.",
+        ),
+        "",
+        functools.partial(render, seed=seed, profile=profile, domain_shift=domain_shift),
+        records_per_shard=_CLIPS_PER_SHARD,
+        workers=workers,
+    )
 
 
 def _define_flags() -> None:
@@ -181,11 +170,9 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
-    names = ("num_train", "num_validation", "seed", "profile", "domain_shift", "key_frames")
-    names += ("workers",)
+    names = ("num_train", "num_validation", "seed", "profile", "workers")
+    names += ("domain_shift", "key_frames")
     try:
-        if values.key_frames and values.domain_shift:
-            raise ConfigError("--key_frames and --domain_shift are different data sets; choose one")
         make_demo(values.out, **{name: getattr(values, name) for name in names})
     except MgmError as error:
         sys.exit(f"error: {error}")

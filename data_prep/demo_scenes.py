@@ -192,51 +192,55 @@ def _visible_box(alpha: Float32[np.ndarray, "h w"]) -> tuple[float, float, float
 
 
 HEADINGS = ("going left", "going right", "going up", "going down", "standing still")
-"""What the objects of `render_mixed_clip` do."""
+"""What each object of a mixed clip does (`render_mixed_clip`)."""
 
 
-@dataclasses.dataclass(frozen=True)
-class MixedClip:
-    """A clip of objects that do different things.
-
-    Attributes:
-        frames: RGB, 0..255.
-        boxes: x1, y1, x2, y2 of the visible part of each object in frame `NUM_FRAMES // 2`.
-        headings: Of each object, an index into `HEADINGS`.
-    """
-
-    frames: UInt8[np.ndarray, "t h w 3"]
-    boxes: Float32[np.ndarray, "k 4"]
-    headings: tuple[int, ...]
-
-
-def render_mixed_clip(seed: int, split: str, index: int) -> MixedClip:
-    """Renders a clip of two or three objects, each of which goes its own way or stands still."""
+def _draw_mixed(
+    seed: int, split: str, index: int
+) -> tuple[list[tuple[int, _Track, _Shape]], Float32[np.ndarray, "2 3"], np.random.Generator]:
+    """Heading, track and shape of two or three objects, the background's colours and random."""
     random = np.random.default_rng([seed, zlib.crc32(split.encode()), 2, index])
-    count = int(random.integers(2, 4))
-    colours = _colours(random, 2 + count)
-    frames = _background(random, colours[:2], np.zeros((NUM_FRAMES, 2)))
-    headings, visible = [], list[Float32[np.ndarray, "t h w"]]()
+    ways = ({"dx": -1, "dy": 0}, {"dx": 1, "dy": 0}, {"dx": 0, "dy": -1}, {"dx": 0, "dy": 1}, None)
+    colours = _colours(random, 2 + int(random.integers(2, 4)))
+    objects = []
     for colour in colours[2:]:
-        headings.append(int(random.integers(len(HEADINGS))))
-        still = dataclasses.replace(
-            _still(random), radius=np.full(NUM_FRAMES, random.uniform(8, 13))
-        )
-        ways = ({"dx": -1, "dy": 0}, {"dx": 1, "dy": 0}, {"dx": 0, "dy": -1}, {"dx": 0, "dy": 1})
-        way = (*ways, None)[headings[-1]]
-        track = still if way is None else _pass(random, still, **way)
+        heading = int(random.integers(len(HEADINGS)))
+        radius = np.full(NUM_FRAMES, random.uniform(8, 13))
+        track = dataclasses.replace(_still(random), radius=radius)
+        way = ways[heading]
+        if way is not None:
+            track = _pass(random, track, **way)
         shape = _Shape(int(random.integers(4)), random.uniform(0.6, 0.9), colour)
-        alpha = shape.coverage(track)
-        frames += (shape.colour - frames) * alpha[..., None]
+        objects.append((heading, track, shape))
+    return objects, colours[:2], random
+
+
+def mixed_boxes(
+    seed: int, split: str, index: int
+) -> tuple[Float32[np.ndarray, "k 4"], tuple[int, ...]]:
+    """What a mixed clip shows in its middle frame: boxes in pixels and headings of its objects.
+
+    Objects of which less than 6 pixels show are left out.
+    """
+    middle = slice(NUM_FRAMES // 2, NUM_FRAMES // 2 + 1)
+    objects, _, _ = _draw_mixed(seed, split, index)
+    visible: list[Float32[np.ndarray, "1 h w"]] = []
+    for _, track, shape in objects:
+        parts = {field.name: getattr(track, field.name) for field in dataclasses.fields(track)}
+        alpha = shape.coverage(_Track(**{name: part[middle] for name, part in parts.items()}))
         visible = [other * (1 - alpha) for other in visible] + [alpha]
-    boxes = np.array([_visible_box(alpha[NUM_FRAMES // 2]) for alpha in visible], np.float32)
-    # What hardly shows is not annotated.
+    boxes = np.array([_visible_box(alpha[0]) for alpha in visible], np.float32)
     shown = ((boxes[:, 2:] - boxes[:, :2]) >= 6).all(axis=1)
-    return MixedClip(
-        np.uint8(np.clip(frames + 0.5, 0, 255)),
-        boxes[shown],
-        tuple(heading for heading, seen in zip(headings, shown, strict=True) if seen),
-    )
+    return boxes[shown], tuple(objects[i][0] for i in np.flatnonzero(shown))
+
+
+def render_mixed_clip(seed: int, split: str, index: int) -> UInt8[np.ndarray, "t h w 3"]:
+    """Renders a clip of two or three objects, each of which goes its own way or stands still."""
+    objects, colours, random = _draw_mixed(seed, split, index)
+    frames = _background(random, colours, np.zeros((NUM_FRAMES, 2)))
+    for _, track, shape in objects:
+        frames += (shape.colour - frames) * shape.coverage(track)[..., None]
+    return np.uint8(np.clip(frames + 0.5, 0, 255))
 
 
 def render_clip(seed: int, split: str, index: int) -> DemoClip:

@@ -77,12 +77,7 @@ class VideoFrames(_OpenVideo):
 
     def __init__(self, path: str, name: str) -> None:
         super().__init__(path, name)
-        try:
-            self._index = index_packets(self._container, self._stream, name)
-        except av.FFmpegError as error:
-            raise VideoError(
-                f"{name}: it cannot be read ({error.strerror}); get it again"
-            ) from error
+        self._index = index_packets(self._container, self._stream, name)
 
     def read(self) -> Iterator[av.VideoFrame]:
         """Decodes the file, once; errors are counted in `stats`."""
@@ -95,14 +90,11 @@ class VideoFrames(_OpenVideo):
 
         index, decoder = self._index, self._stream.codec_context
         for frame in decode_packets(index, decoder, range(len(index.packets)), count):
-            if not stats.decoded:
-                self._index = index.beginning_at(frame.pts)
             stats.decoded += 1
             stats.damaged += frame.is_corrupt
             yield frame
         # Without usable time stamps, the number of frames in a packet is not certain.
-        shown = self._index.num_shown
-        stats.expected = shown if self._index.timed else stats.decoded + undecodable
+        stats.expected = index.num_shown if index.timed else stats.decoded + undecodable
 
 
 class SegmentFrames(_OpenVideo):

@@ -11,29 +11,34 @@ Until the dataset OUT is complete, it is built in a folder beside it:
 Every file, and OUT itself, appears by a rename when it is complete.
 """
 
+import collections
 import contextlib
+import dataclasses
 import json
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from absl import logging
+
 from data_prep import records
-from data_prep.entries import Listing
-from data_prep.shards import Shard, ShardResult
+from data_prep.entries import UNREADABLE, Listing
+from data_prep.shards import Convert, Shard, ShardResult, plan_shards, read_result, write_shards
 from mgm_jax.errors import ConfigError
 from mgm_jax.io import locked
 
 REPORT = "report.json"
+_PROBLEMS_LOGGED = 20
 
 
-def work_folder(out: pathlib.Path) -> pathlib.Path:
+def _work_folder(out: pathlib.Path) -> pathlib.Path:
     """The folder in which `out` is built."""
     return out.parent / f".{out.name}.incomplete"
 
 
 def is_complete(out: pathlib.Path, request: Mapping[str, Any]) -> bool:
-    """Whether `out` holds the requested dataset; False if it is absent or empty.
+    """Whether `out` holds the requested dataset, and nothing is left to do.
 
     Raises:
         ConfigError: `out` holds something else.
@@ -49,6 +54,8 @@ def is_complete(out: pathlib.Path, request: Mapping[str, Any]) -> bool:
             f"--out: {out} holds something else; name another folder, or delete it"
         ) from error
     _check_same(found, request, f"{out} holds another dataset")
+    logging.info("%s already holds this dataset; nothing to do", out)
+    shutil.rmtree(_work_folder(out), ignore_errors=True)  # Of an interrupted completion.
     return True
 
 
@@ -71,7 +78,7 @@ def building(out: pathlib.Path, request: Mapping[str, Any]) -> Iterator[pathlib.
     Raises:
         ConfigError: It belongs to a different request, or another process is at work in it.
     """
-    work = work_folder(out)
+    work = _work_folder(out)
     with contextlib.suppress(FileNotFoundError):
         found = json.loads((work / "request.json").read_text())
         _check_same(found, request, f"another dataset was begun in {work}")
@@ -86,16 +93,77 @@ def building(out: pathlib.Path, request: Mapping[str, Any]) -> Iterator[pathlib.
         yield work
 
 
-def complete(
+def build(
     out: pathlib.Path,
+    request: Mapping[str, Any],
+    listing: Listing,
+    videos: str,
+    convert: Convert,
+    *,
+    records_per_shard: int,
+    workers: int,
+) -> dict[str, Any] | None:
+    """Makes a dataset in `out`, unless it exists; see `shards.plan_shards`.
+
+    Each of `workers` processes writes one shard at a time; with 0 this process writes them all.
+
+    Returns:
+        The content of `report.json`: for each split the number of listed videos, records and
+        problems of each kind, and all problems. None if the dataset existed.
+
+    Raises:
+        ConfigError: No video can be read, `out` holds something else, or another process or
+            request builds it.
+    """
+    if is_complete(out, request):
+        return None
+    with building(out, request) as work:
+        shards = plan_shards(work, request, listing, videos, convert, records_per_shard)
+        write_shards(shards, workers)
+        results = [read_result(shard) for shard in shards]
+        report = _make_report(listing.name, shards, results)
+        if not any(result.size.num_records for result in results):
+            reason = next(p["reason"] for p in report["problems"] if p["kind"] == UNREADABLE)
+            raise ConfigError(f"--videos: not one video could be read; the first: {reason}")
+        _complete(out, request, listing, shards, results, report)
+    logging.info("%s is complete; its problems are in %s", out, REPORT)
+    _log_report(report)
+    return report
+
+
+def _make_report(
+    name: str, shards: Sequence[Shard], results: Sequence[ShardResult]
+) -> dict[str, Any]:
+    splits: dict[str, Any] = {}
+    for shard, result in zip(shards, results, strict=True):
+        empty = {"listed": 0, "records": 0, "problems": collections.Counter()}
+        split = splits.setdefault(shard.split, empty)
+        split["listed"] += len(shard.entries)
+        split["records"] += result.size.num_records
+        split["problems"].update(problem.kind for problem in result.problems)
+    problems = [dataclasses.asdict(problem) for result in results for problem in result.problems]
+    return {"dataset": name, "splits": splits, "problems": problems}
+
+
+def _log_report(report: Mapping[str, Any]) -> None:
+    for split, facts in report["splits"].items():
+        counts = "".join(f", {count} {kind}" for kind, count in facts["problems"].items())
+        logging.info(
+            "%s: %d listed videos, %d records%s", split, facts["listed"], facts["records"], counts
+        )
+    for problem in report["problems"][:_PROBLEMS_LOGGED]:
+        logging.info("%s: %s: %s", problem["kind"], problem["video_id"], problem["reason"])
+
+
+def _complete(
+    out: pathlib.Path,
+    request: Mapping[str, Any],
     listing: Listing,
     shards: Sequence[Shard],
     results: Sequence[ShardResult],
-    *,
-    request: Mapping[str, Any],
     report: Mapping[str, Any],
 ) -> None:
-    """Turns the shards of a dataset into `out`, an absent or empty folder."""
+    """Turns the shards of a dataset into `out`."""
     sizes: dict[str, list[records.ShardSize]] = {}
     videos: dict[str, list[records.ListedRecord]] = {}
     for shard, result in zip(shards, results, strict=True):
@@ -103,7 +171,7 @@ def complete(
         videos.setdefault(shard.split, []).extend(result.videos)
     # tfds does not allow a split without records.
     sizes = {split: of for split, of in sizes.items() if any(s.num_records for s in of)}
-    folder = work_folder(out) / "dataset"
+    folder = _work_folder(out) / "dataset"
     # Other files are of a listing that has changed since, or of an interrupted completion.
     for path in set(folder.iterdir()) - {s.path for s in shards if s.split in sizes}:
         path.unlink()
@@ -118,12 +186,7 @@ def complete(
     )
     (folder / REPORT).write_bytes(_to_json(report))
     folder.rename(out)
-    clear(out)
-
-
-def clear(out: pathlib.Path) -> None:
-    """Removes the work folder of a complete dataset."""
-    shutil.rmtree(work_folder(out), ignore_errors=True)
+    shutil.rmtree(_work_folder(out), ignore_errors=True)
 
 
 def _to_json(value: Any) -> bytes:

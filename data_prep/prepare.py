@@ -7,7 +7,7 @@ If it is interrupted, the same command resumes it, and the dataset becomes the s
 """
 
 import collections
-import dataclasses
+import functools
 import os
 import pathlib
 import sys
@@ -17,16 +17,12 @@ from typing import Any
 from absl import app, flags, logging
 
 from data_prep import output, records
-from data_prep.beam import write_shards_on_beam
-from data_prep.conversion import COPY, Settings, make_settings
+from data_prep.conversion import Settings, convert, make_settings
 from data_prep.datasets import DATASETS, read_dataset
-from data_prep.entries import UNREADABLE, DatasetOptions
+from data_prep.entries import DatasetOptions
 from data_prep.files import VideoFiles
-from data_prep.shards import Shard, ShardResult, plan_shards, read_result, write_shards
 from mgm_jax.errors import ConfigError, MgmError, printable
 from mgm_jax.io import check_utf8
-
-_PROBLEMS_LOGGED = 20
 
 
 def prepare(
@@ -39,17 +35,13 @@ def prepare(
     workers: int = 0,
     records_per_shard: int = 1000,
     dry_run: bool = False,
-    beam_options: Sequence[str] | None = None,
 ) -> dict[str, Any] | None:
     """Makes the dataset `dataset`, a key of `datasets.DATASETS`, in `out`, unless it exists.
 
-    `out` is absent, empty, or left by an interrupted run. Each of `workers` processes writes one
-    shard at a time; with 0 this process writes them all. With `beam_options` an Apache Beam
-    pipeline does. A dry run only counts the videos.
+    `out` is absent, empty, or left by an interrupted run. A dry run only counts the videos.
 
     Returns:
-        The content of `report.json`: for each split the number of listed videos, records and
-        problems of each kind, and all problems. None after a dry run, or if the dataset existed.
+        The report of `output.build`; None after a dry run, or if the dataset existed.
 
     Raises:
         ConfigError: A flag cannot work, or no video can be read.
@@ -63,14 +55,7 @@ def prepare(
     out = pathlib.Path(out).absolute()
     files = VideoFiles(videos)
     listing = read_dataset(dataset, files, options)
-    try:
-        records.check_names(listing.name, {entry.split for entry in listing.entries})
-    except ValueError as error:
-        raise ConfigError(f"--name, --annotations: {error}") from error
-    if settings.profile == COPY and listing.has_key_frames:
-        raise ConfigError(
-            f"--profile: {COPY} cannot cut clips out of films; choose low_delay or stride_aligned"
-        )
+    records.check_names(listing.name, {entry.split for entry in listing.entries})
     request = {
         "command": "data_prep.prepare",
         "dataset": dataset,
@@ -79,10 +64,6 @@ def prepare(
         "settings": settings.describe(),
         "records_per_shard": records_per_shard,
     }
-    if output.is_complete(out, request):
-        logging.info("%s already holds this dataset; nothing to do", out)
-        output.clear(out)
-        return None
     if dry_run:
         found = collections.Counter(entry.split for entry in listing.entries if entry.file)
         for split, listed in collections.Counter(entry.split for entry in listing.entries).items():
@@ -94,45 +75,20 @@ def prepare(
             f"{files.folder} (which holds, for instance, {printable(files.paths[0])}); "
             "check the folder"
         )
-    with output.building(out, request) as work:
-        shards = plan_shards(work, listing, files.folder, settings, records_per_shard)
-        if beam_options is None:
-            write_shards(shards, workers)
-        else:
-            write_shards_on_beam(shards, workers > 0, beam_options)
-        results = [read_result(shard) for shard in shards]
-        report = _make_report(listing.name, shards, results)
-        if not any(result.size.num_records for result in results):
-            reason = next(p["reason"] for p in report["problems"] if p["kind"] == UNREADABLE)
-            raise ConfigError(f"--videos: not one video could be read; the first: {reason}")
-        output.complete(out, listing, shards, results, request=request, report=report)
-    logging.info("%s is complete; its problems are in %s", out, output.REPORT)
-    _log_report(report)
-    return report
+    return output.build(
+        out,
+        request,
+        listing,
+        files.folder,
+        functools.partial(convert, settings=settings),
+        records_per_shard=records_per_shard,
+        workers=workers,
+    )
 
 
-def _make_report(
-    name: str, shards: Sequence[Shard], results: Sequence[ShardResult]
-) -> dict[str, Any]:
-    splits: dict[str, Any] = {}
-    for shard, result in zip(shards, results, strict=True):
-        empty = {"listed": 0, "records": 0, "problems": collections.Counter()}
-        split = splits.setdefault(shard.split, empty)
-        split["listed"] += len(shard.entries)
-        split["records"] += result.size.num_records
-        split["problems"].update(problem.kind for problem in result.problems)
-    problems = [dataclasses.asdict(problem) for result in results for problem in result.problems]
-    return {"dataset": name, "splits": splits, "problems": problems}
-
-
-def _log_report(report: dict[str, Any]) -> None:
-    for split, facts in report["splits"].items():
-        counts = "".join(f", {count} {kind}" for kind, count in facts["problems"].items())
-        logging.info(
-            "%s: %d listed videos, %d records%s", split, facts["listed"], facts["records"], counts
-        )
-    for problem in report["problems"][:_PROBLEMS_LOGGED]:
-        logging.info("%s: %s: %s", problem["kind"], problem["video_id"], problem["reason"])
+def default_short_side(dataset: str) -> int:
+    """VideoMAE's 320 pixels for Kinetics, from which it crops 320, 280, 240 or 211; else 256."""
+    return 320 if dataset in ("k400", "minik200") else 256
 
 
 def main(argv: Sequence[str]) -> None:
@@ -141,19 +97,20 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
     try:
-        if values.beam_option and values.beam_runner is None:
-            raise ConfigError("--beam_option needs --beam_runner")
-        beam_options = [f"--{option}" for option in values.beam_option]
         prepare(
             values.dataset,
             values.videos,
             values.out,
             options=DatasetOptions(values.annotations, values.split_number, values.name),
-            settings=make_settings(values.profile, values.short_side),
+            settings=make_settings(
+                values.profile,
+                default_short_side(values.dataset)
+                if values.short_side is None
+                else values.short_side,
+            ),
             workers=values.workers,
             records_per_shard=values.records_per_shard,
             dry_run=values.dry_run,
-            beam_options=values.beam_runner and [f"--runner={values.beam_runner}", *beam_options],
         )
     except MgmError as error:
         sys.exit(f"error: {error}")
@@ -167,20 +124,15 @@ if __name__ == "__main__":
     flags.DEFINE_string("out", None, "Folder of the dataset, absent or empty.", required=True)
     flags.DEFINE_string("name", None, "Name of the dataset in its files, instead of its own.")
     flags.DEFINE_integer("split_number", 1, "Official split of ucf101 and hmdb51.", 1, 3)
-    flags.DEFINE_string("profile", "low_delay", "low_delay, stride_aligned:STRIDE, or copy.")
-    flags.DEFINE_integer("short_side", 256, "Largest short side, pixels; 0 keeps the size.")
+    flags.DEFINE_string("profile", "low_delay", "low_delay, or stride_aligned:STRIDE.")
+    short_side_help = "Largest short side, pixels, 320 for Kinetics and else 256; 0 keeps the size."
+    flags.DEFINE_integer("short_side", None, short_side_help)
     flags.DEFINE_integer("records_per_shard", 1000, "Listed videos per file.")
     flags.DEFINE_integer(
         "workers",
         len(os.sched_getaffinity(0)),
         "Processes, each of which writes one shard at a time; 0 uses this process.",
     )
-    flags.DEFINE_string(
-        "beam_runner",
-        None,
-        "Write the shards in an Apache Beam pipeline on this runner, such as DirectRunner.",
-    )
-    flags.DEFINE_multi_string("beam_option", [], "NAME=VALUE of the pipeline; may be repeated.")
     flags.DEFINE_boolean("dry_run", False, "Count the videos that are there; write nothing.")
     logging.set_verbosity(logging.INFO)
     app.run(main)

@@ -12,12 +12,10 @@ Layout of a dataset folder, which `tfds.builder_from_directory(folder)` opens:
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import os
 import pathlib
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,8 +26,8 @@ from tensorflow_datasets.core import example_serializer, naming
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 
 from data_prep.entries import UNLABELLED
-from mgm_jax.data.identity import fingerprint
 from mgm_jax.data.records import VIDEOS_FILE, check_label_file
+from mgm_jax.errors import ConfigError
 
 ListedRecord = tuple[str, int, str]
 """Id, label, and fingerprint (`mgm_jax.data.identity`) of the file that a record was made of."""
@@ -44,7 +42,7 @@ def record_features(
     video_id: unique in the dataset.
     label: class index, or `UNLABELLED`.
     fps, num_frames, height, width (pixels): of the encoded video.
-    profile: label of the encoding profile; empty if the video is a copy of the download.
+    profile: label of the encoding profile; empty for videos that earlier versions copied.
     encoder: software that encoded the video; empty for a copy.
     boxes: x1, y1, x2, y2 in pixels of k objects in each frame (`boxes.reshape(num_frames, -1, 4)`),
         NaN where an object is hidden; [0, 4] without boxes.
@@ -77,34 +75,6 @@ def record_features(
             "key_person_ids": tfds.features.Tensor(shape=(None,), dtype=np.int64),
         }
     return tfds.features.FeaturesDict(fields)
-
-
-def _checked(
-    record: Mapping[str, Any], fields: set[str], num_classes: int, where: str
-) -> dict[str, Any]:
-    """The record with the types of its features; raises ValueError if it is invalid.
-
-    tfds checks some of this too, but its message holds the whole record, video included.
-    """
-    if set(record) != fields:
-        missing, unknown = sorted(fields - set(record)), sorted(set(record) - fields)
-        raise ValueError(f"{where}: missing fields {missing}, unknown fields {unknown}")
-    if not isinstance(record["video"], bytes) or not record["video"]:
-        raise ValueError(f"{where}: video must be the bytes of a file, and not empty")
-    if not UNLABELLED <= record["label"] < num_classes:
-        raise ValueError(
-            f"{where}: label {record['label']} is not one of the {num_classes} classes, "
-            f"nor {UNLABELLED} for unlabelled"
-        )
-    boxes = np.asarray(record["boxes"], np.float32)
-    num_frames = int(record["num_frames"])
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or num_frames < 1 or len(boxes) % num_frames:
-        raise ValueError(
-            f"{where}: boxes of shape {boxes.shape} for {num_frames} frames; "
-            "they must be [num_frames * objects, 4]"
-        )
-    integers = {key: int(record[key]) for key in ("label", "num_frames", "height", "width")}
-    return {**record, **integers, "fps": float(record["fps"]), "boxes": boxes}
 
 
 def _file_template(folder: pathlib.Path, name: str, split: str) -> naming.ShardedFileTemplate:
@@ -153,20 +123,24 @@ def write_records_file(
     """Writes the file of one shard atomically; equal records give equal bytes.
 
     Raises:
-        ValueError: A record with missing or unknown fields, or an invalid label or shape; the
-            message names it and its split.
+        ValueError: A record has a label of no class; the message names it and its split.
     """
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
-    fields, num_classes = set(features), features["label"].num_classes
+    num_classes = features["label"].num_classes
     num_records = num_bytes = 0
     with atomic_write(path) as new:
         # Encoded video does not compress; trying costs every reader time.
         writer = ArrayRecordWriter(os.fspath(new), "group_size:1,uncompressed")
         try:
             for record in records:
-                where = f"record {record.get('video_id')!r} of split {split!r}"
-                checked = _checked(record, fields, num_classes, where)
-                example = serializer.get_tf_example(features.encode_example(checked))
+                # The message of tfds holds the whole record, video included.
+                if not UNLABELLED <= record["label"] < num_classes:
+                    raise ValueError(
+                        f"record {record['video_id']!r} of split {split!r}: label "
+                        f"{record['label']} is not one of the {num_classes} classes, nor "
+                        f"{UNLABELLED} for unlabelled"
+                    )
+                example = serializer.get_tf_example(features.encode_example(record))
                 # Otherwise the order of the fields differs from process to process.
                 serialized = example.SerializeToString(deterministic=True)
                 writer.write(serialized)
@@ -178,15 +152,13 @@ def write_records_file(
 
 
 def check_names(name: str, splits: Iterable[str]) -> None:
-    """Raises ValueError if a dataset or its splits cannot have these names."""
+    """Raises ConfigError if a dataset or its splits cannot have these names."""
     for word in (name, *splits):
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
-            raise ValueError(
-                f"{word!r} cannot name a dataset or a split; "
-                "use lower-case letters, digits and underscores"
+        if word == "all" or not re.fullmatch(r"[a-z][a-z0-9_]*", word):
+            raise ConfigError(
+                f"--name, --annotations: {word!r} cannot name a dataset or a split; use lower-case "
+                "letters, digits and underscores, and not 'all', which tfds takes for all splits"
             )
-    if "all" in splits:
-        raise ValueError("a split cannot be named 'all': in tfds it means all splits together")
 
 
 def write_description(
@@ -230,61 +202,3 @@ def write_description(
     info.write_to_directory(folder)
     (folder / VIDEOS_FILE).write_text(json.dumps(videos, indent=0))
     check_label_file(folder, tfds.builder_from_directory(folder).info.features["label"].names)
-
-
-def write_records(
-    out_dir: str | pathlib.Path,
-    name: str,
-    class_names: Sequence[str],
-    splits: Mapping[str, Iterable[Mapping[str, Any]]],
-    *,
-    description: str = "",
-    metadata: Mapping[str, Any] | None = None,
-    records_per_shard: int = 1000,
-    key_frames: bool = False,
-) -> None:
-    """Writes a whole dataset in this process; `out_dir` appears when it is complete.
-
-    The records of the splits are consumed one at a time, in the order of the splits.
-
-    Raises:
-        FileExistsError: `out_dir` is not empty.
-        ValueError: An invalid record or name, a repeated id, or a split without records.
-    """
-    check_names(name, splits)
-    out = pathlib.Path(out_dir).absolute()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} exists and is not an empty folder; name another one")
-    features = record_features(class_names, key_frames=key_frames)
-    seen: set[str] = set()
-
-    def unique(split: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        for record in records:
-            if record.get("video_id") in seen:
-                raise ValueError(f"record {record['video_id']!r} of split {split!r} is repeated")
-            seen.add(record.get("video_id"))
-            yield record
-            videos.setdefault(split, []).append(
-                (record["video_id"], int(record["label"]), fingerprint(record["video"]))
-            )
-
-    videos: dict[str, list[ListedRecord]] = {}
-    shards: dict[str, list[ShardSize]] = {}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.incomplete-", dir=out.parent) as work:
-        folder = pathlib.Path(work) / "new"
-        folder.mkdir()
-        for split, records in splits.items():
-            shards[split] = []
-            records = unique(split, records)
-            for first in records:
-                rest = itertools.islice(records, records_per_shard - 1)
-                path = shard_path(folder, name, split, len(shards[split]))
-                size = write_records_file(path, features, split, itertools.chain([first], rest))
-                shards[split].append(size)
-            if not shards[split]:
-                raise ValueError(f"split {split!r} of dataset {name!r} has no records")
-        write_description(
-            folder, name, features, shards, videos, description=description, metadata=metadata
-        )
-        folder.rename(out)

@@ -2,8 +2,8 @@
 
 A shard holds the records of `records_per_shard` consecutive entries of a split, without those whose
 video is missing or unreadable. Its digest covers everything that its bytes depend on: the
-annotations of its entries, the size of each file, and the settings. If the digest of a complete
-shard no longer matches, the shard is written again.
+annotations of its entries, the size of each file, and what was asked for. If the digest of a
+complete shard no longer matches, the shard is written again.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -22,11 +22,13 @@ import numpy as np
 from absl import logging
 
 from data_prep import records
-from data_prep.conversion import Conversion, Settings, convert
+from data_prep.conversion import Conversion
 from data_prep.entries import UNREADABLE, Entry, Listing, Problem, annotation_problems
 from data_prep.processes import isolated_process, process_pool
-from mgm_jax.data.identity import fingerprint
 from mgm_jax.errors import MgmError
+
+Convert = Callable[[str, Entry], Conversion]
+"""Makes the video of an entry, whose file is below a folder; can be pickled."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Shard:
     path: pathlib.Path
     result_path: pathlib.Path
     videos: str
-    settings: Settings
+    convert: Convert
     class_names: tuple[str, ...]
     key_frames: bool
 
@@ -59,13 +61,21 @@ class ShardResult:
 
 
 def plan_shards(
-    work: pathlib.Path, listing: Listing, videos: str, settings: Settings, records_per_shard: int
+    work: pathlib.Path,
+    request: Mapping[str, Any],
+    listing: Listing,
+    videos: str,
+    convert: Convert,
+    records_per_shard: int,
 ) -> list[Shard]:
-    """Divides the entries of a dataset, which is built in the folder `work`, into shards."""
+    """Divides the entries of a dataset, which is built in the folder `work`, into shards.
+
+    `request` says what `convert` does, and `videos` is the folder of the files.
+    """
     by_split: dict[str, list[Entry]] = {}
     for entry in listing.entries:
         by_split.setdefault(entry.split, []).append(entry)
-    common = json.dumps([settings.describe(), listing.class_names], sort_keys=True)
+    common = json.dumps([request, listing.class_names], sort_keys=True)
     shards = []
     for split, entries in by_split.items():
         for index, first in enumerate(range(0, len(entries), records_per_shard)):
@@ -84,7 +94,7 @@ def plan_shards(
                     path=records.shard_path(work / "dataset", listing.name, split, index),
                     result_path=work / "finished" / f"{split}-{index:05d}.json",
                     videos=videos,
-                    settings=settings,
+                    convert=convert,
                     class_names=listing.class_names,
                     key_frames=listing.has_key_frames,
                 )
@@ -115,7 +125,7 @@ def write_shard(shard: Shard, isolate: bool = False) -> None:
     videos: list[records.ListedRecord] = []
     features = records.record_features(shard.class_names, key_frames=shard.key_frames)
     with isolated_process() as call:
-        convert_one = functools.partial(call, convert) if isolate else convert
+        convert_one = functools.partial(call, shard.convert) if isolate else shard.convert
         rows = _make_records(shard, convert_one, problems, videos)
         size = records.write_records_file(shard.path, features, shard.split, rows)
     result = {
@@ -131,7 +141,7 @@ def write_shard(shard: Shard, isolate: bool = False) -> None:
 
 def _make_records(
     shard: Shard,
-    convert_one: Callable[[str, Entry, Settings], Conversion],
+    convert_one: Convert,
     problems: list[Problem],
     videos: list[records.ListedRecord],
 ) -> Iterator[dict[str, Any]]:
@@ -140,7 +150,7 @@ def _make_records(
         if entry.file is None:
             continue
         try:
-            conversion = convert_one(shard.videos, entry, shard.settings)
+            conversion = convert_one(shard.videos, entry)
         except BrokenProcessPool:
             reason = "its conversion was killed: it crashes the decoder, or the memory is too small"
             conversion = Conversion(b"", {}, Problem.of(UNREADABLE, entry, reason))
@@ -148,8 +158,7 @@ def _make_records(
             problems.append(conversion.problem)
         if not conversion.video:
             continue
-        path = os.path.join(shard.videos, entry.file)
-        videos.append((entry.video_id, entry.label, fingerprint(path)))
+        videos.append((entry.video_id, entry.label, conversion.fingerprint))
         fields = dict(conversion.facts)
         if entry.key_frame is not None:
             fields |= entry.key_frame.fields(fields["key_frame"], len(shard.class_names))

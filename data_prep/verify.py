@@ -1,15 +1,13 @@
-"""Checks a dataset of records, and draws some of it.
+"""Checks a dataset of records.
 
     python -m data_prep.verify DIR
 
-Reads every record, decodes a sample, and writes a sheet of pictures, `DIR.verify.png`.
-The exit code is 1 if anything is wrong.
+Reads every record and decodes a sample. The exit code is 1 if anything is wrong.
 """
 
 import collections
 import contextlib
 import os
-import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,27 +15,20 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
-from jaxtyping import UInt8
-from PIL import Image, ImageOps
 
 from data_prep.checks import CheckedRecord, check_record
 from data_prep.entries import UNLABELLED
 from mgm_jax.data.records import VIDEOS_FILE, check_label_file, read_listed_videos
 from mgm_jax.errors import ConfigError, MgmError
-from mgm_jax.pictures import image_files, motion_colours
-from mgm_jax.pictures.figures import Row, sheet, shorten
 
-_TILE = (160, 120)  # Width and height, pixels.
-_COLUMNS = 8
-_DRAWN = 6
 _FAULTS_PRINTED = 20
 
 
-def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str], list[CheckedRecord]]:
+def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str]]:
     """Reads all records of a dataset; decodes `sample` evenly spaced records of each split.
 
     Returns:
-        A description, what is wrong (empty if nothing is), and the decoded records.
+        A description, and what is wrong (empty if nothing is).
 
     Raises:
         ConfigError: There is no dataset.
@@ -46,7 +37,6 @@ def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str], l
         raise ConfigError(f"{directory} is not a prepared dataset: it has no dataset_info.json")
     lines: list[str] = []
     faults: list[str] = []
-    checked: list[CheckedRecord] = []
     split_of: dict[str, str] = {}
     with _noting(faults, f"{directory} cannot be read"):
         builder = tfds.builder_from_directory(directory)
@@ -65,8 +55,7 @@ def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str], l
                 faults += [
                     f"{split}: {c.video_id}: {fault}" for c in of_split for fault in c.faults
                 ]
-                checked += of_split
-    return "\n".join(lines), faults, checked
+    return "\n".join(lines), faults
 
 
 @contextlib.contextmanager
@@ -149,55 +138,15 @@ def _describe_sample(sample: Sequence[CheckedRecord]) -> list[str]:
     return [f"  of {len(sample)} decoded: {np.mean(valid):.1%} of the frames have motion vectors"]
 
 
-def draw(sample: Sequence[CheckedRecord], title: str) -> UInt8[np.ndarray, "height width 3"]:
-    """A sheet of frames, each with its motion below; skips records that cannot be decoded."""
-    rows = []
-    for checked in sample:
-        clip = checked.clip
-        if clip is None:
-            continue
-        numbers = np.linspace(0, len(clip.luma) - 1, _COLUMNS).round().astype(int)
-        scale = motion_colours.motion_scale(clip.motion, clip.motion_valid)
-        height, width = clip.luma.shape[1:]
-        maps = motion_colours.motion_pictures(
-            clip.motion[numbers], clip.motion_valid[numbers], (height, width), scale
-        )
-        name = shorten(os.path.basename(checked.video_id), 20)
-        rows += [
-            Row(f"{name}\n{len(clip.luma)} frames", _fit(clip.to_rgb(numbers))),
-            Row(
-                f"motion\n{clip.motion_source}\nrim of wheel: {scale:g} px",
-                _fit(maps),
-                motion_colours.colour_wheel(),
-            ),
-        ]
-    columns = [f"{100 * i // (_COLUMNS - 1)} %" for i in range(_COLUMNS)]
-    return sheet(rows, columns, f"{title}\ncolumns: from the first frame to the last")
-
-
-def _fit(pictures: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n height width 3"]:
-    """Pictures scaled to fit into tiles, on white."""
-    images = (ImageOps.pad(Image.fromarray(picture), _TILE, color="white") for picture in pictures)
-    return np.stack([np.asarray(image) for image in images])
-
-
 def main(argv: Sequence[str]) -> None:
     """Checks the dataset that the command line names."""
     if len(argv) != 2:
         raise app.UsageError("name one directory: python -m data_prep.verify DIR")
-    directory = argv[1].rstrip("/")
     try:
-        text, faults, sample = verify(directory, flags.FLAGS.sample)
-        print(text)
-        drawable = [checked for checked in sample if checked.clip is not None]
-        if drawable:
-            path = pathlib.Path(f"{directory}.verify.png")
-            numbers = np.linspace(0, len(drawable) - 1, min(_DRAWN, len(drawable)))
-            chosen = [drawable[int(number)] for number in numbers]
-            image_files.save_png(path, draw(chosen, os.path.basename(directory)))
-            print(f"pictures: {path}")
+        text, faults = verify(argv[1], flags.FLAGS.sample)
     except MgmError as error:
         sys.exit(f"error: {error}")
+    print(text)
     for fault in faults[:_FAULTS_PRINTED]:
         print(f"WRONG: {fault}")
     print(f"{len(faults)} things are wrong" if faults else "all is well")

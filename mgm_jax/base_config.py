@@ -89,6 +89,10 @@ def pretrain() -> ConfigDict:
 
     config.eval = ConfigDict()
     config.eval.holdout = 0.0  # Leaves out the videos that finetuning would hold out.
+    # The loss on videos held out, or of this split, is reported with the pictures, always with the
+    # same masks; on this many of them at most (0: all).
+    config.eval.split = placeholder(str)
+    config.eval.subset = 64
 
     config.pictures_every = 5000  # Reconstructions in TensorBoard; 0 for none.
     config.num_pictures = 4
@@ -167,6 +171,24 @@ def _augment(config: ConfigDict) -> None:
     config.augment.label_smoothing = 0.1
 
 
+def train_as_mvit(config: ConfigDict) -> None:
+    """Sets the recipe that MViT trains with from scratch on Kinetics-400.
+
+    From SlowFast's MVIT_B_16x4_CONV.yaml, with the learning rates of MViT's paper, 1.6e-3 for 512
+    clips; its augmentation is that of `finetune`.
+    """
+    config.epochs = 200.0
+    config.warmup_epochs = 30.0
+    config.model.drop_path = 0.2
+    config.model.head_dropout = 0.5
+    config.model.init = "trunc_normal"
+    config.optimizer.base_lr = 8e-4
+    config.optimizer.min_lr = 8e-6
+    config.optimizer.warmup_lr = 8e-6
+    config.optimizer.layer_decay = 1.0
+    config.optimizer.clip_norm = 1.0
+
+
 def linear_probe() -> ConfigDict:
     """A linear classifier on frozen features.
 
@@ -197,6 +219,14 @@ def probe_as_m3video(config: ConfigDict) -> None:
     config.optimizer.min_lr = 1e-6
     config.probe.layer_norm = True
     config.warmup_epochs = 5.0
+
+
+def demo_vit(config: ConfigDict) -> None:
+    """Sets a small ViT on the demo set at 48 pixels, and values with which it learns in minutes."""
+    small_vit(config, size=48, tubelet=(4, 8, 8))
+    config.data.stride = 1
+    config.data.host_crop_size = 64
+    config.model.positions = "sincos_axes"
 
 
 def small_vit(config: ConfigDict, *, size: int, tubelet: tuple[int, int, int]) -> None:
@@ -250,7 +280,7 @@ def _base(task: str) -> ConfigDict:
     # optical flow: "flow" from precomputed files, "raft" on the device between sampled frames.
     config.data.motion = "none"
     config.data.flow_path = ""  # flow: folder made by mgm_jax.flow.precompute.
-    config.data.flow_weights = ""  # raft: file made by mgm_jax.flow.convert.
+    config.data.flow_weights = ""  # raft: .npz (mgm_jax/flow/weights.py).
     config.data.num_workers = 8  # Worker processes per host; 0 reads in threads.
     # Use frames in which FFmpeg has concealed damage; otherwise their clips are skipped.
     config.data.allow_damage = False
@@ -271,6 +301,9 @@ def _base(task: str) -> ConfigDict:
     # Activations that the backward pass recomputes to save memory: "none", "full", or "dots" (all
     # but the outputs of linear layers).
     config.model.remat = "none"
+    # Of the transformers' linear layers: "xavier", as VideoMAE pretrains, or "trunc_normal", of
+    # standard deviation 0.02, as ViT, MViT and VideoMAE's classifiers start from scratch.
+    config.model.init = "xavier"
     config.model.scan = False  # Loops over the blocks, which compiles faster.
     config.model.encoder = _transformer()
 

@@ -26,6 +26,7 @@ CHOICES = {
     "model.attention": ("auto", "xla", "chunked", "cudnn", "splash"),
     "model.backbone": ("vit", "timesformer_divided", "timesformer_joint"),
     "model.positions": ("sincos", "sincos_axes"),
+    "model.init": ("xavier", "trunc_normal"),
     "model.remat": ("none", "full", "dots"),
     "masking.guidance": ("peak", "window"),
     "masking.camera_compensation": ("none", "median"),
@@ -117,12 +118,12 @@ def check_bounds(values: Mapping[str, Any]) -> None:
 def _expected(name: str, value: Any) -> str | None:
     """What a value may be, in words; None if it is."""
     kind: Any = None
-    default: Any = None
+    defaults = []
     for config in _DEFAULTS:
         with contextlib.suppress(KeyError, AttributeError):
             kind = config_path.get_type(name, config)
-            default = config_path.get_value(name, config)
-    if kind is None or (value is None and default is None):
+            defaults.append(config_path.get_value(name, config))
+    if kind is None or (value is None and None in defaults):
         return None  # A value of the user's own recipe, or one that may be None.
     if kind in (str, bool):
         return None if isinstance(value, kind) else {str: "text", bool: "True or False"}[kind]
@@ -131,12 +132,12 @@ def _expected(name: str, value: Any) -> str | None:
     if kind is not tuple:
         whole = "whole " * (kind is int)
         return None if _is_number(value, low, high, kind) else f"a {whole}number {bounds}"
-    values, kind = (value if isinstance(value, tuple | list) else ()), type(default[0])
-    fits = len(values) > 0 if name in _ANY_LENGTH else len(values) == len(default)
+    values, kind = (value if isinstance(value, tuple | list) else ()), type(defaults[0][0])
+    fits = len(values) > 0 if name in _ANY_LENGTH else len(values) == len(defaults[0])
     fits = fits and all(_is_number(one, low, high, kind) for one in values)
     if fits and not (name in _ASCENDING and sorted(values) != list(values)):
         return None
-    count = "one or more" if name in _ANY_LENGTH else len(default)
+    count = "one or more" if name in _ANY_LENGTH else len(defaults[0])
     ascending = " in ascending order" * (name in _ASCENDING)
     return f"{count} {'whole ' * (kind is int)}numbers {bounds}{ascending}"
 

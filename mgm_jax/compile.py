@@ -18,18 +18,16 @@ included.
 import dataclasses
 import pathlib
 import re
-import sys
 from collections.abc import Sequence
 
 import jax
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from mgm_jax.aot.check import CompiledStep, check
 from mgm_jax.aot.collectives import summarise
 from mgm_jax.aot.traffic import PARTS
-from mgm_jax.config import parse_flags
-from mgm_jax.errors import ConfigError, MgmError
+from mgm_jax.errors import ConfigError
 from mgm_jax.training import distributed
 from mgm_jax.training.step_counts import StepCounts, count_steps
 
@@ -132,36 +130,28 @@ def traffic_table(traffic: dict[tuple[str, str], float]) -> str:
     return "\n".join(["memory traffic of a chip in a step, GB", *lines])
 
 
-def run() -> None:
-    """Runs the command."""
-    config_file = config_flags.DEFINE_config_file("config", None, "Recipe.")
-    topology = flags.DEFINE_string(
-        "topology", None, "TPU slice, such as v5e:16x16 or v4:4x4x4.", required=True
-    )
-    show_traffic = flags.DEFINE_bool(
-        "traffic", False, "Also print the memory traffic by part of the model and operation."
-    )
-    num_videos = flags.DEFINE_integer("num_videos", None, "Videos of an epoch.", lower_bound=1)
-    num_classes = flags.DEFINE_integer("num_classes", None, "Classes.", lower_bound=2)
-
-    def compile_and_report(_: Sequence[str]) -> None:
-        jax.config.update("jax_platforms", "cpu")  # Looking for a TPU here takes minutes.
-        try:
-            config = config_file.value
-            recipe = config_flags.get_config_filename(flags.FLAGS["config"])
-            videos, classes = training_set(recipe, config.task, num_videos.value, num_classes.value)
-            counts = count_steps(config, videos)
-            found = check(config, topology.value, classes)
-            print(report(found, counts))
-            if show_traffic.value:
-                print("\n" + traffic_table(found.traffic))
-        except MgmError as error:
-            sys.exit(f"error: {error}")
-
+def _define_flags() -> None:
+    config_flags.DEFINE_config_file("config", None, "Recipe.")
+    flags.DEFINE_string("topology", None, "TPU slice, as v5e:16x16 or v4:4x4x4.", required=True)
+    flags.DEFINE_bool("traffic", False, "Also print memory traffic by part and operation.")
+    flags.DEFINE_integer("num_videos", None, "Videos of an epoch.", lower_bound=1)
+    flags.DEFINE_integer("num_classes", None, "Classes.", lower_bound=2)
     flags.mark_flag_as_required("config")
-    distributed.log_to_stderr()
-    app.run(compile_and_report, flags_parser=parse_flags)
+
+
+def main(_: Sequence[str]) -> None:
+    """Compiles the step and prints what it needs."""
+    jax.config.update("jax_platforms", "cpu")  # Looking for a TPU here takes minutes.
+    values = flags.FLAGS
+    config, recipe = values.config, config_flags.get_config_filename(values["config"])
+    videos, classes = training_set(recipe, config.task, values.num_videos, values.num_classes)
+    counts = count_steps(config, videos)
+    found = check(config, values.topology, classes)
+    print(report(found, counts))
+    if values.traffic:
+        print("\n" + traffic_table(found.traffic))
 
 
 if __name__ == "__main__":
-    run()
+    _define_flags()
+    distributed.run_program(main)

@@ -44,7 +44,12 @@ RENAMED = {
 }
 """Names of earlier versions, and today's."""
 
-ADDED = {"eval.holdout": 0.0, "model.positions": "sincos", "probe.layer_norm": False}
+ADDED = {
+    "eval.holdout": 0.0,
+    "model.init": "xavier",
+    "model.positions": "sincos",
+    "probe.layer_norm": False,
+}
 """Names that earlier versions lacked, and the only value that they computed."""
 
 RETIRED = {"data.modality": "rgb", "data.motion_frames": "sampled"}
@@ -144,7 +149,7 @@ def _check_motion(config: ConfigDict) -> None:
     if data.motion == "raft" and not data.flow_weights:
         raise ConfigError(
             "config.data.flow_weights is empty: config.data.motion=raft needs torchvision's "
-            "raft_small weights, converted by python -m mgm_jax.flow.convert (see its --help)"
+            "raft_small weights as an .npz file; mgm_jax/flow/weights.py says how to make it"
         )
 
 

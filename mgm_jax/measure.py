@@ -15,12 +15,11 @@ compute the flow first with `mgm_jax.flow.precompute` and set `--config.data.flo
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict, config_flags
 
@@ -28,7 +27,7 @@ from mgm_jax import config as config_lib
 from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
 from mgm_jax.data.records import VideoSource
-from mgm_jax.errors import ConfigError, MgmError, VideoError
+from mgm_jax.errors import ConfigError, VideoError
 from mgm_jax.masking import statistics, variants
 from mgm_jax.pictures.gallery import guiding_motion, make_mask_fns
 from mgm_jax.training import distributed
@@ -210,17 +209,14 @@ def main(_: Sequence[str]) -> None:
     values = flags.FLAGS
     distributed.use_compile_cache()
     config, out = values.config, pathlib.Path(values.out)
-    try:
-        strategies = variants.all_strategies(values.strategies)
-        source = open_with_boxes(config.data, values.boxes)
-        measures = measure(
-            config, source, strategies, values.motions, values.num_clips, values.num_draws
-        )
-        table = to_markdown(config, measures)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "measures.md").write_text(table)
-    except MgmError as error:
-        sys.exit(f"error: {error}")
+    strategies = variants.all_strategies(values.strategies)
+    source = open_with_boxes(config.data, values.boxes)
+    measures = measure(
+        config, source, strategies, values.motions, values.num_clips, values.num_draws
+    )
+    table = to_markdown(config, measures)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "measures.md").write_text(table)
     print(table)
     logging.info("wrote %s", out)
 
@@ -228,5 +224,4 @@ def main(_: Sequence[str]) -> None:
 if __name__ == "__main__":
     # Not at import: other commands define flags of the same names.
     _define_flags()
-    distributed.log_to_stderr()
-    app.run(main, flags_parser=config_lib.parse_flags)
+    distributed.run_program(main)

@@ -23,7 +23,7 @@ from absl import app, flags, logging
 from mgm_jax.data.ava_files import write_rows
 from mgm_jax.data.records import UNLABELLED
 from mgm_jax.data.sources import FileSource, find_videos
-from mgm_jax.errors import CheckpointError, ConfigError, MgmError
+from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.films import detect_in_films, to_text
 from mgm_jax.evaluation.predictions import Predictions
@@ -115,6 +115,19 @@ def to_csv(groups: Sequence[Predictions], class_names: Sequence[str]) -> str:
     return text.getvalue()
 
 
+def predict_boxes(run: Run, films: Sequence[str], boxes: str, out: str | None) -> None:
+    """Prints, and writes to `out`, the actions in boxes; exits with 1 if some cannot be read."""
+    found = detect_in_films(run, films, boxes)
+    print(to_text(found, NUM_SHOWN), flush=True)
+    if out:
+        with replacing(make_path(out)) as file:
+            file.write(write_rows(found.rows).encode())
+        logging.info("wrote %s", out)
+    if found.errors:
+        reasons = "\n  ".join(found.errors.values())
+        sys.exit(f"error: {len(found.errors)} key frames could not be read:\n  {reasons}")
+
+
 def _define_flags() -> None:
     flags.DEFINE_string("checkpoint", None, "Folder of the run.", required=True)
     flags.DEFINE_enum("which", "last", ["last", "best"], "Which of the run's checkpoints.")
@@ -135,52 +148,42 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("name video files, or folders of them, to classify")
     distributed.use_compile_cache()
     groups, failed = [], []
-    try:
-        files = find_files(argv[1:])
-        run = load_run(args.checkpoint, checkpoint=args.which)
-        if run.config.task == "pretrain":
-            raise ConfigError(
-                f"--checkpoint={args.checkpoint}: a pretraining run classifies nothing; finetune "
-                "it with --config.init_from, and give the folder of that run"
-            )
-        if (run.config.task == "detect") != bool(args.boxes):
-            raise ConfigError(
-                f"--boxes={args.boxes or ''}: {args.checkpoint} is a run of config.task="
-                f"{run.config.task}; a detector needs a file of boxes, others take none"
-            )
-        if args.boxes:
-            found = detect_in_films(run, files, args.boxes)
-            print(to_text(found, NUM_SHOWN), flush=True)
-            if args.out:
-                with replacing(make_path(args.out)) as file:
-                    file.write(write_rows(found.rows).encode())
-            if found.errors:
-                reasons = "\n  ".join(found.errors.values())
-                sys.exit(f"error: {len(found.errors)} key frames could not be read:\n  {reasons}")
-            return
-        for predictions in predict_files(
-            run,
-            files,
-            temporal_views=args.temporal_views or run.config.eval.temporal_views,
-            spatial_views=args.spatial_views or run.config.eval.spatial_views,
-            head=chosen_head(run, make_path(args.checkpoint)),
-        ):
-            groups.append(predictions)
-            for index, path in enumerate(predictions.names):
-                if not predictions.finite[index]:
-                    logging.warning("%s: %s", path, _NOT_FINITE)
-                if not most_probable(predictions, index):
-                    failed.append(path)
-                    continue
-                print(path)
-                for name, probability in most_probable(predictions, index):
-                    print(f"  {100 * probability:5.1f} %  {name}", flush=True)
-        if args.out:
-            with replacing(make_path(args.out)) as file:
-                file.write(to_csv(groups, run.class_names).encode())
-            logging.info("wrote %s", args.out)
-    except MgmError as error:
-        sys.exit(f"error: {error}")
+    files = find_files(argv[1:])
+    run = load_run(args.checkpoint, checkpoint=args.which)
+    if run.config.task == "pretrain":
+        raise ConfigError(
+            f"--checkpoint={args.checkpoint}: a pretraining run classifies nothing; finetune "
+            "it with --config.init_from, and give the folder of that run"
+        )
+    if (run.config.task == "detect") != bool(args.boxes):
+        raise ConfigError(
+            f"--boxes={args.boxes or ''}: {args.checkpoint} is a run of config.task="
+            f"{run.config.task}; a detector needs a file of boxes, others take none"
+        )
+    if args.boxes:
+        predict_boxes(run, files, args.boxes, args.out)
+        return
+    for predictions in predict_files(
+        run,
+        files,
+        temporal_views=args.temporal_views or run.config.eval.temporal_views,
+        spatial_views=args.spatial_views or run.config.eval.spatial_views,
+        head=chosen_head(run, make_path(args.checkpoint)),
+    ):
+        groups.append(predictions)
+        for index, path in enumerate(predictions.names):
+            if not predictions.finite[index]:
+                logging.warning("%s: %s", path, _NOT_FINITE)
+            if not most_probable(predictions, index):
+                failed.append(path)
+                continue
+            print(path)
+            for name, probability in most_probable(predictions, index):
+                print(f"  {100 * probability:5.1f} %  {name}", flush=True)
+    if args.out:
+        with replacing(make_path(args.out)) as file:
+            file.write(to_csv(groups, run.class_names).encode())
+        logging.info("wrote %s", args.out)
     if failed:
         sys.exit(
             f"error: {len(failed)} of {len(files)} files could not be classified, for the reasons "
@@ -191,5 +194,4 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     # Only in the program itself: other commands have flags of equal names.
     _define_flags()
-    distributed.log_to_stderr()
-    app.run(main)
+    distributed.run_program(main)

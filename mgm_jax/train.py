@@ -5,7 +5,6 @@ import datetime
 from collections.abc import Sequence
 from typing import Any
 
-import clu.metrics
 import clu.parameter_overview
 import jax
 import numpy as np
@@ -80,7 +79,7 @@ def _train(
     source, manifest = videos.train, make_manifest(videos.train)
     reporter: PictureReporter | AccuracyReporter | DetectionReporter
     if task.predict_fn is None:
-        reporter = PictureReporter(config, task.model, source)
+        reporter = PictureReporter(config, task.model, videos)
     else:
         reporter = make_reporter(config, mesh, task.predict_fn, videos)
     recover(folder / "checkpoints")
@@ -107,7 +106,7 @@ def _train(
     writer = metrics_lib.Writer(folder, from_step=batches.next_batch)
     throughput = metrics_lib.Throughput(config.batch_size * config.data.repeated_augmentation)
     profiler = metrics_lib.ProfilerWindow(folder / "profile", *config.profile_steps)
-    unlogged: list[clu.metrics.Collection] = []
+    unlogged: list[dict[str, jax.Array]] = []
 
     with Preemption() as preemption, contextlib.ExitStack() as closing:
         # All are closed, in reverse order, even if one of them fails: a full disk under the metrics
@@ -216,7 +215,7 @@ def _log_setup(
 def _log_step(
     step: int,
     counts: StepCounts,
-    finished: Sequence[clu.metrics.Collection],
+    finished: Sequence[dict[str, np.ndarray]],
     throughput: metrics_lib.Throughput,
     clip_counts: dict[str, int],
     writer: metrics_lib.Writer,
@@ -244,9 +243,8 @@ def _clip_counts(batches: ClipBatches) -> dict[str, int]:
     return sharding.sum_over_processes({"seen": batches.seen, "skipped": batches.skipped})
 
 
-def _first_non_finite(finished: Sequence[clu.metrics.Collection], step: int) -> int | None:
-    for number, step_metrics in enumerate(finished, step - len(finished) + 1):
-        values = step_metrics.compute()
+def _first_non_finite(finished: Sequence[dict[str, np.ndarray]], step: int) -> int | None:
+    for number, values in enumerate(finished, step - len(finished) + 1):
         if not np.isfinite([values["loss"], values["gradient_norm"]]).all():
             return number
     return None

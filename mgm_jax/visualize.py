@@ -20,15 +20,14 @@ without a checkpoint. Object boxes are drawn if the records hold them, or with `
 J-HMDB's annotations.
 """
 
-import sys
 from collections.abc import Iterator, Sequence
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from mgm_jax import config as config_lib
 from mgm_jax.data.boxes import open_with_boxes
-from mgm_jax.errors import ConfigError, MgmError
+from mgm_jax.errors import ConfigError
 from mgm_jax.io import AnyPath, make_path
 from mgm_jax.masking import variants
 from mgm_jax.pictures import gallery
@@ -91,37 +90,33 @@ def draw_run(
 def main(_: Sequence[str]) -> None:
     """Writes the pictures that the flags ask for."""
     distributed.use_compile_cache()
-    try:
-        if not _WORKDIR.value and not (_CONFIG.value and _OUT.value and _STRATEGIES.value):
-            raise ConfigError("give --workdir, or --config with --strategies and --out")
-        workdir = make_path(_WORKDIR.value or "")
-        out = make_path(_OUT.value) if _OUT.value else workdir / "pictures"
-        config = _CONFIG.value or read_config(workdir)
-        data_flags = {"source": _SOURCE, "path": _PATH, "root": _ROOT, "split": _SPLIT}
-        given = {name: flag.value for name, flag in data_flags.items()}
-        config.data.update({name: value for name, value in given.items() if value is not None})
-        config.num_pictures = _NUM_CLIPS.value
-        config_lib.check_values(config)
-        if _STRATEGIES.value:
-            strategies = variants.all_strategies(_STRATEGIES.value)
-            source = open_with_boxes(config.data, _BOXES.value)
-            name, pictures = "masks", gallery.mask_pictures(config, source, strategies)
-        else:
-            name, pictures = draw_run(
-                config,
-                workdir,
-                _BOXES.value,
-                leaky=_LEAKY.value,
-                attention=_ATTENTION.value,
-                block=_BLOCK.value,
-            )
-        written = gallery.write_pictures(out, name, pictures)
-    except MgmError as error:
-        sys.exit(f"error: {error}")
+    if not _WORKDIR.value and not (_CONFIG.value and _OUT.value and _STRATEGIES.value):
+        raise ConfigError("give --workdir, or --config with --strategies and --out")
+    workdir = make_path(_WORKDIR.value or "")
+    out = make_path(_OUT.value) if _OUT.value else workdir / "pictures"
+    config = _CONFIG.value or read_config(workdir)
+    data_flags = {"source": _SOURCE, "path": _PATH, "root": _ROOT, "split": _SPLIT}
+    given = {name: flag.value for name, flag in data_flags.items()}
+    config.data.update({name: value for name, value in given.items() if value is not None})
+    config.num_pictures = _NUM_CLIPS.value
+    config_lib.check_values(config)
+    if _STRATEGIES.value:
+        strategies = variants.all_strategies(_STRATEGIES.value)
+        source = open_with_boxes(config.data, _BOXES.value)
+        name, pictures = "masks", gallery.mask_pictures(config, source, strategies)
+    else:
+        name, pictures = draw_run(
+            config,
+            workdir,
+            _BOXES.value,
+            leaky=_LEAKY.value,
+            attention=_ATTENTION.value,
+            block=_BLOCK.value,
+        )
+    written = gallery.write_pictures(out, name, pictures)
     for file in written:
         logging.info("wrote %s", file)
 
 
 if __name__ == "__main__":
-    distributed.log_to_stderr()
-    app.run(main)
+    distributed.run_program(main)

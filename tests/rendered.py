@@ -2,11 +2,12 @@
 
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from data_prep import transcode
-from data_prep.records import write_records
+from data_prep import records, transcode
+from mgm_jax.data.identity import fingerprint
 
 
 def moving_square(seed: int, *, frames: int = 40, height: int = 64, width: int = 80) -> np.ndarray:
@@ -43,6 +44,31 @@ def write_folder(folder: pathlib.Path, num_videos: int = 12, **shape: int) -> pa
     return folder
 
 
+def write_records(
+    folder: pathlib.Path,
+    class_names: Sequence[str],
+    splits: Mapping[str, Sequence[Mapping[str, Any]]],
+    records_per_shard: int = 1000,
+    key_frames: bool = False,
+    **description: Any,
+) -> pathlib.Path:
+    """Writes records to a prepared data set of the name `toy`."""
+    folder.mkdir(parents=True)
+    features = records.record_features(class_names, key_frames=key_frames)
+    sizes: dict[str, list[records.ShardSize]] = {split: [] for split in splits}
+    for split, rows in splits.items():
+        for first in range(0, len(rows), records_per_shard):
+            path = records.shard_path(folder, "toy", split, len(sizes[split]))
+            part = rows[first : first + records_per_shard]
+            sizes[split].append(records.write_records_file(path, features, split, part))
+    listed = {
+        split: [(row["video_id"], int(row["label"]), fingerprint(row["video"])) for row in rows]
+        for split, rows in splits.items()
+    }
+    records.write_description(folder, "toy", features, sizes, listed, **description)
+    return folder
+
+
 def write_record_folder(
     folder: pathlib.Path,
     videos: Mapping[str, bytes],
@@ -58,5 +84,4 @@ def write_record_folder(
         facts | {"video": video, "video_id": name, "label": label}
         for (name, video), label in zip(videos.items(), labels or [0] * len(videos), strict=True)
     ]
-    write_records(folder, "records", classes, {"train": rows}, **settings)
-    return folder
+    return write_records(folder, classes, {"train": rows}, **settings)

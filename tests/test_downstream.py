@@ -59,7 +59,7 @@ def test_finetuning_reports_accuracy_and_writes_its_results(finetuned):
     assert evaluation["step"] == 2
     assert 0 <= evaluation["top1"] <= 1
     assert evaluation["num_videos"] == 4
-    for name in ("predictions.csv", "confusion.png", "report.html"):
+    for name in ("predictions.csv", "report.html"):
         assert (folder / name).stat().st_size
     assert load_run(folder, checkpoint="best").step == 2
 

@@ -87,7 +87,7 @@ def test_folders_that_libraries_cannot_open_are_refused_at_once(odd_folder):
             str(odd_folder),
             folder,
             options=DatasetOptions(),
-            settings=make_settings("copy", 0),
+            settings=make_settings("low_delay", 0),
         )
 
 
@@ -117,15 +117,14 @@ def test_pretraining_skips_a_broken_file_by_its_name(odd_folder, tmp_path, caplo
     assert not any("\n" in r.getMessage() for r in caplog.records if "broken" in r.getMessage())
 
 
-@pytest.mark.parametrize("profile", ["low_delay", "copy"])
-def test_preparation_keeps_names_and_classes(odd_folder, tmp_path, profile):
+def test_preparation_keeps_names_and_classes(odd_folder, tmp_path):
     out = tmp_path / "out"
     report = prepare(
         "folder",
         str(odd_folder),
         out,
         options=DatasetOptions(),
-        settings=make_settings(profile, 0),
+        settings=make_settings("low_delay", 0),
     )
     assert report["splits"]["train"]["records"] == 12
     (problem,) = json.loads((out / "report.json").read_text(encoding="utf-8"))["problems"]

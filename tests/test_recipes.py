@@ -135,6 +135,30 @@ def test_ava_has_the_values_of_table_6_and_of_videomaes_code():
     assert select(shrunk.get_config("ava_finetune"), expected) == expected
 
 
+@pytest.mark.parametrize("name", ["k400_finetune", "ssv2_finetune"])
+def test_supervised_baselines_have_the_values_of_mvit(name):
+    expected = {  # SlowFast's configs/Kinetics/MVIT_B_16x4_CONV.yaml; MViT's paper: 1.6e-3 for 512
+        "epochs": 150.0,
+        "warmup_epochs": 30.0,
+        "data.repeated_augmentation": 2,
+        "data.area": (0.08, 1.0),
+        "augment.rand_augment_layers": 4,
+        "augment.rand_augment_magnitude": 7.0,
+        "augment.erasing": 0.25,
+        "augment.mixup": 0.8,
+        "augment.cutmix": 1.0,
+        "augment.label_smoothing": 0.1,
+        "model.drop_path": 0.2,
+        "model.head_dropout": 0.5,
+        "model.init": "trunc_normal",
+        "optimizer.base_lr": 1.6e-3 * 256 / 512,
+        "optimizer.weight_decay": 0.05,
+        "optimizer.layer_decay": 1.0,
+        "optimizer.clip_norm": 1.0,
+    }
+    assert select(shrunk.get_config(f"{name}:recipe=mvit,epochs=150"), expected) == expected
+
+
 @pytest.mark.parametrize("dataset", ["ucf101", "hmdb51", "diving48"])
 def test_transfer_has_the_values_of_videomaes_script_for_ucf101(dataset):
     expected = {  # scripts/ucf101/…/finetune.sh; 16 videos a GPU with --num_sample 2

@@ -15,6 +15,7 @@ from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import CheckpointError, ConfigError, VideoError
 from mgm_jax.evaluation.periodic import PictureReporter
+from mgm_jax.evaluation.videos import Videos
 from mgm_jax.models import mae
 from mgm_jax.pictures import overlays
 from mgm_jax.pictures.gallery import (
@@ -104,7 +105,7 @@ def test_sheets_during_training(run, video_folder):
     config = read_config(run)
     task = tasks.make_task(config, ())
     config.pictures_every = 2
-    reporter = PictureReporter(config, task.model, FolderSource(str(video_folder)))
+    reporter = PictureReporter(config, task.model, Videos(FolderSource(str(video_folder))))
     sheets = reporter.report(jax.jit(task.init_fn)().variables, step=2)
     assert list(sheets) == ["reconstruction/0", "reconstruction/1"]
 

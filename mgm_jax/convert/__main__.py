@@ -14,7 +14,6 @@ visualize or train further. Only .pth, .pt and .bin files need PyTorch.
 import dataclasses
 import json
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -25,7 +24,7 @@ from ml_collections import ConfigDict, config_flags
 from mgm_jax import config as config_lib
 from mgm_jax.convert import init_from
 from mgm_jax.convert import weights as weights_lib
-from mgm_jax.errors import CheckpointError, ConfigError, MgmError
+from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.io import AnyPath, make_path
 from mgm_jax.training import distributed, runs, tasks
 from mgm_jax.training.checkpoints import Checkpoints
@@ -66,14 +65,12 @@ def convert(
     *,
     config: ConfigDict | None = None,
     class_names: Sequence[str] = (),
-    frames: int | None = None,
-    size: int | None = None,
     heads: Mapping[str, int] | None = None,
 ) -> None:
     """Reads a model, as `weights.read` does with `heads`, and writes it in another form.
 
     `out` is a folder, or for "original" a file; nothing is overwritten. "run" needs the `config` of
-    the run. `class_names`, `frames` and `size` (of clips) replace those that the source stores.
+    the run. `class_names` replace those that the source stores.
 
     Raises:
         CheckpointError: The source cannot be read, or has no counterpart in this form.
@@ -93,13 +90,7 @@ def convert(
     if config is not None:
         write_run(out, source, config, class_names or tuple(map(str, range(num_classes))))
     elif to == "hugging_face":
-        weights = dataclasses.replace(
-            weights,
-            frames=frames or weights.frames,
-            size=size or weights.size,
-            class_names=class_names,
-        )
-        weights_lib.write_hugging_face(out, weights)
+        weights_lib.write_hugging_face(out, dataclasses.replace(weights, class_names=class_names))
         norm = "fc_norm" if num_classes else "decoder.norm"
         logging.info("transformers gives %s eps 1e-5; for the same numbers set it to 1e-6", norm)
     else:
@@ -113,8 +104,6 @@ def _define_flags() -> None:
     flags.DEFINE_enum("to", None, ["hugging_face", "original", "run"], "Form.", required=True)
     config_flags.DEFINE_config_file("config", None, "--to=run: its recipe.")
     flags.DEFINE_string("classes", None, "JSON file: list of class names, if the source has none.")
-    flags.DEFINE_integer("frames", None, "Frames of a clip, if the source does not store it.")
-    flags.DEFINE_integer("size", None, "Side of a clip in pixels, if not stored.")
     flags.DEFINE_integer("encoder_heads", None, "Attention heads, if not stored.")
     flags.DEFINE_integer("decoder_heads", None, "Attention heads, if not stored.")
 
@@ -132,22 +121,16 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     args = flags.FLAGS
     heads = {"encoder": args.encoder_heads, "decoder": args.decoder_heads}
-    try:
-        convert(
-            args.source,
-            args.out,
-            args.to,
-            config=args.config,
-            class_names=_read_classes(args.classes) if args.classes else (),
-            frames=args.frames,
-            size=args.size,
-            heads={part: number for part, number in heads.items() if number is not None},
-        )
-    except MgmError as error:
-        sys.exit(f"error: {error}")
+    convert(
+        args.source,
+        args.out,
+        args.to,
+        config=args.config,
+        class_names=_read_classes(args.classes) if args.classes else (),
+        heads={part: number for part, number in heads.items() if number is not None},
+    )
 
 
 if __name__ == "__main__":
     _define_flags()
-    distributed.log_to_stderr()
-    app.run(main)
+    distributed.run_program(main)

@@ -1,7 +1,6 @@
 """Files of tensors: safetensors, or PyTorch's format if PyTorch is installed."""
 
 import argparse
-import json
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -21,18 +20,9 @@ _STATE_KEYS = ("model", "module")
 def read(path: AnyPath) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Reads a state dict, tensors by name, from a .safetensors, .pth, .pt or .bin file.
 
-    The file may be an index (`*.index.json`) that names several such files beside it.
-
     Raises:
         CheckpointError: It cannot be read, or PyTorch is needed and not installed.
     """
-    if path.name.endswith(".index.json"):
-        try:
-            files = sorted(set(json.loads(path.read_text())["weight_map"].values()))
-            paths = [path.parent / file for file in files]
-        except Exception as error:
-            raise CheckpointError(f"{path} is not a readable index of files: {error!r}") from error
-        return {name: value for one in paths for name, value in read(one).items()}
     if path.suffix != ".safetensors":
         return _read_torch(path)
     try:

@@ -17,13 +17,8 @@ from mgm_jax.io import AnyPath, absolute, make_path
 from mgm_jax.models import blocks
 from mgm_jax.training import runs
 
-# Files of tensors in a Hugging Face folder, in order of preference.
-_TENSOR_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+# Files of tensors in a Hugging Face folder, in order of preference. Even ViT-H is one file.
+_TENSOR_FILES = ("model.safetensors", "pytorch_model.bin")
 _TENSOR_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -88,7 +83,7 @@ def _read(path: AnyPath, heads: Mapping[str, int]) -> Weights:
         return _read_tensors(files[0], path / "config.json", heads)
     raise CheckpointError(
         f"{path} holds neither a run (config.json and checkpoints/) nor a Hugging Face model "
-        f"(config.json and {' or '.join(_TENSOR_FILES[::2])})"
+        f"(config.json and {' or '.join(_TENSOR_FILES)})"
     )
 
 
@@ -115,7 +110,8 @@ def write_hugging_face(folder: AnyPath, weights: Weights) -> None:
     state = layouts.to_state(weights.params, weights.architecture, "hugging_face", weights.origin)
     if weights.frames is None or weights.size is None:
         raise CheckpointError(
-            f"{weights.origin} does not store the size of its clips; give --frames and --size"
+            f"{weights.origin} does not store the size of its clips; make a run of it (--to=run), "
+            "and convert that"
         )
     config = hugging_face.make_config(
         weights.architecture,

@@ -1,7 +1,6 @@
 """Random access to the frames of a video file and to their motion, in one decoding pass."""
 
 import functools
-import os
 from collections.abc import Sequence
 from typing import Literal, SupportsIndex
 
@@ -10,7 +9,6 @@ import numpy as np
 from jaxtyping import Int
 
 from mgm_jax.data.clip_builder import ClipBuilder, DecodedClip, MotionSource
-from mgm_jax.data.video.containers import VideoInput
 from mgm_jax.data.video.decoder import EXPORTING_CODECS, FrameDecoder, UnexpectedFrameError
 from mgm_jax.data.video.planes import FrameLayout, Orientation
 from mgm_jax.errors import VideoError
@@ -18,14 +16,14 @@ from mgm_jax.errors import VideoError
 MotionChoice = Literal["codec", "estimate", "auto", "none"]
 
 
-class Video:
+class Video(FrameDecoder):
     """A video file opened for reading; a context manager, for one thread.
 
     A plain H.264 mp4 is read by its tables, so only the needed packets are read. Any other file is
-    demultiplexed when it is opened, and its packets stay in memory. If its time stamps do not tell
-    the frames apart (missing, doubled, or those of an AVI with B-frames, as HMDB51 has), it is also
-    decoded once to count its frames, and every read starts at the first frame. A read in which the
-    decoder does not output the frames that the packets announce counts them as well.
+    demultiplexed when it is opened, and its packets stay in memory. If they do not tell the frames
+    apart (time stamps missing, doubled, or those of an AVI with B-frames, as HMDB51 has), it is
+    also decoded once to count its frames, and every read starts at the first frame. A read in which
+    the decoder does not output the frames that the packets announce counts them as well.
 
     What a read gives depends on the file and its arguments alone, not on the reads before it.
 
@@ -35,32 +33,7 @@ class Video:
     *Decision*: up to 2 frames at the end that are missing or damaged show the one before.
 
     The rotation that the container or the stream states is applied, its pixel aspect ratio is not.
-
-    Args:
-        source: Path, or the file's bytes.
-        name: For messages; the path by default.
-        allow_damage: Whether to take frames in which FFmpeg has concealed damage. It flags that for
-            MPEG-1, 2 and 4, H.263 and H.264; not for frames that are missing altogether.
-
-    Attributes:
-        codec: FFmpeg's name of the codec.
-        num_frames: Number of frames that can be read.
-
-    Raises:
-        VideoError: Not a video, empty, or cut off.
     """
-
-    def __init__(
-        self, source: VideoInput, name: str | None = None, allow_damage: bool = False
-    ) -> None:
-        self.name = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
-        self._decoder = FrameDecoder(source, self.name, allow_damage)
-        self.codec = self._decoder.codec
-        self.num_frames = self._decoder.num_frames
-
-    def close(self) -> None:
-        """Closes the file; nothing can be read after it."""
-        self._decoder.close()
 
     def __enter__(self) -> "Video":
         return self
@@ -124,23 +97,23 @@ class Video:
                 )
 
         def decode(source: MotionSource) -> ClipBuilder:
-            wanted, index, needed = sorted(set(numbers)), self._decoder.index, set[int]()
+            wanted, needed = sorted(set(numbers)), set[int]()
             if source == "estimate":
                 needed = {number - 1 for number in wanted}
-            elif source == "codec" and index.timed:
-                keys = index.key_frames.keys() & wanted
+            elif source == "codec" and self.index.timed:
+                keys = self.index.key_frames.keys() & wanted
                 needed = {number - motion_fallback_distance for number in keys}
-            start = index.start_for(max(wanted[0] - (source == "estimate"), 0))
+            start = self.index.start_for(max(wanted[0] - (source == "estimate"), 0))
             while True:
                 builder = ClipBuilder(numbers, self._layout, source, size, region, self.codec)
                 try:
-                    frames = self._decoder.frames(start, wanted, needed, source == "codec")
+                    frames = self.frames(start, wanted, needed, source == "codec")
                     for number, frame in frames:
                         self._check_layout(number, frame)
                         builder.add(number, frame)
                     return builder
                 except UnexpectedFrameError:
-                    start = 0 if start else None
+                    start = None
 
         source = self._choose_motion(motion)
         builder = decode(source)
@@ -152,9 +125,9 @@ class Video:
 
     @functools.cached_property
     def _layout(self) -> FrameLayout:
-        if self._decoder.size is not None:
-            return FrameLayout(*self._decoder.size)
-        return FrameLayout.of_frame(self._decoder.first_frame)
+        if self.size is not None:
+            return FrameLayout(*self.size)
+        return FrameLayout.of_frame(self.first_frame)
 
     def _choose_motion(self, motion: MotionChoice) -> MotionSource:
         if motion == "none" or motion == "estimate":
@@ -167,7 +140,7 @@ class Video:
 
     def _is_all_intra(self, builder: ClipBuilder) -> bool:
         """Whether the file has I-frames only, after a read without predicted frames."""
-        all_keys = all(self._decoder.index.key_flags)
+        all_keys = all(self.index.key_flags)
         return builder.num_seen > 1 or (self.num_frames > 1 and all_keys)
 
     def _no_vectors(self, reason: str) -> VideoError:

@@ -71,10 +71,5 @@ def looped_frames(num_frames: int, *, clip_frames: int) -> Int[np.ndarray, " t"]
     """All frames of a video that has fewer than the clip, over and over.
 
     So a clip does not show the same frame for most of its length (*decision*).
-
-    Raises:
-        ValueError: The video has no frames.
     """
-    if num_frames < 1:
-        raise ValueError(f"a clip needs at least one frame, the video has {num_frames}")
     return np.arange(clip_frames) % num_frames

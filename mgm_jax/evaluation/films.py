@@ -21,7 +21,6 @@ def detect_in_films(run: Run, files: Sequence[str], boxes: str) -> Detections:
     config.data.num_workers = 0  # Starting processes does not pay off for a few key frames.
     config.data.max_bad_fraction = 1.0
     predict_fn = make_predict_fn(config, run.model)
-    assert predict_fn is not None
     score, limit = config.eval.detection_score, config.data.max_boxes
     source = FilmSource(files, boxes, score, run.class_names, limit)
     return detect(Evaluator(config, run.mesh, predict_fn), config, run.variables, source)

@@ -54,9 +54,7 @@ def evaluate(
             logging.warning("differs from training, which may cost accuracy: config.%s", change)
     videos = reopen_videos(config, saved, run.class_names, run.manifest)
     consistency.check_videos(vars(videos))
-    predict_fn = make_predict_fn(config, run.model)
-    assert predict_fn is not None
-    reporter = make_reporter(config, run.mesh, predict_fn, videos)
+    reporter = make_reporter(config, run.mesh, make_predict_fn(config, run.model), videos)
     return write_evaluation(reporter, run.variables, run.step, make_path(workdir))
 
 
@@ -80,16 +78,17 @@ def write_evaluation(
     logging.info("evaluating all views of all videos")
     predictions, settings = reporter.evaluate_all(variables)
     logging.info(
-        "step %d: top-1 %.2f %% of %d videos, %s",
+        "step %d: top-1 %.2f %% of %d videos, %d more could not be read; %s",
         step,
         100 * predictions.accuracy(1),
         np.count_nonzero(predictions.counted),
+        np.count_nonzero(~predictions.read),
         ", ".join(f"{name} {value}" for name, value in settings.items()),
     )
     if jax.process_index() == 0:
         files = results.write_results(predictions, folder, step=step, settings=settings)
         page = html_report.write_report(
-            folder, predictions, reporter.source, reporter.config, step=step, settings=settings
+            folder, predictions, reporter.config, step=step, settings=settings
         )
         for file in (*files, page):
             logging.info("wrote %s", file)

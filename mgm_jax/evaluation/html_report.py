@@ -1,4 +1,4 @@
-"""The page about a finished run: accuracy, curves, confusions, examples, config.
+"""The page about a finished run: accuracy, curves, confusions, worst errors, config.
 
 `report.html` holds its pictures and needs no other file. Training writes it at its end;
 `--config.mode=eval` writes it again.
@@ -9,7 +9,7 @@ import html
 import io
 import json
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,18 +18,15 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from mgm_jax import config as config_lib
-from mgm_jax.data.centre_clips import spread
-from mgm_jax.data.records import VideoSource
-from mgm_jax.errors import VideoError, printable
+from mgm_jax.errors import printable
 from mgm_jax.evaluation.predictions import Predictions, most_confused
 from mgm_jax.io import AnyPath, absolute, replacing
 from mgm_jax.pictures import charts, figures
-from mgm_jax.pictures.strips import frame_strip
 from mgm_jax.training.metrics import read_lines
 
 REPORT_FILE = "report.html"
 
-_NUM_EXAMPLES = 6  # Of each kind.
+_NUM_WRONG = 20
 _ACCURACY = "Top-1 accuracy"
 # Metrics of metrics.jsonl by the name of their curve, by the title of their chart.
 _CHARTS = {
@@ -48,14 +45,13 @@ _PAGE = string.Template("""<!DOCTYPE html>
 body { font: 15px/1.5 system-ui, sans-serif; color: #2d2d30;
   max-width: 1120px; margin: 2rem auto; padding: 0 1.5rem; }
 h2 { margin: 2.2rem 0 .6rem }
-.faint, figcaption { color: #737378 }
+.faint { color: #737378 }
 .numbers { display: flex; flex-wrap: wrap; gap: 2.5rem; margin: 1.4rem 0 }
 .numbers b { display: block; font-size: 1.9rem; line-height: 1.2 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .15rem .9rem .15rem 0; overflow-wrap: anywhere }
 th { border-bottom: 1px solid #cdcdd2 }
 img { max-width: 100%; height: auto }
-figure { margin: 0 0 1rem }
 meter { width: 14rem }
 </style>
 </head>
@@ -71,8 +67,6 @@ $curves
 $most_confused
 <h2>Confusion matrix</h2>
 $confusion
-<h2>Correct, evenly spaced over the videos</h2>
-$correct
 <h2>Wrong, the most confident</h2>
 $wrong
 <h2>Accuracy per class</h2>
@@ -87,7 +81,6 @@ $config
 def write_report(
     workdir: AnyPath,
     predictions: Predictions,
-    source: VideoSource,
     config: ConfigDict,
     *,
     step: int,
@@ -95,12 +88,11 @@ def write_report(
 ) -> AnyPath:
     """Writes the page into the folder of a run, and returns its path.
 
-    The curves are those of the run's `metrics.jsonl`. `source` holds the videos of the
-    predictions; `settings` describe the evaluation, such as its number of views.
+    The curves are those of the run's `metrics.jsonl`; `settings` describe the evaluation, such as
+    its number of views.
     """
     numbers, counts = predictions.summary(), predictions.confusion()
     names = predictions.class_names
-    correct, wrong = _choose_examples(predictions)
     described = [f"step {step}", *(f"{n.replace('_', ' ')} {v}" for n, v in settings.items())]
     values = sorted(config_lib.flatten(config_lib.to_json(config)))
     page = _PAGE.substitute(
@@ -123,8 +115,7 @@ def write_report(
         )
         or _NONE,
         confusion=_image(figures.render(charts.confusion(counts, names)), "confusion matrix"),
-        correct=_examples(predictions, source, correct),
-        wrong=_examples(predictions, source, wrong),
+        wrong=_most_confident_errors(predictions) or _NONE,
         per_class=_table(
             ["class", "top-1", "correct", "videos", ""],
             [
@@ -168,32 +159,17 @@ def _curves(metrics: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     return _image(figures.render(charts.curves(drawn, percent=[_ACCURACY])), "curves")
 
 
-def _choose_examples(predictions: Predictions) -> tuple[list[int], list[int]]:
-    is_correct = predictions.ranks() == 0
-    correct = np.flatnonzero(predictions.counted & is_correct)
-    wrong = np.flatnonzero(predictions.counted & predictions.finite & ~is_correct)
-    confidence = predictions.probabilities.max(axis=-1)
-    order = np.argsort(-confidence[wrong], kind="stable")[:_NUM_EXAMPLES]
-    return correct[spread(_NUM_EXAMPLES, len(correct))].tolist(), wrong[order].tolist()
-
-
-def _examples(predictions: Predictions, source: VideoSource, videos: Iterable[int]) -> str:
-    parts = []
-    for video in videos:
-        probabilities = predictions.probabilities[video]
-        predicted, true = int(probabilities.argmax()), int(predictions.labels[video])
-        classes = [f"true class {predictions.class_names[true]} {_percent(probabilities[true])}"]
-        if predicted != true:
-            name = predictions.class_names[predicted]
-            classes.append(f"predicted {name} {_percent(probabilities[predicted])}")
-        text = html.escape(", ".join(classes)), html.escape(predictions.names[video])
-        try:
-            shown = _image(frame_strip(source, video), predictions.names[video])
-        except (VideoError, OSError) as error:
-            shown = html.escape(str(error))
-        caption = "<br>".join(text)
-        parts.append(f"<figure>{shown}<figcaption>{caption}</figcaption></figure>")
-    return "\n".join(parts) or _NONE
+def _most_confident_errors(predictions: Predictions) -> str:
+    probabilities, names = predictions.probabilities, predictions.class_names
+    wrong = predictions.counted & predictions.finite & (predictions.ranks() > 0)
+    videos = np.flatnonzero(wrong)
+    order = np.argsort(-probabilities[videos].max(axis=-1), kind="stable")[:_NUM_WRONG]
+    rows = []
+    for video in videos[order].tolist():
+        classes = predictions.labels[video], probabilities[video].argmax()
+        described = [f"{names[i]} {_percent(probabilities[video, i])}" for i in classes]
+        rows.append([predictions.names[video], *described])
+    return _table(["video", "true class", "predicted class"], rows)
 
 
 def _table(

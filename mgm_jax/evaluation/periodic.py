@@ -1,4 +1,4 @@
-"""What a run reports about its model every few steps: pictures or accuracy."""
+"""What a run reports about its model every few steps: pictures and loss, or accuracy."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +10,10 @@ from jax.sharding import Mesh
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import VideoError
 from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.predictions import Predictions
+from mgm_jax.evaluation.validation_loss import ValidationLoss
 from mgm_jax.evaluation.videos import Videos, evenly_spaced
 from mgm_jax.pictures.gallery import Gallery
 from mgm_jax.training.classify_step import PredictFn
@@ -25,29 +25,44 @@ Report = dict[str, float | UInt8[np.ndarray, "h w 3"]]
 
 
 class PictureReporter:
-    """Reconstructions of a few clips.
+    """Reconstructions of a few training clips, and the loss on clips that are not trained on.
 
     Attributes:
         every: Steps between reports; 0 for none.
-        score: None, since pictures do not say which checkpoint is best.
+        score: None, since neither says which checkpoint finetunes best.
     """
 
     score: float | None = None
 
-    def __init__(self, config: ConfigDict, model: nn.Module, source: VideoSource):
-        """Reads the clips."""
+    def __init__(self, config: ConfigDict, model: nn.Module, videos: Videos):
+        """Reads the clips.
+
+        Raises:
+            VideoError: A video of `videos.evaluated` cannot be read.
+        """
         self.every = config.pictures_every
+        self._loss: ValidationLoss | None = None
         if self.every:
+            if videos.evaluated is not None:
+                self._loss = ValidationLoss(config, model, videos.evaluated)
             try:
-                self._gallery = Gallery(config, model, source)
+                self._gallery = Gallery(config, model, videos.train)
             except VideoError as error:
                 self.every = 0
                 logging.warning("training without pictures: %s", error)
 
     def report(self, variables: Mapping[str, Any], step: int) -> Report:
-        """Draws sheets of the clips."""
+        """Draws sheets of the clips, and measures the loss."""
         pictures = self._gallery.pictures(variables["params"], step)
-        return {f"reconstruction/{number}": one.sheet() for number, one in enumerate(pictures)}
+        report: Report = {
+            f"reconstruction/{number}": one.sheet() for number, one in enumerate(pictures)
+        }
+        if self._loss is not None:
+            found = self._loss.measure(variables["params"])
+            numbers = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+            logging.info("step %d: on videos that are not trained on: %s", step, numbers)
+            report |= {f"eval/{name}": value for name, value in found.items()}
+        return report
 
 
 class AccuracyReporter:

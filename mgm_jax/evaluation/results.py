@@ -11,12 +11,10 @@ import numpy as np
 from mgm_jax.data.records import UNLABELLED
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.io import AnyPath, replacing, write_arrays
-from mgm_jax.pictures import charts, figures, image_files
 
 NUMBERS_FILE = "evaluation.json"
 TABLE_FILE = "predictions.csv"
 ARRAYS_FILE = "predictions.npz"
-PICTURE_FILE = "confusion.png"
 
 _TABLE_COLUMNS = (
     "video",
@@ -36,10 +34,10 @@ def write_results(
     """Writes an evaluation; each file is written completely or not at all.
 
     `settings` describe the evaluation, such as its views, as JSON types. The files, in this order:
-    `evaluation.json` (step, settings, summary), `predictions.csv` (one line per video),
-    `predictions.npz` (all probabilities) and `confusion.png`.
+    `evaluation.json` (step, settings, summary), `predictions.csv` (one line per video) and
+    `predictions.npz` (all probabilities).
     """
-    files = [folder / name for name in (NUMBERS_FILE, TABLE_FILE, ARRAYS_FILE, PICTURE_FILE)]
+    files = [folder / name for name in (NUMBERS_FILE, TABLE_FILE, ARRAYS_FILE)]
     _write_text(files[1], _table(predictions))
     write_arrays(
         files[2],
@@ -52,8 +50,6 @@ def write_results(
             "class_names": np.array(predictions.class_names, str),
         },
     )
-    chart = charts.confusion(predictions.confusion(), predictions.class_names)
-    image_files.save_png(files[3], figures.render(chart))
     # Written last: if the numbers are there, so is the rest.
     numbers = {"step": step, **settings, **predictions.summary()}
     _write_text(files[0], json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")

@@ -36,7 +36,7 @@ class Videos:
         train: To train on.
         held_out: Training videos kept to choose among the heads of a linear probe, if there are
             several.
-        evaluated: To measure the accuracy on; None for pretraining.
+        evaluated: To measure the accuracy on; in pretraining the loss, or None.
     """
 
     train: ListedSource
@@ -48,20 +48,28 @@ def open_videos(config: ConfigDict) -> Videos:
     """Opens the videos that a run trains on and is evaluated on.
 
     `config.data` names those to train on; `config.eval` holds some of them out or names others, by
-    default those of another split. Pretraining leaves out what finetuning would hold out.
+    default those of another split. Pretraining leaves out what finetuning would hold out, and
+    needs no others.
 
     Raises:
         ConfigError: There are no such videos, a video to train on has no class, evaluated videos
             have other classes, or some of them are trained on.
     """
     source = _open(config.data)
+    evaluated: ListedSource
     if config.task == "pretrain":
-        share = config.eval.holdout
-        return Videos(hold_out(source, share, config.seed)[0] if share else source)
+        if config.eval.holdout:
+            source, evaluated = hold_out(source, config.eval.holdout, config.seed)
+        elif config.eval.split is None:
+            return Videos(source)
+        else:
+            data = config.data
+            evaluated = make_source(data.source, data.path, config.eval.split, data.root)
+            _check_disjoint(config, evaluated, source)
+        return Videos(source, evaluated=evenly_spaced(evaluated, config.eval.subset))
     if config.task == "detect":
         return _open_key_frames(config, source)
     _check_labels(config, source)
-    evaluated: ListedSource
     if config.eval.holdout:
         given = [name for name in _PLACES if config.eval[name] is not None]
         if given:
@@ -259,7 +267,8 @@ def _check_labels(config: ConfigDict, source: ListedSource) -> None:
 
 
 def _check_disjoint(config: ConfigDict, evaluated: ListedSource, trained: ListedSource) -> None:
-    pairs = [] if config.eval.allow_overlap else shared_videos(evaluated.facts(), trained.facts())
+    allowed = config.eval.get("allow_overlap", False)
+    pairs = [] if allowed else shared_videos(evaluated.facts(), trained.facts())
     if pairs:
         one, other = pairs[0]
         raise ConfigError(

@@ -2,9 +2,8 @@
 
 raft          RAFT-Small, and the motion maps of clips that it gives
 correlation   RAFT's all-pairs correlation and its look-up
-convert       converts RAFT-Small's weights from torchvision (a command)
-classical     OpenCV's Dense Inverse Search, which needs no network
+weights       reads RAFT-Small's weights, which torchvision publishes
 cells         resamples flow to motion cells
-estimators    the flow of whole videos, by either method
+estimators    the flow of whole videos, by RAFT-Small or Dense Inverse Search
 precompute    writes the flow of a data set to files (a command)
 """

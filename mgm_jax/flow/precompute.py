@@ -24,6 +24,7 @@ from mgm_jax.data.records import VideoSource
 from mgm_jax.data.sources import SOURCES, make_source
 from mgm_jax.errors import ConfigError, MgmError, VideoError, reading_video
 from mgm_jax.flow import estimators, raft
+from mgm_jax.flow.weights import HOW_TO_GET
 
 METHODS = ("raft_small", "dis")
 _SECONDS_BETWEEN_REPORTS = 10.0
@@ -83,8 +84,7 @@ def _make_method(values: flags.FlagValues) -> tuple[estimators.FlowFn, dict[str,
         return estimators.make_dis_flow(), settings | {"preset": "medium"}
     if not values.weights:
         raise ConfigError(
-            "--weights is missing: give the .npz written by python -m mgm_jax.flow.convert, or "
-            "use --method=dis"
+            f"--weights is missing: give RAFT-Small's, or use --method=dis. {HOW_TO_GET}"
         )
     flow = estimators.make_raft_flow(values.weights, values.num_flow_updates)
     return flow, settings | {
@@ -123,7 +123,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("split", "train", "Split of the records or of the csv.")
     flags.DEFINE_string("out", None, "Folder for the flow files.", required=True)
     flags.DEFINE_enum("method", METHODS[0], METHODS, "How the flow is estimated.")
-    flags.DEFINE_string("weights", None, "For raft_small: .npz from mgm_jax.flow.convert.")
+    flags.DEFINE_string("weights", None, "For raft_small: .npz of torchvision's state dict.")
     flags.DEFINE_integer("num_flow_updates", 12, "For raft_small: iterations.", lower_bound=1)
     short_side_help = "Short side, in pixels, to which larger videos are scaled down."
     flags.DEFINE_integer("short_side", 256, short_side_help, lower_bound=raft.SMALLEST_SIDE)

@@ -2,7 +2,7 @@
 
 The network is torchvision's `raft_small`: all pairs of 1/8-resolution features are correlated
 once; then a small recurrent network refines the flow twelve times, each time by looking up the
-correlations around the current estimate. `convert` converts torchvision's weights.
+correlations around the current estimate. `weights` reads torchvision's weights.
 
 Accelerators multiply float32 with reduced precision by default, which changes the flow slightly;
 `jax.default_matmul_precision("highest")` gives torchvision's numbers.
@@ -191,7 +191,7 @@ def flow_motion(
     motion spans s frames of the video. A cell's motion is the mean of its 8x8 pixels (*decision*).
 
     Args:
-        params: Parameters of `RaftSmall`, from `convert.load_weights`.
+        params: Parameters of `RaftSmall`, from `weights.load_weights`.
         clips: RGB in [0, 1] after cropping and flipping; sides are multiples of 8, at least 64.
         num_flow_updates: Number of refinements of the flow.
 

@@ -35,6 +35,7 @@ class Block(nn.Module):
     """A pre-LayerNorm transformer block with joint attention; all activations have one dtype."""
 
     config: TransformerConfig
+    grid: tuple[int, int, int] = (1, 1, 1)  # Makes no difference, nor do positions.
 
     @nn.compact
     def __call__(
@@ -43,7 +44,7 @@ class Block(nn.Module):
         drop_path: DropPath,
         visible_ids: Int[Array, "b n"] | None = None,
     ) -> Float[Array, "b n d"]:
-        """Applies attention, then the MLP. Positions (`visible_ids`) make no difference."""
+        """Applies attention, then the MLP."""
         y = LayerNorm(dtype=self.config.dtype, name="norm1")(x)
         x = x + drop_path(0, Attention(self.config, name="attention")(y))
         y = LayerNorm(dtype=self.config.dtype, name="norm2")(x)
@@ -74,7 +75,12 @@ class Blocks(nn.Module):
         if train and self.config.drop_path:
             rates = jnp.linspace(0.0, self.config.drop_path, depth)
             drop_paths = DropPath(rates, jax.random.split(self.make_rng("dropout"), depth))
-        make_block = self._make_block()
+        block: Any = DividedBlock if self.config.backbone == "timesformer_divided" else Block
+        if self.config.remat != "none":
+            # In a loop, the compiler cannot merge the two computations by CSE anyway.
+            policy = _REMAT_POLICIES[self.config.remat]
+            block = nn.remat(block, policy=policy, prevent_cse=not self.config.scan)
+        make_block = functools.partial(block, self.config, self.grid)
         if self.config.scan:
             scanned = nn.scan(
                 lambda block, x, drop_path, visible_ids: (
@@ -91,15 +97,6 @@ class Blocks(nn.Module):
             drop_path = jax.tree.map(lambda leaf, i=i: leaf[i], drop_paths)
             x = make_block(name=str(i))(x, drop_path, visible_ids)
         return x
-
-    def _make_block(self) -> Callable[..., Any]:
-        divided = self.config.backbone == "timesformer_divided"
-        block: Any = DividedBlock if divided else Block
-        if self.config.remat != "none":
-            # In a loop, the compiler cannot merge the two computations by CSE anyway.
-            policy = _REMAT_POLICIES[self.config.remat]
-            block = nn.remat(block, policy=policy, prevent_cse=not self.config.scan)
-        return functools.partial(block, self.config, **({"grid": self.grid} if divided else {}))
 
 
 def stack(tree: PyTree) -> PyTree:

@@ -119,37 +119,27 @@ class LinearProbe(nn.Module):
         train: bool = False,
         valid: Bool[Array, " b"] | None = None,
     ) -> Float32[Array, "{self.num_heads} b {self.num_classes}"]:
-        """Returns the logits of every head: `features`, then `classify`."""
-        return self.classify(self.features(clips, train), train, valid)
-
-    def features(
-        self, clips: Float[Array, "b T H W c"], train: bool = False
-    ) -> Float32[Array, "b d"]:
-        """Returns the mean over the encoder's output tokens, before the BatchNorm.
-
-        With `train`, drop path needs the random stream "dropout".
-        """
-        mean = self.encoder(clips, None, train).astype(jnp.float32).mean(axis=1)
-        return jax.lax.stop_gradient(self.mean_norm(mean) if self.layer_norm else mean)
-
-    def classify(
-        self,
-        features: Float[Array, "b d"],
-        train: bool = False,
-        valid: Bool[Array, " b"] | None = None,
-    ) -> Float32[Array, "{self.num_heads} b {self.num_classes}"]:
         """Returns the logits of every head.
 
         Args:
-            features: Output of `features`.
-            train: Whether the BatchNorm uses the statistics of this batch and updates the running
-                ones, for which "batch_stats" must be mutable.
+            clips: Clips, normalized as the recipe says.
+            train: Whether to apply drop path, which needs the random stream "dropout", and whether
+                the BatchNorm uses the statistics of this batch and updates the running ones, for
+                which "batch_stats" must be mutable.
             valid: Clips that count in these statistics; None for all.
         """
+        features = self.features(clips, train)
         if self.batch_norm:
             mask = None if valid is None else valid[:, None]
             features = self.normalise(features, use_running_average=not train, mask=mask)
         return self.heads(features)
+
+    def features(
+        self, clips: Float[Array, "b T H W c"], train: bool = False
+    ) -> Float32[Array, "b d"]:
+        """Returns the mean over the encoder's output tokens, before the BatchNorm."""
+        mean = self.encoder(clips, None, train).astype(jnp.float32).mean(axis=1)
+        return jax.lax.stop_gradient(self.mean_norm(mean) if self.layer_norm else mean)
 
 
 def make_classifier(config: ConfigDict, num_classes: int) -> Classifier:

@@ -74,26 +74,7 @@ class MaskedAutoencoder(nn.Module):
             masked_ids: Flat positions of the masked tokens, which are all others.
             train: Whether to apply drop path, which needs the random stream "dropout".
         """
-        tokens = self.encode(clips, visible_ids, train)
-        return self.decode(tokens, visible_ids, masked_ids, train)
-
-    def encode(
-        self,
-        clips: Float[Array, "b T H W 3"] | Float[Array, "b n_visible 3 p"],
-        visible_ids: Int[Array, "b n_visible"],
-        train: bool = False,
-    ) -> Float[Array, "b n_visible d"]:
-        """Encodes the visible tokens; see `vit.Encoder`."""
-        return self.encoder(clips, visible_ids, train)
-
-    def decode(
-        self,
-        tokens: Float[Array, "b n_visible d"],
-        visible_ids: Int[Array, "b n_visible"],
-        masked_ids: Int[Array, "b n_masked"],
-        train: bool = False,
-    ) -> Float[Array, "b n_masked 3 p"]:
-        """Predicts the masked tubelets from the encoded visible tokens."""
+        tokens = self.encoder(clips, visible_ids, train)
         positions = fixed_positions(self.decoder_config, self.grid)
         visible = self.encoder_to_decoder(tokens) + positions[visible_ids]
         masked = self.mask_token.astype(positions.dtype) + positions[masked_ids]

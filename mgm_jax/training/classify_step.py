@@ -1,4 +1,4 @@
-"""Classification: the finetuning step, the linear probe's step, and prediction."""
+"""Classification: the step of finetuning and of linear probes, and prediction."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Key
 
 from mgm_jax.preprocessing import erasing, mixing, rand_augment, rgb
 from mgm_jax.training import grad_accumulation, losses
-from mgm_jax.training.metrics import ClassifyMetrics
 from mgm_jax.training.state import Batch, StepFn, TrainState
 
 PredictFn = Callable[[Mapping[str, Any], Batch], dict[str, Array]]
@@ -21,90 +20,54 @@ FROZEN = ("encoder",)
 """Top-level entries of a linear probe's parameters that are not trained."""
 
 
-def make_finetune_step(
+def make_classify_step(
     config: Any,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
 ) -> StepFn:
-    """Builds the finetuning step of a classifier: augment, mix, classify.
+    """Builds the step of a classifier or a linear probe: augment, mix, classify.
 
-    `schedule` is for the metrics.
+    `optimizer` is that of the trained parameters, `schedule` is for the metrics, which are averages
+    over a probe's heads.
     """
     make_rows = make_rows_fn(config, model.num_classes)
+    frozen = FROZEN if config.task == "linear_probe" else ()
     apply: Callable[..., Any] = model.apply
 
-    def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
+    def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         clip_key, mix_key, dropout_key = jax.random.split(state.step_key(), 3)
         rows = make_rows(batch, clip_key, mix_key)
         _, targets, weights = rows
+        trained = {name: part for name, part in state.params.items() if name not in frozen}
 
         def loss_fn(
-            params: Any, rows: Any, dropout_key: Key[Array, ""]
-        ) -> tuple[Float[Array, ""], Float[Array, "b classes"]]:
+            trained: Any, rows: Any, dropout_key: Key[Array, ""]
+        ) -> tuple[Float[Array, ""], tuple[Array, Any]]:
             inputs, targets, weights = rows
-            logits = apply({"params": params}, inputs, train=True, rngs={"dropout": dropout_key})
-            return losses.soft_cross_entropy(logits, targets, weights), logits
-
-        (loss, logits), gradients = grad_accumulation.value_and_grad(
-            loss_fn, state.params, rows, weights, dropout_key, config.grad_accum_steps
-        )
-        new_state, gradient_norm = state.apply_gradients(optimizer, loss, gradients)
-        metrics = ClassifyMetrics.single_from_model_output(
-            loss=loss,
-            train_top1=_top1(logits, targets.argmax(axis=-1), weights),
-            gradient_norm=gradient_norm,
-            learning_rate=schedule(state.step),
-        )
-        return new_state, metrics
-
-    return step_fn
-
-
-def make_probe_step(
-    config: Any,
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    schedule: optax.Schedule,
-) -> StepFn:
-    """Builds the linear probe's step: frozen features, several heads side by side.
-
-    `optimizer` is that of the heads. The metrics are averages over the heads.
-    """
-    make_rows = make_rows_fn(config, model.num_classes)
-    apply: Callable[..., Any] = model.apply
-
-    def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
-        clip_key, mix_key, dropout_key = jax.random.split(state.step_key(), 3)
-        inputs, targets, weights = make_rows(batch, clip_key, mix_key)
-        rngs = {"dropout": dropout_key}
-        features = apply(state.variables, inputs, True, rngs=rngs, method="features")
-        frozen = {name: state.params[name] for name in FROZEN}
-        trained = {name: part for name, part in state.params.items() if name not in FROZEN}
-
-        def loss_fn(trained: Any) -> tuple[Float[Array, ""], Any]:
             logits, changed = apply(
-                {"params": {**frozen, **trained}, **state.model_state},
-                features,
+                {"params": {**state.params, **trained}, **state.model_state},
+                inputs,
                 train=True,
-                valid=weights > 0,
-                method="classify",
+                rngs={"dropout": dropout_key},
                 mutable=list(state.model_state),
+                **({"valid": weights > 0} if state.model_state else {}),
             )
-            per_head = jax.vmap(losses.soft_cross_entropy, in_axes=(0, None, None))
+            loss = losses.soft_cross_entropy(logits, targets, weights)
             # Summed, so that each head has the gradient that it would have alone.
-            return per_head(logits, targets, weights).sum(), (logits, changed)
+            return loss.sum(), (logits, changed)
 
-        (loss, (logits, changed)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(trained)
-        new_state, gradient_norm = state.apply_gradients(optimizer, loss, gradients, changed)
-        top1 = jax.vmap(_top1, in_axes=(0, None, None))(logits, targets.argmax(-1), weights)
-        metrics = ClassifyMetrics.single_from_model_output(
-            loss=loss / len(logits),
-            train_top1=top1.mean(),
-            gradient_norm=gradient_norm,
-            learning_rate=schedule(state.step),
+        (loss, (logits, changed)), gradients = grad_accumulation.value_and_grad(
+            loss_fn, trained, rows, weights, dropout_key, config.grad_accum_steps
         )
-        return new_state, metrics
+        new_state, gradient_norm = state.apply_gradients(optimizer, loss, gradients, changed)
+        top1 = _top1(logits, targets.argmax(axis=-1), weights)
+        return new_state, {
+            "loss": loss / top1.size,
+            "train_top1": top1.mean(),
+            "gradient_norm": gradient_norm,
+            "learning_rate": schedule(state.step),
+        }
 
     return step_fn
 
@@ -191,8 +154,8 @@ def make_augment_fn(config: Any) -> AugmentFn:
 
 
 def _top1(
-    logits: Float[Array, "b classes"], labels: Array, weights: Float[Array, " b"]
-) -> Float[Array, ""]:
+    logits: Float[Array, "*heads b classes"], labels: Array, weights: Float[Array, " b"]
+) -> Float[Array, "*heads"]:
     finite = jnp.isfinite(logits).all(axis=-1)
     right = (logits.argmax(axis=-1) == labels) * finite * weights
-    return right.sum() / jnp.maximum(weights.sum(), 1)
+    return right.sum(axis=-1) / jnp.maximum(weights.sum(), 1)

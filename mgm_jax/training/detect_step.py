@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import clu.metrics
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -21,14 +20,6 @@ KEY_FRAME_FIELDS = (
 )
 """Fields of a batch that prediction passes on."""
 
-DetectMetrics = clu.metrics.Collection.create(
-    loss=clu.metrics.Average.from_output("loss"),
-    boxes_per_clip=clu.metrics.Average.from_output("boxes_per_clip"),
-    gradient_norm=clu.metrics.Average.from_output("gradient_norm"),
-    learning_rate=clu.metrics.LastValue.from_output("learning_rate"),
-)
-"""Metrics of a detector's step."""
-
 
 def make_detect_step(
     config: Any,
@@ -39,7 +30,7 @@ def make_detect_step(
     """Builds the training step of a detector; `schedule` is for the metrics."""
     apply: Callable[..., Any] = model.apply
 
-    def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
+    def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         colour_key, dropout_key = jax.random.split(state.step_key())
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(colour_key, batch["index"])
         clips = rgb.batch_to_rgb(batch, size=config.data.size)
@@ -60,13 +51,12 @@ def make_detect_step(
             loss_fn, state.params, rows, boxes_per_clip, dropout_key, config.grad_accum_steps
         )
         new_state, gradient_norm = state.apply_gradients(optimizer, loss, gradients)
-        metrics = DetectMetrics.single_from_model_output(
-            loss=loss,
-            boxes_per_clip=boxes_per_clip.mean(),
-            gradient_norm=gradient_norm,
-            learning_rate=schedule(state.step),
-        )
-        return new_state, metrics
+        return new_state, {
+            "loss": loss,
+            "boxes_per_clip": boxes_per_clip.mean(),
+            "gradient_norm": gradient_norm,
+            "learning_rate": schedule(state.step),
+        }
 
     return step_fn
 

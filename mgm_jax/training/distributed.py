@@ -4,14 +4,16 @@ import contextlib
 import logging as standard_logging
 import os
 import pathlib
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-from absl import flags, logging
+from absl import app, flags, logging
 
-from mgm_jax.errors import ConfigError
+from mgm_jax.config import parse_flags
+from mgm_jax.errors import ConfigError, MgmError
 
 _COMPILE_CACHE = flags.DEFINE_string(
     "compile_cache",
@@ -38,13 +40,26 @@ _PEER_TIMEOUT = flags.DEFINE_integer(
 )
 
 
-def log_to_stderr() -> None:
-    """Logs INFO and above to stderr; of Orbax, which is verbose, WARNING and above."""
+def run_program(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs a command; errors that the user can fix end it with their message and exit code 1.
+
+    INFO and above are logged to stderr; of Orbax, which is verbose, WARNING and above.
+    """
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(
         lambda record: "orbax" not in record.pathname or record.levelno >= standard_logging.WARNING
     )
+
+    def main_without_traceback(arguments: Sequence[str]) -> None:
+        try:
+            main(arguments)
+        except MgmError as error:
+            if logging.level_debug():
+                raise
+            sys.exit(f"error: {error}")
+
+    app.run(main_without_traceback, flags_parser=parse_flags)
 
 
 def use_compile_cache() -> None:

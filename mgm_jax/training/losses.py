@@ -35,19 +35,19 @@ def masked_mse(
 
 @jax.named_scope("loss")
 def soft_cross_entropy(
-    logits: Float[Array, "b c"],
+    logits: Float[Array, "*heads b c"],
     targets: Float[Array, "b c"],
     weights: Float[Array, " b"] | Bool[Array, " b"],
-) -> Float32[Array, ""]:
+) -> Float32[Array, "*heads"]:
     """Cross-entropy with target probabilities, in nats, as a weighted mean over clips."""
     log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
     return _weighted_mean(-(targets.astype(jnp.float32) * log_probabilities).sum(axis=-1), weights)
 
 
 def _weighted_mean(
-    values: Float32[Array, " b"], weights: Float[Array, " b"] | Bool[Array, " b"]
-) -> Float32[Array, ""]:
+    values: Float32[Array, "*heads b"], weights: Float[Array, " b"] | Bool[Array, " b"]
+) -> Float32[Array, "*heads"]:
     """The mean over clips by their weights; 0 if all weights are 0."""
     weights = weights.astype(jnp.float32)
     total = weights.sum()
-    return (weights * values).sum() / jnp.where(total > 0, total, 1.0)
+    return (weights * values).sum(axis=-1) / jnp.where(total > 0, total, 1.0)

@@ -1,7 +1,6 @@
 """Metrics of training steps, and where they are written: metrics.jsonl, TensorBoard, profiles."""
 
 import contextlib
-import functools
 import json
 import os
 import pathlib
@@ -12,7 +11,6 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import clu.metrics
 import jax
 import numpy as np
 from absl import logging
@@ -26,26 +24,10 @@ _UPLOAD_SECONDS = 60
 _UPLOAD_FRACTION = 0.02
 
 
-PretrainMetrics = clu.metrics.Collection.create(
-    loss=clu.metrics.Average.from_output("loss"),
-    gradient_norm=clu.metrics.Average.from_output("gradient_norm"),
-    learning_rate=clu.metrics.LastValue.from_output("learning_rate"),
-)
-"""Metrics of a pretraining step; `merge` averages them over steps."""
-
-ClassifyMetrics = clu.metrics.Collection.create(
-    loss=clu.metrics.Average.from_output("loss"),
-    train_top1=clu.metrics.Average.from_output("train_top1"),
-    gradient_norm=clu.metrics.Average.from_output("gradient_norm"),
-    learning_rate=clu.metrics.LastValue.from_output("learning_rate"),
-)
-"""Metrics of a classifier's step; `train_top1` is measured on augmented clips."""
-
-
-def summarise(steps: Sequence[clu.metrics.Collection]) -> dict[str, float]:
-    """Merges the metrics of several steps, which must be on the host."""
-    merged = functools.reduce(lambda left, right: left.merge(right), steps)
-    return {name: float(value) for name, value in merged.compute().items()}
+def summarise(steps: Sequence[Mapping[str, float | np.ndarray]]) -> dict[str, float]:
+    """Averages the metrics of several steps; of the learning rate, takes the last."""
+    means = {name: float(np.mean([values[name] for values in steps])) for name in steps[0]}
+    return means | {"learning_rate": float(steps[-1]["learning_rate"])}
 
 
 class Writer:

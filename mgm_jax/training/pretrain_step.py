@@ -11,12 +11,11 @@ from jaxtyping import Array, Bool, Float, Key
 
 from mgm_jax.config import mask_ratio
 from mgm_jax.flow import raft
-from mgm_jax.flow.convert import load_weights
+from mgm_jax.flow.weights import load_weights
 from mgm_jax.masking import motion_maps, strategies
 from mgm_jax.models import patches as patches_lib
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import grad_accumulation, losses
-from mgm_jax.training.metrics import PretrainMetrics
 from mgm_jax.training.state import Batch, StepFn, TrainState
 
 PrepareFn = Callable[
@@ -66,7 +65,7 @@ def make_pretrain_step(
     tubelet, normalise = tuple(config.model.tubelet), config.norm_pix_loss
     apply: Callable[..., Any] = model.apply
 
-    def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
+    def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         mask_key, dropout_key = jax.random.split(state.step_key())
 
         def loss_fn(
@@ -95,10 +94,11 @@ def make_pretrain_step(
             loss_fn, state.params, batch, batch["valid"], dropout_key, config.grad_accum_steps
         )
         new_state, gradient_norm = state.apply_gradients(optimizer, loss, gradients)
-        metrics = PretrainMetrics.single_from_model_output(
-            loss=loss, gradient_norm=gradient_norm, learning_rate=schedule(state.step)
-        )
-        return new_state, metrics
+        return new_state, {
+            "loss": loss,
+            "gradient_norm": gradient_norm,
+            "learning_rate": schedule(state.step),
+        }
 
     return step_fn
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import clu.metrics
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -79,7 +78,7 @@ class TrainState(flax.struct.PyTreeNode):
         return {"params": self.params, **self.model_state}
 
 
-StepFn = Callable[[TrainState, Batch], tuple[TrainState, clu.metrics.Collection]]
+StepFn = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Float[Array, ""]]]]
 """A pure training step: `(state, batch) -> (state, metrics)`."""
 
 

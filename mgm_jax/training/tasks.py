@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
@@ -52,13 +53,25 @@ def make_model(config: ConfigDict, num_classes: int) -> nn.Module:
 def init_variables(config: ConfigDict, model: nn.Module, key: Key[Array, ""]) -> Mapping[str, Any]:
     """Draws the variables of the model that `make_model` built."""
     data = config.data
-    clips = jnp.zeros((1, data.clip_frames, data.size, data.size, 3))
+    inputs = [jnp.zeros((1, data.clip_frames, data.size, data.size, 3))]
     if config.task == "detect":
-        return model.init(key, clips, jnp.zeros((1, 1, 4)))
-    if config.task != "pretrain":
-        return model.init(key, clips)
-    ids = jnp.arange(int(np.prod(model.grid)))[None]
-    return model.init(key, clips, ids[:, :1], ids[:, 1:])
+        inputs.append(jnp.zeros((1, 1, 4)))
+    if config.task == "pretrain":
+        ids = jnp.arange(int(np.prod(model.grid)))[None]
+        inputs += [ids[:, :1], ids[:, 1:]]
+    variables = model.init(key, *inputs)
+    return _with_normal_kernels(variables, key) if config.model.init != "xavier" else variables
+
+
+def _with_normal_kernels(variables: Mapping[str, Any], key: Key[Array, ""]) -> Mapping[str, Any]:
+    """Draws the kernels of all blocks anew, from a normal distribution cut at ±2, times 0.02."""
+    flat = traverse_util.flatten_dict(variables)
+    for number, path in enumerate(sorted(flat)):
+        if "blocks" in path and path[-1] == "kernel":
+            kernel_key = jax.random.fold_in(key, number)
+            kernel = jax.random.truncated_normal(kernel_key, -2.0, 2.0, flat[path].shape)
+            flat[path] = 0.02 * kernel.astype(flat[path].dtype)
+    return traverse_util.unflatten_dict(flat)
 
 
 def make_task(
@@ -93,18 +106,19 @@ def make_task(
         multipliers=_learning_rate_multipliers(config, model, init_fn),
     )
     frozen = classify_step.FROZEN if config.task == "linear_probe" else ()
-    return Task(
-        model,
-        make_init_fn(config.seed, init_fn, optimizer, frozen),
-        _STEPS[config.task](config, model, optimizer, schedule),
-        make_predict_fn(config, model),
-    )
-
-
-def make_predict_fn(config: ConfigDict, model: nn.Module) -> PredictFn | None:
-    """Builds the function that predicts for a batch of views; None in pretraining."""
+    init_state = make_init_fn(config.seed, init_fn, optimizer, frozen)
     if config.task == "pretrain":
-        return None
+        step_fn = pretrain_step.make_pretrain_step(config, model, optimizer, schedule)
+        return Task(model, init_state, step_fn)
+    make_step = classify_step.make_classify_step
+    if config.task == "detect":
+        make_step = detect_step.make_detect_step
+    step_fn = make_step(config, model, optimizer, schedule)
+    return Task(model, init_state, step_fn, make_predict_fn(config, model))
+
+
+def make_predict_fn(config: ConfigDict, model: nn.Module) -> PredictFn:
+    """Builds the function that predicts for a batch of views; not for pretraining."""
     steps = detect_step if config.task == "detect" else classify_step
     return steps.make_predict_fn(config, model)
 
@@ -117,14 +131,6 @@ def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.
         out_shardings=(state_shardings, NamedSharding(mesh, PartitionSpec())),
         donate_argnums=0,
     )
-
-
-_STEPS: dict[str, Callable[..., StepFn]] = {
-    "pretrain": pretrain_step.make_pretrain_step,
-    "finetune": classify_step.make_finetune_step,
-    "linear_probe": classify_step.make_probe_step,
-    "detect": detect_step.make_detect_step,
-}
 
 
 def _learning_rate_multipliers(

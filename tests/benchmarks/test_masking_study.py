@@ -3,7 +3,8 @@ import pytest
 from benchmarks import masking_study
 from data_prep import demo
 
-SCRATCH, MGM = (masking_study.ROWS[index] for index in (0, 1))
+ROWS = {row.name: row for row in masking_study.ROWS}
+SCRATCH, MGM = ROWS["from scratch"], ROWS["mgm"]
 
 
 @pytest.mark.slow
@@ -22,6 +23,13 @@ def test_runs_are_trained_once_and_reported(tmp_path):
     assert masking_study.run([SCRATCH], 2, out, data, [*tiny, "--config.no_such_flag=1"]) != 0
 
 
+def test_a_row_may_finetune_in_its_own_way(tmp_path):
+    row = ROWS["from scratch, twice as long"]
+    stages = masking_study.commands(row, 0, tmp_path, "data", [])
+    assert list(stages) == ["finetune"]
+    assert "--config.num_steps=2400" in stages["finetune"]
+
+
 def test_pretrained_runs_start_from_their_own_pretraining(tmp_path):
     stages = masking_study.commands(MGM, 3, tmp_path, "data", [])
     assert list(stages) == ["pretrain", "finetune", "linear_probe"]
@@ -35,10 +43,10 @@ def test_pretrained_runs_start_from_their_own_pretraining(tmp_path):
 def test_means_have_standard_errors_and_differences_are_paired():
     accuracies = {"from scratch": (0.2, 0.4), "mgm": (0.5, 0.6)}
     results = [
-        {"row": row, "seed": seed, "finetune": value}
+        {"row": row, "seed": seed, "finetune": value, "loss": 2 * value}
         for row, values in accuracies.items()
         for seed, value in enumerate(values)
     ]
     lines = masking_study.table(results).splitlines()
-    assert lines[2].startswith("| from scratch |  | 2 | 30.0 ± 10.0 | -25.0 ± 5.0 |")
+    assert lines[2] == "| from scratch |  | 2 | 30.0 ± 10.0 | -25.0 ± 5.0 |  |  | 0.600 |"
     assert masking_study.figure(results).axes

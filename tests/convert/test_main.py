@@ -36,27 +36,14 @@ def hugging_face_folder(folder, architecture):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "architecture", "changes"),
-    [("demo_pretrain", AUTOENCODER, PRETRAINING), ("demo_finetune", CLASSIFIER, SHAPES)],
-)
-def test_a_run_made_of_a_hugging_face_folder_opens_like_any_other(
-    tmp_path, name, architecture, changes
-):
-    source = hugging_face_folder(tmp_path / "model", architecture)
-    config = recipe(name, tmp_path, **changes)
-    convert(source, tmp_path / "run", "run", config=config)
-    run = runs.load_run(tmp_path / "run")
-    assert (run.step, "".join(run.class_names)) == (0, "abc" if architecture.num_classes else "")
-    params = traverse_util.flatten_dict(jax.device_get(run.params), sep="/")
-    assert_equal(params, random_params(architecture))
-
-
-@pytest.mark.slow
 def test_a_run_made_of_a_hugging_face_folder_is_trained_further(tmp_path, video_folder):
     source = hugging_face_folder(tmp_path / "model", AUTOENCODER)
     config = recipe("demo_pretrain", video_folder, **PRETRAINING)
     convert(source, tmp_path / "run", "run", config=config)
+    run = runs.load_run(tmp_path / "run")
+    assert (run.step, run.class_names) == (0, ())
+    params = traverse_util.flatten_dict(jax.device_get(run.params), sep="/")
+    assert_equal(params, random_params(AUTOENCODER))
     assert int(train(config, str(tmp_path / "run"), jax.devices()[:1]).step) == config.num_steps
     assert runs.load_run(tmp_path / "run").step == config.num_steps
 
@@ -79,10 +66,16 @@ def test_the_command_converts_there_and_back(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "classifier, encoder 32/1/2, 3 classes" in done.stderr
-    convert(file, tmp_path / "back", "hugging_face", frames=8, size=32, heads={"encoder": 2})
+    with pytest.raises(CheckpointError, match="--to=run"):
+        convert(file, tmp_path / "back", "hugging_face", heads={"encoder": 2})
+    config = recipe("demo_finetune", tmp_path, **SHAPES)
+    more = {"config": config, "class_names": ("x", "y", "z"), "heads": {"encoder": 2}}
+    convert(file, tmp_path / "run", "run", **more)
+    assert runs.load_run(tmp_path / "run").class_names == ("x", "y", "z")
+    convert(tmp_path / "run", tmp_path / "back", "hugging_face")
     back = weights.read(tmp_path / "back")
     assert_equal(back.params, random_params(CLASSIFIER))
-    assert back.class_names == ("LABEL_0", "LABEL_1", "LABEL_2")
+    assert back.class_names == ("x", "y", "z")
     with pytest.raises(ConfigError, match=r"model\.safetensors exists"):
         convert(source, file, "original")
 

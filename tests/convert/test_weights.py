@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-import safetensors.numpy
 from flax import traverse_util
 from random_weights import (
     AUTOENCODER,
@@ -20,7 +19,7 @@ from random_weights import (
     write_run,
 )
 
-from mgm_jax.convert import layouts, tensors, weights
+from mgm_jax.convert import layouts, weights
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.errors import CheckpointError
 from mgm_jax.models import blocks
@@ -80,17 +79,6 @@ def test_a_hugging_face_folder_comes_back_bit_exact(tmp_path, architecture):
     assert read.architecture == architecture
     assert (read.frames, read.size, read.class_names) == (4, 16, written.class_names)
     assert read.norm_pix_loss is (architecture is CLASSIFIER)
-
-    # The same model in several files.
-    whole = tmp_path / "model" / "model.safetensors"
-    state = safetensors.numpy.load_file(whole)
-    whole.unlink()
-    halves = {"model-1.safetensors": list(state)[::2], "model-2.safetensors": list(state)[1::2]}
-    for file, names in halves.items():
-        tensors.write(whole.parent / file, {name: state[name] for name in names})
-    index = {"weight_map": {name: file for file, names in halves.items() for name in names}}
-    (whole.parent / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert_equal(weights.read(whole.parent).params, written.params)
 
 
 @pytest.mark.slow

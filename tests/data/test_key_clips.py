@@ -12,7 +12,7 @@ from mgm_jax.data.clip_reader import ReadSpec
 from mgm_jax.data.clips import error_message
 from mgm_jax.data.key_clips import LoadKeyFrames, LoadKeyFrameViews, blank_boxes, key_frame_of
 from mgm_jax.data.key_frames import KeyFrame
-from mgm_jax.data.records import VideoRecord
+from mgm_jax.data.records import RecordSource, VideoRecord
 from mgm_jax.errors import VideoError
 from mgm_jax.preprocessing import rgb
 
@@ -177,9 +177,6 @@ def test_overlap_by_hand():
 
 
 def test_key_frames_of_records_are_read_back(tmp_path):
-    from data_prep.records import write_records
-    from mgm_jax.data.records import RecordSource
-
     facts = {"fps": 25.0, "num_frames": 3, "height": 64, "width": 80, "encoder": "", "profile": ""}
     facts |= {"boxes": np.zeros((0, 4), np.float32), "label": -1, "video": b"film"}
     rows = [
@@ -190,7 +187,7 @@ def test_key_frames_of_records_are_read_back(tmp_path):
         for n in (2, 0)
     ]
     classes = ("stand", "sit", "walk")
-    write_records(tmp_path / "out", "ava", classes, {"train": rows}, key_frames=True)
+    rendered.write_records(tmp_path / "out", classes, {"train": rows}, key_frames=True)
     source = RecordSource(str(tmp_path / "out"), "train")
     assert source[0].key.frame == 2
     assert source[0].key.actions.tolist() == [[1, 0, 0], [0, 1, 0]]

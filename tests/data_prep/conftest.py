@@ -50,8 +50,8 @@ def low_delay_video() -> bytes:
 def command() -> Callable[..., subprocess.CompletedProcess]:
     """Runs a module of `data_prep` with arguments, as a user does."""
 
-    def command(module: str, *arguments: Any, python: str = sys.executable) -> Any:
-        line = [python, "-m", f"data_prep.{module}", *map(str, arguments)]
+    def command(module: str, *arguments: Any) -> Any:
+        line = [sys.executable, "-m", f"data_prep.{module}", *map(str, arguments)]
         done = subprocess.run(
             line, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False
         )

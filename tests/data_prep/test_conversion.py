@@ -14,7 +14,7 @@ from mgm_jax.errors import ConfigError
 from tests.data.video.test_packets import RECORDED, cut_packets, recording
 from tests.data.video.test_shown_frames import FILES
 
-LOW_DELAY, COPY = Settings("low_delay", 256), Settings("copy", 0)
+LOW_DELAY = Settings("low_delay", 256)
 
 
 def entry(file, **changes):
@@ -97,13 +97,10 @@ def test_a_damaged_video_is_kept_if_enough_of_it_can_be_read(tmp_path, codec):
     assert "of 40 frames" in kept.problem.reason
     assert 20 <= kept.facts["num_frames"] <= 40
     assert check_record(record(kept)).faults == ()
-    copied = convert(str(tmp_path), put(tmp_path, cut(data, 0.5)), COPY)
-    assert copied.problem is not None
     for unreadable in (cut(data, 0.1), data[: len(data) // 3], b"no video", b""):
-        for settings in (LOW_DELAY, COPY):
-            gone = convert(str(tmp_path), put(tmp_path, unreadable), settings)
-            assert (gone.problem.kind, gone.video, gone.facts) == (UNREADABLE, b"", {})
-            assert "a.mp4" in gone.problem.reason
+        gone = convert(str(tmp_path), put(tmp_path, unreadable), LOW_DELAY)
+        assert (gone.problem.kind, gone.video, gone.facts) == (UNREADABLE, b"", {})
+        assert "a.mp4" in gone.problem.reason
 
 
 @pytest.mark.parametrize(
@@ -118,18 +115,9 @@ def test_intact_files_lose_no_frames(tmp_path, make):
     one = put(tmp_path, make())
     with Video(tmp_path / "a.mp4") as video:
         num_frames = video.num_frames
-    for settings in (LOW_DELAY, COPY):
-        conversion = convert(str(tmp_path), one, settings)
-        assert conversion.problem is None
-        assert conversion.facts["num_frames"] == num_frames
-        assert check_record(record(conversion)).faults == ()
-
-
-def test_copies_are_the_files(real_videos):
-    name = "mixed/20bn_talk/smth-smth-1.webm"
-    conversion = convert(str(real_videos), entry(name), COPY)
-    assert conversion.video == (real_videos / name).read_bytes()
-    assert (conversion.facts["profile"], conversion.facts["encoder"]) == ("", "")
+    conversion = convert(str(tmp_path), one, LOW_DELAY)
+    assert conversion.problem is None
+    assert conversion.facts["num_frames"] == num_frames
     assert check_record(record(conversion)).faults == ()
 
 
@@ -157,7 +145,6 @@ def test_clips_around_key_frames(tmp_path, profile):
 def test_settings_from_the_command_line():
     assert make_settings("low_delay", 256) == Settings("low_delay", 256)
     assert make_settings("stride_aligned:2", 0) == Settings("stride_aligned:2", 0)
-    assert make_settings("copy", 256) == COPY
     for flags, named in (
         (("hevc", 256), "--profile.*'hevc'"),
         (("stride_aligned:1", 256), "--profile.*stride_aligned:1"),
@@ -167,14 +154,13 @@ def test_settings_from_the_command_line():
             make_settings(*flags)
 
 
-@pytest.mark.parametrize("profile", ["low_delay", "copy"])
 @pytest.mark.parametrize("file", [*odd_videos.UNREADABLE, "folder.mp4"])
-def test_an_odd_video_of_any_kind_is_a_problem_and_the_rest_goes_on(tmp_path, file, profile):
+def test_an_odd_video_of_any_kind_is_a_problem_and_the_rest_goes_on(tmp_path, file):
     if file == "folder.mp4":
         (tmp_path / file).mkdir()
     else:
         put(tmp_path, odd_videos.UNREADABLE[file](), file)
-    conversion = convert(str(tmp_path), entry(file), Settings(profile, 256))
+    conversion = convert(str(tmp_path), entry(file), LOW_DELAY)
     assert conversion.video or conversion.problem.kind == UNREADABLE
     if conversion.video:
         checked = check_record(record(conversion))

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from data_prep import demo
+from data_prep import demo, transcode
 from data_prep.demo_scenes import CLASS_NAMES, NUM_FRAMES, SIZE, render_clip
 
 CLASSES = len(CLASS_NAMES)
@@ -45,7 +45,8 @@ def test_neither_the_colours_nor_one_frame_tell_the_class():
 def test_the_codec_vectors_tell_the_class():
     def histogram(index):
         moved = np.zeros((8, 8))
-        video = demo.make_record(0, "low_delay", False, "train", index)["video"]
+        frames = render_clip(0, "train", index).frames
+        video = transcode.encode_h264(frames, demo.FPS, transcode.PROFILES["low_delay"])
         with av.open(io.BytesIO(video)) as container:
             stream = container.streams.video[0]
             stream.codec_context.options = {"flags2": "+export_mvs"}

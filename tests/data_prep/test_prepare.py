@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_prep.conversion import Settings
+from data_prep.prepare import default_short_side
 from mgm_jax.data.decoding import Video
 from mgm_jax.data.records import RecordSource
 from mgm_jax.errors import ConfigError
@@ -114,8 +114,6 @@ def test_ava(tmp_path, run):
     assert (len(names), names[79]) == (80, "action 80")
     kinds = {problem["video_id"]: problem["kind"] for problem in report["problems"]}
     assert kinds == {"-5KQ66BBWC4_0902": "unreadable", "1j20qq1JyX4_0902": "missing"}
-    with pytest.raises(ConfigError, match="copy"):
-        run(tmp_path / "trainval", tmp_path / "copy", "ava", annotations, Settings("copy", 0))
     (annotations / "ava_val_v2.2.csv").write_text("1j20qq1JyX4,0902,0.0,0.1,0.2,0.3,81,4\n")
     with pytest.raises(ConfigError, match=r"ava_val_v2\.2\.csv, line 1: .*1j20"):
         run(tmp_path / "trainval", tmp_path / "other", "ava", annotations)
@@ -146,3 +144,8 @@ def test_the_command_line(videos, tmp_path, command):
     assert "train: 7 listed videos, 6 records" in right.stderr
     assert {row["profile"] for row in read(tmp_path / "out", "train")} == {b"stride_aligned:2"}
     assert (tmp_path / "out" / "mine-train.array_record-00000").exists()
+
+
+def test_kinetics_is_as_large_as_videomaes():
+    assert default_short_side("k400") == default_short_side("minik200") == 320
+    assert default_short_side("ssv2") == 256

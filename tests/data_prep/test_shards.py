@@ -1,6 +1,7 @@
 """Interrupted preparations: killed, stopped at every write, and resumed with changed files."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import re
@@ -15,7 +16,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data_prep import shards
-from data_prep.conversion import Settings
+from data_prep.conversion import Settings, convert
 from data_prep.datasets import read_dataset
 from data_prep.entries import DatasetOptions
 from data_prep.files import VideoFiles
@@ -200,10 +201,10 @@ def test_only_shards_whose_files_changed_are_written_again(
 def test_old_results_are_not_used(videos, tmp_path, run):
     """A records file that was damaged or replaced is not complete."""
     listing = read_dataset("folder", VideoFiles(videos), DatasetOptions())
-    plan = (tmp_path, listing, str(videos), Settings("low_delay", 72), 100)
     for folder in ("dataset", "finished"):
         (tmp_path / folder).mkdir()
-    (shard,) = shards.plan_shards(*plan)
+    make = functools.partial(convert, settings=Settings("low_delay", 72))
+    (shard,) = shards.plan_shards(tmp_path, {}, listing, str(videos), make, 100)
     assert shards.read_result(shard) is None
     shards.write_shard(shard)
     assert shards.read_result(shard).size.num_records == 6

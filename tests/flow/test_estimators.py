@@ -1,4 +1,5 @@
 import json
+import sys
 
 import encoded
 import jax
@@ -12,8 +13,9 @@ from mgm_jax import io
 from mgm_jax.data.clip_builder import DecodedClip
 from mgm_jax.data.crops import MOTION_CELL
 from mgm_jax.data.decoding import Video
-from mgm_jax.errors import VideoError
-from mgm_jax.flow import convert, estimators, raft
+from mgm_jax.errors import ConfigError, VideoError
+from mgm_jax.flow import estimators, raft
+from mgm_jax.flow.weights import load_weights
 from tests.flow import make_reference
 
 NEEDS = "Dense Inverse Search needs opencv-python-headless"
@@ -24,8 +26,7 @@ STEP = (4, 2)
 def weights(tmp_path_factory):
     shapes = json.loads(make_reference.FILE.read_text())["shapes"]
     path = tmp_path_factory.mktemp("weights") / "raft.npz"
-    arrays = convert.from_torchvision(make_reference.make_weights(shapes))
-    io.write_arrays(path, arrays)
+    io.write_arrays(path, make_reference.make_weights(shapes))
     return path
 
 
@@ -65,6 +66,27 @@ def test_classical_flow_of_a_video_is_the_step_in_source_pixels(square_video, sh
         assert np.abs(motion[number, :2]).max() < 0.5
 
 
+def test_classical_flow_of_a_real_clip_agrees_with_its_codecs_vectors(real_videos):
+    pytest.importorskip("cv2", reason=NEEDS)
+    path = min((real_videos / "jhmdb" / "brush_hair").glob("*.avi"))
+    with Video(path) as video:
+        clip = video.read(range(8), motion="codec")
+    flow, codec = estimators.make_dis_flow()(clip), clip.motion[1:]
+    moving = clip.motion_valid[1:, None, None] & (np.hypot(flow[..., 0], flow[..., 1]) > 1)
+    assert moving.sum() > 200
+    flow, codec = flow[moving], codec[moving]
+    for axis in (0, 1):
+        assert np.corrcoef(flow[:, axis], codec[:, axis])[0, 1] > 0.5
+    ratio = (flow * codec).sum(axis=1) / (flow * flow).sum(axis=1)
+    assert 0.7 < np.median(ratio) < 1.5
+
+
+def test_without_opencv_the_cure_is_named_at_once(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ConfigError, match="pip install opencv-python-headless"):
+        estimators.make_dis_flow()
+
+
 def test_frames_and_groups_of_frames_do_not_depend_on_each_other(square_video, monkeypatch):
     def flow(clip):
         change = np.diff(clip.luma.astype(np.float32).mean(axis=(1, 2)))
@@ -92,7 +114,7 @@ def test_network_flow_is_flow_motion_whatever_the_groups_of_pairs(weights, monke
     found = estimators.make_raft_flow(weights, 2)(clip)
     grey = jnp.repeat(luma[None, ..., None] / np.float32(255), 3, axis=-1)
     expected, _ = jax.jit(lambda params: raft.flow_motion(params, grey, num_flow_updates=2))(
-        convert.load_weights(weights)
+        load_weights(weights)
     )
     assert found.shape == (4, 8, 10, 2)
     assert np.abs(found).max() > 0.5

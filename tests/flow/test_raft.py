@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from mgm_jax.flow import convert, correlation, raft
+from mgm_jax.flow import correlation, raft
+from mgm_jax.flow.weights import from_torchvision
 from tests.flow import make_reference
 
 REFERENCE = json.loads(make_reference.FILE.read_text())
@@ -15,7 +16,7 @@ SHAPES = {name: tuple(shape) for name, shape in REFERENCE["shapes"].items()}
 
 @pytest.fixture(scope="module")
 def params():
-    arrays = convert.from_torchvision(make_reference.make_weights(SHAPES))
+    arrays = from_torchvision(make_reference.make_weights(SHAPES))
     return traverse_util.unflatten_dict(arrays, sep="/")
 
 

@@ -138,9 +138,9 @@ def pretraining(model, params, clips, visible, masked, tubelet, normalised):
             rgb.normalise(clips),
             visible,
             masked,
-            capture_intermediates=lambda _, method: method == "encode",
+            capture_intermediates=lambda module, _: module.name == "encoder",
         )
-        (tokens,) = captured["intermediates"]["encode"]
+        (tokens,) = captured["intermediates"]["encoder"]["__call__"]
         patches = patches_lib.gather_tokens(patches_lib.patchify(clips, tubelet), masked)
         target = losses.pixel_target(patches, normalised)
         value = losses.masked_mse(predictions, target, jnp.ones(len(clips)))

@@ -1,5 +1,8 @@
+import jax
+import numpy as np
 import pytest
 import shrunk
+from flax import traverse_util
 
 from mgm_jax.errors import ConfigError
 from mgm_jax.training import tasks
@@ -15,3 +18,18 @@ from mgm_jax.training import tasks
 def test_what_cannot_be_trained_is_refused(recipe, classes, message):
     with pytest.raises(ConfigError, match=message):
         tasks.make_task(shrunk.recipe(recipe, "unused"), classes)
+
+
+def test_kernels_of_blocks_can_start_from_a_truncated_normal_distribution():
+    params = {}
+    for init in ("xavier", "trunc_normal"):
+        config = shrunk.recipe("demo_finetune", "unused", model__init=init)
+        model = tasks.make_model(config, num_classes=3)
+        variables = tasks.init_variables(config, model, jax.random.key(0))
+        params[init] = traverse_util.flatten_dict(variables["params"], sep="/")
+    for name, ours in params["trunc_normal"].items():
+        if "/blocks/" in name and name.endswith("/kernel"):
+            assert 0.04 > np.abs(ours).max() > 0.03
+            assert ours.std() == pytest.approx(0.02 * 0.88, rel=0.05)  # cut at 2 deviations
+        else:
+            np.testing.assert_array_equal(ours, params["xavier"][name])

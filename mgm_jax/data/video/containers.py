@@ -132,11 +132,6 @@ class DemuxedFile:
         self.codec: str = stream.codec_context.codec.canonical_name
         try:
             self.index = index_packets(self._container, stream, name)
-        except av.FFmpegError as error:
-            self.close()
-            raise VideoError(
-                f"{name}: it cannot be read ({error.strerror}); {GET_AGAIN}"
-            ) from error
         except VideoError:
             self.close()
             raise

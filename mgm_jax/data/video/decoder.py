@@ -4,6 +4,7 @@ import collections
 import contextlib
 import functools
 import itertools
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 import av
@@ -40,30 +41,35 @@ class FrameDecoder:
 
     Args:
         source: Path, or the file's bytes.
-        name: For messages.
-        allow_damage: Whether to take frames in which FFmpeg has concealed damage.
+        name: For messages; the path by default.
+        allow_damage: Whether to take frames in which FFmpeg has concealed damage. It flags that for
+            MPEG-1, 2 and 4, H.263 and H.264; not for frames that are missing altogether.
 
     Attributes:
         codec: FFmpeg's name of the codec.
         size: (height, width) of the stored frames in luma pixels if the headers state it; the
             frames are then stored upright. None if a frame has to be decoded to know.
         index: Its packets.
-        num_frames: Number of frames; if the index is `timed`, as many as the file announces.
+        num_frames: Number of frames that can be read; if the index is `timed`, as many as the file
+            announces.
 
     Raises:
         VideoError: Not a video, empty, or cut off.
     """
 
-    def __init__(self, source: VideoInput, name: str, allow_damage: bool = False) -> None:
-        self._name, self._allow_damage = name, allow_damage
-        self._file = open_container(source, name)
+    def __init__(
+        self, source: VideoInput, name: str | None = None, allow_damage: bool = False
+    ) -> None:
+        self.name = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
+        self._allow_damage = allow_damage
+        self._file = open_container(source, self.name)
         self.codec = self._file.codec
         self.size = self._file.size
         self.index = self._file.index
         try:
-            if self.index.timed and not self.index.begins_with_key_frame:
-                self.index = self.index.beginning_at(self.first_frame.pts)
             self.num_frames = self.index.num_shown if self.index.timed else self._count_frames()
+            if not self.num_frames:
+                raise self._nothing_to_show()
         except VideoError:
             self.close()
             raise
@@ -79,7 +85,10 @@ class FrameDecoder:
         positions = range(len(self.index.packets))
         for frame in decode_packets(self.index, decoder, positions, lambda *_: None):
             return frame
-        raise VideoError(f"{self._name}: none of its frames can be decoded; {GET_AGAIN}")
+        raise self._nothing_to_show()
+
+    def _nothing_to_show(self) -> VideoError:
+        return VideoError(f"{self.name}: none of its frames can be decoded; {GET_AGAIN}")
 
     def frames(
         self,
@@ -106,7 +115,7 @@ class FrameDecoder:
 
         Raises:
             VideoError: A wanted or needed frame cannot be decoded or is damaged.
-            UnexpectedFrameError: A wanted frame did not come. Start at 0; after that, at None.
+            UnexpectedFrameError: A wanted frame did not come. Start at None instead.
         """
         decoder = self._file.make_decoder(export_vectors)
         missing = collections.deque(wanted)
@@ -123,7 +132,7 @@ class FrameDecoder:
                 near_the_end = damaged >= self.num_frames - TOLERATED_MISSING_FRAMES
                 if last is None or damaged < number or not near_the_end:
                     raise VideoError(
-                        f"{self._name}: frame {damaged} is damaged; {GET_AGAIN}, or accept damaged "
+                        f"{self.name}: frame {damaged} is damaged; {GET_AGAIN}, or accept damaged "
                         "frames with --config.data.allow_damage"
                     )
                 frame = last[1]  # As if it were missing, which the end of a recording may be.
@@ -139,7 +148,7 @@ class FrameDecoder:
         for number in missing:
             if last is None or number - last[0] > TOLERATED_MISSING_FRAMES:
                 raise VideoError(
-                    f"{self._name}: there is no frame {number}, only {last[0] + 1 if last else 0} "
+                    f"{self.name}: there is no frame {number}, only {last[0] + 1 if last else 0} "
                     f"frames can be decoded; {GET_AGAIN}"
                 )
             yield number, last[1]
@@ -163,7 +172,7 @@ class FrameDecoder:
         def refuse(position: int, error: OSError | av.FFmpegError) -> None:
             number = None if start is None else self.index.numbers[position]
             raise VideoError(
-                f"{self._name}: frame {position if number is None else number} of "
+                f"{self.name}: frame {position if number is None else number} of "
                 f"{len(self.index.packets)} cannot be decoded ({error.strerror}); {GET_AGAIN}"
             ) from error
 

@@ -1,18 +1,19 @@
 """Reads H.264 headers without decoding; fields are named as in ITU-T H.264."""
 
+import contextlib
 import dataclasses
 import functools
+import re
 from collections.abc import Iterator
 
 # Profiles whose header states the chroma format (7.3.2.1.1).
 _WITH_CHROMA_FORMAT = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
 _CHROMA_420 = 1
 _IDR_SLICE, _SUPPLEMENT, _SEQUENCE_PARAMETERS = 5, 6, 7  # nal_unit_type
-_DISPLAY_ORIENTATION = 47  # payloadType (D.1.1)
+_DISPLAY_ORIENTATION = re.compile(rb"\x2f[\x01-\x10]")  # payloadType (D.1.1), payloadSize
 _EXTENDED_ASPECT_RATIO = 255
 
-HEADER_BYTES = 128
-"""More than the headers of units that are read here take."""
+_HEADER_BYTES = 256  # More than the headers that are read here take.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +23,13 @@ class VideoHeader:
     Attributes:
         num_reorder_frames: How many frames may precede another one in decoding order, but follow
             it in presentation order; None if it is not stated.
-        field_number_bits: Bits of frame_num in slices if pictures may be fields (two make a
-            frame); 0 if every picture is a frame.
+        may_have_fields: Whether pictures may be fields, of which two make a frame.
     """
 
     height: int
     width: int
     num_reorder_frames: int | None
-    field_number_bits: int = 0
+    may_have_fields: bool = False
 
 
 class Bits:
@@ -64,7 +64,7 @@ def parse_sequence_parameters(unit: bytes) -> VideoHeader | None:
     Raises:
         ValueError: It ends early.
     """
-    bits = Bits(unit[1 : 2 * HEADER_BYTES].replace(b"\0\0\3", b"\0\0"))
+    bits = Bits(unit[1:_HEADER_BYTES].replace(b"\0\0\3", b"\0\0"))
     profile_idc = bits.take(8)
     bits.take(16)  # constraint flags, level_idc
     bits.exp_golomb()  # seq_parameter_set_id
@@ -75,7 +75,7 @@ def parse_sequence_parameters(unit: bytes) -> VideoHeader | None:
         bits.take()  # qpprime_y_zero_transform_bypass_flag
         if bits.take():  # seq_scaling_matrix_present_flag
             return None
-    number_bits = bits.exp_golomb() + 4  # log2_max_frame_num_minus4
+    bits.exp_golomb()  # log2_max_frame_num_minus4
     order_type = bits.exp_golomb()  # pic_order_cnt_type
     if order_type == 0:
         bits.exp_golomb()  # log2_max_pic_order_cnt_lsb_minus4
@@ -97,7 +97,7 @@ def parse_sequence_parameters(unit: bytes) -> VideoHeader | None:
     # Order type 2 means that frames are presented in decoding order.
     stated = _stated_reordering(bits) if bits.take() else None
     reordering = 0 if order_type == 2 else stated
-    return VideoHeader(lines * height, width, reordering, 0 if only_frames else number_bits)
+    return VideoHeader(lines * height, width, reordering, not only_frames)
 
 
 def _stated_reordering(bits: Bits) -> int | None:
@@ -143,7 +143,7 @@ def is_instantaneous_refresh(data: bytes | memoryview, length_size: int) -> bool
 def overrides_container(
     data: bytes | memoryview, length_size: int, sequence_parameters: bytes
 ) -> bool:
-    """Whether a packet states a size or an orientation other than those that the container states.
+    """Whether a packet may state a size or an orientation that the container does not.
 
     Also if its units do not fit into it, so that it is damaged. A length of `length_size` bytes
     precedes each unit.
@@ -155,57 +155,38 @@ def overrides_container(
         kind = data[start] & 31
         if kind == _SEQUENCE_PARAMETERS and bytes(data[start:position]) != sequence_parameters:
             return True
-        if kind == _SUPPLEMENT and _DISPLAY_ORIENTATION in _payload_types(data[start:position]):
+        if kind == _SUPPLEMENT and _DISPLAY_ORIENTATION.search(data[start:position]):
             return True
     return position > len(data)
 
 
-def _payload_types(unit: bytes | memoryview) -> Iterator[int]:
-    """Types of the messages in a unit of supplemental enhancement information (7.3.2.3.1)."""
-    content = bytes(unit[1:]).replace(b"\0\0\3", b"\0\0") + b"\0\0"
-    position = 0
-    while position < len(content) - 3:  # The unit's last byte belongs to no message.
-        numbers = [0, 0]  # payloadType, payloadSize
-        for place in range(2):
-            while content[position] == 255:
-                numbers[place] += 255
-                position += 1
-            numbers[place] += content[position]
-            position += 1
-        yield numbers[0]
-        position += numbers[1]
+def allows_fields(extradata: bytes, length_size: int) -> bool:
+    """Whether the headers of a container allow fields, of which two make a frame.
 
-
-def field_of(unit: bytes, number_bits: int) -> tuple[int, int] | None:
-    """(frame_num, bottom_field_flag) of a slice of a field (7.3.3); None if it is of a frame.
-
-    `number_bits` is from `VideoHeader.field_number_bits`.
+    With a `length_size`, `extradata` is a configuration record.
     """
-    bits = Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))
-    for _ in range(3):  # first_mb_in_slice, slice_type, pic_parameter_set_id
-        bits.exp_golomb()
-    number = bits.take(number_bits)
-    return (number, bits.take()) if bits.take() else None  # field_pic_flag
+    sets = [extradata[8:]] if length_size else _units(extradata)
+    for unit in sets:
+        if unit and unit[0] & 31 == _SEQUENCE_PARAMETERS:
+            with contextlib.suppress(ValueError):
+                header = parse_sequence_parameters(unit)
+                return header is not None and header.may_have_fields
+    return False
 
 
 def unit_headers(data: bytes | memoryview, length_size: int) -> Iterator[int]:
     """The first byte of each unit of a packet, of HEVC too; `length_size` as above."""
-    return (unit[0] for unit in units(data, length_size))
-
-
-def units(data: bytes | memoryview, length_size: int) -> Iterator[bytes]:
-    """The first bytes of each unit of a packet, `HEADER_BYTES` at most."""
     content = memoryview(data)
     if length_size:
         position = 0
         while position + length_size < len(content):
             unit = position + length_size
-            size = int.from_bytes(content[position:unit], "big")
-            yield bytes(content[unit : unit + max(min(size, HEADER_BYTES), 1)])
-            position = unit + size
+            yield content[unit]
+            position = unit + int.from_bytes(content[position:unit], "big")
     else:
-        whole = bytes(content)
-        position = whole.find(b"\0\0\1")
-        while 0 <= position < len(whole) - 3:
-            yield whole[position + 3 : position + 3 + HEADER_BYTES]
-            position = whole.find(b"\0\0\1", position + 3)
+        yield from (unit[0] for unit in _units(bytes(content)) if unit)
+
+
+def _units(content: bytes) -> list[bytes]:
+    """What follows each start code."""
+    return content.split(b"\0\0\1")[1:]

@@ -280,7 +280,7 @@ def _sample_description(
     header = parse_sequence_parameters(sequence_parameters)
     if header is None or (header.height, header.width) != (height, width):
         raise _UnusualError
-    _require(not header.field_number_bits)
+    _require(not header.may_have_fields)
     colour_space = full_range = None
     if b"colr" in boxes:
         colour = _only(boxes, b"colr")

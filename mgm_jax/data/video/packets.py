@@ -14,9 +14,14 @@ from collections.abc import Collection, Iterator, Sequence
 import av
 import numpy as np
 
-from mgm_jax.data.video.h264 import is_instantaneous_refresh, is_unreferenced, overrides_container
+from mgm_jax.data.video.h264 import (
+    allows_fields,
+    is_instantaneous_refresh,
+    is_unreferenced,
+    overrides_container,
+)
 from mgm_jax.data.video.mp4 import Mp4Tables, check_announced
-from mgm_jax.data.video.shown_frames import frame_counter
+from mgm_jax.data.video.shown_frames import Holds, packet_reader
 from mgm_jax.errors import VideoError
 
 # These decoders announce reordering for every file, even one without B-frames.
@@ -98,16 +103,6 @@ class PacketIndex:
             not self.is_h264 or is_instantaneous_refresh(self.content(first), self.nal_length_size)
         )
 
-    def beginning_at(self, time: int | None) -> "PacketIndex":
-        """The same packets where no frame before a time, of the first decoded one, is displayed."""
-        if not self.timed or self.begins_with_key_frame:
-            return self
-        if time not in self.number_of_time:
-            return dataclasses.replace(self, timed=False)
-        earliest = self.number_of_time[time]
-        shown = [number is not None and number >= earliest for number in self.numbers]
-        return dataclasses.replace(self, shown=shown)
-
     def start_for(self, frame: int) -> int | None:
         """Position of the latest packet from which a frame can be decoded; None if not `timed`."""
         if not self.timed:
@@ -167,21 +162,25 @@ def index_packets(
     """Demultiplexes a stream of a freshly opened container to its end.
 
     Raises:
-        VideoError: The stream is empty or the file is cut off. Truncation goes unnoticed in formats
-            that do not announce their frames (MPEG program streams, WebM).
-        av.FFmpegError: The file cannot be read.
+        VideoError: The file cannot be read, its stream is empty, or it is cut off. Truncation goes
+            unnoticed in formats that do not announce their frames (MPEG program streams, WebM).
     """
     packets, room = [], 2 * container.size + _SMALL_FILE_BYTES
-    for packet in demultiplex(container, stream):
-        if packet.size:
-            packets.append(packet)
-            room -= packet.size
-            check_announced(len(packets), container.size, name)
-            if room < 0:
-                raise VideoError(
-                    f"{name}: its tables claim more data than the file holds; get it again, or "
-                    "leave it out"
-                )
+    try:
+        for packet in demultiplex(container, stream):
+            if packet.size:
+                packets.append(packet)
+                room -= packet.size
+                check_announced(len(packets), container.size, name)
+                if room < 0:
+                    raise VideoError(
+                        f"{name}: its tables claim more data than the file holds; get it again, or "
+                        "leave it out"
+                    )
+    except av.FFmpegError as error:
+        raise VideoError(
+            f"{name}: it cannot be read ({error.strerror}); get it again, or leave it out"
+        ) from error
     if not packets:
         raise VideoError(f"{name}: its video stream holds no data; get it again, or leave it out")
     announced = len(stream.index_entries)
@@ -197,29 +196,32 @@ def index_packets(
     nal_length_size = 0
     if len(extradata) > length_position > 0 and extradata[0] == 1:  # a configuration record
         nal_length_size = (extradata[length_position] & 3) + 1
-    counter = frame_counter(codec, extradata, nal_length_size)
-    counts = [counter(memoryview(packet)) for packet in packets]
+    reader = packet_reader(codec, container.format.name, nal_length_size)
+    held = [reader(memoryview(packet)) for packet in packets]
+    empty = [holds is Holds.NOTHING for holds in held]
     if "mp4" in container.format.name:
         # Larger packets hold damaged frames, as `index_tables` says.
-        large = [packet.size >= _PARAMETER_SETS_BYTES for packet in packets]
-        counts = [1 if n is None and big else n for n, big in zip(counts, large, strict=True)]
-    # The second field of a frame has no number of its own, and must not be left out.
-    is_h264 = codec == "h264" and 0 not in counts
+        small = [packet.size < _PARAMETER_SETS_BYTES for packet in packets]
+        empty = [both == (True, True) for both in zip(empty, small, strict=True)]
     # An edit list hides frames that others still need as references.
-    shown = [bool(count) and not p.is_discard for count, p in zip(counts, packets, strict=True)]
+    shown = [not (none or p.is_discard) for none, p in zip(empty, packets, strict=True)]
     times = [packet.pts for packet in packets]
     reorders = stream.codec_context.reorder_depth > 0 and codec not in _ALWAYS_REORDER
-    return PacketIndex(
+    is_h264 = codec == "h264"
+    one_each = Holds.UNSURE not in held
+    if is_h264 and allows_fields(extradata, nal_length_size):
+        one_each = False  # The fields of a frame may be in packets of their own.
+    index = PacketIndex(
         packets=packets,
         times=times,
         key_flags=[packet.is_keyframe for packet in packets],
-        empty=[count is None for count in counts],
+        empty=empty,
         shown=shown,
-        timed=all(count in (None, 0, 1) for count in counts)
-        and _give_the_order(list(itertools.compress(times, shown)), reorders),
+        timed=one_each and _give_the_order(list(itertools.compress(times, shown)), reorders),
         is_h264=is_h264,
         nal_length_size=nal_length_size,
     )
+    return index if index.begins_with_key_frame else dataclasses.replace(index, timed=False)
 
 
 def index_tables(tables: Mp4Tables, packets: Sequence[av.Packet]) -> PacketIndex | None:
@@ -242,9 +244,9 @@ def index_tables(tables: Mp4Tables, packets: Sequence[av.Packet]) -> PacketIndex
         is_h264=True,
         nal_length_size=(tables.configuration[4] & 3) + 1,
     )
-    count = frame_counter("h264", b"", index.nal_length_size)
+    holds = packet_reader("h264", "mp4", index.nal_length_size)
     small = np.flatnonzero(tables.sizes < _PARAMETER_SETS_BYTES).tolist()
-    if not index.begins_with_key_frame or not all(map(count, map(index.content, small))):
+    if not index.begins_with_key_frame or Holds.NOTHING in map(holds, map(index.content, small)):
         return None
     first, parameters = index.content(0), tables.sequence_parameters
     return None if overrides_container(first, index.nal_length_size, parameters) else index

@@ -23,7 +23,7 @@ def read(decoder, wanted, needed=(), export_vectors=False):
     try:
         return dict(decoder.frames(start, wanted, needed, export_vectors))
     except UnexpectedFrameError:
-        return dict(decoder.frames(0, wanted, needed, export_vectors))
+        return dict(decoder.frames(None, wanted, needed, export_vectors))
 
 
 FILES = {

@@ -32,7 +32,7 @@ def test_size_and_order_of_what_encoders_write():
     assert parsed(144, 176, rate) == VideoHeader(144, 176, None)
 
     # Pairs of lines, because two fields make a frame.
-    assert parsed(148, 178, "bframes=0:interlaced=1") == VideoHeader(148, 178, 0, 4)
+    assert parsed(148, 178, "bframes=0:interlaced=1") == VideoHeader(148, 178, 0, True)
 
 
 def test_leaves_the_unusual_to_ffmpeg():

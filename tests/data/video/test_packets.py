@@ -14,6 +14,7 @@ STRIDE_ALIGNED = {
     "x264-params": "bframes=3:b-adapt=0:b-pyramid=none:ref=1:weightb=0:scenecut=0:keyint=12"
     ":open-gop=0:log-level=none"
 }
+INTERLACED = {"x264-params": "bframes=0:interlaced=1:log-level=none"}
 
 
 def index(data: bytes) -> PacketIndex:
@@ -89,6 +90,9 @@ def test_times_that_do_not_tell_frames_apart_are_not_trusted(frames):
     assert not index(encoded.remux(data, "mp4", forget_presentation)).timed
     assert not index(encoded.remux(data, "mp4", double)).timed
     assert not index(encoded.encode(frames, container="h264", options=encoded.B_FRAMES)).timed
+    # Two packets may hold the fields of one frame.
+    for container in ("mp4", "mpegts"):
+        assert not index(encoded.encode(frames, container=container, options=INTERLACED)).timed
 
 
 def test_packed_mpeg4_of_hmdb51_is_counted(real_videos):
