@@ -8,14 +8,14 @@
 Without `config.eval.detections` it is evaluated on the annotated boxes, which is not comparable
 with published results. Arguments: `epochs`, `size`, `backbone`.
 
-Data: AVA (about 184,000 training and 55,000 validation key frames of 235 and 64 films, 80 actions
+Data: AVA (about 211,000 training and 57,000 validation key frames of 235 and 64 films, 80 actions
 of which 60 count), prepared by `data_prep`, and the boxes of a person detector for the validation
 films as a csv file in AVA's form, such as those published with SlowFast.
 Expected: the paper names no result on AVA. VideoMAE's code for AVA, whose values fill what Table 6
 leaves open, states a frame mAP of 26.7 % for its ViT-B pretrained on K400, and 31.8 % finetuned
 there as well. Not reproduced here.
 Cost: about 1.1 TFLOP per clip (ViT-B, three times VideoMAE's 2 x 180 G multiply-adds), so the run
-is 6.1 EFLOP: 4.2 hours of an accelerator that sustains 400 TFLOP/s.
+is 7.0 EFLOP: 4.8 hours of an accelerator that sustains 400 TFLOP/s.
 """
 
 from ml_collections import ConfigDict

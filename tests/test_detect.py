@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -114,10 +115,16 @@ def test_detections_of_other_films_are_refused(workdir, data, tmp_path, changes,
 def test_more_boxes_than_the_limit_are_refused_before_the_model_is_asked(workdir, data, tmp_path):
     file = write_detections(tmp_path / "detections.csv", data)
     few = {"mode": "eval", "data__max_boxes": 1}
+    for changes in ({}, {"eval__detections": file}):
+        with pytest.raises(ConfigError, match=r"max_boxes=1: a key frame of .* has 3 annotated"):
+            evaluate(recipe(data, **few, **changes), str(workdir))
+    # Data sets of other origin do not say it.
+    other = shutil.copytree(data, tmp_path / "other")
+    (other / "metadata.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"boxes in validation_.*config\.data\.max_boxes=1"):
-        evaluate(recipe(data, eval__detections=file, **few), str(workdir))
+        evaluate(recipe(other, eval__detections=file, **few), str(workdir))
     with pytest.raises(ConfigError, match=r"validation_.* boxes, more than config\.data\.max"):
-        evaluate(recipe(data, **few), str(workdir))
+        evaluate(recipe(other, **few), str(workdir))
 
 
 def test_videos_without_boxes_and_held_out_key_frames_are_refused(data, video_folder, tmp_path):

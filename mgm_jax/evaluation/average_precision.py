@@ -165,7 +165,8 @@ def run(truth: str, found: str, actions: str, excluded: str | None = None) -> Re
         ConfigError: A file that cannot be read or is of another version of AVA, or scored actions
             of other key frames.
     """
-    check_versions([file for file in (truth, actions, excluded) if file], "--truth, --actions")
+    # The lists of actions of 2.1 and 2.2 are the same.
+    check_versions([file for file in (truth, excluded) if file], "--truth, --excluded")
     named = read_actions(actions, "--actions", _NUM_ACTIONS)
     names = [named.get(n, f"action {n}{NOT_EVALUATED}") for n in range(1, _NUM_ACTIONS + 1)]
     annotated = read_rows(truth, "--truth", "annotations", _NUM_ACTIONS)

@@ -124,10 +124,10 @@ def test_other_files_are_refused(tmp_path, name, text, message):
 
 
 def test_files_of_another_version_are_refused(tmp_path):
-    truth, *others = ava(tmp_path)
+    truth, found, actions, excluded = ava(tmp_path)
     (tmp_path / "ava_val_v2.1.csv").write_text(pathlib.Path(truth).read_text())
     with pytest.raises(ConfigError, match=r"ava_val_v2\.1\.csv.*different versions"):
-        ap.run(str(tmp_path / "ava_val_v2.1.csv"), *others)
+        ap.run(str(tmp_path / "ava_val_v2.1.csv"), found, actions, excluded)
 
 
 @pytest.mark.slow
