@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import importlib
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import ModuleType
 
 import av
@@ -39,44 +39,20 @@ class ClipToRead:
         return top, left, top + height, left + width
 
 
-def make_libavcodec_loop(clip: ClipToRead) -> Callable[[], int]:
+def make_libavcodec(clip: ClipToRead) -> Callable[[], int]:
     """A bare PyAV loop: open, seek, decode up to the last frame; returns the number decoded."""
-    _, times = _packets(clip.path)
+    with _open(clip.path) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    times = sorted(packet.pts for packet in packets if packet.pts is not None)
     first, last = times[clip.frames.min()], times[clip.frames.max()]
 
     def read() -> int:
         with _open(clip.path) as container:
             container.seek(first, stream=container.streams.video[0])
-            return _count_until(last, container.decode(video=0))
+            frames = enumerate(container.decode(video=0), 1)
+            return next(n for n, frame in frames if frame.pts is not None and frame.pts >= last)
 
     return read
-
-
-def make_libavcodec_decoder(clip: ClipToRead) -> Callable[[], int]:
-    """Only the decoder, fed with packets in memory, from the I-frame to the last frame."""
-    packets, times = _packets(clip.path)
-    first, last = times[clip.frames.min()], times[clip.frames.max()]
-    start = max(
-        number
-        for number, packet in enumerate(packets)
-        if packet.is_keyframe and packet.pts is not None and packet.pts <= first
-    )
-    decoder = _open(clip.path).streams.video[0].codec_context
-    decoder.open()
-
-    def read() -> int:
-        decoder.flush_buffers()
-        fed = (*packets[start:], None)
-        return _count_until(last, (frame for packet in fed for frame in decoder.decode(packet)))
-
-    return read
-
-
-def _packets(path: pathlib.Path) -> tuple[list[av.Packet], list[int]]:
-    """The packets in decoding order, and the frames' times in order of presentation."""
-    with _open(path) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.size]
-    return packets, sorted(packet.pts for packet in packets if packet.pts is not None)
 
 
 def _open(path: pathlib.Path) -> av.container.InputContainer:
@@ -84,14 +60,6 @@ def _open(path: pathlib.Path) -> av.container.InputContainer:
     stream = container.streams.video[0]
     stream.thread_type, stream.thread_count = "NONE", 1
     return container
-
-
-def _count_until(time: int, frames: Iterable[av.VideoFrame]) -> int:
-    return next(
-        count
-        for count, frame in enumerate(frames, 1)
-        if frame.pts is not None and frame.pts >= time
-    )
 
 
 def make_decord(clip: ClipToRead) -> Callable[[], object] | None:

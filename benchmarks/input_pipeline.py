@@ -5,19 +5,16 @@
 Prepares the videos with `data_prep.prepare` under both profiles. All readers read the same random
 clips for pretraining (stride 4, 224 pixels) from the same file, with one decoding thread, in turns.
 Times are CPU milliseconds per clip, means over videos of medians over rounds. `mgm_jax` gives
-planes and motion ready for the device; decord and torchcodec give RGB without motion. Also prints
-how long the first batch takes from the start of two readers (processes, imports, opening the data).
+planes and motion ready for the device; decord and torchcodec give resized RGB without motion.
 """
 
 import collections
 import itertools
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -27,7 +24,6 @@ from benchmarks import clip_decoders
 from benchmarks.timing import cpu_timed, interleaved_medians, print_table
 from mgm_jax import base_config
 from mgm_jax.data.clips import LoadClip
-from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.records import RecordSource, VideoSource
 from mgm_jax.data.sources import FolderSource, find_videos
 from mgm_jax.data.workers import keep_freed_memory
@@ -35,8 +31,7 @@ from mgm_jax.errors import MgmError, VideoError
 
 DOWNLOADED, LOW_DELAY, STRIDE_ALIGNED = "as downloaded", "low_delay", "stride_aligned"
 OURS, WITHOUT_MOTION = "mgm_jax", "mgm_jax, without motion"
-LOOP, DECODER = "libavcodec, with opening", "libavcodec, decoding only"
-DECORD, TORCHCODEC = "decord", "torchcodec"
+LIBAVCODEC, DECORD, TORCHCODEC = "libavcodec", "decord", "torchcodec"
 
 Times = Mapping[tuple[str, str], float]
 """Seconds per clip by (version of the file, reader)."""
@@ -107,8 +102,7 @@ def make_readers(
         TORCHCODEC: clip_decoders.make_torchcodec(clip),
     }
     if version == LOW_DELAY:  # Whose timestamps are those of the frames.
-        readers[LOOP] = clip_decoders.make_libavcodec_loop(clip)
-        readers[DECODER] = clip_decoders.make_libavcodec_decoder(clip)
+        readers[LIBAVCODEC] = clip_decoders.make_libavcodec(clip)
     return {name: read for name, read in readers.items() if read is not None}
 
 
@@ -153,23 +147,6 @@ def make_rows(videos: Sequence[Times]) -> list[tuple[str, ...]]:
     return rows
 
 
-def time_first_batch(source: VideoSource, workers: int = 2) -> tuple[float, float]:
-    """Wall-clock seconds, and CPU seconds of this process and one worker together."""
-
-    def cpu() -> float:
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return time.process_time() + (children.ru_utime + children.ru_stime) / workers
-
-    start, cpu_before = time.perf_counter(), cpu()
-    loader = LoadClip.from_config(base_config.pretrain().data, source)
-    size = min(8, len(source))
-    batches = ClipBatches(loader, global_batch=size, num_batches=1, seed=0, num_workers=workers)
-    next(batches)
-    wall = time.perf_counter() - start
-    batches.close()
-    return wall, cpu() - cpu_before
-
-
 def main(_: Sequence[str]) -> None:
     """Measures and prints the table."""
     values = flags.FLAGS
@@ -178,14 +155,12 @@ def main(_: Sequence[str]) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
             sources = make_sources(choose_videos(values.videos, values.max_videos), folder)
-            wall, cpu = time_first_batch(sources[LOW_DELAY])
             times = measure(sources, values.clips, values.rounds, folder)
     except MgmError as error:
         sys.exit(f"error: {error}")
     print_table(
         ("", "ms per clip", "mgm_jax is x times as fast", "single videos"), make_rows(times)
     )
-    print(f"\nfirst batch: {wall:.2f} s, CPU {cpu:.2f} s")
 
 
 if __name__ == "__main__":

@@ -222,8 +222,8 @@ def probe_as_m3video(config: ConfigDict) -> None:
 
 
 def demo_vit(config: ConfigDict) -> None:
-    """Sets a small ViT on the demo set at 48 pixels, and values with which it learns in minutes."""
-    small_vit(config, size=48, tubelet=(4, 8, 8))
+    """Sets a small ViT on the demo set, and values with which it learns in minutes."""
+    small_vit(config, size=64, tubelet=(8, 8, 8))
     config.data.stride = 1
     config.data.host_crop_size = 64
     config.model.positions = "sincos_axes"

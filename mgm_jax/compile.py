@@ -5,9 +5,8 @@
 Compiles the step that `mgm_jax.main` would run there, and prints its memory, traffic and an
 estimate of its time. All config values can be set as in training; batch_size is that of the whole
 slice. A step that does not fit is refused, with what helps. --traffic shows where memory traffic
-comes from. Needs libtpu (pip install -r
-requirements-tpu.txt). Compiling takes minutes; --config.model.scan=True makes it faster for large
-models, and needs more memory on the chip.
+comes from. Needs libtpu (pip install -r requirements-tpu.txt). Compiling takes minutes;
+--config.model.scan=True makes it faster for large models, and needs more memory on the chip.
 
 The time is a roofline estimate: FLOPs of matrix products, bytes to and from a chip's memory and
 bytes sent to other chips, each at the chip's published peak (`mgm_jax.aot.chips`). "At best" all
@@ -16,8 +15,6 @@ included.
 """
 
 import dataclasses
-import pathlib
-import re
 from collections.abc import Sequence
 
 import jax
@@ -27,50 +24,11 @@ from ml_collections import config_flags
 from mgm_jax.aot.check import CompiledStep, check
 from mgm_jax.aot.collectives import summarise
 from mgm_jax.aot.traffic import PARTS
-from mgm_jax.errors import ConfigError
 from mgm_jax.training import distributed
-from mgm_jax.training.step_counts import StepCounts, count_steps
-
-_DAY = 86400
-
-# Training videos and classes by data set: the recipe's argument `dataset`, or the first word of its
-# file name.
-TRAINING_SETS = {
-    "ssv2": (168_913, 174),
-    "k400": (240_000, 400),
-    "ucf101": (9_537, 101),
-    "hmdb51": (3_570, 51),
-    "diving48": (15_027, 48),
-    "ava": (211_000, 80),
-}
 
 
-def training_set(
-    recipe: str, task: str, num_videos: int | None, num_classes: int | None
-) -> tuple[int, int]:
-    """Videos and classes of a run: those of the flags, else those of the recipe's data set.
-
-    Raises:
-        ConfigError: Neither the recipe nor a flag gives a number that is needed.
-    """
-    words = re.split(r"[_.:=,]", pathlib.Path(recipe).name)
-    known_videos, known_classes = next(
-        (size for name, size in TRAINING_SETS.items() if name in words), (0, 0)
-    )
-    videos, classes = num_videos or known_videos, num_classes or known_classes
-    missing = [] if videos else ["--num_videos=N, the videos of an epoch"]
-    if not classes and task != "pretrain":
-        missing.append("--num_classes=N")
-    if missing:
-        raise ConfigError(
-            f"the size of the training set of {recipe} is not known (known are those of "
-            f"{', '.join(TRAINING_SETS)}); give {' and '.join(missing)}"
-        )
-    return videos, classes
-
-
-def report(found: CompiledStep, counts: StepCounts) -> str:
-    """The text that the command prints, for a run of these step counts."""
+def report(found: CompiledStep) -> str:
+    """The text that the command prints."""
     chip, memory, step = found.chip, found.memory, found.time
     axes = ", ".join(f"{axis}={size}" for axis, size in found.mesh.shape.items())
     parts = dataclasses.asdict(memory) | {"peak": memory.peak}
@@ -78,7 +36,6 @@ def report(found: CompiledStep, counts: StepCounts) -> str:
         f"{found.topology}: {found.mesh.size} chips on {found.num_hosts} hosts, mesh {axes}",
         f"model      {found.num_parameters / 1e6:.1f} M parameters; a checkpoint holds "
         f"{found.state_bytes / 1e9:.2f} GB",
-        f"compiled   in {found.compile_seconds:.0f} s",
         "",
         f"memory of a chip, GiB (limit {chip.memory / 2**30:.2f})",
         *(
@@ -106,11 +63,9 @@ def report(found: CompiledStep, counts: StepCounts) -> str:
     ]
     for name, seconds in (("at best", step.best), ("estimate", step.estimate)):
         rate = found.clips / seconds
-        input_rate = found.batch_bytes / seconds / found.num_hosts
         lines.append(
             f"  {name:9s} {1e3 * seconds:8.2f} ms per step, {rate:8.0f} clips/s, per host "
-            f"{rate / found.num_hosts:6.0f} clips/s and {input_rate / 1e9:.2f} GB/s of input, "
-            f"{counts.total_steps * seconds / _DAY:.2f} days for {counts.total_steps} steps"
+            f"{rate / found.num_hosts:6.0f} clips/s"
         )
     return "\n".join(lines)
 
@@ -135,8 +90,6 @@ def _define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "Recipe.")
     flags.DEFINE_string("topology", None, "TPU slice, as v5e:16x16 or v4:4x4x4.", required=True)
     flags.DEFINE_bool("traffic", False, "Also print memory traffic by part and operation.")
-    flags.DEFINE_integer("num_videos", None, "Videos of an epoch.", lower_bound=1)
-    flags.DEFINE_integer("num_classes", None, "Classes.", lower_bound=2)
     flags.mark_flag_as_required("config")
 
 
@@ -144,11 +97,8 @@ def main(_: Sequence[str]) -> None:
     """Compiles the step and prints what it needs."""
     jax.config.update("jax_platforms", "cpu")  # Looking for a TPU here takes minutes.
     values = flags.FLAGS
-    config, recipe = values.config, config_flags.get_config_filename(values["config"])
-    videos, classes = training_set(recipe, config.task, values.num_videos, values.num_classes)
-    counts = count_steps(config, videos)
-    found = check(config, values.topology, classes)
-    print(report(found, counts))
+    found = check(values.config, values.topology)
+    print(report(found))
     if values.traffic:
         print("\n" + traffic_table(found.traffic))
 

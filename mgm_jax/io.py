@@ -13,7 +13,6 @@ import io
 import os
 import pathlib
 import re
-import shutil
 import socket
 import time
 import uuid
@@ -105,7 +104,7 @@ def in_bucket(path: AnyPath) -> bool:
 
 def absolute(path: AnyPath) -> AnyPath:
     """The absolute path; paths in buckets always are."""
-    return path.absolute() if isinstance(path, pathlib.Path) else path
+    return path if in_bucket(path) else path.absolute()
 
 
 def file_system() -> Any:
@@ -125,17 +124,9 @@ def files_below(folder: AnyPath) -> list[str]:
     )
 
 
-def file_size(file: AnyPath) -> int:
-    """Size of a file in bytes."""
-    return file.stat().st_size if isinstance(file, pathlib.Path) else file.stat().length
-
-
 def remove_folder(folder: AnyPath) -> None:
     """Removes a folder and everything below it."""
-    if isinstance(folder, pathlib.Path):
-        shutil.rmtree(folder)
-    else:
-        folder.rmtree()
+    epath.Path(folder).rmtree()
 
 
 def upload(folder: pathlib.Path, bucket_folder: epath.Path) -> None:

@@ -4,7 +4,7 @@ import concurrent.futures
 import hashlib
 from collections.abc import Collection
 
-from mgm_jax.io import AnyPath, file_size, files_below
+from mgm_jax.io import AnyPath, files_below
 
 FILE = "files.sha256"
 """Name of the list of digests, in the format of `sha256sum`."""
@@ -37,7 +37,7 @@ def find_damage(
         return f"{FILE} does not list {added[0]}"
     for name, digest in _digests(folder, listed if contents else ()).items():
         if digest != listed[name]:
-            return f"{name} has changed since it was written ({file_size(folder / name)} bytes now)"
+            return f"{name} has changed since it was written"
     return None
 
 

@@ -9,15 +9,20 @@ from ml_collections import ConfigDict
 from mgm_jax.errors import DoesNotFitError
 
 
-def what_helps(config: ConfigDict, num_devices: int, activations: bool = True) -> list[str]:
+def what_helps(
+    config: ConfigDict, num_devices: int, *, state: bool, activations: bool = True
+) -> list[str]:
     """The changes of a config that let a step need less memory, the cheapest first.
 
-    `activations` says whether smaller activations can make it fit. `num_devices` share a batch.
+    `state` says whether dividing the train state can make it fit, `activations` whether smaller
+    activations can. `num_devices` share a batch.
     """
     clips = config.batch_size // num_devices
     splits = (n for n in range(config.grad_accum_steps + 1, clips + 1) if clips % n == 0)
     parts = next(splits, None)
     cures = []
+    if state and config.mesh.fsdp == 1:
+        cures.append("--config.mesh.fsdp=8, which divides the train state among chips")
     if activations and config.model.remat != "full":
         choices = "dots or full" if config.model.remat == "none" else "full"
         cures.append(f"--config.model.remat={choices}")
@@ -42,11 +47,10 @@ def out_of_memory_explained(config: ConfigDict) -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        cures = what_helps(config, max(jax.device_count() // config.mesh.tensor, 1))
+        shards = max(jax.device_count() // config.mesh.tensor, 1)
+        cures = what_helps(config, shards, state=jax.device_count() > 1)
         if "batch_size" in config.get("eval", ()):
             cures.append("while evaluating, a smaller --config.eval.batch_size")
-        if config.mesh.fsdp == 1 and jax.device_count() > 1:
-            cures.insert(0, "--config.mesh.fsdp=8, which divides the train state among chips")
         raise DoesNotFitError(
             f"a device ran out of memory ({str(error).splitlines()[0]}). What helps: "
             + "; ".join(cures)

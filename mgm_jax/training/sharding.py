@@ -43,17 +43,13 @@ def make_mesh(axis_sizes: dict[str, int], devices: Sequence[jax.Device] | None =
     devices = jax.devices() if devices is None else devices
     sizes = [axis_sizes[axis] for axis in AXES]
     wanted = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
-    if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
+    try:
+        shape = np.empty(len(devices)).reshape(sizes).shape
+    except ValueError as error:
         raise ConfigError(
-            f"config.mesh ({wanted}): sizes are positive, and one of them may be -1 for the rest"
-        )
-    known = int(np.prod([size for size in sizes if size != -1]))
-    if len(devices) % known or (-1 not in sizes and known != len(devices)):
-        raise ConfigError(
-            f"config.mesh ({wanted}) does not use {len(devices)} devices exactly; "
-            "let one axis be -1, or choose sizes that multiply to the number of devices"
-        )
-    shape = tuple(size if size != -1 else len(devices) // known for size in sizes)
+            f"config.mesh ({wanted}): sizes must multiply to the {len(devices)} devices; one of "
+            "them may be -1, for the rest"
+        ) from error
     # An axis of 8 is longer than a side of a torus of 4x4x4 chips, so it may use parts of several.
     arranged = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
     return Mesh(arranged, AXES, axis_types=(AxisType.Auto,) * len(AXES))

@@ -1,5 +1,4 @@
 import importlib.util
-import math
 import pathlib
 import subprocess
 import sys
@@ -48,8 +47,8 @@ def test_a_refusal_names_what_helps(tmp_path):
     config = shrunk.recipe("k400_pretrain", tmp_path, batch_size=48)
     mesh = sharding.make_mesh(config.mesh.to_dict())
     state = abstract_state(make_task(config, ()).init_fn, mesh)
-    said = str(check.refusal(20 * 2**30, config, "v5e:2x4", mesh, state))
-    assert "20.00 GiB of the 15.75 GiB" in said
+    said = str(check.refusal("it needs 20 GiB", config, "v5e:2x4", mesh, state))
+    assert "the 15.75 GiB that a program can have on a chip (it needs 20 GiB)" in said
     for cure in ("model.remat=dots", "grad_accum_steps=2", "batch_size", "more chips"):
         assert cure in said
     assert "fsdp" not in said  # The state is small.
@@ -59,8 +58,8 @@ def test_a_refusal_names_what_helps(tmp_path):
     large = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((2**32,), np.uint8, sharding=leaf.sharding), state.step
     )
-    said = str(check.refusal(math.nan, config, "v5e:2x4", mesh, state.replace(step=large)))
-    assert "--config.mesh.fsdp=8 (the train state alone is 4.0 GiB" in said
+    said = str(check.refusal("", config, "v5e:2x4", mesh, state.replace(step=large)))
+    assert "--config.mesh.fsdp=8, which divides the train state" in said
     assert "remat" not in said
     assert "grad_accum" not in said
     assert said.endswith("chips with more memory")
@@ -104,12 +103,10 @@ def test_the_command_compiles_for_a_slice_and_refuses_what_does_not_fit():
             text=True,
         )
 
-    length = "--config.epochs=10", "--config.warmup_epochs=1"
-    fits = run("--config.batch_size=16", "--config.mesh.fsdp=2", *length)
+    fits = run("--config.batch_size=16", "--config.mesh.fsdp=2")
     assert fits.returncode == 0, fits.stderr
     assert "v5e:2x2: 4 chips on 1 hosts, mesh data=2, fsdp=2, tensor=1" in fits.stdout
     assert "all-gather         along fsdp: " in fits.stdout
-    assert "days for 150000 steps" in fits.stdout
     assert "trip count" not in fits.stdout
 
     refused = run("--config.batch_size=8000000")

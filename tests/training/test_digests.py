@@ -35,7 +35,7 @@ def test_a_folder_as_it_was_written_is_intact_to_sha256sum_too(folder):
 @pytest.mark.parametrize(
     ("change", "damaged"),
     [
-        (lambda f: (f / "state/kernel").write_bytes(bytes(range(100))), "state/kernel .*100 bytes"),
+        (lambda f: (f / "state/kernel").write_bytes(bytes(range(100))), "state/kernel "),
         (lambda f: (f / "state/kernel").write_bytes(b""), "state/kernel "),
         (lambda f: (f / "state/kernel").write_bytes(bytes(255) + b"\1"), "state/kernel "),
         (lambda f: (f / "config").unlink(), "config "),
