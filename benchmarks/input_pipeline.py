@@ -5,7 +5,7 @@
 Prepares the videos with `data_prep.prepare` under both profiles. All readers read the same random
 clips for pretraining (stride 4, 224 pixels) from the same file, with one decoding thread, in turns.
 Times are CPU milliseconds per clip, means over videos of medians over rounds. `mgm_jax` gives
-planes and motion ready for the device; decord and torchcodec give resized RGB without motion.
+planes and motion ready for the device; decord and torchcodec give RGB without motion.
 """
 
 import collections

@@ -5,7 +5,7 @@
         --config.data.path=runs/detect_data --workdir=runs/demo_detect
 
 Two or three objects of each clip go left, right, up or down, or stand still; the model is given
-their boxes in the middle frame. It trains from scratch. Argument: `backbone`.
+their boxes in the middle frame. Without `config.init_from` it trains from scratch. Argument: `backbone`.
 """
 
 from ml_collections import ConfigDict
@@ -16,14 +16,11 @@ from mgm_jax import base_config
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
     config = base_config.detect()
-    base_config.small_vit(config, size=64, tubelet=(4, 8, 8))
+    base_config.demo_vit(config)
     config.batch_size = 32
     config.num_steps = 600
     config.warmup_steps = 100
 
-    config.data.clip_frames = 8
-    config.data.stride = 1
-    config.data.host_crop_size = 64
     config.data.scales = (1.0,)
     config.data.flip = False  # Left is not right.
     config.data.max_boxes = 3
@@ -31,7 +28,6 @@ def get_config(arg: str = "") -> ConfigDict:
 
     config.augment.colour_jitter = (0.0, 0.0, 0.0)
 
-    config.model.positions = "sincos_axes"
     config.model.drop_path = 0.0
     config.model.head_init_scale = 1.0
 
@@ -45,6 +41,4 @@ def get_config(arg: str = "") -> ConfigDict:
     config.eval.spatial_views = 1
     config.eval.box_margin = (0.0, 0.0)
     base_config.apply_arg(config, arg, backbone="model.backbone")
-    if config.model.backbone != "vit":
-        config.model.positions = "sincos"  # It learns its own.
     return config

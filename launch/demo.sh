@@ -14,7 +14,7 @@ python -m data_prep.demo --out="$data" --num_train=1680 --num_validation=168
 
 pretrain() {
   python -m mgm_jax.main --config=configs/demo_pretrain.py --workdir="$workdir" \
-    --config.data.path="$data" --config.num_steps="$steps" "$@"
+    --config.data.path="$data" --config.eval.split=validation --config.num_steps="$steps" "$@"
 }
 pretrain --config.stop_at_step=$((steps / 2)) "$@"
 echo "stopped half way; resuming from the checkpoint"

@@ -195,7 +195,7 @@ def _percent(values: Float[np.ndarray, " clips"], sign: str = "") -> str:
 
 def _define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "Recipe.")
-    flags.DEFINE_string("boxes", None, "Zip or folder of J-HMDB's person boxes.")
+    flags.DEFINE_string("boxes", None, "Zip of J-HMDB's person boxes.")
     flags.DEFINE_list("strategies", ["all"], "Strategies; 'all', 'variants' stand for several.")
     flags.DEFINE_list("motions", ["codec", "median"], "Sources of motion.")
     flags.DEFINE_integer("num_clips", None, "Clips, evenly spaced over the videos; else all.")

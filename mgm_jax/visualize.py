@@ -2,10 +2,10 @@
 
     python -m mgm_jax.visualize --workdir=runs/mine
 
-writes a sheet (PNG) and an animation (WebP) for each of a few clips: frames, motion, mask, visible
-input and the reconstruction by the run's last checkpoint. Models trained with `norm_pix_loss` do
-not predict the mean and variance of a tubelet, which are interpolated from the visible tubelets.
-`--leaky` adds a row that uses those of the target itself.
+writes a sheet (PNG) for each of a few clips: frames, motion, mask, visible input and the
+reconstruction by the run's last checkpoint. Models trained with `norm_pix_loss` do not predict the
+mean and variance of a tubelet, which are interpolated from the visible tubelets. `--leaky` adds a
+row that uses those of the target itself.
 
     python -m mgm_jax.visualize --workdir=runs/mine --attention=3,4,4
 
@@ -31,7 +31,6 @@ from mgm_jax.errors import ConfigError
 from mgm_jax.io import AnyPath, make_path
 from mgm_jax.masking import variants
 from mgm_jax.pictures import gallery
-from mgm_jax.pictures.sheets import ClipPictures
 from mgm_jax.training import distributed
 from mgm_jax.training.runs import load_run, read_config
 
@@ -49,7 +48,7 @@ _SOURCE = flags.DEFINE_string("data_source", None, "records, folder or csv; else
 _PATH = flags.DEFINE_string("data_path", None, "Videos to show; else the config's.")
 _ROOT = flags.DEFINE_string("data_root", None, "For csv: the folder that its paths start from.")
 _SPLIT = flags.DEFINE_string("split", None, "Split to show; else the config's.")
-_BOXES = flags.DEFINE_string("boxes", None, "Zip or folder of J-HMDB's person boxes.")
+_BOXES = flags.DEFINE_string("boxes", None, "Zip of J-HMDB's person boxes.")
 
 
 def draw_run(
@@ -60,7 +59,7 @@ def draw_run(
     leaky: bool = False,
     attention: Sequence[str] = (),
     block: int = -1,
-) -> tuple[str, Iterator[ClipPictures]]:
+) -> tuple[str, Iterator[gallery.Picture]]:
     """Draws what a run's last checkpoint reconstructs, or the attention of one token.
 
     The config is the run's own but for `data` and `num_pictures`; the other arguments are the

@@ -12,7 +12,7 @@ TILE = (120, 180)
 
 
 def make_clip(**changes):
-    """A clip of noise; its first frame has no motion."""
+    """The first frames of the tubelets of a clip of noise; its first frame has no motion."""
     rng = np.random.default_rng(0)
     arrays = {
         "frames": rng.integers(0, 256, (T, H, W, 3), np.uint8),
@@ -20,7 +20,7 @@ def make_clip(**changes):
         "motion_valid": np.arange(T) > 0,
         "boxes": None,
     }
-    return sheets.Clip(name="a clip", motion_scale=10.0, **{**arrays, **changes})
+    return sheets.make_clip(name="a clip", stride=2, **{**arrays, **changes})
 
 
 def make_mask():

@@ -52,7 +52,7 @@ def write_run(
     **changes: object,
 ) -> ConfigDict:
     """A run of a model above as training leaves it, but for its optimizer; returns its config."""
-    shapes = {"model__encoder": {"dim": 24, "depth": 2, "heads": 3}}
+    shapes = {"model__encoder": {"dim": 24, "depth": 2, "heads": 3}, "model__positions": "sincos"}
     if task == "pretrain":
         shapes["model__decoder"] = {"dim": 16, "depth": 1, "heads": 2}
     config = recipe(f"demo_{task}", workdir, **shapes, **changes)

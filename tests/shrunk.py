@@ -44,6 +44,7 @@ def recipe(name: str, data_path: pathlib.Path | str, **changes: object) -> Confi
     config.model.size = "Ti"
     config.model.encoder.depth = 2
     config.model.tubelet = (2, 8, 8)
+    config.model.positions = "sincos"
     config.log_every = 1
     if config.task == "pretrain":
         config.model.decoder.depth = 1

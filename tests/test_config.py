@@ -32,8 +32,16 @@ def test_programs_refuse_a_misspelt_flag_without_a_traceback():
         ("data.motion", "codecs"),
         ("data.crop", "center"),
         ("model.dtype", "float16"),
+        ("data.num_workers", True),
+        ("data.scales", (0.5, 0.0)),
+        ("data.area", (0.9, 0.1)),
+        ("data.flip", 1),
+        ("task", "tune"),
+        ("optimizer.name", "lion"),
         ("batch_size", 0),
+        ("batch_size", 2.5),
         ("data.stride", 0),
+        ("model.tubelet", (2, 16)),
         ("data.host_crop_size", 255),
         ("data.size", 220),
         ("data.size", 232),
@@ -46,8 +54,9 @@ def test_programs_refuse_a_misspelt_flag_without_a_traceback():
 )
 def test_bad_value_is_refused_by_name(name, value):
     config = base_config.pretrain()
-    config.update_from_flattened_dict({name: value})
-    with pytest.raises(ConfigError, match=name.rpartition(".")[2]):
+    with config.ignore_type():
+        config.update_from_flattened_dict({name: value})
+    with pytest.raises(ConfigError, match=rf"config\.{name}\b"):
         config_lib.check_values(config)
 
 
@@ -76,16 +85,21 @@ def test_differences_name_what_changed_and_pass_over_what_cannot_matter():
     assert "seed: 'absent' -> 0" in config_lib.differences(config, saved)
 
 
+def of_an_earlier_version(saved):
+    """Gives a saved config the names of the first version."""
+    saved["accumulate_steps"] = saved.pop("grad_accum_steps")
+    saved["data"]["window"] = saved["data"].pop("host_crop_size")
+    saved["data"]["max_skipped_share"] = saved["data"].pop("max_bad_fraction")
+    saved["masking"]["guide_first_step"] = saved["masking"].pop("guide_first_tubelet")
+    saved["target"] = "normalised_pixels" if saved.pop("norm_pix_loss") else "pixels"
+    saved["data"] |= {"modality": "rgb", "motion_frames": "sampled"}
+    saved["model"]["remat"] = False
+    return saved
+
+
 def test_a_config_of_an_earlier_version_is_todays():
     config = base_config.pretrain()
-    earlier = config_lib.to_json(config)
-    earlier["accumulate_steps"] = earlier.pop("grad_accum_steps")
-    earlier["data"]["window"] = earlier["data"].pop("host_crop_size")
-    earlier["data"]["max_skipped_share"] = earlier["data"].pop("max_bad_fraction")
-    earlier["masking"]["guide_first_step"] = earlier["masking"].pop("guide_first_tubelet")
-    earlier["target"] = "normalised_pixels" if earlier.pop("norm_pix_loss") else "pixels"
-    earlier["data"] |= {"modality": "rgb", "motion_frames": "sampled"}
-    earlier["model"]["remat"] = False
+    earlier = of_an_earlier_version(config_lib.to_json(config))
     assert config_lib.upgrade(earlier) == config_lib.to_json(config)
     assert config_lib.differences(config, earlier) == []
 

@@ -148,7 +148,7 @@ def test_training_with_detections_and_in_parts_and_again(data, tmp_path):
 @pytest.mark.slow
 def test_a_detector_starts_from_a_pretrained_or_a_finetuned_encoder(data, video_folder, tmp_path):
     for name in ("demo_pretrain", "demo_finetune"):
-        other = shrunk.recipe(name, video_folder, model__positions="sincos_axes", eval__holdout=0.0)
+        other = shrunk.recipe(name, video_folder, eval__holdout=0.0)
         if name == "demo_finetune":
             other.eval.every = 0
         start = train(other, str(tmp_path / name), jax.devices()[:1])

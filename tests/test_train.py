@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import shrunk
 from shrunk import assert_same_state, logged
+from test_config import of_an_earlier_version
 
 from data_prep import demo
 from mgm_jax.errors import CheckpointError, ConfigError, NonFiniteLossError
@@ -30,22 +31,11 @@ ENCODER = {name: value for name, value in TINY.items() if "decoder" not in name}
 
 def use_names_of_an_earlier_version(workdir, step):
     """Rewrites the config of a checkpoint, and of the run, as the first version would have it."""
-
-    def rewrite(file):
-        config = json.loads(file.read_text())
-        config["accumulate_steps"] = config.pop("grad_accum_steps")
-        config["target"] = "normalised_pixels" if config.pop("norm_pix_loss") else "pixels"
-        data, masking = config["data"], config["masking"]
-        data["window"] = data.pop("host_crop_size")
-        data["max_skipped_share"] = data.pop("max_bad_fraction")
-        config["model"]["attention"] = "cudnn"  # On a GPU.
-        data["modality"], data["motion_frames"] = "rgb", "sampled"
-        masking["guide_first_step"] = masking.pop("guide_first_tubelet")
-        file.write_text(json.dumps(config))
-
-    rewrite(workdir / "config.json")
     checkpoint = workdir / "checkpoints" / str(step)
-    rewrite(checkpoint / "config" / "metadata")
+    for file in (workdir / "config.json", checkpoint / "config" / "metadata"):
+        config = of_an_earlier_version(json.loads(file.read_text()))
+        config["model"]["attention"] = "cudnn"  # On a GPU.
+        file.write_text(json.dumps(config))
     digests.write(checkpoint, exclude=integrity._WRITTEN_LAST)
 
 

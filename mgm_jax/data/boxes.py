@@ -18,24 +18,23 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 from ml_collections import ConfigDict
 
-from mgm_jax.data.identity import VideoFacts
-from mgm_jax.data.records import ListedSource, VideoRecord, VideoSource
+from mgm_jax.data.records import ListedSource, VideoRecord
 from mgm_jax.data.sources import VIDEO_SUFFIXES, make_source
+from mgm_jax.data.subsets import SubsetSource
 from mgm_jax.errors import ConfigError
 
 _JHMDB_FILE = re.compile(r"(?P<video>.+)_(?P<frame>\d{5})\.txt")
 
 
-class BoxedSource:
-    """A source of videos joined with boxes from `read_jhmdb_boxes`.
+class BoxedSource(SubsetSource):
+    """All videos of a source, joined with boxes from `read_jhmdb_boxes`.
 
     Raises:
         ConfigError: There is no box for any of the videos.
     """
 
     def __init__(self, source: ListedSource, boxes: Mapping[str, Float32[np.ndarray, "_ _ 4"]]):
-        self.class_names = source.class_names
-        self._source = source
+        super().__init__(source, np.arange(len(source)))
         self._boxes = boxes
         records = (source[index] for index in range(len(source)))
         if not any(_jhmdb_name(record) in boxes for record in records):
@@ -45,29 +44,14 @@ class BoxedSource:
                 f"{_jhmdb_name(source[0])!r}, of {source.describe(0)}"
             )
 
-    def __len__(self) -> int:
-        return len(self._source)
-
     def __getitem__(self, index: int) -> VideoRecord:
         """The video at a position, with its boxes if there are any."""
-        record = self._source[index]
+        record = super().__getitem__(index)
         return dataclasses.replace(record, boxes=self._boxes.get(_jhmdb_name(record), record.boxes))
 
-    def describe(self, index: int) -> str:
-        """As the source describes it."""
-        return self._source.describe(index)
 
-    def facts(self) -> list[VideoFacts]:
-        """As the source knows them."""
-        return self._source.facts()
-
-
-def open_with_boxes(config: ConfigDict, boxes: str | None = None) -> VideoSource:
-    """Opens the videos that a run's config.data names.
-
-    Args:
-        config: The run's config.data.
-        boxes: Zip or folder of J-HMDB's boxes, which are added to the videos.
+def open_with_boxes(config: ConfigDict, boxes: str | None = None) -> ListedSource:
+    """Opens the videos that a run's config.data names, with J-HMDB's boxes of a zip if it is given.
 
     Raises:
         ConfigError: No such videos or boxes, or the boxes are of other videos.
@@ -83,7 +67,7 @@ def read_jhmdb_boxes(path: str | os.PathLike) -> dict[str, Float32[np.ndarray, "
     `class x1 y1 x2 y2` for each person, whole pixels counted from 1, both corners included.
 
     Args:
-        path: The zip, or the folder it was unpacked to.
+        path: The zip.
 
     Returns:
         Boxes `[num_frames, k, 4]` by `class_video`, up to the last frame that has a file.
@@ -92,7 +76,7 @@ def read_jhmdb_boxes(path: str | os.PathLike) -> dict[str, Float32[np.ndarray, "
         ConfigError: There is no such file, or it does not hold boxes.
     """
     videos: dict[str, dict[int, list[list[float]]]] = collections.defaultdict(dict)
-    for name, text in _text_files(pathlib.Path(path)):
+    for name, text in _text_files(path):
         match = _JHMDB_FILE.fullmatch(name)
         try:
             lines = [[float(word) for word in line.split()] for line in text.splitlines() if line]
@@ -167,18 +151,12 @@ def _jhmdb_name(record: VideoRecord) -> str:
     return f"{file.parent.name}_{name}"
 
 
-def _text_files(path: pathlib.Path) -> Iterator[tuple[str, str]]:
-    """Name and text of the .txt files in a zip or below a folder."""
-    if path.is_dir():
-        for file in path.rglob("*.txt"):
-            yield file.name, file.read_text()
-        return
+def _text_files(path: str | os.PathLike) -> Iterator[tuple[str, str]]:
+    """Name and text of the .txt files in a zip."""
     try:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 if name.endswith(".txt"):
                     yield name.rpartition("/")[2], archive.read(name).decode()
     except (OSError, zipfile.BadZipFile) as error:
-        raise ConfigError(
-            f"--boxes: {path} is neither a folder nor a readable zip file ({error})"
-        ) from error
+        raise ConfigError(f"--boxes: {path} is not a readable zip file ({error})") from error

@@ -1,6 +1,6 @@
 """Which clips of a video are read: random ones for training, fixed views for testing.
 
-A loader is a Grain map over `(position in the global order, item)`. It reads the frames of an item
+A loader is given `(position in the global order, item)`. It reads the frames of an item
 once and cuts one or more clips out of them, the *copies*: repeated augmentation in training, the
 spatial views in testing. Every array of its result has a leading axis of copies.
 """
@@ -8,7 +8,6 @@ spatial views in testing. Every array of its result has a leading axis of copies
 import dataclasses
 from typing import ClassVar
 
-import grain
 import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
@@ -24,7 +23,7 @@ ERROR_BYTES = 512
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipLoader(grain.transforms.RandomMap):
+class ClipLoader:
     """What training and testing have in common.
 
     A video that cannot be read gives zeros of the same shapes, with `valid` false and the reason in

@@ -176,21 +176,13 @@ def host_crop_region(
 ) -> tuple[int, int, int, int]:
     """The host crop that holds a crop: (top, left, height, width) in the scaled frame, all even.
 
-    The crop is in its middle, or as near to it as the frame's border allows. It reaches past the
-    ends of a smaller frame, where it is padded.
-
-    Raises:
-        ValueError: The crop does not fit.
+    The crop, which must fit (`fit_host_crop`), is in its middle, or as near to it as the frame's
+    border allows. It reaches past the ends of a smaller frame, where it is padded.
     """
     corner = []
     sides = ((crop.top, crop.height, frame_size[0]), (crop.left, crop.width, frame_size[1]))
     for start, length, whole in sides:
         last = start // 2 * 2
-        if start - last + length > host_crop_size:
-            raise ValueError(
-                f"a crop of {crop.width}x{crop.height} pixels at ({crop.left}, {crop.top}) is "
-                f"larger than config.data.host_crop_size={host_crop_size}; raise it"
-            )
         first = max(0, -(-(start + length - host_crop_size) // 2) * 2)
         middle = min(start + (length - host_crop_size) / 2, whole - host_crop_size) // 2 * 2
         corner.append(int(min(max(middle, first), last)))

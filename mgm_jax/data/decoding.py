@@ -82,13 +82,8 @@ class Video(FrameDecoder):
         Raises:
             VideoError: A frame does not exist or cannot be decoded, or motion is `codec` and the
                 file has no vectors.
-            ValueError: No frames, or an odd region.
         """
         numbers = [int(index) for index in frame_indices]
-        if not numbers:
-            raise ValueError("frame_indices is empty")
-        if region is not None and any(number % 2 for number in region):
-            raise ValueError(f"region {region}: all four numbers must be even")
         for number in (min(numbers), max(numbers)):
             if not 0 <= number < self.num_frames:
                 raise VideoError(

@@ -8,14 +8,14 @@ from typing import cast
 import numpy as np
 
 from mgm_jax.data.ava_files import BoxRows, read_rows
-from mgm_jax.data.identity import VideoFacts
 from mgm_jax.data.records import ListedSource, VideoRecord
+from mgm_jax.data.subsets import SubsetSource
 from mgm_jax.errors import ConfigError, VideoError
 
 _NAMED = 3
 
 
-class DetectedSource:
+class DetectedSource(SubsetSource):
     """A source of key frames, with the detected boxes of a csv file (`ava_files`).
 
     Rows of one box with several actions are one box; the actions are not used.
@@ -35,8 +35,7 @@ class DetectedSource:
     def __init__(
         self, source: ListedSource, file: str, score: float, flag: str, max_boxes: int | None = None
     ):
-        self.class_names = source.class_names
-        self._source = source
+        super().__init__(source, np.arange(len(source)))
         rows = read_rows(file, flag, "detections")
         names = [facts.name for facts in source.facts()]
         known = {_film(name) for name in rows.images}
@@ -53,25 +52,14 @@ class DetectedSource:
             used = {name: self._boxes[name] for name in names if name in self._boxes}
             check_count(used, max_boxes, f"{flag}: {file}")
 
-    def __len__(self) -> int:
-        return len(self._source)
-
     def __getitem__(self, index: int) -> VideoRecord:
         """The key frame at a position, with its detected boxes."""
-        record = self._source[index]
+        record = super().__getitem__(index)
         if record.key is None:
             raise VideoError(f"{record.video_id}: it has no key frame; prepare it as AVA")
         found = self._boxes.get(record.video_id, np.zeros((0, 5), np.float32))
         key = dataclasses.replace(record.key, detected=found[:, :4], scores=found[:, 4])
         return dataclasses.replace(record, key=key)
-
-    def describe(self, index: int) -> str:
-        """As the source describes it."""
-        return self._source.describe(index)
-
-    def facts(self) -> list[VideoFacts]:
-        """As the source knows them."""
-        return self._source.facts()
 
 
 def _film(name: str) -> str:

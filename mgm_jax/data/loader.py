@@ -8,7 +8,7 @@ number. The last, incomplete batch of the whole run is dropped; epochs are not c
 an item follow each other in the batch.
 """
 
-import dataclasses
+import functools
 import gc
 import math
 import multiprocessing
@@ -37,18 +37,11 @@ def _with_position(position: int, item: int) -> tuple[int, int]:
     return position, item
 
 
-@dataclasses.dataclass(frozen=True)
-class _RecordedLoader(grain.transforms.RandomMap):
-    """A loader that records which item it is reading."""
-
-    load: ClipLoader
-    reads: ReadsInProgress
-
-    def random_map(
-        self, element: tuple[int, int], rng: np.random.Generator
-    ) -> dict[str, np.ndarray]:
-        with self.reads.reading(element[1]):
-            return self.load.random_map(element, rng)
+def _load_recorded(
+    load: ClipLoader, reads: ReadsInProgress, element: tuple[int, int], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    with reads.reading(element[1]):
+        return load.random_map(element, rng)
 
 
 class ClipBatches:
@@ -124,7 +117,8 @@ class ClipBatches:
         if seed is not None:
             order = order.shuffle()
         order = order.repeat(max(1, math.ceil(positions / num_items)))
-        clips = order.map_with_index(_with_position).random_map(_RecordedLoader(load, self._reads))
+        read = functools.partial(_load_recorded, load, self._reads)
+        clips = order.map_with_index(_with_position).random_map(read)
         local_batch = global_batch // process_count
 
         def batches_from(number: int) -> grain.MapDataset:

@@ -231,11 +231,9 @@ class ShardedRecords:
         """One record.
 
         Raises:
-            IndexError: No such record, or its shard has fewer than it should.
+            IndexError: Its shard has fewer records than it should.
             RuntimeError: The record or its shard is damaged or missing.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)}")
         shard = bisect.bisect_right(self._ends, index)
         first = self._ends[shard - 1] if shard else 0
         with self._locks[shard]:

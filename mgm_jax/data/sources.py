@@ -73,28 +73,28 @@ def find_videos(folder: str | os.PathLike, flag: str) -> list[pathlib.PurePath]:
 
 def _walk(root: str) -> Iterator[str]:
     """The files below a folder, each once; folders of its own come before those behind links."""
-    folders, links, seen, top = [root], collections.deque[str](), set(), os.path.realpath(root)
-    while folders or links:
-        folder = folders.pop() if folders else links.popleft()
-        place = os.path.realpath(folder)
-        if place in seen:
-            logging.warning("%s is ignored: it links to a folder that is read", printable(folder))
-            continue
-        seen.add(place)
-        with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_symlink() and os.path.isdir(entry.path):
-                    target = os.path.realpath(entry.path)
-                    if all(os.path.commonpath((target, p)) != target for p in (place, top)):
-                        links.append(entry.path)
-                    else:
-                        logging.warning("%s is ignored: it links upwards", printable(entry.path))
-                elif entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
+    tops, seen = collections.deque([root]), set[str]()
+    while tops:
+        for folder, folders, files in os.walk(tops.popleft(), onerror=_raise):
+            place = os.path.realpath(folder)
+            if place in seen:
+                logging.warning("%s links to a folder that is read; ignored", printable(folder))
+                folders.clear()
+                continue
+            seen.add(place)
+            folders[:] = sorted(name for name in folders if name[0] != ".")
+            for link in filter(os.path.islink, (os.path.join(folder, name) for name in folders)):
+                above = (place, os.path.realpath(root))
+                target = os.path.realpath(link)
+                if target in (os.path.commonpath((target, path)) for path in above):
+                    logging.warning("%s links upwards; ignored", printable(link))
                 else:
-                    yield entry.path
+                    tops.append(link)
+            yield from (os.path.join(folder, name) for name in files if name[0] != ".")
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 class FileSource:

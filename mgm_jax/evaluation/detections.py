@@ -12,6 +12,7 @@ from absl import logging
 from jax.sharding import Mesh
 from jaxtyping import Float32, UInt8
 from ml_collections import ConfigDict
+from PIL import Image
 
 from mgm_jax.data.ava_files import BoxRows, write_rows
 from mgm_jax.data.centre_clips import spread
@@ -26,7 +27,7 @@ from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.results import NUMBERS_FILE
 from mgm_jax.evaluation.videos import Videos, evenly_spaced
 from mgm_jax.io import AnyPath, replacing
-from mgm_jax.pictures import action_boxes, image_files
+from mgm_jax.pictures import action_boxes
 from mgm_jax.pictures.action_boxes import Example
 from mgm_jax.training.classify_step import PredictFn
 
@@ -238,7 +239,8 @@ class DetectionReporter:
             }
             picture = found.picture(self._source, f"step {step:,}")
             if picture is not None:
-                image_files.save_png(folder / PICTURE_FILE, picture)
+                with replacing(folder / PICTURE_FILE) as file:
+                    Image.fromarray(picture).save(file, "PNG")
             for name, text in texts.items():
                 with replacing(folder / name) as file:
                     file.write(text.encode())

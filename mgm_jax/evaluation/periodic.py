@@ -54,9 +54,7 @@ class PictureReporter:
     def report(self, variables: Mapping[str, Any], step: int) -> Report:
         """Draws sheets of the clips, and measures the loss."""
         pictures = self._gallery.pictures(variables["params"], step)
-        report: Report = {
-            f"reconstruction/{number}": one.sheet() for number, one in enumerate(pictures)
-        }
+        report: Report = {f"reconstruction/{i}": picture for i, picture in enumerate(pictures)}
         if self._loss is not None:
             found = self._loss.measure(variables["params"])
             numbers = ", ".join(f"{name} {value:.4g}" for name, value in found.items())

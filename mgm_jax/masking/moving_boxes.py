@@ -1,8 +1,9 @@
 """Boxes that move through the token grid, and the tokens they mask.
 
-All arithmetic is in integers, in fractions of a token cell, so masks are bit-identical with and
-without jit, on any device and under any sharding. Axes are (vertical, horizontal), as in the
-grid (t, h, w); a clip has one box per tubelet, i.e. per temporal position of the grid.
+All arithmetic is in integers, so masks are bit-identical with and without jit, on any device and
+under any sharding. `grid` is the token grid (t, h, w); a clip has one box per tubelet, i.e. per
+temporal position of the grid. Places and sizes are (vertical, horizontal), in fractions of a token
+cell (see `units_per_cell`). What is drawn is made of random 32-bit numbers, one for each draw.
 """
 
 import itertools
@@ -29,7 +30,7 @@ def random_bits(key: Key[Array, ""], *shapes: tuple[int, ...]) -> list[UInt32[Ar
 
 
 class Boxes(NamedTuple):
-    """One box per tubelet, inside the frame; both fields are in units (see `units_per_cell`)."""
+    """One box per tubelet, inside the frame."""
 
     top_left: Int[Array, "t 2"]
     size: Int[Array, "t 2"]
@@ -62,20 +63,11 @@ def jittered_sizes(
 ) -> Int[Array, "t 2"]:
     """Box sizes of one clip before they are scaled to the exact count (Eq. 5 and 7).
 
-    The first box is a square of side sqrt(ratio · h · w).
+    The first box is a square of side sqrt(ratio · h · w). Height and width change together if there
+    is one draw for each of the t - 1 changes (Eq. 5), and on their own if there are two (Eq. 7).
 
-    Decision: changes from tubelet to tubelet are uniform in ± jitter cells, minus their mean. They
-    sum to zero, so the last box has the size of the first.
-
-    Args:
-        bits: Random bits [t - 1, 1] if height and width change together (Eq. 5), [t - 1, 2] if
-            each changes on its own (Eq. 7).
-        grid: Token grid (t, h, w).
-        ratio: Fraction of tokens to mask.
-        jitter: Largest change of a side per tubelet, in cells, before the mean is subtracted.
-
-    Returns:
-        (height, width) per tubelet, in units; may exceed the grid.
+    Decision: changes from tubelet to tubelet are uniform in ± `jitter` cells, minus their mean.
+    They sum to zero, so the last box has the size of the first. Sizes may exceed the grid.
     """
     tubelets, height, width = grid
     unit = units_per_cell(grid)
@@ -123,7 +115,7 @@ def fit_sizes(
 def random_start(
     bits: UInt32[Array, "2"], size: Int[Array, "2"], grid: tuple[int, int, int]
 ) -> Int[Array, "2"]:
-    """Top-left corner of a box, uniform over all positions inside the frame, in units."""
+    """Top-left corner of a box, uniform over all positions inside the frame."""
     return _uniform(0, _extent(grid) - size, bits)
 
 
@@ -133,11 +125,6 @@ def centred_boxes(
     """Boxes around given centres, shifted to lie inside the frame.
 
     Decision: the shift, because a box that leaves the frame would mask fewer tokens.
-
-    Args:
-        twice_centre: Twice the (vertical, horizontal) centre, in units.
-        size: (height, width), in units.
-        grid: Token grid (t, h, w).
     """
     top_left = (twice_centre - size) // 2
     return Boxes(jnp.clip(top_left, 0, _extent(grid) - size), size)
@@ -150,17 +137,10 @@ def walking_boxes(
     grid: tuple[int, int, int],
     velocity: float,
 ) -> Boxes:
-    """Boxes whose top-left corner follows a random walk (Eq. 5).
+    """Boxes whose top-left corner follows a random walk from `start` (Eq. 5).
 
     Decision: each move is uniform in ± `velocity` cells per axis, and the walk is reflected at the
     frame's border.
-
-    Args:
-        bits: Random bits [t - 1, 2].
-        start: (top, left) of the first box, in units.
-        size: (height, width), in units.
-        grid: Token grid (t, h, w).
-        velocity: Largest move per tubelet and axis, in cells.
     """
     limit = round(velocity * units_per_cell(grid))
     moves = _uniform(-limit, limit, bits)
@@ -224,7 +204,7 @@ def _uniform(
 
 
 def _extent(grid: tuple[int, int, int]) -> Int[Array, "2"]:
-    """(height, width) of the frame, in units."""
+    """Size of the frame."""
     return jnp.array(grid[1:], jnp.int32) * units_per_cell(grid)
 
 

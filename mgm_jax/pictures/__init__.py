@@ -1,4 +1,4 @@
-"""Everything that draws: sheets and animations of clips, charts of a run's numbers.
+"""Everything that draws: sheets of clips, charts of a run's numbers.
 
 Imports training and what is below it; of the packages above, evaluation and the commands use it.
 """

@@ -11,22 +11,24 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
+from PIL import Image
 
 from mgm_jax.config import mask_ratio
 from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
 from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import VideoError
-from mgm_jax.io import AnyPath
+from mgm_jax.io import AnyPath, replacing
 from mgm_jax.masking import motion_maps, variants
 from mgm_jax.models import patches
-from mgm_jax.pictures import attention_maps, image_files, motion_colours, sheets
+from mgm_jax.pictures import attention_maps, sheets
 from mgm_jax.pictures.reconstruction import Statistics, to_frames
-from mgm_jax.pictures.sheets import Clip, ClipPictures
+from mgm_jax.pictures.sheets import Clip
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import pretrain_step
 from mgm_jax.training.runs import Run
 
-_FPS = 8
+Picture = UInt8[np.ndarray, "height width 3"]
+
 _LABELS: Mapping[Statistics, str] = {
     "visible": "reconstruction\nun-normalised with the visible patches' statistics",
     "target": "reconstruction\nun-normalised with the target's statistics",
@@ -55,13 +57,13 @@ def read_clips(config: ConfigDict, source: VideoSource) -> list[CentreClip]:
     return clips
 
 
-def write_pictures(folder: AnyPath, name: str, pictures: Iterable[ClipPictures]) -> list[AnyPath]:
-    """Writes sheets and animations, `NAME_clip0.png`, `NAME_clip0.webp` and so on."""
+def write_pictures(folder: AnyPath, name: str, pictures: Iterable[Picture]) -> list[AnyPath]:
+    """Writes pictures to the files `NAME_clip0.png`, `NAME_clip1.png` and so on."""
     written = []
-    for number, clip in enumerate(pictures):
-        written += [folder / f"{name}_clip{number}.{suffix}" for suffix in ("png", "webp")]
-        image_files.save_png(written[-2], clip.sheet())
-        image_files.save_animation(written[-1], clip.animation(), _FPS)
+    for number, picture in enumerate(pictures):
+        written.append(folder / f"{name}_clip{number}.png")
+        with replacing(written[-1]) as file:
+            Image.fromarray(picture).save(file, "PNG")
     return written
 
 
@@ -97,7 +99,7 @@ def guiding_motion(config: ConfigDict, clip: CentreClip) -> Float[np.ndarray, "T
 
 def mask_pictures(
     config: ConfigDict, source: VideoSource, strategies: Sequence[str]
-) -> Iterator[ClipPictures]:
+) -> Iterator[Picture]:
     """Draws the masks of several strategies on `config.num_pictures` clips (Figure 4).
 
     Raises:
@@ -109,17 +111,14 @@ def mask_pictures(
     keys = jax.random.key(config.seed)[None]
     for clip in read_clips(config, source):
         masks = {name: np.asarray(fn(clip.batch, keys))[0, 0] for name, fn in mask_fns.items()}
-        yield ClipPictures(
-            _to_draw(config, clip, to_rgb(clip.batch)[0]),
-            functools.partial(sheets.mask_rows, masks=masks),
-            len(next(iter(masks.values()))),
-            f"masking strategies, mask ratio {mask_ratio(config.masking):g}",
-        )
+        drawn = _to_draw(config, clip, to_rgb(clip.batch)[0])
+        subtitle = f"masking strategies, mask ratio {mask_ratio(config.masking):g}"
+        yield sheets.draw(drawn, sheets.mask_rows(drawn, masks), subtitle)
 
 
 def attention_pictures(
     run: Run, source: VideoSource, token: Sequence[str], block: int = -1
-) -> Iterator[ClipPictures]:
+) -> Iterator[Picture]:
     """Draws the attention of one token in `config.num_pictures` clips (Figures 5 and 6).
 
     `token` is for `attention_maps.parse_query`; negative blocks count from the last.
@@ -136,12 +135,9 @@ def attention_pictures(
     for clip in read_clips(config, source):
         frames = to_rgb(clip.batch)
         attention = np.asarray(attention_fn(run.params, rgb.normalise(frames)))[0]
-        yield ClipPictures(
-            _to_draw(config, clip, frames[0]),
-            functools.partial(sheets.attention_rows, attention=attention, query=query),
-            len(attention),
-            f"attention of {name}, step {run.step:,}",
-        )
+        drawn = _to_draw(config, clip, frames[0])
+        rows = sheets.attention_rows(drawn, attention, query)
+        yield sheets.draw(drawn, rows, f"attention of {name}, step {run.step:,}")
 
 
 class Gallery:
@@ -161,7 +157,7 @@ class Gallery:
             for name in self._clips[0].batch
         }
 
-    def pictures(self, params: Any, step: int, *, leaky: bool = False) -> Iterator[ClipPictures]:
+    def pictures(self, params: Any, step: int, *, leaky: bool = False) -> Iterator[Picture]:
         """Draws the reconstruction of each clip by the parameters of a step.
 
         With `leaky` and `norm_pix_loss`, another row is un-normalised with the target's statistics.
@@ -175,25 +171,22 @@ class Gallery:
         for i, clip in enumerate(self._clips):
             output = (made["predictions"][i], made["masked_ids"][i], made["clips"][i], tubelet)
             made_frames = {
-                _LABELS[name]: _to_uint8(to_frames(*output, name)) for name in statistics
+                _LABELS[name]: _to_uint8(to_frames(*output, name)[:: tubelet[0]])
+                for name in statistics
             }
             mask, strategy = made["mask"][i], self._config.masking.strategy
-            yield ClipPictures(
-                _to_draw(self._config, clip, made["clips"][i]),
-                functools.partial(
-                    sheets.reconstruction_rows, mask=mask, reconstructions=made_frames
-                ),
-                len(mask),
-                f"{strategy}, mask ratio {mask.mean():.3g}, step {step:,}",
-            )
+            drawn = _to_draw(self._config, clip, made["clips"][i])
+            rows = sheets.reconstruction_rows(drawn, mask, made_frames)
+            subtitle = f"{strategy}, mask ratio {mask.mean():.3g}, step {step:,}"
+            yield sheets.draw(drawn, rows, subtitle)
 
 
 def _to_draw(
     config: ConfigDict, clip: CentreClip, frames: Float[np.ndarray | Array, "T H W 3"]
 ) -> Clip:
     motion, valid = guiding_motion(config, clip), clip.batch["motion_valid"][0]
-    scale = motion_colours.motion_scale(motion, valid)
-    return Clip(clip.name, _to_uint8(frames), motion, valid, clip.boxes, scale)
+    stride = config.model.tubelet[0]
+    return sheets.make_clip(clip.name, _to_uint8(frames), motion, valid, clip.boxes, stride)
 
 
 def _to_uint8(frames: Float[np.ndarray | Array, "*shape"]) -> UInt8[np.ndarray, "*shape"]:

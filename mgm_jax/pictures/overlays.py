@@ -88,19 +88,19 @@ def draw_boxes(
 
 
 def attention_overlay(
-    frames: UInt8[np.ndarray, "n H W 3"], attention: Float[np.ndarray, "t h w"], brightest: float
-) -> UInt8[np.ndarray, "n H W 3"]:
+    frames: UInt8[np.ndarray, "t H W 3"], attention: Float[np.ndarray, "t h w"], brightest: float
+) -> UInt8[np.ndarray, "t H W 3"]:
     """The frames in grey under colours that are brighter where there is more attention.
 
     Weights are interpolated between the tokens' centres. Those of at least `brightest` have the
-    brightest colour. Each tubelet has the same number of frames.
+    brightest colour.
     """
     size = frames.shape[2:0:-1]
     shares = np.clip(attention / brightest, 0, 1).astype(np.float32)
     images = [Image.fromarray(s).resize(size, Image.Resampling.BILINEAR) for s in shares]
     smooth = np.stack([np.asarray(image) for image in images])
-    colours = attention_colours(smooth).repeat(len(frames) // len(attention), axis=0)
-    return _blend((frames @ np.array(_LUMA))[..., None], colours, _ATTENTION_OPACITY)
+    grey = (frames @ np.array(_LUMA))[..., None]
+    return _blend(grey, attention_colours(smooth), _ATTENTION_OPACITY)
 
 
 def attention_colours(shares: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape 3"]:

@@ -1,11 +1,10 @@
-"""Sheets and animations of a clip: frames, motion, masks, reconstructions, attention.
+"""Sheets of a clip: frames, motion, masks, reconstructions, attention.
 
-A sheet has a column for each tubelet and shows its first frame; an animation shows all frames. Both
-have the same rows: the functions make one tile for each frame of the clip that they get.
+A sheet has a column for each tubelet and shows its first frame.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -21,66 +20,54 @@ _BRIGHTEST_QUANTILE = 0.995
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """A clip to draw.
+    """A clip to draw, by the first frame of each tubelet.
 
     Attributes:
         name: Text for the title.
         frames: RGB.
-        motion: Displacements (dx, dy), pixels of the frames.
-        motion_valid: Frames that have motion.
+        motion: Displacements (dx, dy), pixels of the frames; the longest in each cell of a tubelet.
+        motion_valid: Tubelets that have motion.
         boxes: (x1, y1, x2, y2) of k objects, pixels of the frames; one with NaN is not drawn.
         motion_scale: Length of motion in full colour, pixels.
+        stride: Frames of a tubelet.
     """
 
     name: str
-    frames: UInt8[np.ndarray, "n H W 3"]
-    motion: Float[np.ndarray, "n mh mw 2"]
-    motion_valid: Bool[np.ndarray, " n"]
-    boxes: Float[np.ndarray, "n k 4"] | None
+    frames: UInt8[np.ndarray, "t H W 3"]
+    motion: Float[np.ndarray, "t mh mw 2"]
+    motion_valid: Bool[np.ndarray, " t"]
+    boxes: Float[np.ndarray, "t k 4"] | None
     motion_scale: float
-
-    def per_tubelet(self, tubelets: int) -> "Clip":
-        """The first frame of each tubelet, with the longest motion vector of each cell."""
-        stride = len(self.frames) // tubelets
-        motion = np.where(self.motion_valid[:, None, None, None], self.motion, 0)
-        motion = motion.reshape(tubelets, stride, *motion.shape[1:])
-        longest = np.linalg.norm(motion, axis=-1).argmax(axis=1)[:, None, :, :, None]
-        return dataclasses.replace(
-            self,
-            frames=self.frames[::stride],
-            motion=np.take_along_axis(motion, longest, axis=1)[:, 0],
-            motion_valid=np.asarray(self.motion_valid.reshape(tubelets, stride).any(axis=1)),
-            boxes=None if self.boxes is None else self.boxes[::stride],
-        )
+    stride: int
 
 
-@dataclasses.dataclass(frozen=True)
-class ClipPictures:
-    """The sheet and the animation of a clip.
+def make_clip(
+    name: str,
+    frames: UInt8[np.ndarray, "T H W 3"],
+    motion: Float[np.ndarray, "T mh mw 2"],
+    motion_valid: Bool[np.ndarray, " T"],
+    boxes: Float[np.ndarray, "T k 4"] | None,
+    stride: int,
+) -> Clip:
+    """What to draw of all frames of a clip."""
+    valid_motion = np.where(motion_valid[:, None, None, None], motion, 0)
+    tubelets = valid_motion.reshape(-1, stride, *motion.shape[1:])
+    longest = np.linalg.norm(tubelets, axis=-1).argmax(axis=1)[:, None, :, :, None]
+    return Clip(
+        name,
+        frames[::stride],
+        np.take_along_axis(tubelets, longest, axis=1)[:, 0],
+        np.asarray(motion_valid.reshape(-1, stride).any(axis=1)),
+        None if boxes is None else boxes[::stride],
+        motion_colours.motion_scale(motion, motion_valid),
+        stride,
+    )
 
-    Attributes:
-        clip: All frames of it.
-        make_rows: One of the functions below, with its other arguments bound.
-        tubelets: Number of columns of the sheet.
-        subtitle: Second line of the title.
-    """
 
-    clip: Clip
-    make_rows: Callable[[Clip], list[Row]]
-    tubelets: int
-    subtitle: str
-
-    def sheet(self) -> UInt8[np.ndarray, "height width 3"]:
-        """Draws the sheet."""
-        length = len(self.clip.frames)
-        labels = [f"frame {frame}" for frame in range(0, length, length // self.tubelets)]
-        rows = self.make_rows(self.clip.per_tubelet(self.tubelets))
-        return figures.sheet(rows, labels, f"{self.clip.name}\n{self.subtitle}")
-
-    def animation(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-        """Draws the frames of the animation."""
-        title = f"{self.clip.name}\n{self.subtitle}"
-        return figures.animation(self.make_rows(self.clip), title)
+def draw(clip: Clip, rows: Sequence[Row], subtitle: str) -> UInt8[np.ndarray, "height width 3"]:
+    """Draws a sheet of rows that one of the functions below made."""
+    labels = [f"frame {clip.stride * tubelet}" for tubelet in range(len(clip.frames))]
+    return figures.sheet(rows, labels, f"{clip.name}\n{subtitle}")
 
 
 def mask_rows(clip: Clip, masks: Mapping[str, Bool[np.ndarray, "t h w"]]) -> list[Row]:
@@ -98,18 +85,18 @@ def mask_rows(clip: Clip, masks: Mapping[str, Bool[np.ndarray, "t h w"]]) -> lis
 def reconstruction_rows(
     clip: Clip,
     mask: Bool[np.ndarray, "t h w"],
-    reconstructions: Mapping[str, UInt8[np.ndarray, "T H W 3"]],
+    reconstructions: Mapping[str, UInt8[np.ndarray, "t H W 3"]],
 ) -> list[Row]:
     """Frames, motion, mask (True = masked), visible input, and a row for each reconstruction.
 
-    Reconstructions, by label, hold all frames; visible tubelets show the input instead.
+    Visible tubelets of the reconstructions, which are given by label, show the input instead.
     """
     size = _tile_size(clip, mask.shape)
     frames = overlays.resize(clip.frames, size)
     rows = [Row("visible input", overlays.visible_input(frames, mask))]
     for label, pictures in reconstructions.items():
-        pictures = overlays.resize(pictures[:: len(pictures) // len(frames)], size)
-        rows.append(Row(label, overlays.paste_visible(pictures, frames, mask)))
+        pictures = overlays.paste_visible(overlays.resize(pictures, size), frames, mask)
+        rows.append(Row(label, pictures))
     return [*mask_rows(clip, {"mask": mask}), *rows]
 
 
@@ -126,8 +113,7 @@ def attention_rows(
     tubelet, row, column = query
     height, width = np.divide(size, attention.shape[1:])
     outlines = np.full((len(tiles), 1, 4), np.nan)
-    stride = len(tiles) // len(attention)
-    outlines[tubelet * stride : (tubelet + 1) * stride] = (
+    outlines[tubelet] = (
         *(column * width, row * height),
         *((column + 1) * width, (row + 1) * height),
     )

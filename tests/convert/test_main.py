@@ -22,7 +22,7 @@ from mgm_jax.training import runs
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 ENCODER, DECODER = TransformerConfig(32, 1, 2), TransformerConfig(16, 1, 2)
-SHAPES = {"model__encoder": {"dim": 32, "depth": 1, "heads": 2}}
+SHAPES = {"model__encoder": {"dim": 32, "depth": 1, "heads": 2}, "model__positions": "sincos"}
 PRETRAINING = SHAPES | {"model__decoder": {"dim": 16, "depth": 1, "heads": 2}}
 AUTOENCODER = Architecture(ENCODER, (2, 8, 8), DECODER)
 CLASSIFIER = Architecture(ENCODER, (2, 8, 8), num_classes=3, final_norm=False)

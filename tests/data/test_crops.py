@@ -56,11 +56,6 @@ def test_scaling_brings_the_short_side_into_the_host_crop_and_keeps_the_shape(he
     assert scaled[0] / scaled[1] == pytest.approx(height / width, rel=0.02)
 
 
-def test_crop_larger_than_the_host_crop_is_refused():
-    with pytest.raises(ValueError, match=r"config\.data\.host_crop_size"):
-        host_crop_region(Crop(0, 0, 80, 80), (90, 90), 64)
-
-
 @settings(deadline=None, max_examples=40)
 @given(
     height=st.integers(64, 300),

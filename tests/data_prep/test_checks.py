@@ -11,17 +11,6 @@ def record(video, profile, **changes):
     return {"video": video, "video_id": b"x", **facts, **changes}
 
 
-def test_a_record_is_compared_with_its_video(low_delay_video):
-    checked = check_record(record(low_delay_video, "low_delay"))
-    assert checked.faults == ()
-    assert checked.clip.motion_valid.sum() == 19
-    wrong = check_record(record(low_delay_video, "low_delay", num_frames=21, width=100))
-    assert wrong.faults == (
-        "num_frames is 20, the record says 21",
-        "width is 176, the record says 100",
-    )
-
-
 def test_wrong_profiles_and_damage_are_found(low_delay_video, one_video):
     (fault,) = check_record(record(low_delay_video, "stride_aligned:4")).faults
     assert fault == "frame 1 is coded as P, stride_aligned:4 needs B"

@@ -5,38 +5,8 @@ import encoded
 import numpy as np
 import pytest
 
-from data_prep.frames import Downscaler, SegmentFrames, VideoFrames
-from mgm_jax.data.decoding import Video
+from data_prep.frames import Downscaler, SegmentFrames
 from mgm_jax.errors import VideoError
-
-
-def read_all(path, short_side=0):
-    with VideoFrames(str(path), path.name) as frames:
-        decoded = list(frames.read())
-    scaler = Downscaler(decoded[0], short_side, path.name)
-    return [scaler.scale(frame) for frame in decoded], scaler, frames
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "mixed/decord/tests/test_data/video_90.mov",
-        "mixed/decord/tests/test_data/unordered.mov",
-        "mixed/20bn_talk/smth-smth-1.webm",
-        "mixed/torchvision_assets/hmdb51_Turnk_r_Pippi_Michel_cartwheel_f_cm_np2_le_med_6.avi",
-    ],
-)
-def test_frames_are_those_that_training_would_read(real_videos, name):
-    frames, scaler, source = read_all(real_videos / name)
-    with Video(real_videos / name) as video:
-        clip = video.read(range(video.num_frames), motion="none")
-        assert scaler.size == (video.height // 2 * 2, video.width // 2 * 2)
-    height, width = scaler.size
-    missing = len(clip.luma) - len(frames)  # what `Video` repeats at the end
-    assert 0 <= missing <= 2
-    assert source.stats.decoded == len(frames)
-    for frame, luma in zip(frames[::10], clip.luma[::10], strict=False):
-        np.testing.assert_array_equal(encoded.stored_planes(frame)[0], luma[:height, :width])
 
 
 @pytest.mark.parametrize(
@@ -72,14 +42,6 @@ def test_frames_that_change_size_become_like_the_first_and_tiny_ones_are_named()
     assert (scaled.height, scaled.width) == (144, 176)
     with pytest.raises(VideoError, match="1x9 pixels"):
         Downscaler(av.VideoFrame(1, 9, "yuv420p"), 0, "x")
-
-
-def test_lost_frames_are_counted(real_videos):
-    path = real_videos / "mixed/decord/tests/test_data/corrupted.mp4"
-    with VideoFrames(str(path), "corrupted.mp4") as frames:
-        decoded = list(frames.read())
-    assert len(decoded) == frames.stats.decoded
-    assert "frames are" in frames.stats.describe_losses()
 
 
 def test_a_segment_of_a_long_video(tmp_path):

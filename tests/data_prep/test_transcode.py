@@ -1,4 +1,3 @@
-import fractions
 import io
 
 import av
@@ -7,12 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.transcode import (
-    PROFILES,
-    EncodingProfile,
-    encode_h264,
-    parse_profile,
-)
+from data_prep.transcode import PROFILES, EncodingProfile, encode_h264, parse_profile
 
 INTRA, FORWARD, BOTH = (av.video.frame.PictureType[name] for name in "IPB")
 STEPS = np.array([[3, 0], [0, 2], [-2, 1], [4, -3], [1, 1], [-3, -2], [0, 4], [2, -2]])
@@ -134,15 +128,6 @@ def test_colours_are_bt601_in_limited_range():
     np.testing.assert_allclose(np.transpose(planes), expected, atol=1.5)
 
 
-def test_frame_rate_and_shape_are_kept():
-    fps = fractions.Fraction(30000, 1001)
-    with av.open(io.BytesIO(encode_h264(moved(walk(5)), fps, PROFILES["low_delay"]))) as container:
-        stream = container.streams.video[0]
-        assert float(stream.average_rate) == pytest.approx(float(fps), rel=1e-4)
-        assert (stream.frames, stream.height, stream.width) == (5, 64, 64)
-        assert stream.codec_context.name == "h264"
-
-
 @pytest.mark.parametrize("stride", [1, 4])
 def test_equal_frames_give_equal_bytes(stride):
     frames = moved(walk(33))
@@ -165,8 +150,7 @@ def test_profiles_are_found_by_their_labels():
         "hevc",
         "low_delay:2",
         "stride_aligned:",
-        "stride_aligned:1",
-        "stride_aligned:18",
+        *map("stride_aligned:{}".format, (1, 18)),
     ):
         with pytest.raises(ValueError, match=f"'{label}'"):
             parse_profile(label)

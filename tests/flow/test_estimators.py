@@ -100,6 +100,7 @@ def test_frames_and_groups_of_frames_do_not_depend_on_each_other(square_video, m
     assert np.abs(whole[1:]).max() > 0
 
 
+@pytest.mark.slow
 def test_network_flow_is_flow_motion_whatever_the_groups_of_pairs(weights, monkeypatch):
     luma = np.random.default_rng(0).integers(0, 256, (5, 64, 80), np.uint8)
     clip = DecodedClip(

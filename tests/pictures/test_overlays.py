@@ -36,11 +36,10 @@ def test_attention_is_bright_where_its_weights_are_large():
     attention = np.zeros(GRID, np.float32)
     attention[1, 2, 3] = 1.0
     for shade in (0, 255):
-        frames = np.full((T, H, W, 3), shade, np.uint8)
+        frames = np.full((GRID[0], H, W, 3), shade, np.uint8)
         lit = overlays.attention_overlay(frames, attention, brightest=1.0).mean(axis=-1)
-        brightest = np.unravel_index(lit[2].argmax(), lit[2].shape)
+        brightest = np.unravel_index(lit[1].argmax(), lit[1].shape)
         assert (brightest[0] // 8, brightest[1] // 8) == (2, 3)
-        np.testing.assert_array_equal(lit[2], lit[3])
-        others = lit[[0, 1, 4, 5, 6, 7]]
+        others = lit[[0, 2, 3]]
         assert others.max() - others.min() < 1
-        assert lit[2].max() > others.max() + 50
+        assert lit[1].max() > others.max() + 50

@@ -197,6 +197,14 @@ def test_point_operations_follow_each_other_as_drawn(apply, drawn, seed):
     assert different.mean() <= 0.02 * any(name == "BrightnessIncreasing" for name, *_ in drawn)
 
 
+@pytest.mark.parametrize("name", ["Equalize", "PosterizeIncreasing", "SolarizeIncreasing"])
+def test_contrast_is_that_of_what_earlier_operations_made(apply, name):
+    frames = FRAMES["dim"]
+    expected = by_pillow(name, ARGUMENTS[name]["+1"][4], frames)
+    expected = by_pillow("AutoContrast", None, expected)
+    assert abs(apply([(name, 4, 1), ("AutoContrast", 0, 1)], frames) - expected).max() <= 1
+
+
 @pytest.mark.parametrize(
     ("later", "earlier"),
     [

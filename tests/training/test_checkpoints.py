@@ -48,7 +48,9 @@ def save(checkpoints, step, state=STATE, score=None):
 
 def test_state_data_and_config_come_back_onto_another_mesh(checkpoints):
     assert checkpoints.latest_step() is None
-    save(checkpoints, 5)
+    whole = abstract(STATE, None, "data")
+    placed = jax.tree.map(lambda leaf, place: jax.device_put(leaf, place.sharding), STATE, whole)
+    save(checkpoints, 5, placed)
     save(checkpoints, 5)  # Saving a step again changes nothing.
     split = ("fsdp", None)
     state, data = checkpoints.restore(abstract(STATE, *split))

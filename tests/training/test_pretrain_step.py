@@ -74,15 +74,6 @@ def test_the_batch_may_be_computed_in_parts(parts):
     assert_close(in_parts(state, batch), step_fn(state, batch))
 
 
-def test_a_step_is_compiled_once(parts):
-    _, _, state, step_fn, batch = parts
-    step_fn = jax.jit(step_fn.__wrapped__)
-    for valid in (np.ones(8, bool), np.arange(8) < 5):
-        state, _ = step_fn(state, batch | {"valid": valid})
-        jax.block_until_ready(state)
-        assert step_fn._cache_size() == 1
-
-
 @pytest.mark.parametrize("norm_pix_loss", [False, True])
 def test_reconstruction_predicts_the_masked_tubelets(parts, norm_pix_loss):
     config, model, state, _, batch = parts

@@ -15,7 +15,6 @@ from mgm_jax.errors import ConfigError
 from mgm_jax.models import patches as patches_lib
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import losses, pretrain_step, sharding, tasks
-from mgm_jax.training.checkpoints import Checkpoints
 from mgm_jax.training.state import abstract_state
 from mgm_jax.training.tasks import jit_step
 
@@ -179,23 +178,3 @@ def test_scanned_blocks_of_fsdp_exchange_parameters_and_not_tokens(video_folder)
         if collective.kind == "all-reduce"
     )
     assert sent < 1.1 * sum(4 * leaf.size for leaf in jax.tree.leaves(state.params))
-
-
-@pytest.mark.slow
-def test_a_checkpoint_restores_onto_other_meshes(video_folder, tmp_path):
-    config, task = make_task("demo_pretrain", video_folder)
-    state = some_state(task.init_fn)
-    mesh = sharding.make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
-    abstract = abstract_state(task.init_fn, mesh)
-    checkpoints = Checkpoints(tmp_path, scored=False)
-    placed = jax.tree.map(lambda new, leaf: jax.device_put(new, leaf.sharding), state, abstract)
-    checkpoints.save(1, placed, {"next_batch": 1}, config)
-    checkpoints.close()
-    checkpoints = Checkpoints(tmp_path, scored=False)
-    for other in MESHES:
-        abstract = abstract_state(task.init_fn, sharding.make_mesh(other))
-        restored, _ = checkpoints.restore(abstract)
-        jax.tree.map(np.testing.assert_array_equal, jax.device_get(restored), state)
-        places = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-        assert jax.tree.map(lambda leaf: leaf.sharding, restored) == places
-    checkpoints.close()

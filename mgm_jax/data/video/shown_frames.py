@@ -7,7 +7,7 @@ have to be counted as they leave the decoder.
 
 import enum
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 
 from mgm_jax.data.video.h264 import unit_headers
 
@@ -45,11 +45,12 @@ def packet_reader(codec: str, container: str, length_size: int) -> Callable[[Con
         container: FFmpeg's names of the format.
         length_size: Bytes of the length before each unit of H.264 and HEVC; 0 means start codes.
     """
+    headers = functools.partial(unit_headers, length_size=length_size)
     one_each = any(name in container for name in _ONE_FRAME_EACH)
     of_web_codecs = Holds.FRAME if one_each else Holds.UNSURE
     readers: dict[str, Callable[[Content], Holds]] = {
-        "h264": functools.partial(_read_h264, length_size=length_size),
-        "hevc": functools.partial(_read_hevc, length_size=length_size),
+        "h264": lambda data: _read_units((h & 31 for h in headers(data)), _H264_EMPTY),
+        "hevc": lambda data: _read_units((h >> 1 & 63 for h in headers(data)), _HEVC_EMPTY),
         "mpeg1video": _read_mpeg12,
         "mpeg2video": _read_mpeg12,
         "mpeg4": _read_mpeg4,
@@ -61,14 +62,9 @@ def packet_reader(codec: str, container: str, length_size: int) -> Callable[[Con
     return lambda data: Holds.NOTHING if data == _PLACEHOLDER else reader(data)
 
 
-def _read_h264(data: Content, length_size: int) -> Holds:
-    kinds = {header & 31 for header in unit_headers(data, length_size)}
-    return Holds.NOTHING if kinds and kinds <= _H264_EMPTY else Holds.FRAME
-
-
-def _read_hevc(data: Content, length_size: int) -> Holds:
-    kinds = {header >> 1 & 63 for header in unit_headers(data, length_size)}
-    return Holds.NOTHING if kinds and kinds <= _HEVC_EMPTY else Holds.FRAME
+def _read_units(kinds: Iterable[int], empty: Set[int]) -> Holds:
+    found = set(kinds)
+    return Holds.NOTHING if found and found <= empty else Holds.FRAME
 
 
 def _read_mpeg12(data: Content) -> Holds:

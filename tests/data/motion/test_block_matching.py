@@ -2,10 +2,8 @@ import encoded
 import numpy as np
 import pytest
 
-from mgm_jax.data.decoding import Video
 from mgm_jax.data.motion.block_matching import estimate
 from mgm_jax.data.motion.codec_vectors import rasterise
-from mgm_jax.data.video.planes import to_planar_420
 
 
 def shifted(dx, dy, height=144, width=176):
@@ -45,21 +43,3 @@ def test_any_pixel_format(pix_fmt):
     frames = [frame.reformat(format=pix_fmt) for frame in shifted(6, 2)]
     (field,) = rasterise([estimate(*frames)], 144, 176)
     assert np.median(field[4:-4, 4:-4], axis=(0, 1)).tolist() == [6, 2]
-
-
-def test_explains_a_real_webm_better_than_no_motion(real_videos):
-    path = real_videos / "mixed" / "20bn_talk" / "smth-smth-1.webm"
-    with Video(path) as video:
-        luma = video.read([19, 20], motion="none").luma.astype(int)
-        field = video.read([20], motion="estimate").motion[0]
-    frames = [to_planar_420(frame) for frame in encoded.decode_all(path)[19:21]]
-    (expected,) = rasterise([estimate(*frames)], video.height, video.width)
-    np.testing.assert_array_equal(field, expected)
-    height, width = luma.shape[1:]
-    y, x = np.mgrid[:height, :width]
-    moved = field.astype(int)[y // 8, x // 8]
-    source_y = np.clip(y - moved[..., 1], 0, height - 1)
-    source_x = np.clip(x - moved[..., 0], 0, width - 1)
-    still = np.abs(luma[1] - luma[0]).mean()
-    compensated = np.abs(luma[1] - luma[0][source_y, source_x]).mean()
-    assert compensated < 0.6 * still

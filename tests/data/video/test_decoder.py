@@ -77,9 +77,11 @@ def test_some_frames_together_are_what_decoding_in_order_gives(file):
             np.testing.assert_array_equal(luma(frames[number]), expected[number])
 
 
-@pytest.fixture(scope="module")
-def stride_aligned():
-    return FrameDecoder(encoded.encode(encoded.moving_square(26), options=STRIDE_ALIGNED), "clip")
+@pytest.fixture(scope="module", params=["mp4", "mpegts"])  # lengths, and start codes
+def stride_aligned(request):
+    options = {"x264-params": STRIDE_ALIGNED["x264-params"] + ":slices=3"}
+    data = encoded.encode(encoded.moving_square(26), container=request.param, options=options)
+    return FrameDecoder(data, "clip")
 
 
 @settings(max_examples=25, deadline=None)

@@ -41,38 +41,6 @@ def test_numbers_frames_in_presentation_order(frames, container):
     assert starts == [0, 0, 0, 12, 24]
 
 
-@pytest.mark.parametrize("container", ["mp4", "mpegts"])  # lengths, and start codes
-def test_knows_the_h264_frames_that_nothing_refers_to(frames, container):
-    options = {"x264-params": STRIDE_ALIGNED["x264-params"] + ":slices=3"}
-    data = encoded.encode(frames, container=container, options=options)
-    packets = index(data)
-    unreferenced = {packets.numbers[p] for p in range(26) if packets.is_unreferenced(p)}
-    types = [frame.pict_type for frame in encoded.decode_all(data)]
-    assert unreferenced == {number for number, kind in enumerate(types) if kind == 3}
-    low_delay = index(encoded.encode(frames, container=container))
-    assert not any(low_delay.is_unreferenced(position) for position in range(26))
-
-
-@pytest.mark.parametrize("container", ["mp4", "mpegts"])
-def test_groups_end_with_the_last_frame_needed_of_them(frames, container):
-    packets = index(encoded.encode(frames, container=container, options=STRIDE_ALIGNED))
-    # By position: frames 0 4 1 2 3 8 5 6 7 11 9 10, the same from 12 on, and 24 25.
-    assert list(packets.groups(0, {2, 13, 24})) == [range(4), range(12, 15), range(24, 25)]
-    assert list(packets.groups(0, {25})) == [range(0), range(12, 12), range(24, 26)]
-    assert list(packets.groups(12, {13, 18, 99})) == [range(12, 20)]
-
-
-def test_open_groups_and_other_codecs_are_read_whole(frames):
-    # In an open group, frames after the key frame in the file may refer to frames before it.
-    open_groups = {"x264-params": "keyint=8:open-gop=1:bframes=3:scenecut=0:log-level=none"}
-    open_ended = index(encoded.encode(frames, options=open_groups))
-    assert len(open_ended.key_frames) > 1
-    mpeg4 = index(encoded.encode(frames, "mpeg4", "mp4", b_frames=2))
-    assert not any(mpeg4.is_unreferenced(position) for position in range(26))
-    for packets in (open_ended, mpeg4):
-        assert list(packets.groups(0, {2, 25})) == [range(26)]
-
-
 def test_times_that_do_not_tell_frames_apart_are_not_trusted(frames):
     def forget_presentation(number, packet):
         packet.pts = packet.dts
@@ -93,14 +61,6 @@ def test_times_that_do_not_tell_frames_apart_are_not_trusted(frames):
     # Two packets may hold the fields of one frame.
     for container in ("mp4", "mpegts"):
         assert not index(encoded.encode(frames, container=container, options=INTERLACED)).timed
-
-
-def test_packed_mpeg4_of_hmdb51_is_counted(real_videos):
-    (path,) = (real_videos / "mixed" / "torchvision_assets").glob("TrumanShow*.avi")
-    packets = index(path.read_bytes())
-    assert not packets.timed
-    with Video(path) as video:
-        assert video.num_frames == len(encoded.decode_all(path)) == len(packets.packets) - 1
 
 
 def test_edit_list_hides_frames(frames):
