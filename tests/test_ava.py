@@ -17,7 +17,6 @@ from data_prep.prepare import prepare
 from mgm_jax.data.ava_files import read_rows
 from mgm_jax.data.boxes import BoxedSource, read_jhmdb_boxes
 from mgm_jax.data.detected import DetectedSource
-from mgm_jax.data.film import FilmSource
 from mgm_jax.data.records import RecordSource
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.data.subsets import SubsetSource
@@ -25,7 +24,7 @@ from mgm_jax.errors import ConfigError
 from mgm_jax.evaluation import average_precision
 from mgm_jax.evaluation.detections import detect
 from mgm_jax.evaluation.evaluator import Evaluator
-from mgm_jax.evaluation.films import detect_in_films, to_text
+from mgm_jax.evaluation.films import detect_in_films, open_films, to_text
 from mgm_jax.train import train
 from mgm_jax.training import sharding, tasks
 from mgm_jax.training.runs import load_run
@@ -177,8 +176,10 @@ def test_predict_reads_the_film_itself(ava, workdir, tmp_path):
 )
 def test_boxes_of_other_films_are_refused(tmp_path, text, message):
     (tmp_path / "boxes.csv").write_text(text)
+    config = shrunk.get_config("ava_finetune")
+    config.data.max_boxes = 1
     with pytest.raises(ConfigError, match=rf"--boxes: .*{message}"):
-        FilmSource([f"{FILM}.mp4"], str(tmp_path / "boxes.csv"), 0.8, ("a",), 1)
+        open_films(config, [f"{FILM}.mp4"], str(tmp_path / "boxes.csv"), ("a",))
 
 
 def test_real_people_go_through_the_evaluation(real_videos):

@@ -96,7 +96,8 @@ def test_detections_take_the_place_of_the_annotated_boxes(workdir, data, tmp_pat
     np.testing.assert_allclose(same.scores[0], 0.9 * plain.scores[0], rtol=1e-4)
     # Boxes that are too wide overlap by less than a half, and those below the threshold are gone.
     assert found("moved", shift=0.8).result.mean < 0.5 * plain.result.mean
-    assert sum(map(len, found("unsure", score=0.5).boxes)) == 0
+    with pytest.raises(ConfigError, match=r"eval\.detections: none of the .* at least 0\.8"):
+        found("unsure", score=0.5)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
@@ -28,8 +27,8 @@ class DetectedSource(SubsetSource):
         max_boxes: Most boxes that a key frame may have; None for any number.
 
     Raises:
-        ConfigError: The file cannot be read, says nothing about a film of the source, or has more
-            boxes in a key frame than `max_boxes`.
+        ConfigError: The file cannot be read, says nothing about a film of the source, has no box
+            that is sure enough, or more in a key frame than `max_boxes`.
     """
 
     def __init__(
@@ -47,10 +46,19 @@ class DetectedSource(SubsetSource):
                 "Give the detections of these films; a line 'film,second' alone says that a key "
                 "frame has none"
             )
-        self._boxes = boxes_by_image(rows, score)
-        if max_boxes:
-            used = {name: self._boxes[name] for name in names if name in self._boxes}
-            check_count(used, max_boxes, f"{flag}: {file}")
+        self._boxes = _by_image(rows, score)
+        counts = [(len(self._boxes.get(name, ())), name) for name in names]
+        most, name = max(counts)
+        if most > (max_boxes or most):
+            raise ConfigError(
+                f"{flag}: {file} has {most} boxes in {name}, more than config.data.max_boxes="
+                f"{max_boxes}; raise it, or the score"
+            )
+        if not most:
+            raise ConfigError(
+                f"{flag}: none of the {len(rows.image)} boxes of {file} is of these key frames and "
+                f"has a score of at least {score:g} (config.data or eval.detection_score)"
+            )
 
     def __getitem__(self, index: int) -> VideoRecord:
         """The key frame at a position, with its detected boxes."""
@@ -66,17 +74,7 @@ def _film(name: str) -> str:
     return name.rpartition("_")[0]
 
 
-def check_count(boxes: Mapping[str, np.ndarray], max_boxes: int, where: str) -> None:
-    """Refuses a key frame with more boxes than the model is given; raises ConfigError."""
-    name, most = max(boxes.items(), key=lambda item: len(item[1]), default=("", ()))
-    if len(most) > max_boxes:
-        raise ConfigError(
-            f"{where} has {len(most)} boxes in {name}, more than config.data.max_boxes="
-            f"{max_boxes}; raise it, or the score"
-        )
-
-
-def boxes_by_image(rows: BoxRows, score: float) -> dict[str, np.ndarray]:
+def _by_image(rows: BoxRows, score: float) -> dict[str, np.ndarray]:
     """x1, y1, x2, y2 and score of the boxes of each key frame, each box once."""
     found = collections.defaultdict[str, dict[tuple[float, ...], float]](dict)
     for image, box, sure in zip(rows.image.tolist(), rows.boxes.tolist(), rows.scores, strict=True):

@@ -3,15 +3,15 @@
 import fractions
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import av
 import numpy as np
 from jaxtyping import Int
 
-from mgm_jax.data.ava_files import read_rows
+from mgm_jax.data.ava_files import key_frame_name
 from mgm_jax.data.clip_builder import ClipBuilder, DecodedClip
-from mgm_jax.data.detected import boxes_by_image, check_count
 from mgm_jax.data.identity import VideoFacts
 from mgm_jax.data.key_frames import KeyFrame
 from mgm_jax.data.records import UNLABELLED, VideoRecord
@@ -70,83 +70,63 @@ class FilmPart:
         self._frames.clear()
 
     def read(
-        self,
-        frame_indices: Sequence[int] | Int[np.ndarray, " t"],
-        *,
-        size: tuple[int, int] | None = None,
-        region: tuple[int, int, int, int] | None = None,
-        motion: str = "none",
-        motion_fallback_distance: int = 1,
+        self, numbers: Int[np.ndarray, " t"], *, motion: str, size: Any, region: Any, **_: Any
     ) -> DecodedClip:
         """The frames with these numbers; see `decoding.Video.read`."""
-        numbers = [int(number) for number in frame_indices]
-        builder = ClipBuilder(numbers, self._layout, "none", size, region, self._codec)
-        for number in sorted(set(numbers)):
+        if motion != "none":
+            raise VideoError("motion is not read from films; set config.data.motion=none")
+        wanted = numbers.tolist()
+        builder = ClipBuilder(wanted, self._layout, "none", size, region, self._codec)
+        for number in sorted(set(wanted)):
             builder.add(number, self._frames[number])
         return builder.finish()
 
 
-class FilmSource:
-    """The key frames of films that a csv file of detected boxes names (`ava_files`).
+class FilmKeyFrames:
+    """Seconds of films as key frames of which nothing is annotated.
 
     Args:
-        files: The films; their names without suffix are those in the csv file.
-        detections: The csv file.
-        score: Less sure detections are left out.
+        files: The films.
+        names: The key frames, as `ava_files.key_frame_name` makes them of the films' file names
+            without suffix.
         class_names: Of the model.
-        max_boxes: Most boxes that a key frame may have.
 
     Raises:
-        ConfigError: The file cannot be read, or has no boxes of a film, or too many, or others'.
+        ConfigError: The key frames are not those of the films.
     """
 
-    def __init__(
-        self,
-        files: Sequence[str],
-        detections: str,
-        score: float,
-        class_names: tuple[str, ...],
-        max_boxes: int,
-    ):
+    def __init__(self, files: Sequence[str], names: Sequence[str], class_names: tuple[str, ...]):
         self.class_names = class_names
-        films = {os.path.splitext(os.path.basename(file))[0]: file for file in files}
-        rows = read_rows(detections, "--boxes", "detections")
-        self._boxes = boxes_by_image(rows, score)
-        check_count(self._boxes, max_boxes, f"--boxes: {detections}")
-        self._names = list(self._boxes)
-        named = {name.rpartition("_")[0] for name in rows.images}
-        for some, others, text in ((films, named, "boxes"), (named, films, "film")):
+        self._films = {os.path.splitext(os.path.basename(file))[0]: file for file in files}
+        self._moments = [
+            (film, int(second)) for film, _, second in (n.rpartition("_") for n in names)
+        ]
+        named = {film for film, _ in self._moments}
+        for some, others, text in ((self._films, named, "boxes"), (named, self._films, "film")):
             missing = sorted(set(some) - set(others))
             if missing:
                 raise ConfigError(
-                    f"--boxes: {detections} and the films do not belong together: there is no "
-                    f"{text} of {', '.join(missing[:3])}; films are known by their file names"
+                    f"--boxes: the boxes and the films do not belong together: there is no {text} "
+                    f"of {', '.join(missing[:3])}; films are known by their file names"
                 )
-        if not self._names:
-            raise ConfigError(
-                f"--boxes: none of the {len(rows.image)} boxes of {detections} has a score of at "
-                f"least {score:g} (config.eval.detection_score of the run)"
-            )
-        self._films: Mapping[str, str] = films
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._moments)
 
     def __getitem__(self, index: int) -> VideoRecord:
-        """The key frame at a position; nothing is annotated."""
-        name = self._names[index]
-        film, _, second = name.rpartition("_")
-        found = self._boxes[name]
-        none = np.zeros((0, 4), np.float32)
+        """The key frame at a position."""
+        film, second = self._moments[index]
         actions = np.zeros((0, len(self.class_names)), np.uint8)
-        key = KeyFrame(0, none, actions, found[:, :4], found[:, 4], float(second))
-        return VideoRecord(self._films[film], name, UNLABELLED, key=key)
+        key = KeyFrame(0, np.zeros((0, 4), np.float32), actions, seconds=float(second))
+        return VideoRecord(self._films[film], key_frame_name(film, second), UNLABELLED, key=key)
 
     def describe(self, index: int) -> str:
         """Film and second."""
-        film, _, second = self._names[index].rpartition("_")
-        return f"{self._films[film]} at second {int(second)}"
+        film, second = self._moments[index]
+        return f"{self._films[film]} at second {second}"
 
     def facts(self) -> list[VideoFacts]:
         """Their names."""
-        return [VideoFacts(name, UNLABELLED, name.rpartition("_")[0]) for name in self._names]
+        return [
+            VideoFacts(key_frame_name(*moment), UNLABELLED, moment[0]) for moment in self._moments
+        ]

@@ -19,7 +19,6 @@ prints the average precision of each action and their mean, by the rules of Acti
 import csv
 import dataclasses
 import io
-import pathlib
 import sys
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -50,10 +49,7 @@ _NUM_ACTIONS = 80
 class Result:
     """The average precision of each class.
 
-    Attributes:
-        precisions: NaN for classes that are not annotated.
-        num_annotated: Annotated boxes of each class.
-        num_found: Scored boxes of each class.
+    `precisions` is NaN for classes that are not annotated; the others count their boxes.
     """
 
     class_names: tuple[str, ...]
@@ -80,12 +76,18 @@ class Result:
         ]
 
 
-def evaluate_rows(truth: BoxRows, found: BoxRows, class_names: Sequence[str]) -> Result:
-    """Computes the average precision of every class whose name does not say that it is left out."""
-    evaluated = [not name.endswith(NOT_EVALUATED) for name in class_names]
-    truth = choose(truth, np.asarray(evaluated)[truth.actions])
-    found = leading(choose(found, np.asarray(evaluated)[found.actions]))
-    known = {name: number for number, name in enumerate(truth.images)}
+def evaluate_rows(
+    truth: BoxRows, found: BoxRows, class_names: Sequence[str], left_out: Collection[str] = ()
+) -> Result:
+    """Computes the average precision of every class whose name does not say that it is left out.
+
+    `left_out` are excluded key frames.
+    """
+    evaluated = np.array([not name.endswith(NOT_EVALUATED) for name in class_names])
+    counted = ~np.isin(truth.images, list(left_out))
+    truth = choose(truth, evaluated[truth.actions] & counted[truth.image])
+    found = leading(choose(found, evaluated[found.actions]))
+    known = {name: n for n, name in enumerate(truth.images) if counted[n]}
     place = np.array([known.get(name, -1) for name in found.images], np.int64)
     solid = (found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1)
     found = choose(found, (place[found.image] >= 0) & solid)
@@ -176,27 +178,16 @@ def run(truth: str, found: str, actions: str, excluded: str | None = None) -> Re
             f"--found: {found} has boxes without an action; give the actions that a model has "
             "predicted for them, such as the detections.csv of an evaluated run"
         )
-    if excluded:
-        left_out = read_rows(excluded, "--excluded", "annotations").images
-        annotated = without_images(annotated, left_out)
-    missing = set(annotated.images) - set(scored.images)
-    if len(missing) == len(annotated.images):
+    left_out = read_rows(excluded, "--excluded", "annotations").images if excluded else ()
+    counted = set(annotated.images) - set(left_out)
+    missing = counted - set(scored.images)
+    if missing == counted:
         raise ConfigError(
             f"--found: {found} has none of the {len(missing)} key frames of {truth}, such as "
             f"{annotated.images[0]}, but others, such as {scored.images[0]}; give files of one set"
         )
-    print(f"{len(missing)} of {len(annotated.images)} annotated key frames have no scored action")
-    return evaluate_rows(annotated, scored, names)
-
-
-def without_images(rows: BoxRows, left_out: Collection[str]) -> BoxRows:
-    """The rows of the other key frames."""
-    kept = [number for number, name in enumerate(rows.images) if name not in set(left_out)]
-    place = np.full(len(rows.images), -1)
-    place[kept] = np.arange(len(kept))
-    rows = choose(rows, place[rows.image] >= 0)
-    images = tuple(rows.images[number] for number in kept)
-    return dataclasses.replace(rows, images=images, image=place[rows.image])
+    print(f"{len(missing)} of {len(counted)} annotated key frames have no scored action")
+    return evaluate_rows(annotated, scored, names, left_out)
 
 
 def to_csv(result: Result) -> str:
@@ -213,7 +204,6 @@ def _define_flags() -> None:
     flags.DEFINE_string("found", None, "Scored actions, as a run's detections.csv.", required=True)
     flags.DEFINE_string("actions", None, "The actions that count, a pbtxt file.", required=True)
     flags.DEFINE_string("excluded", None, "Key frames that do not count, a csv file.")
-    flags.DEFINE_string("out", None, "csv file for the table.")
 
 
 def main(_: Sequence[str]) -> None:
@@ -225,8 +215,6 @@ def main(_: Sequence[str]) -> None:
         sys.exit(f"error: {error}")
     print(to_csv(result), end="")
     print(f"frame mAP {100 * result.mean:.2f} %")
-    if values.out:
-        pathlib.Path(values.out).write_text(to_csv(result))
 
 
 if __name__ == "__main__":

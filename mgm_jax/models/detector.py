@@ -59,12 +59,9 @@ class Detector(nn.Module):
 
 
 def roi_align(
-    features: Float[Array, "b h w d"],
-    boxes: Float[Array, "b k 4"],
-    bins: int,
-    aligned: bool = False,
+    features: Float[Array, "b h w d"], boxes: Float[Array, "b k 4"], bins: int
 ) -> Float[Array, "b k {bins} {bins} d"]:
-    """Torchvision's `roi_align` with `sampling_ratio=0`, for boxes inside the features.
+    """Torchvision's `roi_align` with `sampling_ratio=0`, not `aligned`, for boxes in the features.
 
     A box is divided into bins; a bin has the mean of evenly spaced samples, one for each place
     that it spans, rounded up; a sample is interpolated between its four neighbours. All of this is
@@ -72,37 +69,32 @@ def roi_align(
 
     Args:
         features: A vector at every place.
-        boxes: x1, y1, x2, y2 in places, from 0 to w and to h.
+        boxes: x1, y1, x2, y2 in places, from 0 to w and to h; 0 is the centre of the first place,
+            and no side is shorter than one.
         bins: Rows and columns of the result.
-        aligned: Whether coordinate 0 is the first place's edge; otherwise it is its centre, and no
-            side is shorter than one place, as in VideoMAE's code.
     """
-    height, width = features.shape[1:3]
     x1, y1, x2, y2 = jnp.moveaxis(boxes, -1, 0)
-    rows = _weights(y1, y2, height, bins, aligned)
-    columns = _weights(x1, x2, width, bins, aligned)
+    rows, columns = (
+        _weights(start, jnp.maximum(end - start, 1.0), length, bins)
+        for start, end, length in ((y1, y2, features.shape[1]), (x1, x2, features.shape[2]))
+    )
     highest = jax.lax.Precision.HIGHEST
     found = jnp.einsum("bkih,bhwd->bkiwd", rows, features, precision=highest)
     return jnp.einsum("bkjw,bkiwd->bkijd", columns, found, precision=highest)
 
 
 def _weights(
-    start: Float[Array, "b k"], end: Float[Array, "b k"], length: int, bins: int, aligned: bool
+    start: Float[Array, "b k"], span: Float[Array, "b k"], length: int, bins: int
 ) -> Float[Array, "b k {bins} {length}"]:
-    """What each place of an axis contributes to each bin between `start` and `end`."""
-    if aligned:
-        start, end = start - 0.5, end - 0.5
-    span = end - start if aligned else jnp.maximum(end - start, 1.0)
+    """What each place of an axis contributes to each bin of the `span` from `start` on."""
+    start, span = start[..., None, None], span[..., None, None]
     samples = jnp.arange(math.ceil(length / bins))
-    count = jnp.ceil(span / bins)[..., None, None]
-    part = (samples + 0.5) / jnp.maximum(count, 1.0)
-    places = start[..., None, None] + (jnp.arange(bins)[:, None] + part) * (
-        span[..., None, None] / bins
-    )
+    count = jnp.ceil(span / bins)
+    places = start + (jnp.arange(bins)[:, None] + (samples + 0.5) / count) * span / bins
     counted = (samples < count) & (places >= -1) & (places <= length)
     nearest = jnp.clip(places, 0, length - 1)[..., None]
     weights = jnp.maximum(1 - jnp.abs(jnp.arange(length) - nearest), 0)
-    return (weights * counted[..., None]).sum(axis=-2) / jnp.maximum(count, 1.0)
+    return (weights * counted[..., None]).sum(axis=-2) / count
 
 
 def make_detector(config: ConfigDict, num_classes: int) -> Detector:

@@ -15,7 +15,8 @@ from mgm_jax.errors import VideoError, reading_video
 from mgm_jax.pictures import figures
 from mgm_jax.pictures.overlays import BOX, QUERY
 
-_HEIGHT, _SHOWN = 240, 3  # Pixels; actions of a box.
+_HEIGHT = 240  # Pixels.
+_SHOWN, _LIKELY = 3, 0.3  # Actions of a box: at most so many, with at least this score.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +101,8 @@ def draw(
 
 def _most_probable(scores: Float[np.ndarray, " classes"], names: Sequence[str]) -> str:
     order = np.argsort(-scores, kind="stable")[:_SHOWN]
-    return "\n".join(f"{scores[number]:.2f} {names[number]}" for number in order)
+    likely = [number for number in order if scores[number] >= _LIKELY] or order[:1]
+    return "\n".join(f"{scores[number]:.2f} {names[number]}" for number in likely)
 
 
 def _pad(tile: UInt8[np.ndarray, "h w 3"], width: int) -> UInt8[np.ndarray, "h {width} 3"]:

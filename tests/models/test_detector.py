@@ -7,12 +7,11 @@ import tiny_models
 from mgm_jax.models import detector
 
 
-def kernel_of_torchvision(features, box, bins, aligned):
+def kernel_of_torchvision(features, box, bins):
     """`roi_align` of its C++ kernel with sampling_ratio=0, sample by sample."""
     height, width = features.shape[:2]
-    start = np.float32(box[[1, 0]]) - 0.5 * aligned
-    span = np.float32(box[[3, 2]]) - 0.5 * aligned - start
-    span = span if aligned else np.maximum(span, 1)
+    start = np.float32(box[[1, 0]])
+    span = np.maximum(np.float32(box[[3, 2]]) - start, 1)
     count = np.ceil(span / bins).astype(int)
     result = np.zeros((bins, bins, features.shape[2]))
     for place in np.ndindex(bins, bins, *count):
@@ -28,9 +27,8 @@ def kernel_of_torchvision(features, box, bins, aligned):
     return result / max(count.prod(), 1)
 
 
-@pytest.mark.parametrize("aligned", [False, True])
 @pytest.mark.parametrize("size", [(14, 14), (5, 9), (16, 29)])
-def test_roi_align_is_torchvisions(size, aligned):
+def test_roi_align_is_torchvisions(size):
     r = np.random.default_rng(0)
     corners = r.uniform(0, 1, (2, 8, 2, 2))
     boxes = np.concatenate([corners.min(axis=2), corners.max(axis=2)], axis=-1)
@@ -39,11 +37,9 @@ def test_roi_align_is_torchvisions(size, aligned):
     boxes[0, :2] = [[0, 0, size[1], size[0]], [2, 3, 2, 3]]
     boxes[1, :2] = [[size[1] - 0.2, size[0] - 0.3, size[1], size[0]], [1, 2, 4, 2.5]]
     features = r.standard_normal((2, *size, 3)).astype(np.float32)
-    found = jax.jit(detector.roi_align, static_argnums=(2, 3))(
-        features, jnp.float32(boxes), 7, aligned
-    )
+    found = jax.jit(detector.roi_align, static_argnums=2)(features, jnp.float32(boxes), 7)
     for clip, clip_boxes, rows in zip(features, boxes.astype(np.float32), found, strict=True):
-        expected = [kernel_of_torchvision(clip, box, 7, aligned) for box in clip_boxes]
+        expected = [kernel_of_torchvision(clip, box, 7) for box in clip_boxes]
         np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
@@ -52,8 +48,6 @@ def test_roi_align_by_hand():
     # Samples of a box of 2x2 places lie at 0.5 and 1.5: between the centres of places 0, 1 and 2.
     found = detector.roi_align(features, jnp.array([[[0.0, 0.0, 2.0, 2.0]]]), 2)
     np.testing.assert_allclose(found[0, 0, :, :, 0], [[2.5, 3.5], [6.5, 7.5]])
-    aligned = detector.roi_align(features, jnp.array([[[0.0, 0.0, 2.0, 2.0]]]), 2, True)
-    np.testing.assert_allclose(aligned[0, 0, :, :, 0], [[0, 1], [4, 5]])
     # Four rows in two bins: two samples a bin, of which the last lies past the last centre.
     tall = detector.roi_align(features, jnp.array([[[1.0, 0.0, 2.0, 4.0]]]), 2)
     np.testing.assert_allclose(tall[0, 0, :, 0, 0], [1.25 + 4, 1.25 + (10 + 12) / 2])
