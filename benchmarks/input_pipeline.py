@@ -9,19 +9,21 @@ planes and motion ready for the device; decord and torchcodec give RGB without m
 """
 
 import collections
+import functools
 import itertools
 import pathlib
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from absl import app, flags
 
 from benchmarks import clip_decoders
-from benchmarks.timing import cpu_timed, interleaved_medians, print_table
+from benchmarks.timing import interleaved_medians, print_table
 from mgm_jax import base_config
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.records import RecordSource, VideoSource
@@ -106,6 +108,12 @@ def make_readers(
     return {name: read for name, read in readers.items() if read is not None}
 
 
+def _cpu_seconds(read: Callable[[], object]) -> float:
+    start = time.process_time()  # Of all threads.
+    read()
+    return time.process_time() - start
+
+
 def measure(
     sources: Mapping[str, VideoSource], clips: int, rounds: int, folder: pathlib.Path
 ) -> list[Times]:
@@ -120,7 +128,7 @@ def measure(
         for (version, source), seed in itertools.product(sources.items(), range(clips)):
             readers = make_readers(version, source, numbers[version][name], seed, folder)
             for reader, read in readers.items():
-                functions[version, reader, seed] = cpu_timed(read)
+                functions[version, reader, seed] = functools.partial(_cpu_seconds, read)
         # One reader reads all its clips before the next one does, as a worker would.
         medians = interleaved_medians(dict(sorted(functions.items())), rounds)
         times: collections.Counter[tuple[str, str]] = collections.Counter()

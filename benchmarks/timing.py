@@ -4,22 +4,10 @@ import datetime
 import os
 import platform
 import statistics
-import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 _Name = TypeVar("_Name", bound=Hashable)
-
-
-def cpu_timed(function: Callable[[], object]) -> Callable[[], float]:
-    """Wraps a function to return the CPU seconds that all threads of this process spend in it."""
-
-    def run() -> float:
-        start = time.process_time()
-        function()
-        return time.process_time() - start
-
-    return run
 
 
 def interleaved_medians(

@@ -4,30 +4,234 @@
     python -m benchmarks.train_step --model_size=B --mask_ratios=0.75,0.9
 
 Needs requirements-parity.txt, and a C++ compiler for torch.compile; --against= runs without
-PyTorch. Steps run in turns. The step of mgm_jax is that of `configs/ssv2_pretrain.py`, starting
-from the decoder's planes and motion (colour conversion, crop, masks, loss, gradient, AdamW);
-PyTorch's starts from RGB clips and masks on the device. Utilisation is the rate of the model's
-matrix products over that of one large product in JAX. Memory is the device's peak, or the process's
-on a CPU.
+PyTorch. Steps run in turns, each in a process of its own. The step of mgm_jax is that of
+`configs/ssv2_pretrain.py`, starting from the decoder's planes and motion (colour conversion, crop,
+masks, loss, gradient, AdamW); PyTorch's starts from RGB clips and masks on the device. Utilisation
+is the rate of the model's matrix products over that of one large product in JAX. Memory is the
+device's peak, or the process's on a CPU.
 """
 
+import contextlib
+import dataclasses
+import functools
+import math
+import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 
+import numpy as np
 from absl import app, flags
+from ml_collections import ConfigDict
 
-from benchmarks.step_contenders import (
-    COMPILED,
-    EAGER,
-    MASKS,
-    MATMUL,
-    OURS,
-    Setting,
-    matmul_side,
-    measure,
-    step_flops,
-)
-from benchmarks.timing import print_table
+from benchmarks.timing import interleaved_medians, print_table
+
+OURS, MATMUL = "mgm_jax", "matmul"
+EAGER, COMPILED = "PyTorch eager", "PyTorch compiled"
+# JAX and PyTorch are imported in the processes that need them only.
+
+_steps: dict[str, Callable[[], None]] = {}
+"""Of this process: its contender's step."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What all contenders run.
+
+    Attributes:
+        size: Of the model, a name in `vit.SIZES`.
+        mask_ratio: Fraction of masked tokens.
+        clips: Clips of a batch, of 16 frames of 224x224.
+        dtype: Of activations and matrix products.
+    """
+
+    size: str
+    mask_ratio: float
+    clips: int
+    dtype: str
+
+    def recipe(self) -> ConfigDict:
+        """`configs/ssv2_pretrain.py` with these values and the attention that suits the device."""
+        import jax
+
+        from configs import ssv2_pretrain
+
+        config = ssv2_pretrain.get_config()
+        config.model.size, config.model.dtype = self.size, self.dtype
+        config.model.attention = "chunked" if jax.default_backend() == "cpu" else "xla"
+        config.masking.ratio = self.mask_ratio
+        return config
+
+
+def random_batch(config: ConfigDict, clips: int) -> dict[str, np.ndarray]:
+    """A batch of a config's shapes, with random pixels and motion."""
+    from mgm_jax.data.clip_reader import ReadSpec, blank_clips
+
+    rng = np.random.default_rng(0)
+    batch = blank_clips(ReadSpec.from_config(config.data), clips)
+    for name in ("luma", "chroma"):
+        batch[name] = rng.integers(0, 256, batch[name].shape, np.uint8)
+    batch["motion"] = rng.normal(0, 2, batch["motion"].shape).astype(np.float32)
+    batch["motion_valid"][:] = True
+    batch["yuv_to_rgb"] += np.eye(3, 4, dtype=np.float32) / 255
+    return batch | {
+        "label": np.zeros(clips, np.int32),
+        "valid": np.ones(clips, bool),
+        "index": np.arange(clips, dtype=np.uint32),
+    }
+
+
+def make_ours(setting: Setting) -> Callable[[], None]:
+    """Makes a function that runs a training step of mgm_jax and waits for it."""
+    import jax
+
+    from mgm_jax.data.loader import HOST_FIELDS
+    from mgm_jax.training import tasks
+
+    config = setting.recipe()
+    task = tasks.make_task(config, (), total_steps=100)
+    state = jax.jit(task.init_fn)()
+    step_fn = jax.jit(task.step_fn, donate_argnums=0)
+    batch = random_batch(config, setting.clips)
+    batch = jax.device_put({name: batch[name] for name in batch.keys() - set(HOST_FIELDS)})
+
+    def step() -> None:
+        nonlocal state
+        state, metrics = step_fn(state, batch)
+        jax.block_until_ready((state, metrics))
+
+    return step
+
+
+def make_hugging_face(setting: Setting, compiled: bool) -> Callable[[], None]:
+    """Makes a function that runs a training step of VideoMAEForPreTraining and waits for it."""
+    import torch
+    import transformers
+
+    from mgm_jax.convert import hugging_face
+    from mgm_jax.convert.architecture import Architecture
+    from mgm_jax.masking import strategies
+    from mgm_jax.models.vit import SIZES
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    ours = Architecture(tubelet=(2, 16, 16), **SIZES[setting.size])
+    config = transformers.VideoMAEConfig(**hugging_face.make_config(ours, 16, 224, (), True))
+    model = transformers.VideoMAEForPreTraining(config).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
+    forward = torch.compile(model) if compiled else model
+    side = config.image_size
+    pixels = torch.randn(setting.clips, config.num_frames, 3, side, side).to(device)
+    grid = (config.num_frames // config.tubelet_size, *[side // config.patch_size] * 2)
+    ranks = torch.rand(setting.clips, math.prod(grid)).argsort(dim=1)
+    mask = (ranks < strategies.num_masked(grid, setting.mask_ratio)).to(device)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device, torch.bfloat16, enabled=setting.dtype == "bfloat16"):
+            loss = forward(pixels, bool_masked_pos=mask).loss
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def matmul_side() -> int:
+    """Rows and columns of the matrices that `MATMUL` multiplies."""
+    import jax
+
+    return 4096 if jax.default_backend() == "cpu" else 8192
+
+
+def make_matmul(dtype: str) -> Callable[[], None]:
+    """Makes a function that runs one large matrix product in JAX and waits for it."""
+    import jax
+
+    keys = jax.random.split(jax.random.key(0))
+    left, right = (jax.random.normal(key, (matmul_side(),) * 2, dtype) for key in keys)
+    multiply = jax.jit(lambda a, b: a @ b)
+    return lambda: jax.block_until_ready(multiply(left, right))
+
+
+@functools.cache
+def step_flops(setting: Setting) -> float:
+    """FLOPs of the matrix products of a training step: three times those of the forward pass."""
+    import jax
+
+    from mgm_jax.aot.flops import count_flops
+    from mgm_jax.masking import strategies
+    from mgm_jax.models import mae
+
+    config = setting.recipe()
+    data, model = config.data, mae.make_autoencoder(config)
+    num_masked = strategies.num_masked(model.grid, setting.mask_ratio)
+    counts = (math.prod(model.grid) - num_masked, num_masked)
+    inputs = [jax.ShapeDtypeStruct((1, data.clip_frames, data.size, data.size, 3), "float32")]
+    inputs += [jax.ShapeDtypeStruct((1, count), "int32") for count in counts]
+    params = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    return 3 * setting.clips * count_flops(model.apply, params, *inputs)[0]
+
+
+def _peak_bytes(name: str) -> int:
+    """Largest memory so far, of the accelerator, or of this process on a CPU."""
+    if name in (EAGER, COMPILED):
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.max_memory_allocated()
+    else:
+        import jax
+
+        if jax.default_backend() != "cpu":
+            return jax.devices()[0].memory_stats()["peak_bytes_in_use"]
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _compile(name: str, setting: Setting) -> None:
+    """Makes a contender's step in its process, and runs it once."""
+    makers = {
+        OURS: lambda: make_ours(setting),
+        EAGER: lambda: make_hugging_face(setting, compiled=False),
+        COMPILED: lambda: make_hugging_face(setting, compiled=True),
+        MATMUL: lambda: make_matmul(setting.dtype),
+    }
+    _steps[name] = makers[name]()
+    _steps[name]()
+
+
+def _run(name: str) -> tuple[float, int]:
+    """Wall-clock seconds of a step, and the largest memory of any so far."""
+    start = time.perf_counter()
+    _steps[name]()
+    return time.perf_counter() - start, _peak_bytes(name)
+
+
+def measure(names: Sequence[str], setting: Setting, rounds: int) -> dict[str, tuple[float, int]]:
+    """Median seconds per step and peak bytes of each contender, run in turns.
+
+    Raises:
+        RuntimeError: One of them cannot run.
+    """
+    runs: dict[str, Callable[[], float]] = {}
+    peaks: dict[str, int] = {}
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+            stack.enter_context(process)
+            try:
+                process.submit(_compile, name, setting).result()
+            except Exception as error:
+                raise RuntimeError(f"{name}: {error!r}") from error
+
+            def run(name: str = name, process: ProcessPoolExecutor = process) -> float:
+                seconds, peaks[name] = process.submit(_run, name).result()
+                return seconds
+
+            runs[name] = run
+        seconds = interleaved_medians(runs, rounds)
+    return {name: (seconds[name], peaks[name]) for name in names}
 
 
 def make_rows(results: Mapping[str, tuple[float, int]], setting: Setting) -> list[tuple[str, ...]]:
@@ -56,7 +260,7 @@ def main(_: Sequence[str]) -> None:
     on_cpu = jax.default_backend() == "cpu"
     # CPUs emulate bfloat16, which is slow.
     dtype, clips = ("float32", values.clips or 4) if on_cpu else ("bfloat16", values.clips or 64)
-    names = [OURS, MASKS, *values.against, MATMUL]
+    names = [OURS, *values.against, MATMUL]
     rows = []
     for size in values.model_size:
         for ratio in map(float, values.mask_ratios):

@@ -20,7 +20,6 @@ From annotations to records, in the order of the data:
     shards        one shard: planned, written and checked for completeness
     processes     writes shards in a pool of processes
     output        builds a dataset: lock, resumption, completion, report
-    checks        decodes a record and compares it with its fields and its profile
 
 The demo dataset:
     demo_scenes   renders a clip: plain shapes in steady motion

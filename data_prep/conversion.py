@@ -32,34 +32,29 @@ class Settings:
     Attributes:
         profile: Label of an encoding profile.
         short_side: Largest short side of a frame, pixels; 0 keeps the size.
+
+    Raises:
+        ConfigError: An invalid value.
     """
 
     profile: str
     short_side: int
 
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        transcode.parse_profile(self.profile)
+        if self.short_side < 0 or self.short_side == 1:
+            raise ConfigError(f"--short_side={self.short_side}: give pixels, or 0 to keep the size")
+
     def describe(self) -> dict[str, Any]:
         """Everything that the bytes of a converted video depend on, besides its file."""
         return {
             "version": _VERSION,
-            "profile": self.profile,
+            "profile": transcode.parse_profile(self.profile).label,
             "short_side": self.short_side,
             "encoder": transcode.encoder_version(),
             "options": transcode.parse_profile(self.profile).encoder_options(),
         }
-
-
-def make_settings(profile: str, short_side: int) -> Settings:
-    """Settings from the values of the flags.
-
-    Raises:
-        ConfigError: An invalid value.
-    """
-    if short_side < 0 or short_side == 1:
-        raise ConfigError(f"--short_side: {short_side}; give pixels, or 0 to keep the size")
-    try:
-        return Settings(transcode.parse_profile(profile).label, short_side)
-    except ConfigError as error:
-        raise ConfigError(f"--profile: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +88,7 @@ def convert(folder: str, entry: Entry, settings: Settings) -> Conversion:
 def _encode(
     path: str, entry: Entry, settings: Settings
 ) -> tuple[bytes, dict[str, Any], str | None]:
-    name = printable(entry.file)
+    name, profile = printable(entry.file), transcode.parse_profile(settings.profile)
     if entry.key_frame is None:
         frames = VideoFrames(path, name)
     else:
@@ -113,7 +108,7 @@ def _encode(
             map(scaler.scale, itertools.chain([first], decoded)),
             scaler.size,
             fps,
-            transcode.parse_profile(settings.profile),
+            profile,
             scaler.colours,
         )
     lost = frames.stats.describe_losses()
@@ -124,7 +119,7 @@ def _encode(
         "num_frames": frames.stats.decoded,
         "height": scaler.size[0],
         "width": scaler.size[1],
-        "profile": settings.profile,
+        "profile": profile.label,
         "encoder": transcode.encoder_version(),
     }
     if entry.key_frame is not None:

@@ -3,9 +3,9 @@
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from data_prep.entries import Entry, KeyFrame
+from data_prep.entries import UNLABELLED, Entry, KeyFrame, Listing
 from mgm_jax.data.sources import find_videos
 from mgm_jax.errors import ConfigError
 
@@ -70,6 +70,28 @@ class VideoFinder:
         best = [path for path, n in zip(paths, matches, strict=True) if n == max(matches)]
         file, *others = best or [None]
         return Entry(video, split, label, file, key_frame, tuple(others))
+
+    def listing(
+        self,
+        name: str,
+        description: str,
+        class_names: tuple[str, ...],
+        rows: Iterable[tuple[str, str, str]],
+        folders: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> Listing:
+        """The data set of the rows (split, video, class name or "").
+
+        Files are best in a folder that is named like the class, or in `folders` of the split.
+        """
+        label_of = {name: label for label, name in enumerate(class_names)} | {"": UNLABELLED}
+        places = folders or {}
+        entries = tuple(
+            self.entry(
+                video, split, label_of[class_name], folders=(*places.get(split, ()), class_name)
+            )
+            for split, video, class_name in rows
+        )
+        return Listing(name, class_names, entries, description)
 
 
 class AnnotationFiles:

@@ -94,7 +94,7 @@ class VideoFrames(_OpenVideo):
             stats.damaged += frame.is_corrupt
             yield frame
         # Without usable time stamps, the number of frames in a packet is not certain.
-        stats.expected = index.num_shown if index.timed else stats.decoded + undecodable
+        stats.expected = sum(index.shown) if index.timed else stats.decoded + undecodable
 
 
 class SegmentFrames(_OpenVideo):

@@ -17,7 +17,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from data_prep import output, records
-from data_prep.conversion import Settings, convert, make_settings
+from data_prep.conversion import Settings, convert
 from data_prep.datasets import DATASETS, read_dataset
 from data_prep.entries import DatasetOptions
 from data_prep.files import VideoFiles
@@ -34,14 +34,13 @@ def prepare(
     settings: Settings,
     workers: int = 0,
     records_per_shard: int = 1000,
-    dry_run: bool = False,
 ) -> dict[str, Any] | None:
     """Makes the dataset `dataset`, a key of `datasets.DATASETS`, in `out`, unless it exists.
 
-    `out` is absent, empty, or left by an interrupted run. A dry run only counts the videos.
+    `out` is absent, empty, or left by an interrupted run.
 
     Returns:
-        The report of `output.build`; None after a dry run, or if the dataset existed.
+        The report of `output.build`; None if the dataset existed.
 
     Raises:
         ConfigError: A flag cannot work, or no video can be read.
@@ -64,12 +63,10 @@ def prepare(
         "settings": settings.describe(),
         "records_per_shard": records_per_shard,
     }
-    if dry_run:
-        found = collections.Counter(entry.split for entry in listing.entries if entry.file)
-        for split, listed in collections.Counter(entry.split for entry in listing.entries).items():
-            print(f"{split}: {found[split]} of {listed} listed videos found")
-        return None
-    if all(entry.file is None for entry in listing.entries):
+    found = collections.Counter(entry.split for entry in listing.entries if entry.file)
+    for split, listed in collections.Counter(entry.split for entry in listing.entries).items():
+        logging.info("%s: %d of %d listed videos found", split, found[split], listed)
+    if not found:
         raise ConfigError(
             f"--videos: none of the {len(listing.entries)} videos that {dataset} lists is below "
             f"{files.folder} (which holds, for instance, {printable(files.paths[0])}); "
@@ -102,7 +99,7 @@ def main(argv: Sequence[str]) -> None:
             values.videos,
             values.out,
             options=DatasetOptions(values.annotations, values.split_number, values.name),
-            settings=make_settings(
+            settings=Settings(
                 values.profile,
                 default_short_side(values.dataset)
                 if values.short_side is None
@@ -110,7 +107,6 @@ def main(argv: Sequence[str]) -> None:
             ),
             workers=values.workers,
             records_per_shard=values.records_per_shard,
-            dry_run=values.dry_run,
         )
     except MgmError as error:
         sys.exit(f"error: {error}")
@@ -133,6 +129,5 @@ if __name__ == "__main__":
         len(os.sched_getaffinity(0)),
         "Processes, each of which writes one shard at a time; 0 uses this process.",
     )
-    flags.DEFINE_boolean("dry_run", False, "Count the videos that are there; write nothing.")
     logging.set_verbosity(logging.INFO)
     app.run(main)

@@ -93,7 +93,7 @@ def parse_profile(label: str) -> EncodingProfile:
     stride = re.fullmatch(r"stride_aligned:([2-9]|1[0-7])", label)
     if stride is None:
         raise ConfigError(
-            f"no encoding profile {label!r}; there are low_delay, stride_aligned and "
+            f"no encoding profile {label!r}; --profile is low_delay, stride_aligned or "
             "stride_aligned:STRIDE, with a stride from 2 to 17"
         )
     return EncodingProfile(stride=int(stride[1]))

@@ -4,7 +4,6 @@ A recipe (`configs/*.py`) starts from `pretrain`, `finetune` or `linear_probe` a
 data needs. Every value can also be set on the command line: `--config.optimizer.base_lr=3e-4`.
 """
 
-import difflib
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -33,11 +32,7 @@ def apply_arg(config: ConfigDict, arg: str, **arguments: str | tuple[str, ...]) 
     for pair in filter(None, arg.split(",")):
         name, _, text = pair.partition("=")
         if name not in arguments:
-            near = difflib.get_close_matches(name, arguments, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(
-                f"the recipe has no argument {name!r}, only {', '.join(arguments)}{hint}"
-            )
+            raise ConfigError(f"the recipe has no argument {name!r}, only {', '.join(arguments)}")
         known = arguments[name]
         if isinstance(known, tuple):
             if text not in known:

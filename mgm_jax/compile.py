@@ -14,7 +14,6 @@ three overlap; "estimate" is their sum. Poorly filled matrix units and waiting f
 included.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -29,9 +28,8 @@ from mgm_jax.training import distributed
 
 def report(found: CompiledStep) -> str:
     """The text that the command prints."""
-    chip, memory, step = found.chip, found.memory, found.time
+    chip, step = found.chip, found.time
     axes = ", ".join(f"{axis}={size}" for axis, size in found.mesh.shape.items())
-    parts = dataclasses.asdict(memory) | {"peak": memory.peak}
     lines = [
         f"{found.topology}: {found.mesh.size} chips on {found.num_hosts} hosts, mesh {axes}",
         f"model      {found.num_parameters / 1e6:.1f} M parameters; a checkpoint holds "
@@ -40,7 +38,7 @@ def report(found: CompiledStep) -> str:
         f"memory of a chip, GiB (limit {chip.memory / 2**30:.2f})",
         *(
             f"  {name:12s} {num_bytes / 2**30:8.3f}   {num_bytes / chip.memory:4.0%}"
-            for name, num_bytes in parts.items()
+            for name, num_bytes in found.memory.items()
         ),
         "",
         "a step",

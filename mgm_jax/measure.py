@@ -13,7 +13,9 @@ Boxes are those of the records, or J-HMDB's annotations (`--boxes=FILE`). For `-
 compute the flow first with `mgm_jax.flow.precompute` and set `--config.data.flow_path`.
 """
 
+import collections
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -32,23 +34,23 @@ from mgm_jax.masking import statistics, variants
 from mgm_jax.pictures.gallery import guiding_motion, make_mask_fns
 from mgm_jax.training import distributed
 
+INSIDE, OUTSIDE = "inside", "outside"
 MOTION, BOX_AREA, CONTINUITY = "motion masked", "box area masked", "continuity"
 
 
 @dataclasses.dataclass(frozen=True)
 class Measures:
-    """Arrays over clips; NaN where a clip has no value, such as without a box.
+    """What was measured.
 
     Attributes:
         unread: Error messages of the videos that could not be read.
-        motions: By source of motion: mean motion `inside` and `outside` the boxes, pixels.
-        masks: By source of motion and strategy: `MOTION`, `BOX_AREA` and `CONTINUITY`.
+        values: Arrays over clips by source of motion, strategy and measure; NaN where a clip has no
+            value, such as without a box. `INSIDE` and `OUTSIDE`, the mean motion inside and outside
+            of the boxes in pixels, belong to no strategy: "".
     """
 
-    num_clips: int
     unread: list[str]
-    motions: Mapping[str, Mapping[str, Float[np.ndarray, " clips"]]]
-    masks: Mapping[tuple[str, str], Mapping[str, Float[np.ndarray, " clips"]]]
+    values: Mapping[tuple[str, str, str], Float[np.ndarray, " clips"]]
 
 
 def measure(
@@ -81,7 +83,8 @@ def measure(
     # Each clip is read once for all sources of motion that read it in the same way.
     readers = {str(c.data): CentreClips(c, source) for c in configs.values()}
     keys = jax.random.split(jax.random.key(config.seed), num_draws)
-    unread, measured = [], []
+    unread: list[str] = []
+    values: dict[tuple[str, str, str], list[float]] = collections.defaultdict(list)
     for video in spread(num_clips or len(source), len(source)):
         try:
             clips = {data: reader[video] for data, reader in readers.items()}
@@ -89,46 +92,35 @@ def measure(
             logging.warning("skipped %s", error)
             unread.append(str(error))
             continue
-        clips = {name: clips[str(changed.data)] for name, changed in configs.items()}
-        measured.append(
-            {m: _measure_clip(configs[m], clips[m], mask_fns[m], keys) for m in motions}
-        )
-    if not measured:
+        for name, changed in configs.items():
+            found = _measure_clip(changed, clips[str(changed.data)], mask_fns[name], keys)
+            for key, value in found.items():
+                values[name, *key].append(value)
+    if not values:
         raise VideoError(
             f"none of the {len(unread)} videos can be read; the first error: {unread[0]}"
         )
-    return Measures(
-        len(measured),
-        unread,
-        {m: _stack([clip[m][0] for clip in measured]) for m in motions},
-        {(m, s): _stack([clip[m][1][s] for clip in measured]) for m in motions for s in strategies},
-    )
+    return Measures(unread, {key: np.array(column) for key, column in values.items()})
 
 
 def _measure_clip(
     config: ConfigDict, clip: CentreClip, mask_fns: Mapping[str, Callable], keys: Array
-) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """The measures of a clip's motion, and those of its masks by strategy."""
+) -> dict[tuple[str, str], float]:
+    """The measures of a clip by strategy and name, as in `Measures`."""
     motion, valid = guiding_motion(config, clip), clip.batch["motion_valid"][0]
     lengths = statistics.magnitude(motion, valid)
     inside, sides = None, (np.nan, np.nan)
     if clip.boxes is not None:
         inside = statistics.inside_boxes(clip.boxes, config.data.size)
         sides = statistics.motion_inside_and_outside(lengths, inside)
-    of_masks = {}
+    found = {("", INSIDE): sides[0], ("", OUTSIDE): sides[1]}
     for strategy, mask_fn in mask_fns.items():
         masks = np.asarray(mask_fn(clip.batch, keys))[:, 0]
         area = np.nan if inside is None else statistics.fraction_covered(inside, masks)
-        of_masks[strategy] = {
-            MOTION: float(np.mean(statistics.fraction_covered(lengths, masks))),
-            BOX_AREA: float(np.mean(area)),
-            CONTINUITY: float(np.mean(statistics.temporal_continuity(masks))),
-        }
-    return dict(zip(("inside", "outside"), sides, strict=True)), of_masks
-
-
-def _stack(clips: Sequence[Mapping[str, float]]) -> dict[str, Float[np.ndarray, " clips"]]:
-    return {name: np.array([clip[name] for clip in clips]) for name in clips[0]}
+        found[strategy, MOTION] = float(np.mean(statistics.fraction_covered(lengths, masks)))
+        found[strategy, BOX_AREA] = float(np.mean(area))
+        found[strategy, CONTINUITY] = float(np.mean(statistics.temporal_continuity(masks)))
+    return found
 
 
 def to_markdown(config: ConfigDict, measures: Measures) -> str:
@@ -139,7 +131,7 @@ def to_markdown(config: ConfigDict, measures: Measures) -> str:
     """
     data = config.data
     facts = {
-        "clips": measures.num_clips,
+        "clips": len(next(iter(measures.values.values()))),
         "videos that could not be read": len(measures.unread),
         "frames": data.clip_frames,
         "stride": data.stride,
@@ -148,10 +140,12 @@ def to_markdown(config: ConfigDict, measures: Measures) -> str:
         "mask ratio": f"{config_lib.mask_ratio(config.masking):g}",
     }
     lines = [f"- {name}: {value}" for name, value in facts.items()]
-    any_boxes = any(np.isfinite(sides["inside"]).any() for sides in measures.motions.values())
+    motions, strategies = (list(dict.fromkeys(key[i] for key in measures.values)) for i in (0, 1))
+    any_boxes = any(np.isfinite(measures.values[name, "", INSIDE]).any() for name in motions)
     if any_boxes:
-        lines += ["", *_saliency_table(measures)]
-    return "\n".join([*lines, "", *_mask_table(measures, any_boxes)]) + "\n"
+        lines += ["", *_saliency_table(measures, motions)]
+    lines += ["", *_mask_table(measures, motions, strategies[1:], any_boxes)]
+    return "\n".join(lines) + "\n"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -159,10 +153,10 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str
     return [f"| {' | '.join(map(str, line))} |" for line in lines]
 
 
-def _saliency_table(measures: Measures) -> list[str]:
+def _saliency_table(measures: Measures, motions: Sequence[str]) -> list[str]:
     rows = []
-    for name, sides in measures.motions.items():
-        inside, outside = sides["inside"], sides["outside"]
+    for name in motions:
+        inside, outside = (measures.values[name, "", side] for side in (INSIDE, OUTSIDE))
         both = np.isfinite(inside) & np.isfinite(outside)
         ratios = inside[both & (outside > 0)] / outside[both & (outside > 0)]
         means = (inside[both].mean(), outside[both].mean())
@@ -172,18 +166,21 @@ def _saliency_table(measures: Measures) -> list[str]:
     return _table(["motion", *columns], rows)
 
 
-def _mask_table(measures: Measures, any_boxes: bool) -> list[str]:
-    shown = [MOTION, BOX_AREA] if any_boxes else [MOTION]
-    _, first = next(iter(measures.masks))
+def _mask_table(
+    measures: Measures, motions: Sequence[str], strategies: Sequence[str], any_boxes: bool
+) -> list[str]:
+    shown, first = [MOTION, BOX_AREA] if any_boxes else [MOTION], strategies[0]
     rows = []
-    for (motion, strategy), values in measures.masks.items():
+    for motion, strategy in itertools.product(motions, strategies):
         cells = []
         for column in shown:
+            values = measures.values[motion, strategy, column]
             # Differences within a clip have a much smaller error than the means.
-            difference = values[column] - measures.masks[motion, first][column]
-            cells.append(f"{_percent(values[column])} %")
+            difference = values - measures.values[motion, first, column]
+            cells.append(f"{_percent(values)} %")
             cells.append("" if strategy == first else _percent(difference, "+"))
-        rows.append([motion, strategy, *cells, f"{_percent(values[CONTINUITY])} %"])
+        continuity = _percent(measures.values[motion, strategy, CONTINUITY])
+        rows.append([motion, strategy, *cells, f"{continuity} %"])
     columns = [column for name in shown for column in (name, f"minus {first}'s")]
     return _table(["motion", "strategy", *columns, CONTINUITY], rows)
 

@@ -1,9 +1,7 @@
 """Runs launch scripts with fake programs that record their calls."""
 
-import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import time
 
@@ -79,16 +77,6 @@ class Machine:
     def launch(self, script: str, *arguments: str) -> tuple[int, str]:
         """Runs a launch script; returns its exit code and output."""
         process = self.start(script, *arguments)
-        said, _ = process.communicate(timeout=180)
-        return process.returncode, said
-
-    def launch_and_signal(
-        self, script: str, *arguments: str, number: int = signal.SIGTERM
-    ) -> tuple[int, str]:
-        """Runs a launch script and sends it a signal when training waits."""
-        process = self.start(script, *arguments)
-        self.wait_for("waiting")
-        os.kill(process.pid, number)
         said, _ = process.communicate(timeout=180)
         return process.returncode, said
 

@@ -104,6 +104,15 @@ def test_finetuning_has_the_values_of_table_6(
         "eval.temporal_views": views,
         "eval.spatial_views": 3,
     }
+    if "transfer" in name:  # VideoMAE's scripts/ucf101/…/finetune.sh; 16 videos a GPU, twice each
+        expected |= {
+            "model.head_dropout": 0.5,
+            "optimizer.min_lr": 1e-5,
+            "augment.mix_group_size": 32,
+            "augment.mixup": 0.8,
+            "augment.cutmix": 1.0,
+            "augment.label_smoothing": 0.1,
+        }
     assert select(shrunk.get_config(name), expected) == expected
 
 
@@ -159,19 +168,6 @@ def test_supervised_baselines_have_the_values_of_mvit(name):
     assert select(shrunk.get_config(f"{name}:recipe=mvit,epochs=150"), expected) == expected
 
 
-@pytest.mark.parametrize("dataset", ["ucf101", "hmdb51", "diving48"])
-def test_transfer_has_the_values_of_videomaes_script_for_ucf101(dataset):
-    expected = {  # scripts/ucf101/…/finetune.sh; 16 videos a GPU with --num_sample 2
-        "model.head_dropout": 0.5,
-        "optimizer.min_lr": 1e-5,
-        "augment.mix_group_size": 32,
-        "augment.mixup": 0.8,
-        "augment.cutmix": 1.0,
-        "augment.label_smoothing": 0.1,
-    }
-    assert select(shrunk.get_config(f"transfer_finetune:dataset={dataset}"), expected) == expected
-
-
 @pytest.mark.parametrize("name", shrunk.RECIPES)
 def test_a_recipe_says_its_command(name):
     assert f"--config=configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
@@ -209,7 +205,6 @@ def test_arguments_set_what_they_name():
     ("arg", "named"),
     [
         ("stride=3", "dataset, epochs"),
-        ("epoch=3", "did you mean epochs"),
         ("epochs=many", "epochs=many"),
         ("dataset=hmdb", "ucf101, hmdb51"),
         ("flip=no", "flip=no.*true or false"),

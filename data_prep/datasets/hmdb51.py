@@ -10,23 +10,14 @@ _SPLITS = {"1": "train", "2": "test"}
 def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     """Lists an official split: 70 training and 30 test videos per class."""
     files = AnnotationFiles(options.annotations, WHERE_FROM)
-    listed = list_videos(files, options.split_number)
-    class_names = tuple(sorted({class_name for _, class_name, _ in listed}))
-    label_of = {name: label for label, name in enumerate(class_names)}
-    finder = VideoFinder(videos)
-    return Listing(
-        "hmdb51",
-        class_names,
-        tuple(
-            finder.entry(video, split, label_of[name], folders=(name,))
-            for split, name, video in listed
-        ),
-        f"HMDB51, split {options.split_number}: human actions from films, 51 classes.",
-    )
+    rows = list_videos(files, options.split_number)
+    class_names = tuple(sorted({class_name for *_, class_name in rows}))
+    description = f"HMDB51, split {options.split_number}: human actions from films, 51 classes."
+    return VideoFinder(videos).listing("hmdb51", description, class_names, rows)
 
 
 def list_videos(files: AnnotationFiles, split_number: int) -> list[tuple[str, str, str]]:
-    """(split, class name, video name) of an official split, without unused videos (mark 0)."""
+    """(split, video name, class name) of an official split, without unused videos (mark 0)."""
     ending = f"_test_split{split_number}.txt"
     listed = []
     for path in files.all(f"*{ending}"):
@@ -35,5 +26,5 @@ def list_videos(files: AnnotationFiles, split_number: int) -> list[tuple[str, st
             if line.strip():
                 name, mark = line.rsplit(maxsplit=1)
                 if mark in _SPLITS:
-                    listed.append((_SPLITS[mark], class_name, stem(name)))
+                    listed.append((_SPLITS[mark], stem(name), class_name))
     return listed

@@ -7,9 +7,8 @@ folders or not. Kinetics-400 has one clip per YouTube video, so the id is unique
 import csv
 import pathlib
 import re
-from collections.abc import Mapping
 
-from data_prep.entries import UNLABELLED, DatasetOptions, Listing
+from data_prep.entries import DatasetOptions, Listing
 from data_prep.files import AnnotationFiles, VideoFiles, VideoFinder, read_text, stem
 from mgm_jax.errors import ConfigError
 
@@ -36,7 +35,8 @@ def read_k400(videos: VideoFiles, options: DatasetOptions) -> Listing:
     files = AnnotationFiles(options.annotations, _WHERE_FROM)
     rows, class_names = _read_lists(files)
     description = f"Kinetics-400: human actions from YouTube, {len(class_names)} classes."
-    return _list("k400", description, videos, rows, class_names, _SPLITS)
+    finder = VideoFinder(videos, youtube_id)
+    return finder.listing("k400", description, class_names, rows, _SPLITS)
 
 
 def read_minik200(videos: VideoFiles, options: DatasetOptions) -> Listing:
@@ -68,25 +68,8 @@ def read_minik200(videos: VideoFiles, options: DatasetOptions) -> Listing:
     description = "Mini-Kinetics-200: 85,000 videos of 200 classes of Kinetics-400."
     # The split of a video may differ from that in Kinetics-400.
     folders = dict.fromkeys(lists, _SPLITS["train"] + _SPLITS["validation"])
-    return _list("minik200", description, videos, rows, class_names, folders)
-
-
-def _list(
-    name: str,
-    description: str,
-    videos: VideoFiles,
-    rows: list[tuple[str, str, str]],
-    class_names: tuple[str, ...],
-    folders: Mapping[str, tuple[str, ...]],
-) -> Listing:
-    """Finds the videos of (split, YouTube id, class name or ""), best in `folders` of the split."""
-    label_of = {name: label for label, name in enumerate(class_names)} | {"": UNLABELLED}
     finder = VideoFinder(videos, youtube_id)
-    entries = tuple(
-        finder.entry(video, split, label_of[class_name], folders=(*folders[split], class_name))
-        for split, video, class_name in rows
-    )
-    return Listing(name, class_names, entries, description)
+    return finder.listing("minik200", description, class_names, rows, folders)
 
 
 def _read_lists(files: AnnotationFiles) -> tuple[list[tuple[str, str, str]], tuple[str, ...]]:

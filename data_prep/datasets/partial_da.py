@@ -44,7 +44,7 @@ def read(setting: str, videos: VideoFiles, options: DatasetOptions) -> Listing:
         label_of = {names[domain]: label for label, names in enumerate(shared)}
         entries += [
             finder.entry(f"{domain}/{video}", split, label_of[name], folders=(name,), key=video)
-            for its_split, name, video in listed[domain]
+            for its_split, video, name in listed[domain]
             if its_split == split and name in label_of
         ]
     return Listing(

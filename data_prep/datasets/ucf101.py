@@ -13,25 +13,17 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     class_names = tuple(
         name for _, name in sorted((int(n), name) for n, name in filter(None, numbers))
     )
-    label_of = {name: label for label, name in enumerate(class_names)}
-    finder = VideoFinder(videos)
-    return Listing(
-        "ucf101",
-        class_names,
-        tuple(
-            finder.entry(video, split, label_of[name], folders=(name,))
-            for split, name, video in list_videos(files, options.split_number)
-        ),
-        f"UCF101, split {options.split_number}: human actions from YouTube, 101 classes.",
-    )
+    description = f"UCF101, split {options.split_number}: human actions from YouTube, 101 classes."
+    rows = list_videos(files, options.split_number)
+    return VideoFinder(videos).listing("ucf101", description, class_names, rows)
 
 
 def list_videos(files: AnnotationFiles, split_number: int) -> list[tuple[str, str, str]]:
-    """(split, class name, video name) of an official split, in the order of the lists."""
+    """(split, video name, class name) of an official split, in the order of the lists."""
     listed = []
     for split in ("train", "test"):
         for line in read_text(files.get(f"{split}list{split_number:02d}.txt")).splitlines():
             if line.strip():
                 path = line.split()[0]  # Training lists have the class number after the path.
-                listed.append((split, path.split("/")[0], stem(path)))
+                listed.append((split, stem(path), path.split("/")[0]))
     return listed

@@ -31,36 +31,14 @@ _CLASSES = tuple(map(str, range(400)))  # Of a classifier; its head is a small p
 
 
 @dataclasses.dataclass(frozen=True)
-class Memory:
-    """Memory of one chip, bytes.
-
-    Attributes:
-        arguments: The train state and the batch.
-        outputs: Results of the step other than the new state, which replaces the old one.
-        temporaries: Mostly activations.
-        code: The compiled program.
-        waiting: Batches on the device that wait for their step.
-    """
-
-    arguments: int
-    outputs: int
-    temporaries: int
-    code: int
-    waiting: int
-
-    @property
-    def peak(self) -> int:
-        """The sum of all parts."""
-        return sum(dataclasses.astuple(self))
-
-
-@dataclasses.dataclass(frozen=True)
 class CompiledStep:
     """What a train step needs on a topology.
 
     Attributes:
         state_bytes: The whole train state, as in a checkpoint.
-        memory: Memory of one chip.
+        memory: Memory of one chip, bytes: `arguments` (the train state and the batch), `outputs`
+            (results other than the new state, which replaces the old one), `temporaries` (mostly
+            activations), `code`, `waiting` (batches on the device that wait), and their sum `peak`.
         flops: FLOPs of a step's matrix products, all chips together.
         chip_flops: FLOPs that one chip's matrix units run in a step.
         traffic: Bytes to and from one chip's memory in a step, by part and operation.
@@ -74,7 +52,7 @@ class CompiledStep:
     num_hosts: int
     num_parameters: int
     state_bytes: int
-    memory: Memory
+    memory: dict[str, int]
     flops: float
     chip_flops: float
     traffic: dict[tuple[str, str], float]
@@ -114,15 +92,16 @@ def check(config: ConfigDict, topology: str) -> CompiledStep:
     stats, text = compiled.memory_analysis(), compiled.as_text()
     if stats is None or text is None:
         raise RuntimeError("the TPU compiler gives no memory analysis or no program text")
-    memory = Memory(
-        arguments=stats.argument_size_in_bytes,
-        outputs=stats.output_size_in_bytes - stats.alias_size_in_bytes,
-        temporaries=stats.temp_size_in_bytes,
-        code=stats.generated_code_size_in_bytes,
-        waiting=STEPS_AHEAD * _chip_bytes(batch),
-    )
-    if memory.peak > chip.memory:
-        raise refusal(f"it needs {memory.peak / _GIB:.2f} GiB", config, topology, mesh, state)
+    memory = {
+        "arguments": stats.argument_size_in_bytes,
+        "outputs": stats.output_size_in_bytes - stats.alias_size_in_bytes,
+        "temporaries": stats.temp_size_in_bytes,
+        "code": stats.generated_code_size_in_bytes,
+        "waiting": STEPS_AHEAD * _chip_bytes(batch),
+    }
+    memory["peak"] = peak = sum(memory.values())
+    if peak > chip.memory:
+        raise refusal(f"it needs {peak / _GIB:.2f} GiB", config, topology, mesh, state)
     program = hlo.parse(text)
     collectives = find_collectives(program, mesh.shape)
     plain = config.copy_and_resolve_references()

@@ -66,9 +66,6 @@ def read_jhmdb_boxes(path: str | os.PathLike) -> dict[str, Float32[np.ndarray, "
     One file for each frame, `class_video_frame.txt`, frames counted from 1; in it a line
     `class x1 y1 x2 y2` for each person, whole pixels counted from 1, both corners included.
 
-    Args:
-        path: The zip.
-
     Returns:
         Boxes `[num_frames, k, 4]` by `class_video`, up to the last frame that has a file.
 
@@ -124,16 +121,9 @@ def crop_boxes(
     flip: bool,
     size: int,
 ) -> Float[np.ndarray, "t k 4"]:
-    """Applies the crop, the resize and the flip of a clip to boxes.
+    """Applies the crop (top, left, height, width), the resize and the flip of a clip to boxes.
 
-    Args:
-        boxes: In source pixels.
-        source_box: The crop (top, left, height, width) in source pixels.
-        flip: Whether the clip is mirrored left to right.
-        size: Side of the output clip, pixels.
-
-    Returns:
-        In pixels of the output clip, clipped to it; NaN where nothing is left.
+    They are then in pixels of the clip and end at its border; NaN where nothing is left.
     """
     top, left, height, width = source_box.astype(np.float64)
     x = (boxes[..., 0::2] - left) * (size / width)

@@ -10,11 +10,7 @@ def name_classes(given: Iterable[str], where: str) -> dict[str, str]:
     """The name of each class by the name that a folder or an annotation file gives it.
 
     Names are visible, on one line, without spaces around them and in Unicode's composed form:
-    tensorflow-datasets keeps one stripped name on each line of a file.
-
-    Args:
-        given: Names as they are found.
-        where: The flag and the file or folder, for messages.
+    tensorflow-datasets keeps one stripped name on each line of a file. `where` is for messages.
 
     Raises:
         ConfigError: A blank name, or two that a reader cannot tell apart.

@@ -6,7 +6,7 @@ from typing import Literal
 
 import av
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from mgm_jax.data.motion.block_matching import estimate
 from mgm_jax.data.motion.codec_vectors import (
@@ -47,31 +47,11 @@ class DecodedClip:
     yuv_to_rgb: Float[np.ndarray, "3 4"]
     motion_source: MotionSource
 
-    def to_rgb(
-        self, places: Int[np.ndarray, " n"] | slice = slice(None)
-    ) -> UInt8[np.ndarray, "n h w 3"]:
-        """The frames at some places of the clip in RGB, for display; chroma is not interpolated."""
-        luma, chroma = self.luma[places], self.chroma[places]
-        height, width = luma.shape[1:]
-        chroma = chroma.repeat(2, axis=1).repeat(2, axis=2)[:, :height, :width]
-        yuv = np.concatenate([luma[..., None], chroma], axis=-1).astype(np.float32)
-        matrix, offset = np.split(self.yuv_to_rgb.astype(np.float32), [3], axis=1)
-        return np.rint((yuv @ matrix.T + offset[:, 0]).clip(0, 1) * 255).astype(np.uint8)
-
 
 class ClipBuilder:
     """Takes decoded frames in presentation order and keeps what the clip needs of them.
 
-    With codec motion, a frame without true vectors (an I-frame, a B-frame of MPEG-4) reuses those
-    of the last frame with them that was decoded before it (*decision*).
-
-    Args:
-        numbers: Frame numbers of the clip; in any order, may repeat.
-        layout: Of the video's frames.
-        source: Where motion comes from.
-        size: (height, width) to scale the displayed frames to; None keeps them.
-        region: (top, left, height, width) in the scaled frame; None is the whole frame.
-        codec: FFmpeg's name of the video's codec.
+    `numbers`, `size` and `region` are those of `Video.read`; `codec` is FFmpeg's name.
 
     Attributes:
         num_seen: Number of frames added.

@@ -62,14 +62,8 @@ def read_clips(
 ) -> dict[str, np.ndarray]:
     """Reads one clip for each crop, all of the same frames.
 
-    Args:
-        spec: What to read.
-        video: The open video.
-        record: The video's entry in its source.
-        frames: Frame numbers.
-        crops: In the frame of `frame_size`.
-        frame_size: (height, width) to which the host scales the frames; made smaller if a crop
-            does not fit the host crop.
+    The host scales the frames to `frame_size`, (height, width), in which the crops are; to less if
+    a crop does not fit the host crop.
 
     Returns:
         The fields that `LoadClip.random_map` lists first, up to `source_box`.

@@ -202,15 +202,9 @@ def crop_motion(
     Each output cell takes the vector of the source cell under its centre (nearest neighbour, as
     Eq. 6 upsamples); lengths scale with the pixels, and a flip negates dx.
 
-    Args:
-        motion: Displacement (dx, dy) per 8x8 cell of the source frame, in source pixels.
-        crop: In the scaled frame.
-        source_size: (height, width) of the source frame.
-        frame_size: (height, width) of the scaled frame.
-        size: Side of the output clip, a multiple of 8.
-
-    Returns:
-        Displacement per 8x8 cell of the output clip, in output pixels.
+    Motion is the displacement (dx, dy) per 8x8 cell, in pixels of the source and then of the output
+    clip, whose side is `size`, a multiple of 8. The crop is in the scaled frame; the other sizes
+    are (height, width).
     """
     source_per_frame = np.divide(source_size, frame_size)
     centres = (np.arange(size // MOTION_CELL) + 0.5) * MOTION_CELL / size

@@ -50,11 +50,7 @@ def read_list(file: str | os.PathLike, flag: str) -> tuple[list[ListedVideo], tu
     optionally `label` (the class's name; empty if it has none), `label_id` (its number, if classes
     are not numbered in alphabetical order), `split` ("train" where it is empty) and `group`. Other
     columns are ignored. A list without this line has a path and a class's number on each line, as
-    VideoMAE's; its classes are called by their numbers.
-
-    Args:
-        file: UTF-8 text.
-        flag: The flag that names the file, for messages.
+    VideoMAE's; its classes are called by their numbers. The text is UTF-8; messages name the flag.
 
     Raises:
         ConfigError: No such file, a line that cannot be understood, or a contradiction.

@@ -32,11 +32,7 @@ def find_videos(folder: str | os.PathLike, flag: str) -> list[pathlib.PurePath]:
 
     Links are followed, but every folder is read once, under its own name if it is below `folder`,
     and a link upwards is ignored. Hidden files and folders are ignored too. The log says how many
-    other files there are.
-
-    Args:
-        folder: Where to look.
-        flag: The flag that names the folder, for messages.
+    other files there are. Messages name the flag.
 
     Raises:
         ConfigError: No such folder, one that cannot be read, or no video file below it.
@@ -100,12 +96,8 @@ def _raise(error: OSError) -> None:
 class FileSource:
     """Video files with labels.
 
-    Args:
-        root: Folder that the paths are relative to.
-        files: Paths.
-        labels: Number of each file's class, or `UNLABELLED`.
-        class_names: In the order of their numbers.
-        groups: See `VideoFacts.group`; by default what the names of the files say.
+    Paths are relative to `root`; labels are numbers of classes, or `UNLABELLED`. For the groups,
+    see `VideoFacts.group`; by default they are what the names of the files say.
     """
 
     def __init__(
@@ -164,12 +156,8 @@ class FolderSource(FileSource):
 class CsvSource(FileSource):
     """The video files that a list names (see `csv_lists.read_list`).
 
-    Classes are those of the whole list, so that they are the same for every split.
-
-    Args:
-        file: The list.
-        split: Videos to take; all if the list has no splits.
-        root: Folder that the paths are relative to; the list's own by default.
+    A list without splits is taken whole. Classes are those of the whole list, so that they are the
+    same for every split. Paths are relative to `root`, by default the list's own folder.
 
     Raises:
         ConfigError: The list cannot be read, or has no such split or video.

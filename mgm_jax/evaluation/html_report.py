@@ -52,7 +52,6 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .15rem .9rem .15rem 0; overflow-wrap: anywhere }
 th { border-bottom: 1px solid #cdcdd2 }
 img { max-width: 100%; height: auto }
-meter { width: 14rem }
 </style>
 </head>
 <body>
@@ -117,12 +116,11 @@ def write_report(
         confusion=_image(figures.render(charts.confusion(counts, names)), "confusion matrix"),
         wrong=_most_confident_errors(predictions) or _NONE,
         per_class=_table(
-            ["class", "top-1", "correct", "videos", ""],
+            ["class", "top-1", "correct", "videos"],
             [
                 [one["name"], _percent(one["accuracy"]), one["num_right"], one["num_videos"]]
                 for one in numbers["per_class"]
             ],
-            bars=[one["accuracy"] or 0 for one in numbers["per_class"]],
         ),
         config=_table(["name", "value"], [[name, json.dumps(value)] for name, value in values]),
     )
@@ -172,18 +170,15 @@ def _most_confident_errors(predictions: Predictions) -> str:
     return _table(["video", "true class", "predicted class"], rows)
 
 
-def _table(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]], bars: Sequence[float] = ()
-) -> str:
-    """A table of plain text, with a bar of 0 to 1 at the end of each row; empty without rows."""
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table of plain text; empty without rows."""
     if not rows:
         return ""
     heads = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
     lines = [f"<tr>{heads}</tr>"]
-    for number, row in enumerate(rows):
+    for row in rows:
         cells = "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row)
-        bar = f'<td><meter value="{bars[number]:.4f}"></meter></td>' if bars else ""
-        lines.append(f"<tr>{cells}{bar}</tr>")
+        lines.append(f"<tr>{cells}</tr>")
     return "<table>\n" + "\n".join(lines) + "\n</table>"
 
 

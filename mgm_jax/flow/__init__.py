@@ -3,7 +3,6 @@
 raft          RAFT-Small, and the motion maps of clips that it gives
 correlation   RAFT's all-pairs correlation and its look-up
 weights       reads RAFT-Small's weights, which torchvision publishes
-cells         resamples flow to motion cells
 estimators    the flow of whole videos, by RAFT-Small or Dense Inverse Search
 precompute    writes the flow of a data set to files (a command)
 """

@@ -3,6 +3,8 @@
 A motion map holds one displacement (dx, dy), in output pixels, per frame and 8x8-pixel motion cell.
 """
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
@@ -31,20 +33,15 @@ def magnitude_per_tubelet(
 def compensate_camera(
     motion: Float[Array, "b T mh mw 2"],
     motion_valid: Bool[Array, "b T"],
-    mode: str = "none",
+    mode: Literal["none", "median"] = "none",
 ) -> Float[Array, "b T mh mw 2"]:
     """Subtracts each frame's camera motion, which the paper names as a limitation (section 5).
 
     Decision: "none" by default, as in the paper. "median" subtracts the frame's median dx and
     median dy: a pan or tilt that most cells share. Frames without valid motion stay as they are.
-
-    Raises:
-        ValueError: The mode is unknown.
     """
     if mode == "none":
         return motion
-    if mode != "median":
-        raise ValueError(f"unknown camera compensation {mode!r}; choose one of none, median")
     compensated = motion - jnp.median(motion, axis=(2, 3), keepdims=True)
     return jnp.where(motion_valid[:, :, None, None, None], compensated, motion)
 
@@ -76,10 +73,8 @@ def busiest_windows(
 ) -> Int[Array, "t 2"]:
     """(row, column) of the first cell of the window with the most motion per tubelet.
 
-    Args:
-        magnitude: Motion magnitude in pixels.
-        priority: Random number per cell; breaks ties between windows that start there.
-        size: (height, width) of each tubelet's window in motion cells, at most the whole map.
+    Windows of a (height, width) in cells, at most the whole map; ties between them are broken by
+    the random number of the cell in which they start.
     """
     _, rows, columns = magnitude.shape
     largest = min(2**24, (2**31 - 1) // (rows * columns))

@@ -213,10 +213,6 @@ def make_mask_fn(
 ) -> Callable[[Key[Array, "b"], Float[Array, "b t mh mw"]], Bool[Array, "b t h w"]]:
     """Makes the pure function (keys, motion magnitude) -> masks of a batch, with one key per clip.
 
-    Args:
-        masking: `config.masking`.
-        grid: Token grid (t, h, w).
-
     Raises:
         ConfigError: A value is unknown or out of range.
     """

@@ -77,7 +77,11 @@ def read_key_frame(source: VideoSource, index: int) -> UInt8[np.ndarray, "height
         size = (video.height, video.width)
         key = key_frame_of(record, len(source.class_names), size, video.num_frames)
         scaled = (_HEIGHT, max(2 * round(_HEIGHT * size[1] / size[0] / 2), 2))
-        return video.read([key.frame], size=scaled, motion="none").to_rgb()[0]
+        clip = video.read([key.frame], size=scaled, motion="none")
+    chroma = clip.chroma[0].repeat(2, axis=0).repeat(2, axis=1)
+    yuv = np.concatenate([clip.luma[0][..., None], chroma], axis=-1)
+    pixels = yuv @ clip.yuv_to_rgb[:, :3].T + clip.yuv_to_rgb[:, 3]
+    return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
 
 
 def draw(

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -56,10 +55,12 @@ def sheet(
     )
     for row, line in zip(rows, axes, strict=True):
         for place, tile in zip(line, row.tiles, strict=False):
-            _show(place, tile)
+            place.imshow(tile)
         line[0].set_ylabel(_wrap(row.label), rotation=0, ha="right", va="center", **_TEXT)
         if row.legend is not None:
-            _show(line[-1], row.legend)
+            line[-1].imshow(row.legend)
+    for place in axes.flat:
+        place.set_visible(bool(place.images))
     for place, label in zip(axes[0], column_labels, strict=False):
         place.set_title(label, color="0.4", **_TEXT)
     return render(figure)
@@ -97,14 +98,9 @@ def _table(shape: tuple[int, int], size: tuple[int, int]) -> tuple[Figure, np.nd
     }
     axes = figure.subplots(lines, columns, squeeze=False, gridspec_kw=places)
     for place in axes.flat:
-        place.set(xticks=(), yticks=(), anchor="W", visible=False)
+        place.set(xticks=(), yticks=(), anchor="W")
         place.spines[:].set_color(_FRAME)  # White pictures stand out from the page.
     return figure, axes
-
-
-def _show(axes: Axes, picture: UInt8[np.ndarray, "h w 3"]) -> None:
-    axes.set_visible(True)
-    axes.imshow(picture)
 
 
 def _wrap(label: str) -> str:

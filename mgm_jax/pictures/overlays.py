@@ -7,8 +7,9 @@ from PIL import Image, ImageDraw
 
 BOX = (255, 214, 10)
 QUERY = (0, 220, 230)
+MASKED = np.array((150, 150, 150), np.uint8)
+"""Colour of masked tubelets, as in the figures of the MAE papers."""
 
-_MASKED = (150, 150, 150)
 _TINT, _TINT_OPACITY = (36, 92, 190), 0.55
 _OUTLINE, _OUTLINE_OPACITY = (255, 255, 255), 0.75
 _ATTENTION_COLOURS = matplotlib.colormaps["inferno"]
@@ -32,14 +33,6 @@ def mask_per_pixel(
     return mask
 
 
-def visible_input(
-    frames: UInt8[np.ndarray, "T H W 3"], mask: Bool[np.ndarray, "t h w"]
-) -> UInt8[np.ndarray, "T H W 3"]:
-    """The frames with masked tubelets in grey, as in the figures of the MAE papers."""
-    masked = mask_per_pixel(mask, frames.shape[:3])[..., None]
-    return np.where(masked, np.array(_MASKED, np.uint8), frames)
-
-
 def mask_overlay(
     frames: UInt8[np.ndarray, "T H W 3"], mask: Bool[np.ndarray, "t h w"]
 ) -> UInt8[np.ndarray, "T H W 3"]:
@@ -58,11 +51,11 @@ def mask_overlay(
 
 
 def paste_visible(
-    reconstruction: UInt8[np.ndarray, "T H W 3"],
+    reconstruction: UInt8[np.ndarray, "#T #H #W 3"] | UInt8[np.ndarray, "3"],
     frames: UInt8[np.ndarray, "T H W 3"],
     mask: Bool[np.ndarray, "t h w"],
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """The reconstruction in masked tubelets, the frames in visible ones."""
+    """The reconstruction, or one colour, in masked tubelets, the frames in visible ones."""
     return np.where(mask_per_pixel(mask, frames.shape[:3])[..., None], reconstruction, frames)
 
 

@@ -93,7 +93,7 @@ def reconstruction_rows(
     """
     size = _tile_size(clip, mask.shape)
     frames = overlays.resize(clip.frames, size)
-    rows = [Row("visible input", overlays.visible_input(frames, mask))]
+    rows = [Row("visible input", overlays.paste_visible(overlays.MASKED, frames, mask))]
     for label, pictures in reconstructions.items():
         pictures = overlays.paste_visible(overlays.resize(pictures, size), frames, mask)
         rows.append(Row(label, pictures))

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
-from mgm_jax.preprocessing import enhance, rgb, tables
+from mgm_jax.preprocessing import pillow, rgb
 from mgm_jax.preprocessing.warp import warp
 
 # timm's increasing set, in its order.
@@ -115,17 +115,17 @@ def apply(
     frames, height, width, channels = clip.shape
     levels = jnp.floor(255.0 * clip + 0.5).astype(jnp.int32)
     filled = filled[:, :, None]
-    rows = jnp.where(filled < 0, levels, tables.LEVELS + filled)
+    rows = jnp.where(filled < 0, levels, pillow.LEVELS + filled)
     rows = rows.transpose(0, 3, 1, 2).reshape(frames * channels, -1)
-    counts = tables.count_levels(rows).reshape(frames, channels, -1)
+    counts = pillow.count_levels(rows).reshape(frames, channels, -1)
     table = compose_tables(drawn, counts).reshape(frames * channels, -1)
-    rows = tables.look_up(table, rows).astype(jnp.float32)
+    rows = pillow.look_up(table, rows).astype(jnp.float32)
     clip = rows.reshape(frames, channels, height, width).transpose(0, 2, 3, 1)
 
     factor = enhance_factor(drawn.level, drawn.sign)
     saturation = jnp.where(_is(drawn, "ColorIncreasing"), factor, 1.0).prod()
     sharpness = jnp.where(_is(drawn, "SharpnessIncreasing"), factor, 1.0).prod()
-    return enhance.sharpen(enhance.saturate(clip, saturation), sharpness) / 255.0
+    return pillow.sharpen(pillow.saturate(clip, saturation), sharpness) / 255.0
 
 
 def affine_matrices(drawn: Draw, frame_box: Float[Array, "4"]) -> Float[Array, "n 3 3"]:
@@ -189,9 +189,9 @@ def filling_layers(
 def compose_tables(drawn: Draw, counts: Int[Array, "T 3 v"]) -> Int[Array, "T 3 v"]:
     """The point operations in the order drawn, as one table of new levels per frame and channel.
 
-    `counts` is how often each value occurs (see `tables.VALUES`); other operations change nothing.
+    `counts` is how often each value occurs (see `pillow.VALUES`); other operations change nothing.
     """
-    values = jnp.arange(tables.VALUES)
+    values = jnp.arange(pillow.VALUES)
 
     def compose(table: Array, drawn_layer: tuple[Array, Draw]) -> tuple[Array, None]:
         number, layer = drawn_layer
@@ -201,21 +201,21 @@ def compose_tables(drawn: Draw, counts: Int[Array, "T 3 v"]) -> Int[Array, "T 3 
         threshold = 256 - jnp.floor(256 * strength).astype(jnp.int32)
         addend = jnp.floor(110 * strength).astype(jnp.int32)
         changed = {
-            "AutoContrast": tables.auto_contrast(table, counts),
-            "Equalize": tables.equalize(table, counts),
+            "AutoContrast": pillow.auto_contrast(table, counts),
+            "Equalize": pillow.equalize(table, counts),
             "Invert": 255 - table,
             "PosterizeIncreasing": table >> bits << bits,
             "SolarizeIncreasing": jnp.where(table < threshold, table, 255 - table),
             "SolarizeAdd": jnp.where(table < 128, jnp.minimum(table + addend, 255), table),
-            "ContrastIncreasing": tables.contrast(table, counts, factor),
-            "BrightnessIncreasing": tables.blend_levels(jnp.zeros(()), table, factor),
+            "ContrastIncreasing": pillow.contrast(table, counts, factor),
+            "BrightnessIncreasing": pillow.blend_levels(jnp.zeros(()), table, factor),
         }
         chosen = [layer.operation == OPERATIONS.index(name) for name in changed]
         table = jnp.select(chosen, list(changed.values()), table)
-        return jnp.where(values >= tables.LEVELS + number, FILL, table), None
+        return jnp.where(values >= pillow.LEVELS + number, FILL, table), None
 
     # A scan, because XLA for CPU would recompute the tables of a Python loop for every pixel.
-    unchanged = jnp.broadcast_to(jnp.where(values < tables.LEVELS, values, FILL), counts.shape)
+    unchanged = jnp.broadcast_to(jnp.where(values < pillow.LEVELS, values, FILL), counts.shape)
     return jax.lax.scan(compose, unchanged, (jnp.arange(len(drawn.level)), drawn))[0]
 
 

@@ -1,6 +1,7 @@
 """Checkpoints with Orbax: the train state, the data position and the config together."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -126,20 +127,18 @@ class Checkpoints:
         """
         if step == self.latest_step():
             return
-        # Until then the callback that writes the digests of the previous save uses `_saving`.
-        self._wait()
+        with self._writing():
+            # Until then the callback that writes the digests of the previous save uses `_saving`.
+            self._manager.wait_until_finished()
         self._saving = step
         items = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state),
             data=ocp.args.JsonSave(data),
             config=ocp.args.JsonSave(config_lib.to_json(config)),
         )
-        try:
-            self._manager.save(
-                step, args=items, metrics=None if score is None else {"score": float(score)}
-            )
-        except Exception as error:
-            raise self._failure(error) from error
+        metrics = None if score is None else {"score": float(score)}
+        with self._writing():
+            self._manager.save(step, args=items, metrics=metrics)
 
     def description(self, step: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
         """The config that a checkpoint was made with and the position in its data, as JSON types.
@@ -186,7 +185,8 @@ class Checkpoints:
         Raises:
             CheckpointError: The last save failed.
         """
-        self._wait()
+        with self._writing():
+            self._manager.wait_until_finished()
         self._manager.close()
 
     def _restore(self, step: int | None, **items: Any) -> Any:
@@ -197,19 +197,17 @@ class Checkpoints:
                 f"the checkpoint of step {step} in {self.folder} does not fit the model: {error}"
             ) from error
 
-    def _wait(self) -> None:
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            self._manager.wait_until_finished()
+            yield
         except Exception as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: Exception) -> CheckpointError:
-        saved = self.latest_step()
-        kept = "none is complete" if saved is None else f"the newest complete one is step {saved}"
-        return CheckpointError(
-            f"a checkpoint could not be written to {self.folder} ({error}); {kept}. "
-            f"{io.cure(error, self.folder)}, and start again"
-        )
+            saved = self.latest_step()
+            kept = "none is complete" if saved is None else f"the newest complete is step {saved}"
+            raise CheckpointError(
+                f"a checkpoint could not be written to {self.folder} ({error}); {kept}. "
+                f"{io.cure(error, self.folder)}, and start again"
+            ) from error
 
 
 def _arrays(abstract: Any, **options: Any) -> ocp.args.PyTreeRestore:

@@ -14,7 +14,6 @@ from mgm_jax.training import grad_accumulation, losses
 from mgm_jax.training.state import Batch, StepFn, TrainState
 
 PredictFn = Callable[[Mapping[str, Any], Batch], dict[str, Array]]
-AugmentFn = Callable[[Batch, Key[Array, ""]], Float[Array, "b T H W 3"]]
 
 FROZEN = ("encoder",)
 """Top-level entries of a linear probe's parameters that are not trained."""
@@ -31,13 +30,12 @@ def make_classify_step(
     `optimizer` is that of the trained parameters, `schedule` is for the metrics, which are averages
     over a probe's heads.
     """
-    make_rows = make_rows_fn(config, model.num_classes)
     frozen = FROZEN if config.task == "linear_probe" else ()
     apply: Callable[..., Any] = model.apply
 
     def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         clip_key, mix_key, dropout_key = jax.random.split(state.step_key(), 3)
-        rows = make_rows(batch, clip_key, mix_key)
+        rows = make_rows(config, model.num_classes, batch, clip_key, mix_key)
         _, targets, weights = rows
         trained = {name: part for name, part in state.params.items() if name not in frozen}
 
@@ -91,66 +89,56 @@ def make_predict_fn(config: Any, model: nn.Module) -> PredictFn:
     return predict_fn
 
 
-def make_rows_fn(config: Any, num_classes: int) -> Callable[..., tuple[Array, Array, Array]]:
-    """Builds the function that turns a batch into normalised clips, targets and weights.
+def make_rows(
+    config: Any, num_classes: int, batch: Batch, clip_key: Key[Array, ""], mix_key: Key[Array, ""]
+) -> tuple[Array, Array, Array]:
+    """Turns a batch into normalised clips, targets and weights.
 
-    Returns:
-        `(batch, key of the clips, key of the mixing) -> (inputs, targets, weights)`. Without
-        `config.augment` it uses no key.
+    Without `config.augment` it uses no key.
     """
-
-    def rows_fn(batch: Batch, clip_key: Array, mix_key: Array) -> tuple[Array, Array, Array]:
-        label = batch["label"]
-        # Clips that could be read and whose class is one of the model's.
-        counted = batch["valid"] & (label >= 0) & (label < num_classes)
-        if "augment" not in config:
-            inputs = rgb.normalise(rgb.batch_to_rgb(batch, size=config.data.size))
-            return inputs, jax.nn.one_hot(label, num_classes), counted.astype(jnp.float32)
-        augment = config.augment
-        return mixing.mix(
-            mix_key,
-            make_augment_fn(config)(batch, clip_key),
-            label,
-            counted,
-            num_classes=num_classes,
-            mixup_alpha=augment.mixup,
-            cutmix_alpha=augment.cutmix,
-            probability=augment.mix_probability,
-            switch_probability=augment.cutmix_share,
-            label_smoothing=augment.label_smoothing,
-            group_size=augment.mix_group_size,
-        )
-
-    return rows_fn
+    label = batch["label"]
+    # Clips that could be read and whose class is one of the model's.
+    counted = batch["valid"] & (label >= 0) & (label < num_classes)
+    if "augment" not in config:
+        inputs = rgb.normalise(rgb.batch_to_rgb(batch, size=config.data.size))
+        return inputs, jax.nn.one_hot(label, num_classes), counted.astype(jnp.float32)
+    augment = config.augment
+    return mixing.mix(
+        mix_key,
+        augment_clips(config, batch, clip_key),
+        label,
+        counted,
+        num_classes=num_classes,
+        mixup_alpha=augment.mixup,
+        cutmix_alpha=augment.cutmix,
+        probability=augment.mix_probability,
+        switch_probability=augment.cutmix_share,
+        label_smoothing=augment.label_smoothing,
+        group_size=augment.mix_group_size,
+    )
 
 
-def make_augment_fn(config: Any) -> AugmentFn:
-    """Builds the function that turns a batch into augmented, normalised clips.
+def augment_clips(config: Any, batch: Batch, key: Key[Array, ""]) -> Float[Array, "b T H W 3"]:
+    """Turns a batch into augmented, normalised clips.
 
-    Returns:
-        `(batch, key) -> clips`. The augmentation of a clip depends on the key and the clip's
-        `index`, not on its place in the batch.
+    The augmentation of a clip depends on the key and its `index`, not on its place in the batch.
     """
     augment = config.augment
-
-    def augment_fn(batch: Batch, key: Key[Array, ""]) -> Float[Array, "b T H W 3"]:
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
-        ops_keys, erase_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-        if augment.rand_augment_layers:
-            clips = rand_augment.rand_augment(
-                ops_keys,
-                batch,
-                size=config.data.size,
-                num_layers=augment.rand_augment_layers,
-                magnitude=augment.rand_augment_magnitude,
-                magnitude_std=augment.rand_augment_std,
-                probability=augment.rand_augment_probability,
-            )
-        else:
-            clips = rgb.batch_to_rgb(batch, size=config.data.size)
-        return erasing.erase(erase_keys, rgb.normalise(clips), probability=augment.erasing)
-
-    return augment_fn
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
+    ops_keys, erase_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+    if augment.rand_augment_layers:
+        clips = rand_augment.rand_augment(
+            ops_keys,
+            batch,
+            size=config.data.size,
+            num_layers=augment.rand_augment_layers,
+            magnitude=augment.rand_augment_magnitude,
+            magnitude_std=augment.rand_augment_std,
+            probability=augment.rand_augment_probability,
+        )
+    else:
+        clips = rgb.batch_to_rgb(batch, size=config.data.size)
+    return erasing.erase(erase_keys, rgb.normalise(clips), probability=augment.erasing)
 
 
 def _top1(

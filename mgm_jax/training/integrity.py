@@ -1,11 +1,13 @@
 """Which checkpoints are complete, which are damaged, and what interrupted saves left behind.
 
 A save is complete once its folder has its final name; in a bucket, once it has a commit file.
-Damage after that is detected by digests.
+Damage after that is detected by SHA-256 digests of its files.
 """
 
+import concurrent.futures
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import jax
 import orbax.checkpoint as ocp
@@ -14,7 +16,10 @@ from absl import logging
 from mgm_jax import io
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath
-from mgm_jax.training import digests, sharding
+from mgm_jax.training import sharding
+
+DIGESTS_FILE = "files.sha256"
+"""Name of the list of digests, in the format of `sha256sum`."""
 
 _COMMIT = "commit_success.txt"
 # Orbax writes these after the digests; restoring needs neither.
@@ -33,7 +38,7 @@ def usable_steps(folder: AnyPath) -> list[int]:
     One without is an interrupted copy; only if all are, they are of an earlier version.
     """
     steps = complete_steps(folder)
-    listed = [step for step in steps if (folder / str(step) / digests.FILE).exists()]
+    listed = [step for step in steps if (folder / str(step) / DIGESTS_FILE).exists()]
     if listed or io.in_bucket(folder):
         return listed
     return [step for step in steps if (folder / str(step) / "state").exists()]
@@ -41,8 +46,9 @@ def usable_steps(folder: AnyPath) -> list[int]:
 
 def write_digests(folder: AnyPath, step: int) -> None:
     """Writes the digests of a checkpoint whose files are all written, before it is complete."""
-    suffix = "" if io.in_bucket(folder) else _UNFINISHED
-    digests.write(folder / f"{step}{suffix}", exclude=_WRITTEN_LAST)
+    checkpoint = folder / f"{step}{'' if io.in_bucket(folder) else _UNFINISHED}"
+    lines = [f"{digest}  {name}\n" for name, digest in _digests(checkpoint, _files(checkpoint))]
+    (checkpoint / DIGESTS_FILE).write_text("".join(lines))
 
 
 def find_damage(folder: AnyPath, step: int, *, contents: bool = True) -> str | None:
@@ -51,12 +57,25 @@ def find_damage(folder: AnyPath, step: int, *, contents: bool = True) -> str | N
     Without `contents`, files need only exist.
     """
     checkpoint = folder / str(step)
-    if not (checkpoint / digests.FILE).exists():
+    if not (checkpoint / DIGESTS_FILE).exists():
         if step not in usable_steps(folder):
-            return f"{digests.FILE} is missing"
-        logging.warning("%s has no %s, so its files are not checked", checkpoint, digests.FILE)
+            return f"{DIGESTS_FILE} is missing"
+        logging.warning("%s has no %s, so its files are not checked", checkpoint, DIGESTS_FILE)
         return None
-    return digests.find_damage(checkpoint, exclude=_WRITTEN_LAST, contents=contents)
+    try:
+        lines = (checkpoint / DIGESTS_FILE).read_text().splitlines()
+        listed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    except ValueError:
+        return f"{DIGESTS_FILE} is not a list of digests"
+    files = set(_files(checkpoint))
+    if missing := sorted(listed.keys() - files):
+        return f"{missing[0]} is missing"
+    if added := sorted(files - listed.keys()):
+        return f"{DIGESTS_FILE} does not list {added[0]}"
+    for name, digest in _digests(checkpoint, listed if contents else ()):
+        if digest != listed[name]:
+            return f"{name} has changed since it was written"
+    return None
 
 
 def list_damage(damage: Mapping[int, str]) -> str:
@@ -131,3 +150,23 @@ def _remove_half_deleted(folder: AnyPath, steps: list[int]) -> None:
         if find_damage(folder, step, contents=False):
             io.remove_folder(folder / str(step))
             logging.info("removed what was left of %s", folder / str(step))
+
+
+def _files(checkpoint: AnyPath) -> list[str]:
+    """The files of a checkpoint that have digests."""
+    names = [(name, name.rpartition("/")[2]) for name in io.files_below(checkpoint)]
+    # Hidden files belong to the file system, such as NFS's deleted files that are still open.
+    return [
+        name
+        for name, last in names
+        if name not in _WRITTEN_LAST and last != DIGESTS_FILE and not last.startswith(".")
+    ]
+
+
+def _digests(checkpoint: AnyPath, names: Collection[str]) -> Iterator[tuple[str, str]]:
+    def digest(name: str) -> str:
+        with (checkpoint / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        yield from zip(names, pool.map(digest, names), strict=True)

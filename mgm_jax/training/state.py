@@ -1,6 +1,6 @@
 """The train state and the batch that a step takes, and the state's shapes before it exists."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import flax.struct
@@ -80,35 +80,6 @@ class TrainState(flax.struct.PyTreeNode):
 
 StepFn = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Float[Array, ""]]]]
 """A pure training step: `(state, batch) -> (state, metrics)`."""
-
-
-def make_init_fn(
-    seed: int,
-    init_variables: Callable[[Key[Array, ""]], Mapping[str, Any]],
-    optimizer: optax.GradientTransformation,
-    frozen: Sequence[str] = (),
-) -> Callable[[], TrainState]:
-    """Builds the function that makes the initial state, to be jitted with the state's sharding.
-
-    `frozen` are the top-level entries of the parameters that are not trained; `optimizer` trains
-    the others. The seed is that of the parameters and of the steps' randomness.
-    """
-
-    def init_fn() -> TrainState:
-        params_key, train_key = jax.random.split(jax.random.key(seed))
-        variables = init_variables(params_key)
-        params = variables["params"]
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            model_state={name: part for name, part in variables.items() if name != "params"},
-            opt_state=optimizer.init(
-                {name: part for name, part in params.items() if name not in frozen}
-            ),
-            seed=jax.random.key_data(train_key),
-        )
-
-    return init_fn
 
 
 def abstract_state(make: Callable[[], State], mesh: Mesh) -> State:

@@ -18,7 +18,7 @@ from mgm_jax.models import classifier, detector, mae
 from mgm_jax.training import classify_step, detect_step, pretrain_step, sharding
 from mgm_jax.training import optimizer as optim
 from mgm_jax.training.classify_step import PredictFn
-from mgm_jax.training.state import StepFn, TrainState, make_init_fn
+from mgm_jax.training.state import StepFn, TrainState
 
 STEPS_AHEAD = 2
 """Steps dispatched ahead of the device: enough to keep it busy, few enough that the batches
@@ -95,26 +95,37 @@ def make_task(
         )
     model = make_model(config, len(class_names))
 
-    def init_fn(key: Key[Array, ""]) -> Mapping[str, Any]:
-        return init_variables(config, model, key)
-
     optimizer, schedule = optim.make_optimizer(
         config.optimizer,
         total_steps,
         warmup_steps,
         config.batch_size,
-        multipliers=_learning_rate_multipliers(config, model, init_fn),
+        multipliers=_learning_rate_multipliers(config, model),
     )
     frozen = classify_step.FROZEN if config.task == "linear_probe" else ()
-    init_state = make_init_fn(config.seed, init_fn, optimizer, frozen)
+
+    def init_fn() -> TrainState:
+        params_key, train_key = jax.random.split(jax.random.key(config.seed))
+        variables = init_variables(config, model, params_key)
+        params = variables["params"]
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            model_state={name: part for name, part in variables.items() if name != "params"},
+            opt_state=optimizer.init(
+                {name: part for name, part in params.items() if name not in frozen}
+            ),
+            seed=jax.random.key_data(train_key),
+        )
+
     if config.task == "pretrain":
         step_fn = pretrain_step.make_pretrain_step(config, model, optimizer, schedule)
-        return Task(model, init_state, step_fn)
+        return Task(model, init_fn, step_fn)
     make_step = classify_step.make_classify_step
     if config.task == "detect":
         make_step = detect_step.make_detect_step
     step_fn = make_step(config, model, optimizer, schedule)
-    return Task(model, init_state, step_fn, make_predict_fn(config, model))
+    return Task(model, init_fn, step_fn, make_predict_fn(config, model))
 
 
 def make_predict_fn(config: ConfigDict, model: nn.Module) -> PredictFn:
@@ -133,11 +144,9 @@ def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.
     )
 
 
-def _learning_rate_multipliers(
-    config: ConfigDict, model: Any, init_fn: Callable[[Key[Array, ""]], Mapping[str, Any]]
-) -> Any:
+def _learning_rate_multipliers(config: ConfigDict, model: Any) -> Any:
     if config.task in ("finetune", "detect"):
-        shapes = jax.eval_shape(init_fn, jax.random.key(0))["params"]
+        shapes = jax.eval_shape(lambda: init_variables(config, model, jax.random.key(0)))["params"]
         decay = config.optimizer.layer_decay
         return optim.layer_decay_multipliers(shapes, decay, model.encoder_config.depth)
     if config.task == "linear_probe":

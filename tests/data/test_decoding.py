@@ -127,16 +127,6 @@ def test_i_frames_have_motion_even_where_unneeded_frames_are_left_out():
     assert not alone.motion_valid.any()
 
 
-@pytest.mark.parametrize("options", [{}, {"options": encoded.B_FRAMES}])
-@pytest.mark.parametrize("first", range(12))
-def test_sparse_frames_are_those_of_reading_all(options, first):
-    numbers = range(first, 26, 5)
-    with Video(encoded.encode(encoded.moving_square(26), **options)) as video:
-        sparse, whole = video.read(numbers), video.read(range(26))
-    np.testing.assert_array_equal(sparse.luma, whole.luma[numbers])
-    np.testing.assert_array_equal(sparse.motion[1:], whole.motion[numbers][1:])
-
-
 @pytest.mark.parametrize(
     ("encoder", "container", "options", "pix_fmt"),
     [

@@ -37,26 +37,6 @@ def assert_equal(left, right):
             np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
-def test_shapes_and_types(video_folder):
-    batch = read(make_loader(video_folder), batches=1)[0]
-    assert {name: (array.shape, array.dtype.name) for name, array in batch.items()} == {
-        "luma": ((4, 8, 64, 64), "uint8"),
-        "chroma": ((4, 8, 32, 32, 2), "uint8"),
-        "crop_box": ((4, 4), "float32"),
-        "frame_box": ((4, 4), "float32"),
-        "flip": ((4,), "bool"),
-        "yuv_to_rgb": ((4, 3, 4), "float32"),
-        "motion": ((4, 8, 4, 4, 2), "float32"),
-        "motion_valid": ((4, 8), "bool"),
-        "valid": ((4,), "bool"),
-        "label": ((4,), "int32"),
-        "index": ((4,), "uint32"),
-    }
-    assert batch["valid"].all()
-    assert batch["motion_valid"][:, 1:].all()
-    assert np.abs(batch["motion"]).max() > 1
-
-
 def test_views_fill_up_the_last_batch(video_folder):
     views = LoadViews(FolderSource(str(video_folder)), SPEC, temporal_views=2, copies=3)
     batches = ClipBatches(views, global_batch=7, num_batches=4, seed=None)

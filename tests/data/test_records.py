@@ -90,16 +90,3 @@ def test_threads_do_not_get_each_others_records(sharded):
     order = np.random.default_rng(0).integers(0, 5, 2000).tolist()
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(shards.__getitem__, order)) == [expected[i] for i in order]
-
-
-def test_a_damaged_shard_is_read_again_once_it_is_mended(sharded, tmp_path):
-    folder = shutil.copytree(sharded, tmp_path / "damaged")
-    shard = sorted(folder.glob("*array_record*"))[1]
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[:100])
-    shards = shards_of(folder)
-    with pytest.raises(RuntimeError):
-        shards[2]
-    shards[0]
-    shard.write_bytes(whole)
-    assert shards[2] == shards_of(sharded)[2]

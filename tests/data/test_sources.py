@@ -69,15 +69,6 @@ def test_a_list_gives_its_split_and_the_classes_of_all(tmp_path):
     assert source[1].video == str(tmp_path / "c.mp4") == source.describe(1)
 
 
-def test_a_list_may_number_its_classes_and_start_elsewhere(tmp_path):
-    touch(tmp_path, "videos/a.mp4", "videos/b.mp4")
-    file = write_csv(tmp_path, "path,label,label_id\na.mp4,wave,0\nb.mp4,jump,1\n")
-    source = CsvSource(file, "train", root=str(tmp_path / "videos"))
-    assert source.class_names == ("wave", "jump")
-    assert source[1].label == 1
-    assert source[1].video_id == "b.mp4"
-
-
 def test_a_list_without_the_split_or_a_video_is_named(tmp_path):
     file = write_csv(tmp_path, "path,label,split\na.mp4,wave,train\n")
     with pytest.raises(ConfigError, match="no split 'test'; it has train"):

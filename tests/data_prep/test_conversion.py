@@ -6,9 +6,9 @@ import numpy as np
 import odd_videos
 import pytest
 
-from data_prep.checks import check_record
-from data_prep.conversion import Settings, convert, make_settings
+from data_prep.conversion import Settings, convert
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, KeyFrame
+from data_prep.verify import check_record
 from mgm_jax.data.decoding import Video
 from mgm_jax.errors import ConfigError
 from tests.data.video.test_packets import RECORDED, cut_packets, recording
@@ -142,16 +142,17 @@ def test_clips_around_key_frames(tmp_path, profile):
     assert "second 902" in gone.problem.reason
 
 
-def test_settings_from_the_command_line():
-    assert make_settings("low_delay", 256) == Settings("low_delay", 256)
-    assert make_settings("stride_aligned:2", 0) == Settings("stride_aligned:2", 0)
-    for flags, named in (
-        (("hevc", 256), "--profile.*'hevc'"),
-        (("stride_aligned:1", 256), "--profile.*stride_aligned:1"),
-        (("low_delay", -2), "--short_side.*-2"),
-    ):
-        with pytest.raises(ConfigError, match=named):
-            make_settings(*flags)
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        (("hevc", 256), "'hevc'.*--profile"),
+        (("stride_aligned:1", 256), "stride_aligned:1.*--profile"),
+        (("low_delay", -2), "--short_side=-2"),
+    ],
+)
+def test_invalid_settings_are_refused(values, named):
+    with pytest.raises(ConfigError, match=named):
+        Settings(*values)
 
 
 @pytest.mark.parametrize("file", [*odd_videos.UNREADABLE, "folder.mp4"])

@@ -6,7 +6,7 @@ import rendered
 import shrunk
 
 from data_prep import demo
-from data_prep.conversion import make_settings
+from data_prep.conversion import Settings
 from data_prep.entries import DatasetOptions
 from data_prep.prepare import prepare
 from mgm_jax.data.manifest import make_manifest
@@ -53,7 +53,7 @@ def places(video_folder, tmp_path_factory):
         shutil.copy(video_folder / name, root / "renamed" / f"{name[:-4]}_x.mp4")
     rendered.write_folder(root / "others", 2, height=32, width=48, frames=12)
     for name, videos in (("prepared", video_folder), ("again", root / "copied")):
-        settings, options = make_settings("low_delay", 0), DatasetOptions(name=name)
+        settings, options = Settings("low_delay", 0), DatasetOptions(name=name)
         prepare("folder", str(videos), root / name, options=options, settings=settings)
     lines = "\n".join(f"{name},{name[:4].rstrip('/')}" for name in some)
     (root / "no_split.csv").write_text(f"path,label\n{lines}\n")

@@ -37,9 +37,11 @@ def test_goes_on_after_preemptions_and_a_few_crashes_but_not_after_errors(ending
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_passes_a_signal_on_and_does_not_start_again(number, machine):
     machine.training_ends("wait", 0)
-    code, said = machine.launch_and_signal(SCRIPT, *TRAINING, number=number)
-    assert code == 75
-    assert "saved" in said
+    process = machine.start(SCRIPT, *TRAINING)
+    machine.wait_for("waiting")
+    process.send_signal(number)
+    assert "saved" in process.communicate(timeout=180)[0]
+    assert process.returncode == 75
     assert len(machine.calls(MAIN)) == 1
 
 

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,12 +25,6 @@ def test_magnitude_is_the_longest_valid_vector_of_the_tubelet(seed):
     magnitude = motion_maps.magnitude_per_tubelet(jnp.array(vectors), jnp.array(valid))
     expected = np.maximum(length[:, ::2], length[:, 1::2])
     np.testing.assert_allclose(magnitude, expected, rtol=1e-5)
-
-
-def test_an_unknown_compensation_is_refused():
-    vectors, valid = jnp.zeros((1, 4, 6, 5, 2)), jnp.ones((1, 4), bool)
-    with pytest.raises(ValueError, match="none, median"):
-        motion_maps.compensate_camera(vectors, valid, "homography")
 
 
 def test_median_removes_a_pan_and_leaves_the_rest():

@@ -13,7 +13,7 @@ import optax
 import pytest
 from flax import traverse_util
 
-from mgm_jax.convert import layouts
+from mgm_jax.convert import hugging_face, layouts
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.models import classifier, mae
 from mgm_jax.models import patches as patches_lib
@@ -38,29 +38,14 @@ SHAPES = {
 }
 
 
-def hugging_face(model_class, shape, **changes):
+def hugging_face_model(name, shape, architecture, normalised=True):
     """A model of Hugging Face's with random weights, biases and scales."""
-    encoder, decoder, tubelet, frames, size = shape
-    config = transformers.VideoMAEConfig(
-        image_size=size,
-        patch_size=tubelet[1],
-        num_frames=frames,
-        tubelet_size=tubelet[0],
-        hidden_size=encoder.dim,
-        num_hidden_layers=encoder.depth,
-        num_attention_heads=encoder.heads,
-        intermediate_size=int(encoder.dim * encoder.mlp_ratio),
-        decoder_hidden_size=decoder.dim,
-        decoder_num_hidden_layers=decoder.depth,
-        decoder_num_attention_heads=decoder.heads,
-        decoder_intermediate_size=int(decoder.dim * decoder.mlp_ratio),
-        layer_norm_eps=1e-6,
-        attn_implementation="eager",
-        num_labels=CLASSES,
-        **changes,
-    )
+    *_, frames, size = shape
+    classes = tuple("abcdefg") if architecture.num_classes else ()
+    config = hugging_face.make_config(architecture, frames, size, classes, normalised)
+    config = transformers.VideoMAEConfig(**config, attn_implementation="eager")
     torch.manual_seed(0)
-    model = getattr(transformers, model_class)(config).eval()
+    model = getattr(transformers, name)(config).eval()
     for parameter in model.parameters():
         if parameter.ndim > 1:
             # Like Xavier's, so that signals keep their size through any depth.
@@ -155,10 +140,8 @@ def pretraining(model, params, clips, visible, masked, tubelet, normalised):
 )
 def test_pretraining(name, normalised):
     shape = encoder, decoder, tubelet, *_ = SHAPES[name]
-    theirs = hugging_face(
-        "VideoMAEForPreTraining", shape, use_mean_pooling=False, norm_pix_loss=normalised
-    )
     architecture = Architecture(encoder, tubelet, decoder)
+    theirs = hugging_face_model("VideoMAEForPreTraining", shape, architecture, normalised)
     params = to_ours(theirs.named_parameters(), architecture)
     model = mae.MaskedAutoencoder(encoder, decoder, token_grid(shape), tubelet)
     clips, mask = random_clips(shape), random_mask(shape)
@@ -195,8 +178,8 @@ def classification(model, params, clips, labels):
 @pytest.mark.parametrize("name", ["like_base", "odd"])
 def test_classification(name):
     shape = encoder, _, tubelet, *_ = SHAPES[name]
-    theirs = hugging_face("VideoMAEForVideoClassification", shape, use_mean_pooling=True)
     architecture = Architecture(encoder, tubelet, None, CLASSES, final_norm=False)
+    theirs = hugging_face_model("VideoMAEForVideoClassification", shape, architecture)
     params = to_ours(theirs.named_parameters(), architecture)
     model = classifier.Classifier(encoder, token_grid(shape), CLASSES, tubelet)
     clips, labels = random_clips(shape), np.array([2, 5])

@@ -13,7 +13,10 @@ def test_overlays_change_masked_tubelets_only(seed):
     frames = rng.integers(0, 256, (T, H, W, 3), np.uint8)
     mask = rng.random(GRID) < 0.6
     masked = np.kron(mask, np.ones(TUBELET)).astype(bool)
-    for drawn in (overlays.mask_overlay(frames, mask), overlays.visible_input(frames, mask)):
+    for drawn in (
+        overlays.mask_overlay(frames, mask),
+        overlays.paste_visible(overlays.MASKED, frames, mask),
+    ):
         np.testing.assert_array_equal(drawn[~masked], frames[~masked])
         assert (drawn[masked] != frames[masked]).any(-1).mean() > 0.9 or not masked.any()
     pasted = overlays.paste_visible(255 - frames, frames, mask)

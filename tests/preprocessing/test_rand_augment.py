@@ -1,6 +1,6 @@
 """RandAugment: each operation against Pillow at timm's arguments, and what is drawn.
 
-This also tests the operations of `enhance`, `tables` and `warp`, through RandAugment.
+This also tests the operations of `pillow` and `warp`, through RandAugment.
 """
 
 import functools

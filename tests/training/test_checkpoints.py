@@ -77,7 +77,7 @@ def test_a_clock_that_is_set_forward_during_a_save_is_named(checkpoints, monkeyp
     now = itertools.count(time.time(), 86400)
     monkeypatch.setattr(time, "time", lambda: next(now))
     checkpoints.save(6, STATE, DATA, CONFIG)
-    with pytest.raises(CheckpointError, match=r"complete one is step 5\. (?!Free).*clock"):
+    with pytest.raises(CheckpointError, match=r"complete is step 5\. (?!Free).*clock"):
         checkpoints.save(7, STATE, DATA, CONFIG)  # Waits for the one before.
 
 

@@ -1,14 +1,14 @@
 import logging
 import shutil
+import subprocess
 
 import jax.numpy as jnp
 import pytest
 
 from mgm_jax import io
 from mgm_jax.errors import CheckpointError
-from mgm_jax.training import digests
 from mgm_jax.training.checkpoints import Checkpoints
-from mgm_jax.training.integrity import recover
+from mgm_jax.training.integrity import DIGESTS_FILE, recover
 from tests.training.test_checkpoints import CONFIG, DATA, STATE, abstract, save
 
 pytestmark = pytest.mark.slow
@@ -92,7 +92,7 @@ def test_an_interrupted_copy_does_not_count_where_another_checkpoint_is_intact(w
     recover(folder)
     assert {path.name for path in folder.iterdir()} == {"2", "5", "8.damaged", "9.damaged"}
     for step in ("2", "5"):  # As earlier versions left them.
-        (folder / step / digests.FILE).unlink()
+        (folder / step / DIGESTS_FILE).unlink()
     recover(folder)
     checkpoints = Checkpoints(folder)
     checkpoints.check(5)
@@ -103,10 +103,16 @@ def test_an_interrupted_copy_does_not_count_where_another_checkpoint_is_intact(w
 def test_readers_refuse_a_damaged_checkpoint_with_the_cure(written, tmp_path):
     folder = tmp_path / "checkpoints"
     shutil.copytree(written, folder)
+    command = ["sha256sum", "--check", "--strict", DIGESTS_FILE]
+    subprocess.run(command, cwd=folder / "2", check=True, stdout=subprocess.DEVNULL)
+    (folder / "2" / "state" / ".nfs0").touch()  # NFS keeps deleted files that somebody still reads.
     flip_a_bit(folder / "5" / "data" / "metadata")
     checkpoints = Checkpoints(folder)
     checkpoints.check(2)
     with pytest.raises(CheckpointError, match=r"step 5 .* data/metadata .* step 2"):
+        checkpoints.check(5)
+    (folder / "5" / "state" / "other").touch()
+    with pytest.raises(CheckpointError, match=r"files\.sha256 does not list state/other"):
         checkpoints.check(5)
     checkpoints.close()
     truncate(folder / "2" / "metrics" / "metrics")
@@ -126,7 +132,7 @@ def test_in_a_bucket_torn_saves_and_damage_are_found_and_the_checkpoint_before_i
         checkpoints.check(7)
     checkpoints.close()
 
-    (folder / "2" / digests.FILE).unlink()  # Killed while it was being removed.
+    (folder / "2" / DIGESTS_FILE).unlink()  # Killed while it was being removed.
     (folder / "8" / "config" / "metadata").write_text("{}")  # Killed while it was being saved.
     recover(folder)
     assert sorted(path.name for path in folder.iterdir()) == ["5", "7.damaged"]

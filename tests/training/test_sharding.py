@@ -75,19 +75,14 @@ def test_a_batch_that_does_not_split_is_refused_with_sizes_that_do():
 
 def test_rules_apply_in_order_and_pass_over_what_does_not_divide():
     mesh = sharding.make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
-    tree = {
-        "attention": {"qkv": {"kernel": jnp.zeros((8, 3, 3, 4))}, "q_bias": jnp.zeros((4, 2))},
-        "mlp": {"fc1": {"kernel": jnp.zeros((8, 16)), "bias": jnp.zeros(16)}},
-        "norm": {"scale": jnp.zeros(8)},
-        "odd": {"kernel": jnp.zeros((7, 8))},
-    }
-    specs = jax.tree.map(lambda leaf: leaf.spec, sharding.state_sharding(mesh, tree))
-    assert specs["attention"]["qkv"]["kernel"] == PartitionSpec("fsdp", None, None, None)
-    assert specs["attention"]["q_bias"] == PartitionSpec("tensor", None)
-    assert specs["mlp"]["fc1"]["kernel"] == PartitionSpec("fsdp", "tensor")
-    assert specs["mlp"]["fc1"]["bias"] == PartitionSpec("tensor")
-    assert specs["norm"]["scale"] == PartitionSpec()
-    assert specs["odd"]["kernel"] == PartitionSpec(None, None)
+    for name, shape, spec in (
+        ("attention/qkv/kernel", (8, 3, 3, 4), ("fsdp", None, None, None)),
+        ("mlp/fc1/kernel", (8, 16), ("fsdp", "tensor")),
+        ("norm/scale", (8,), ()),
+        ("odd/kernel", (7, 8), (None, None)),
+    ):
+        place = sharding.state_sharding(mesh, {name: jnp.zeros(shape)})[name]
+        assert place.spec == PartitionSpec(*spec)
 
 
 def test_global_batch_is_split_over_data_and_fsdp():

@@ -43,25 +43,20 @@ _TRUE_IN_B_FRAMES = frozenset({"h264", "mpeg1video", "mpeg2video"})
 # Of a block coded as two fields, FFmpeg halves or doubles the vertical shift.
 _UNTRUE_IN_FIELDS = frozenset({"h264", "mpeg4"})
 
-_FIELDS = {
-    "source": ("<i4", 0),
-    "w": ("u1", 4),
-    "h": ("u1", 5),
-    "src_x": ("<i2", 6),
-    "src_y": ("<i2", 8),
-    "dst_x": ("<i2", 10),
-    "dst_y": ("<i2", 12),
-    "motion_x": ("<i4", 24),
-    "motion_y": ("<i4", 28),
-    "motion": ("<i8", 24),  # motion_x and motion_y at once: copying pairs is ten times slower
-    "motion_scale": ("<u2", 32),
-}
-RECORD = np.dtype(
+RECORD = np.dtype(  # type: ignore[call-overload]  # a form that its annotations lack
     {
-        "names": list(_FIELDS),
-        "formats": [kind for kind, _ in _FIELDS.values()],
-        "offsets": [offset for _, offset in _FIELDS.values()],
-        "itemsize": 40,
+        "source": ("<i4", 0),
+        "w": ("u1", 4),
+        "h": ("u1", 5),
+        "src_x": ("<i2", 6),
+        "src_y": ("<i2", 8),
+        "dst_x": ("<i2", 10),
+        "dst_y": ("<i2", 12),
+        "motion_x": ("<i4", 24),
+        "motion_y": ("<i4", 28),
+        "motion": ("<i8", 24),  # motion_x and motion_y at once: copying pairs is ten times slower
+        "motion_scale": ("<u2", 32),
+        "padding": ("V6", 34),
     }
 )
 """FFmpeg's AVMotionVector."""

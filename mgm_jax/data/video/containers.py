@@ -159,7 +159,7 @@ class Mp4Packets(Sequence[av.Packet]):
     def __init__(self, read_at: ReadAt, tables: Mp4Tables, name: str) -> None:
         self._read_at, self._name = read_at, name
         self._positions, self._sizes = tables.positions.tolist(), tables.sizes.tolist()
-        self._times, self._decoding_times = tables.times.tolist(), tables.decoding_times.tolist()
+        self._times = tables.times.tolist()
         self._key_flags = tables.key_frames.tolist()
         self._last: tuple[int, av.Packet] | None = None
 
@@ -176,7 +176,7 @@ class Mp4Packets(Sequence[av.Packet]):
                     "read; get it again, or leave it out"
                 )
             packet = av.Packet(data)
-            packet.pts, packet.dts = self._times[number], self._decoding_times[number]
+            packet.pts = self._times[number]
             packet.is_keyframe = self._key_flags[number]
             self._last = number, packet
         return self._last[1]

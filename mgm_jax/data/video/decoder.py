@@ -67,7 +67,7 @@ class FrameDecoder:
         self.size = self._file.size
         self.index = self._file.index
         try:
-            self.num_frames = self.index.num_shown if self.index.timed else self._count_frames()
+            self.num_frames = sum(self.index.shown) if self.index.timed else self._count_frames()
             if not self.num_frames:
                 raise self._nothing_to_show()
         except VideoError:
@@ -236,13 +236,8 @@ def decode_packets(
     """Decodes the packets at some positions, and then what the decoder still holds back.
 
     What comes before the first frame that does not need the part that a file was cut out of is left
-    out, and errors there and in packets without a frame are ignored.
-
-    Args:
-        index: Of the packets.
-        decoder: Ready for a new start.
-        positions: In the order of decoding.
-        on_error: Called with the position of a packet that cannot be decoded, and the error.
+    out, and errors there and in packets without a frame are ignored. Others are passed to
+    `on_error`, with the position of the packet.
     """
     began = index.begins_with_key_frame
     shows_all = decoder.name in _HIDING_CODECS or not any(index.key_flags)

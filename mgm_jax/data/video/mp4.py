@@ -44,8 +44,7 @@ class Mp4Tables:
     Attributes:
         positions: First byte of each frame in the file.
         sizes: Bytes of each frame.
-        decoding_times: In units of the track's time scale.
-        times: Presentation times, likewise.
+        times: Presentation times, in units of the track's time scale.
         key_frames: Which frames are flagged as key frames.
         configuration: The decoder's configuration record (avcC).
         sequence_parameters: The only sequence parameter set in it.
@@ -56,7 +55,6 @@ class Mp4Tables:
 
     positions: Int[np.ndarray, " n"]
     sizes: Int[np.ndarray, " n"]
-    decoding_times: Int[np.ndarray, " n"]
     times: Int[np.ndarray, " n"]
     key_frames: Bool[np.ndarray, " n"]
     configuration: bytes
@@ -200,7 +198,7 @@ def _read_movie(movie: memoryview, file_size: int) -> Mp4Tables:
         key_frames[:] = False
         key_frames[numbers - 1] = True
     described = _sample_description(_only(tables, b"stsd"))
-    return Mp4Tables(positions, sizes, decoding_times, times, key_frames, *described)
+    return Mp4Tables(positions, sizes, times, key_frames, *described)
 
 
 def _is_long(box: memoryview) -> bool:

@@ -79,11 +79,6 @@ class PacketIndex:
             for time, is_shown in zip(self.times, self.shown, strict=True)
         ]
 
-    @property
-    def num_shown(self) -> int:
-        """Number of displayed packets: the number of frames where `timed`."""
-        return sum(self.shown)
-
     @functools.cached_property
     def key_frames(self) -> dict[int, int]:
         """Position of the packet by frame number, of the displayed key frames."""

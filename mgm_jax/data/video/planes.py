@@ -109,12 +109,8 @@ def to_planar_420(
 
     Range and colour space are kept. RGB, grey and palette frames become limited-range BT.601.
     Scaling is FFmpeg's bilinear, which avoids aliasing when it shrinks. A frame that needs no
-    change is returned itself.
-
-    Args:
-        frame: A decoded frame.
-        size: (height, width) in stored orientation; None keeps the size.
-        reformatter: Reused between frames, because building the scaler is slow.
+    change is returned itself. `size` is (height, width) in stored orientation. Building a
+    `reformatter` is slow, so frames can share one.
     """
     height, width = size or (frame.height, frame.width)
     if frame.format.name in _PLANAR_420 and (height, width) == (frame.height, frame.width):

@@ -36,10 +36,3 @@ def test_covers_the_whole_frame_with_past_vectors(height, width):
     assert field.shape == (-(-height // 8), -(-width // 8), 2)
     # In the corner away from the incoming edges every cell has found the shift.
     np.testing.assert_array_equal(field[-3:, -3:], np.full((3, 3, 2), 4))
-
-
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "yuv420p10le", "gray", "rgb24"])
-def test_any_pixel_format(pix_fmt):
-    frames = [frame.reformat(format=pix_fmt) for frame in shifted(6, 2)]
-    (field,) = rasterise([estimate(*frames)], 144, 176)
-    assert np.median(field[4:-4, 4:-4], axis=(0, 1)).tolist() == [6, 2]

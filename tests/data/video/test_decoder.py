@@ -194,8 +194,3 @@ def test_damage_reaches_the_frames_predicted_from_it(codec, container, options, 
             frame = read(decoder, [number])[number]
             np.testing.assert_array_equal(luma(frame), luma(read(whole, [number])[number]))
         assert number in read(lenient, [number])
-
-
-def test_no_intact_file_is_called_damaged(file):
-    decoder, expected = file
-    assert len(read(decoder, range(len(expected)))) == len(expected)

@@ -2,7 +2,6 @@ import io
 
 import av
 import encoded
-import pytest
 
 from mgm_jax.data.video.h264 import VideoHeader, parse_sequence_parameters
 
@@ -37,10 +36,3 @@ def test_size_and_order_of_what_encoders_write():
 
 def test_leaves_the_unusual_to_ffmpeg():
     assert parsed(144, 176, "bframes=0", pix_fmt="yuv444p") is None
-
-
-def test_a_header_that_ends_early():
-    whole = sequence_parameters(encoded.encode(encoded.moving_square(2)))
-    for length in range(1, len(whole) - 1):
-        with pytest.raises(ValueError, match="ends early"):
-            parse_sequence_parameters(whole[:length])

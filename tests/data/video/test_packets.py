@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mgm_jax.data.decoding import Video
+from mgm_jax.data.video.containers import DemuxedFile, open_container
 from mgm_jax.data.video.packets import PacketIndex, index_packets
 from mgm_jax.errors import VideoError
 
@@ -31,7 +32,7 @@ def frames():
 def test_numbers_frames_in_presentation_order(frames, container):
     packets = index(encoded.encode(frames, container=container, options=STRIDE_ALIGNED))
     assert packets.timed
-    assert packets.num_shown == 26
+    assert sum(packets.shown) == 26
     assert sorted(packets.key_frames) == [0, 12, 24]
     numbers = packets.numbers
     assert sorted(numbers) == list(range(26))
@@ -55,7 +56,9 @@ def test_times_that_do_not_tell_frames_apart_are_not_trusted(frames):
     assert index(encoded.encode(frames, "mpeg2video", "mpeg", b_frames=0)).timed
     data = encoded.encode(frames, options=STRIDE_ALIGNED)
     assert index(encoded.remux(data, "mp4")).timed
-    assert not index(encoded.remux(data, "mp4", forget_presentation)).timed
+    forgotten = encoded.remux(data, "mp4", forget_presentation)
+    assert not index(forgotten).timed
+    assert isinstance(open_container(forgotten, "clip"), DemuxedFile)
     assert not index(encoded.remux(data, "mp4", double)).timed
     assert not index(encoded.encode(frames, container="h264", options=encoded.B_FRAMES)).timed
     # Two packets may hold the fields of one frame.
@@ -74,7 +77,7 @@ def test_edit_list_hides_frames(frames):
         assert container.streams.video[0].time_base.denominator == 25 * 512
     packets = index(encoded.remux(data, "mp4", shift))
     assert len(packets.packets) == 26
-    assert packets.num_shown == 21
+    assert sum(packets.shown) == 21
     assert packets.start_for(0) == 0
 
 
@@ -86,7 +89,7 @@ def test_a_file_that_is_cut_off_names_the_frame(frames):
         with pytest.raises(VideoError, match=r"clip: .*cut off in frame \d+ of \d+"):
             index(data)
     # One frame short is usable.
-    assert index(front[: -index(front).packets[-1].size]).num_shown == 25
+    assert sum(index(front[: -index(front).packets[-1].size]).shown) == 25
 
 
 X264, X265 = "keyint=12:log-level=none:", "keyint=12:log-level=none:pools=1:bframes=3:"

@@ -1,22 +1,23 @@
-"""Pillow's point operations as tables of 256 new levels, one table per frame and channel.
+"""Pillow's operations on levels 0 to 255.
 
-Every operation takes the `tables` of all operations before it and returns the tables that include
-it. What it needs to know of the image, such as the darkest level, follows from `counts`: how often
-each level occurs in the original image. So pixels are counted once and looked up once, however many
-operations there are.
+Point operations are tables of 256 new levels, one per frame and channel. Each takes the `tables` of
+all operations before it and returns the tables that include it. What it needs to know of the image,
+such as the darkest level, follows from `counts`: how often each level occurs in the original image.
+So pixels are counted once and looked up once, however many operations there are.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mgm_jax.preprocessing.enhance import GREY_WEIGHTS, blend
-
 LEVELS = 256
 VALUES = LEVELS + 16
 """Values of a pixel: its level, or 256 plus the number of the operation that fills it with grey."""
 
 _DIGITS = 16  # A value as two base-16 digits; one-hot, they make small matrix products.
+
+# ITU-R 601 luma weights of R, G and B in 1/65536, as Pillow has them.
+_GREY_WEIGHTS = (19595, 38470, 7471)
 
 
 def count_levels(levels: Int[Array, "r n"]) -> Int[Array, "r v"]:
@@ -88,7 +89,7 @@ def contrast(
     """Changes the contrast around the mean grey (`ImageEnhance.Contrast`): 0 is grey."""
     pixels = jnp.maximum(counts.sum(axis=-1), 1)
     means = (tables * counts).sum(axis=-1) / pixels
-    grey = (means * jnp.array(GREY_WEIGHTS) / 65536).sum(axis=-1)
+    grey = (means * jnp.array(_GREY_WEIGHTS) / 65536).sum(axis=-1)
     grey = jnp.floor(grey + 0.5)[..., None, None]
     return blend_levels(grey, tables, factor)
 
@@ -96,5 +97,35 @@ def contrast(
 def blend_levels(
     degenerate: Float[Array, "*#shape"], tables: Int[Array, "*shape"], factor: Float[Array, ""]
 ) -> Int[Array, "*shape"]:
-    """`enhance.blend` of levels; from black (0.0) it is `ImageEnhance.Brightness`."""
+    """`blend` of levels; from black (0.0) it is `ImageEnhance.Brightness`."""
     return blend(degenerate, tables.astype(jnp.float32), factor).astype(jnp.int32)
+
+
+def blend(
+    degenerate: Float[Array, "*#shape"], image: Float[Array, "*#shape"], factor: Float[Array, ""]
+) -> Float[Array, "*shape"]:
+    """Interpolates from the degenerate image (factor 0) to the image (1), or beyond.
+
+    Clipped to 0 to 255 and rounded down, as Pillow's `Image.blend` does.
+    """
+    return jnp.floor(jnp.clip(degenerate + factor * (image - degenerate), 0.0, 255.0))
+
+
+def saturate(frames: Float[Array, "*b 3"], factor: Float[Array, ""]) -> Float[Array, "*b 3"]:
+    """Changes the saturation of RGB levels (`ImageEnhance.Color`): 0 is grey, 1 is unchanged."""
+    grey = frames.astype(jnp.int32) * jnp.array(_GREY_WEIGHTS)
+    grey = (grey.sum(axis=-1, keepdims=True) + 0x8000) >> 16
+    return blend(grey.astype(frames.dtype), frames, factor)
+
+
+def sharpen(frames: Float[Array, "T H W c"], factor: Float[Array, ""]) -> Float[Array, "T H W c"]:
+    """Changes the sharpness (`ImageEnhance.Sharpness`): 0 is smooth, 1 is unchanged.
+
+    Pixels on the frame's border are not smoothed.
+    """
+    inner = frames[:, 1:-1, 1:-1]
+    sums = frames[:, :-2] + frames[:, 1:-1] + frames[:, 2:]
+    sums = sums[:, :, :-2] + sums[:, :, 1:-1] + sums[:, :, 2:]
+    smooth = jnp.floor((sums + 4.0 * inner) / 13.0 + 0.5)
+    degenerate = jax.lax.dynamic_update_slice(frames, smooth, (0, 1, 1, 0))
+    return blend(degenerate, frames, factor)
