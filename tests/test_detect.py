@@ -6,6 +6,7 @@ import pathlib
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import shrunk
@@ -13,8 +14,11 @@ import shrunk
 from data_prep.demo import make_demo
 from mgm_jax.data.records import RecordSource
 from mgm_jax.errors import ConfigError
+from mgm_jax.evaluation.detections import detect
+from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.full_evaluation import evaluate
 from mgm_jax.train import train
+from mgm_jax.training import sharding, tasks
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +102,19 @@ def test_detections_take_the_place_of_the_annotated_boxes(workdir, data, tmp_pat
     assert found("moved", shift=0.8).result.mean < 0.5 * plain.result.mean
     with pytest.raises(ConfigError, match=r"eval\.detections: none of the .* at least 0\.8"):
         found("unsure", score=0.5)
+
+
+def test_scores_that_are_not_numbers_are_named_and_never_right(data, caplog):
+    def broken(variables, batch):
+        rows = {name: batch[name] for name in tasks.detect_step.KEY_FRAME_FIELDS}
+        return {"probabilities": jnp.full((*batch["scores"].shape, 5), jnp.nan), **rows}
+
+    mesh = sharding.make_mesh({"data": -1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
+    config, source = recipe(data), RecordSource(str(data), "validation")
+    found = detect(Evaluator(config, mesh, broken), config, {}, source)
+    assert found.result.mean == 0
+    assert found.summary()["not_finite"] == list(found.names)
+    assert "12 key frames count as without actions" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ the annotation truth_boxes `[k, 4]` (fractions), truth_actions `[k, classes]`, n
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float32, UInt8
 from ml_collections import ConfigDict
 
 from mgm_jax.data import crops, key_frames
@@ -26,15 +25,69 @@ from mgm_jax.errors import VideoError
 
 
 @dataclasses.dataclass(frozen=True)
-class LoadKeyFrames(LoadClip):
-    """Reads training clips: random crops, and more people than `max_boxes` in random order.
+class _AroundKeyFrames(ClipLoader):
+    """What training and testing have in common; a clip has room for `max_boxes`."""
+
+    max_boxes: int = 1
+
+    def blank(self) -> dict[str, np.ndarray]:
+        """Zeros in the structure of a video's clips."""
+        classes = len(self.source.class_names)
+        return super().blank() | blank_boxes(self.copies, self.max_boxes, classes)
+
+    def _read(self, index: int, view: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        spec, record, name = self.spec, self.source[index], self.source.describe(index)
+        if record.key is None or record.key.seconds is None:
+            opened: Video | FilmPart = Video(record.video, name, spec.allow_damage)
+        else:
+            reach = spec.clip_frames * spec.stride // 2
+            opened = FilmPart(str(record.video), name, record.key.seconds, reach)
+            record = dataclasses.replace(
+                record, key=dataclasses.replace(record.key, frame=opened.key)
+            )
+        with opened as video:
+            size = (video.height, video.width)
+            key = key_frame_of(record, len(self.source.class_names), size, video.num_frames)
+            frames = key_frames.frames_around(
+                key.frame, video.num_frames, clip_frames=spec.clip_frames, stride=spec.stride
+            )
+            frame_size = crops.scaled_size(*size, spec.host_crop_size)
+            chosen = self.choose_crops(rng, *frame_size)
+            clips = read_clips(spec, video, record, frames, chosen, frame_size)
+        boxes, shown, actions, scores = self._choose_boxes(key, rng)
+        fields = blank_boxes(self.copies, self.max_boxes, actions.shape[1])
+        n, truths = min(len(boxes), self.max_boxes), min(len(key.boxes), self.max_boxes)
+        fields["num_boxes"][:], fields["num_truth"][:] = len(boxes), len(key.boxes)
+        for name, values in (("key_boxes", boxes), ("scores", scores), ("actions", actions)):
+            fields[name][:, :n] = values[:n]
+        for name, values in (("truth_boxes", key.boxes), ("truth_actions", key.actions)):
+            fields[name][:, :truths] = values[:truths]
+        # To the pixels of each clip, with its crop, resize and flip.
+        pixels = np.clip(shown[:n], 0, 1) * np.tile(np.array(size[::-1], np.float32), 2)
+        for copy, (crop, flip) in enumerate(zip(clips["source_box"], clips["flip"], strict=True)):
+            moved = crop_boxes(pixels[None], crop, bool(flip), spec.size)[0]
+            valid = ~np.isnan(moved).any(axis=-1)
+            whole, part = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (pixels, moved))
+            seen = part * (crop[2] * crop[3] / spec.size**2) / np.maximum(whole, 1e-9)
+            fields["box_valid"][copy, :n] = valid
+            fields["boxes"][copy, :n] = np.where(valid[:, None], moved, 0)
+            fields["box_seen"][copy, :n] = np.where(valid, seen, 0)
+        return clips | fields
+
+    def _choose_boxes(self, key: KeyFrame, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Boxes, those that the model is given in their place, actions and scores."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadKeyFrames(_AroundKeyFrames, LoadClip):
+    """Reads training clips: random crops, and boxes in random order, moved at random.
 
     Attributes:
         same: See `KeyFrame.with_detected`.
         jitter: See `key_frames.jitter`.
     """
 
-    max_boxes: int = 1
     same: float = 0.9
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
@@ -45,53 +98,32 @@ class LoadKeyFrames(LoadClip):
         """The loader that a run's config.data describes."""
         plain = LoadClip.from_config(config, source)
         given = {field.name: getattr(plain, field.name) for field in dataclasses.fields(plain)}
-        return cls(
-            **given,
-            max_boxes=config.max_boxes,
-            same=config.same_overlap,
-            jitter=tuple(config.box_jitter),
-        )
+        own = {"max_boxes": config.max_boxes, "same": config.same_overlap}
+        return cls(**given, **own, jitter=tuple(config.box_jitter))
 
-    def blank(self) -> dict[str, np.ndarray]:
-        """Zeros in the structure of a video's clips."""
-        classes = len(self.source.class_names)
-        return super().blank() | blank_boxes(self.copies, self.max_boxes, classes)
-
-    def _read(self, index: int, view: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        clips, key, size = _read_around(self, index, rng)
+    def _choose_boxes(self, key: KeyFrame, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         boxes, actions = key.with_detected(self.same)
         order = rng.permutation(len(boxes))
-        boxes, actions = boxes[order], actions[order]
-        shown = key_frames.jitter(rng, boxes, self.jitter)
-        fields = _box_fields(key, boxes, actions, None, self.max_boxes, self.copies)
-        return clips | _place(fields, shown, clips, size, self.spec.size)
+        shown = key_frames.jitter(rng, boxes[order], self.jitter)
+        return boxes[order], shown, actions[order], np.ones(len(boxes))
 
 
 @dataclasses.dataclass(frozen=True)
-class LoadKeyFrameViews(LoadViews):
+class LoadKeyFrameViews(_AroundKeyFrames, LoadViews):
     """Reads the views of key frames for testing; the detected boxes, if a detector was asked.
 
     Attributes:
         margin: See `key_frames.widen`.
     """
 
-    max_boxes: int = 1
     margin: tuple[float, float] = (0.0, 0.0)
 
-    def blank(self) -> dict[str, np.ndarray]:
-        """Zeros in the structure of a video's clips."""
-        classes = len(self.source.class_names)
-        return super().blank() | blank_boxes(self.copies, self.max_boxes, classes)
-
-    def _read(self, index: int, view: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        clips, key, size = _read_around(self, index, rng)
-        boxes, actions, scores = key.boxes, key.actions, None
-        if key.detected is not None:
+    def _choose_boxes(self, key: KeyFrame, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        boxes, actions, scores = key.boxes, key.actions, np.ones(len(key.boxes))
+        if key.detected is not None and key.scores is not None:
             boxes, scores = key.detected, key.scores
             actions = np.zeros((len(boxes), actions.shape[1]), np.uint8)
-        shown = key_frames.widen(boxes, self.margin)
-        fields = _box_fields(key, boxes, actions, scores, self.max_boxes, self.copies)
-        return clips | _place(fields, shown, clips, size, self.spec.size)
+        return boxes, key_frames.widen(boxes, self.margin), actions, scores
 
 
 def key_frame_of(
@@ -135,65 +167,3 @@ def blank_boxes(copies: int, max_boxes: int, classes: int) -> dict[str, np.ndarr
         "box_valid": np.zeros(shape, bool),
         **{name: np.zeros(copies, np.int32) for name in ("num_boxes", "num_truth")},
     }
-
-
-def _read_around(
-    load: ClipLoader, index: int, rng: np.random.Generator
-) -> tuple[dict[str, np.ndarray], KeyFrame, tuple[int, int]]:
-    """The clips, the key frame, and the size (height, width) of the video's frames."""
-    spec, record, name = load.spec, load.source[index], load.source.describe(index)
-    if record.key is None or record.key.seconds is None:
-        opened: Video | FilmPart = Video(record.video, name, spec.allow_damage)
-    else:
-        reach = spec.clip_frames * spec.stride // 2
-        opened = FilmPart(str(record.video), name, record.key.seconds, reach)
-        record = dataclasses.replace(record, key=dataclasses.replace(record.key, frame=opened.key))
-    with opened as video:
-        size = (video.height, video.width)
-        key = key_frame_of(record, len(load.source.class_names), size, video.num_frames)
-        frames = key_frames.frames_around(
-            key.frame, video.num_frames, clip_frames=spec.clip_frames, stride=spec.stride
-        )
-        frame_size = crops.scaled_size(*size, spec.host_crop_size)
-        chosen = load.choose_crops(rng, *frame_size)
-        return read_clips(spec, video, record, frames, chosen, frame_size), key, size
-
-
-def _box_fields(
-    key: KeyFrame,
-    boxes: Float32[np.ndarray, "n 4"],
-    actions: UInt8[np.ndarray, "n classes"],
-    scores: Float32[np.ndarray, " n"] | None,
-    max_boxes: int,
-    copies: int,
-) -> dict[str, np.ndarray]:
-    fields = blank_boxes(copies, max_boxes, actions.shape[1])
-    n, truths = min(len(boxes), max_boxes), min(len(key.boxes), max_boxes)
-    fields["num_boxes"][:], fields["num_truth"][:] = len(boxes), len(key.boxes)
-    fields["key_boxes"][:, :n] = boxes[:n]
-    fields["scores"][:, :n] = 1 if scores is None else scores[:n]
-    fields["actions"][:, :n] = actions[:n]
-    fields["truth_boxes"][:, :truths] = key.boxes[:truths]
-    fields["truth_actions"][:, :truths] = key.actions[:truths]
-    return fields
-
-
-def _place(
-    fields: dict[str, np.ndarray],
-    shown: Float32[np.ndarray, "n 4"],
-    clips: dict[str, np.ndarray],
-    frame_size: tuple[int, int],
-    size: int,
-) -> dict[str, np.ndarray]:
-    """Takes boxes `shown` to the pixels of each clip, with its crop, resize and flip."""
-    shown = shown[: fields["boxes"].shape[1]]
-    pixels = np.clip(shown, 0, 1) * np.tile(np.array(frame_size[::-1], np.float32), 2)
-    for copy, (crop, flip) in enumerate(zip(clips["source_box"], clips["flip"], strict=True)):
-        moved = crop_boxes(pixels[None], crop, bool(flip), size)[0]
-        valid = ~np.isnan(moved).any(axis=-1)
-        fields["boxes"][copy, : len(shown)] = np.where(valid[:, None], moved, 0)
-        fields["box_valid"][copy, : len(shown)] = valid
-        whole, part = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (pixels, moved))
-        seen = part * (crop[2] * crop[3] / size**2) / np.maximum(whole, 1e-9)
-        fields["box_seen"][copy, : len(shown)] = np.where(valid, seen, 0)
-    return fields

@@ -76,6 +76,12 @@ class Detections:
         """The average precision of each class."""
         return evaluate_rows(self.truth_rows, self.rows, self.class_names)
 
+    @property
+    def not_finite(self) -> list[str]:
+        """Names of the key frames with scores that are not numbers, which are never right."""
+        pairs = zip(self.names, self.scores, strict=True)
+        return [name for name, scores in pairs if not np.isfinite(scores).all()]
+
     def chance(self) -> float:
         """The mean average precision of the same boxes with random scores."""
         means = []
@@ -125,6 +131,7 @@ class Detections:
             "num_boxes": sum(map(len, self.boxes)),
             "num_annotated_boxes": sum(map(len, self.truth)),
             "unread": [self.names[index] for index in sorted(self.errors)],
+            "not_finite": self.not_finite,
             "per_class": self.result.per_class(),
         }
 
@@ -182,7 +189,14 @@ def detect(
             )
     parts = ("boxes", "scores", "truth", "truth_actions")
     columns = {name: [one[i] for one in found] for i, name in enumerate(parts)}
-    return Detections(names, tuple(source.class_names), **columns, errors=batches.errors)
+    result = Detections(names, tuple(source.class_names), **columns, errors=batches.errors)
+    if result.not_finite:
+        logging.warning(
+            "%d key frames count as without actions: their scores are not finite, as those of %s. "
+            "Check the checkpoint's parameters, or set config.model.dtype=float32",
+            *(len(result.not_finite), result.not_finite[0]),
+        )
+    return result
 
 
 def _join(
