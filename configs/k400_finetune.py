@@ -3,8 +3,8 @@
     python -m mgm_jax.main --config=configs/k400_finetune.py \
         --config.init_from=PRETRAINED --config.data.path=DIR --workdir=WORKDIR
 
-Arguments: `epochs`, `views` (temporal views of the test), `backbone`, `size`, `recipe`. The
-paper's supervised rows (Table 2 †): `recipe=mvit`, without `config.init_from`.
+Arguments: `epochs`, `views` (temporal views of the test), `backbone`, `size`. From scratch:
+configs/supervised.py.
 
 Data: Kinetics-400 (about 240,000 training and 20,000 validation clips, 400 classes), prepared by
 `data_prep`.
@@ -17,14 +17,6 @@ run is 38.9 EFLOP: 27.0 hours of an accelerator that sustains 400 TFLOP/s.
 from ml_collections import ConfigDict
 
 from mgm_jax import base_config
-
-ARGUMENTS = {
-    "recipe": ("videomae", "mvit"),
-    "epochs": "epochs",
-    "views": "eval.temporal_views",
-    "backbone": "model.backbone",
-    "size": "model.size",
-}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -42,7 +34,12 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.layer_decay = 0.75
 
     config.eval.temporal_views = 5
-    if base_config.apply_arg(config, arg, **ARGUMENTS)["recipe"] == "mvit":
-        base_config.train_as_mvit(config)
-        base_config.apply_arg(config, arg, **ARGUMENTS)  # Over the values of MViT's recipe.
+    base_config.apply_arg(
+        config,
+        arg,
+        epochs="epochs",
+        views="eval.temporal_views",
+        backbone="model.backbone",
+        size="model.size",
+    )
     return config

@@ -3,8 +3,8 @@
     python -m mgm_jax.main --config=configs/ssv2_finetune.py \
         --config.init_from=PRETRAINED --config.data.path=DIR --workdir=WORKDIR
 
-Arguments: `epochs`, `views` (temporal views of the test), `backbone`, `size`, `recipe`. The
-paper's supervised rows (Table 2 †): `recipe=mvit`, without `config.init_from`.
+Arguments: `epochs`, `views` (temporal views of the test), `backbone`, `size`. From scratch:
+configs/supervised.py.
 
 Data: Something-Something V2 (168,913 training and 24,777 validation clips, 174 classes), prepared
 by `data_prep`.
@@ -17,14 +17,6 @@ run is 10.9 EFLOP: 7.6 hours of an accelerator that sustains 400 TFLOP/s.
 from ml_collections import ConfigDict
 
 from mgm_jax import base_config
-
-ARGUMENTS = {
-    "recipe": ("videomae", "mvit"),
-    "epochs": "epochs",
-    "views": "eval.temporal_views",
-    "backbone": "model.backbone",
-    "size": "model.size",
-}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -42,7 +34,12 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.layer_decay = 0.75
 
     config.eval.temporal_views = 2
-    if base_config.apply_arg(config, arg, **ARGUMENTS)["recipe"] == "mvit":
-        base_config.train_as_mvit(config)
-        base_config.apply_arg(config, arg, **ARGUMENTS)  # Over the values of MViT's recipe.
+    base_config.apply_arg(
+        config,
+        arg,
+        epochs="epochs",
+        views="eval.temporal_views",
+        backbone="model.backbone",
+        size="model.size",
+    )
     return config

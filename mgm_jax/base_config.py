@@ -166,24 +166,6 @@ def _augment(config: ConfigDict) -> None:
     config.augment.label_smoothing = 0.1
 
 
-def train_as_mvit(config: ConfigDict) -> None:
-    """Sets the recipe that MViT trains with from scratch on Kinetics-400.
-
-    From SlowFast's MVIT_B_16x4_CONV.yaml, with the learning rates of MViT's paper, 1.6e-3 for 512
-    clips; its augmentation is that of `finetune`.
-    """
-    config.epochs = 200.0
-    config.warmup_epochs = 30.0
-    config.model.drop_path = 0.2
-    config.model.head_dropout = 0.5
-    config.model.init = "trunc_normal"
-    config.optimizer.base_lr = 8e-4
-    config.optimizer.min_lr = 8e-6
-    config.optimizer.warmup_lr = 8e-6
-    config.optimizer.layer_decay = 1.0
-    config.optimizer.clip_norm = 1.0
-
-
 def linear_probe() -> ConfigDict:
     """A linear classifier on frozen features.
 

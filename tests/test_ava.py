@@ -14,6 +14,7 @@ import shrunk
 from data_prep.conversion import Settings
 from data_prep.entries import DatasetOptions
 from data_prep.prepare import prepare
+from mgm_jax import config as config_lib
 from mgm_jax.data.ava_files import read_rows
 from mgm_jax.data.boxes import BoxedSource, read_jhmdb_boxes
 from mgm_jax.data.detected import DetectedSource
@@ -87,6 +88,35 @@ def workdir(ava, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
     train(recipe(ava), str(workdir), jax.devices()[:1])
     return workdir
+
+
+def test_ava_has_the_values_of_table_6_and_of_videomaes_code():
+    expected = {
+        "optimizer.base_lr": 2.5e-4,
+        "optimizer.weight_decay": 0.05,
+        "optimizer.b1": 0.9,
+        "optimizer.b2": 0.999,
+        "optimizer.layer_decay": 0.7,
+        "batch_size": 128,
+        "data.repeated_augmentation": 1,
+        "warmup_epochs": 5.0,
+        "epochs": 30.0,
+        "data.flip": True,
+        "model.drop_path": 0.2,
+        # data/transforms.py, datasets.py, modeling_finetune.py of VideoMAE-Action-Detection
+        "data.clip_frames": 16,
+        "data.stride": 4,
+        "data.size": 224,
+        "data.scales": (224 / 256,),
+        "data.box_jitter": (0.2, 0.1, 0.1, 0.05),
+        "augment.colour_jitter": (20.0, 0.1, 0.1),
+        "optimizer.min_lr": 1e-6,
+        "model.head_init_scale": 0.001,
+        "eval.box_margin": (0.1, 0.05),
+        "eval.detection_score": 0.8,
+    }
+    flat = dict(config_lib.flatten(shrunk.get_config("ava_finetune")))
+    assert {name: flat[name] for name in expected} == expected
 
 
 def test_records_hold_what_the_files_say(ava):

@@ -116,38 +116,10 @@ def test_finetuning_has_the_values_of_table_6(
     assert select(shrunk.get_config(name), expected) == expected
 
 
-def test_ava_has_the_values_of_table_6_and_of_videomaes_code():
-    expected = {
-        "optimizer.base_lr": 2.5e-4,
-        "optimizer.weight_decay": 0.05,
-        "optimizer.b1": 0.9,
-        "optimizer.b2": 0.999,
-        "optimizer.layer_decay": 0.7,
-        "batch_size": 128,
-        "data.repeated_augmentation": 1,
-        "warmup_epochs": 5.0,
-        "epochs": 30.0,
-        "data.flip": True,
-        "model.drop_path": 0.2,
-        # data/transforms.py, datasets.py, modeling_finetune.py of VideoMAE-Action-Detection
-        "data.clip_frames": 16,
-        "data.stride": 4,
-        "data.size": 224,
-        "data.scales": (224 / 256,),
-        "data.box_jitter": (0.2, 0.1, 0.1, 0.05),
-        "augment.colour_jitter": (20.0, 0.1, 0.1),
-        "optimizer.min_lr": 1e-6,
-        "model.head_init_scale": 0.001,
-        "eval.box_margin": (0.1, 0.05),
-        "eval.detection_score": 0.8,
-    }
-    assert select(shrunk.get_config("ava_finetune"), expected) == expected
-
-
-@pytest.mark.parametrize("name", ["k400_finetune", "ssv2_finetune"])
-def test_supervised_baselines_have_the_values_of_mvit(name):
+@pytest.mark.parametrize("dataset", ["k400", "ssv2"])
+def test_supervised_baselines_have_the_values_of_mvit(dataset):
     expected = {  # SlowFast's configs/Kinetics/MVIT_B_16x4_CONV.yaml; MViT's paper: 1.6e-3 for 512
-        "epochs": 150.0,
+        "epochs": 200.0,
         "warmup_epochs": 30.0,
         "data.repeated_augmentation": 2,
         "data.area": (0.08, 1.0),
@@ -165,7 +137,10 @@ def test_supervised_baselines_have_the_values_of_mvit(name):
         "optimizer.layer_decay": 1.0,
         "optimizer.clip_norm": 1.0,
     }
-    assert select(shrunk.get_config(f"{name}:recipe=mvit,epochs=150"), expected) == expected
+    config = shrunk.get_config(f"supervised:dataset={dataset}")
+    assert select(config, expected) == expected
+    assert config.data.flip == (dataset == "k400")
+    assert config.data.sampling == ("dense" if dataset == "k400" else "segments")
 
 
 @pytest.mark.parametrize("name", shrunk.RECIPES)

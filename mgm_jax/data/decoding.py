@@ -112,7 +112,9 @@ class Video(FrameDecoder):
 
         source = self._choose_motion(motion)
         builder = decode(source)
-        if source == "codec" and not builder.saw_predicted and self._is_all_intra(builder):
+        # One I-frame says nothing of the others.
+        conclusive = builder.num_seen > 1 or (self.num_frames > 1 and all(self.index.key_flags))
+        if source == "codec" and not builder.saw_predicted and conclusive:
             if motion == "codec":
                 raise self._no_vectors("all its frames are intra coded or interlaced")
             builder = decode("estimate")
@@ -132,11 +134,6 @@ class Video(FrameDecoder):
         if motion == "codec":
             raise self._no_vectors("FFmpeg exports none of this codec")
         return "estimate"
-
-    def _is_all_intra(self, builder: ClipBuilder) -> bool:
-        """Whether the file has I-frames only, after a read without predicted frames."""
-        all_keys = all(self.index.key_flags)
-        return builder.num_seen > 1 or (self.num_frames > 1 and all_keys)
 
     def _no_vectors(self, reason: str) -> VideoError:
         return VideoError(
