@@ -68,7 +68,11 @@ def read_rows(
     text = pathlib.Path(file).read_bytes().decode("utf-8-sig", errors="surrogateescape")
     numbers: dict[str, int] = {}
     rows: list[tuple[int, list[float], int, float, int]] = []
-    for line, cells in enumerate(csv.reader(io.StringIO(text)), 1):
+    try:
+        lines = list(csv.reader(io.StringIO(text)))
+    except csv.Error as error:
+        raise ConfigError(f"{flag}: {file} is not a csv file ({error})") from None
+    for line, cells in enumerate(lines, 1):
         if not cells:
             continue
         try:

@@ -48,6 +48,8 @@ def test_other_rows_are_refused_by_their_line(tmp_path, line, kind, message):
 def test_missing_and_empty_files_are_named(tmp_path):
     with pytest.raises(ConfigError, match=r"--boxes: .*boxes\.csv is empty"):
         read(tmp_path, "")
+    with pytest.raises(ConfigError, match=r"--boxes: .*boxes\.csv is not a csv file"):
+        read(tmp_path, "x" * 200_000)
     for read_file in (
         lambda file: read_rows(file, "--boxes", "detections"),
         lambda file: read_actions(file, "--boxes", 80),
