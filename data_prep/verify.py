@@ -71,7 +71,11 @@ def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str]]:
                 read = _read_split(source, split, names, split_of, listed.get(split), faults, lines)
                 places = np.linspace(0, len(read) - 1, min(sample, len(read))).astype(int)
                 of_split = [check_record(source[read[place]]) for place in np.unique(places)]
-                lines += _describe_sample(of_split)
+                valid = [c.clip.motion_valid.mean() for c in of_split if c.clip is not None]
+                share = f"{np.mean(valid):.1%}" if valid else "none"
+                lines.append(
+                    f"  of {len(valid)} decoded: {share} of the frames have motion vectors"
+                )
                 faults += [
                     f"{split}: {c.video_id}: {fault}" for c in of_split for fault in c.faults
                 ]
@@ -140,22 +144,13 @@ def _read_split(
 
 def _histogram(labels: collections.Counter[int], names: Sequence[str]) -> list[str]:
     lines = []
-    most = max(labels.values(), default=1)
     for label in sorted(labels):
         name = names[label] if 0 <= label < len(names) else "(no class)"
-        bar = "#" * round(30 * labels[label] / most)
-        lines.append(f"  {label:4d} {name[:40]:40s} {labels[label]:7d} {bar}")
+        lines.append(f"  {label:4d} {name[:40]:40s} {labels[label]:7d}")
     absent = [name for label, name in enumerate(names) if not labels[label]]
     if absent and len(absent) < len(names):
         lines.append(f"  no record of {len(absent)} classes: {', '.join(absent[:10])} ...")
     return lines
-
-
-def _describe_sample(sample: Sequence[CheckedRecord]) -> list[str]:
-    valid = [checked.clip.motion_valid.mean() for checked in sample if checked.clip is not None]
-    if not valid:
-        return []
-    return [f"  of {len(sample)} decoded: {np.mean(valid):.1%} of the frames have motion vectors"]
 
 
 def check_record(record: Mapping[str, Any]) -> CheckedRecord:

@@ -1,15 +1,12 @@
 import dataclasses
-import pathlib
-import subprocess
-import sys
+
+import command_line
 
 from mgm_jax import compile
 from mgm_jax.aot import chips, roofline
 from mgm_jax.aot.check import CompiledStep
 from mgm_jax.aot.collectives import Collective
 from mgm_jax.training import sharding
-
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 
 def test_the_report_says_what_limits_and_how_long_it_takes():
@@ -51,9 +48,7 @@ def test_the_report_says_what_limits_and_how_long_it_takes():
 
 
 def test_the_command_names_a_wrong_topology():
-    command = [sys.executable, "-m", "mgm_jax.compile", "--config=configs/k400_pretrain.py"]
-    ended = subprocess.run(
-        [*command, "--topology=v9:2x2"], cwd=REPOSITORY, capture_output=True, text=True
-    )
+    arguments = ("--config=configs/k400_pretrain.py", "--topology=v9:2x2")
+    ended = command_line.run("mgm_jax.compile", *arguments)
     assert ended.returncode == 1
     assert "no chip 'v9'" in ended.stderr

@@ -10,12 +10,6 @@ from mgm_jax import io
 from mgm_jax.errors import ConfigError, WriteError
 
 
-def test_a_folder_of_this_machine_stays_what_it_is(tmp_path):
-    path = io.make_path(str(tmp_path))
-    assert path == tmp_path == io.make_path(tmp_path)
-    assert not io.in_bucket(path)
-
-
 def test_addresses_that_cannot_be_opened_are_named_with_the_cure(bucket):
     with pytest.raises(ConfigError, match=r"s3://bucket/run: .*gs://"):
         io.make_path("s3://bucket/run")

@@ -56,6 +56,11 @@ def run(odd_folder, tmp_path_factory):
     return config, workdir
 
 
+def prepare_folder(folder, out):
+    settings = Settings("low_delay", 0)
+    return prepare("folder", str(folder), out, options=DatasetOptions(), settings=settings)
+
+
 def test_finetuning_ends_and_its_files_are_plain_text(run):
     config, workdir = run
     arrays = read_arrays(workdir / "predictions.npz")
@@ -77,13 +82,7 @@ def test_folders_that_libraries_cannot_open_are_refused_at_once(odd_folder):
     with pytest.raises(ConfigError, match=message):
         make_source("records", folder, "train")
     with pytest.raises(ConfigError, match=message):
-        prepare(
-            "folder",
-            str(odd_folder),
-            folder,
-            options=DatasetOptions(),
-            settings=Settings("low_delay", 0),
-        )
+        prepare_folder(odd_folder, folder)
 
 
 def test_predict_prints_one_line_for_each_name(run, odd_folder, tmp_path):
@@ -114,13 +113,7 @@ def test_pretraining_skips_a_broken_file_by_its_name(odd_folder, tmp_path, caplo
 
 def test_preparation_keeps_names_and_classes(odd_folder, tmp_path):
     out = tmp_path / "out"
-    report = prepare(
-        "folder",
-        str(odd_folder),
-        out,
-        options=DatasetOptions(),
-        settings=Settings("low_delay", 0),
-    )
+    report = prepare_folder(odd_folder, out)
     assert report["splits"]["train"]["records"] == 12
     (problem,) = json.loads((out / "report.json").read_text(encoding="utf-8"))["problems"]
     assert problem["file"] == "one\\ntwo/broken\\n\\udcfe.mp4"

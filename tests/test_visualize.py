@@ -14,8 +14,6 @@ from mgm_jax import visualize
 from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import CheckpointError, ConfigError, VideoError
-from mgm_jax.evaluation.periodic import PictureReporter
-from mgm_jax.evaluation.videos import Videos
 from mgm_jax.models import mae
 from mgm_jax.pictures import overlays
 from mgm_jax.pictures.gallery import (
@@ -96,16 +94,6 @@ def test_what_is_not_there_is_refused(run, tmp_path):
     runs.describe_run(tmp_path, config, ())
     with pytest.raises(CheckpointError, match="no complete checkpoint"):
         visualize.draw_run(config, tmp_path)
-
-
-@pytest.mark.slow
-def test_sheets_during_training(run, video_folder):
-    config = read_config(run)
-    task = tasks.make_task(config, ())
-    config.pictures_every = 2
-    reporter = PictureReporter(config, task.model, Videos(FolderSource(str(video_folder))))
-    sheets = reporter.report(jax.jit(task.init_fn)().variables, step=2)
-    assert list(sheets) == ["reconstruction/0", "reconstruction/1"]
 
 
 def test_unreadable_videos_are_named_when_none_is_left(tmp_path):

@@ -1,8 +1,6 @@
 import importlib.util
-import pathlib
-import subprocess
-import sys
 
+import command_line
 import jax
 import numpy as np
 import pytest
@@ -18,7 +16,6 @@ from mgm_jax.training import sharding
 from mgm_jax.training.state import abstract_state
 from mgm_jax.training.tasks import make_task
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
     reason="no libtpu; pip install -r requirements-tpu.txt",
@@ -84,17 +81,12 @@ def test_operations_along_one_dimension_of_the_torus_have_its_links_alone():
 @needs_libtpu
 def test_the_command_compiles_for_a_slice_and_refuses_what_does_not_fit():
     def run(*arguments):
-        return subprocess.run(
-            [
-                *(sys.executable, "-m", "mgm_jax.compile", "--config=configs/k400_pretrain.py"),
-                *("--topology=v5e:2x2", "--config.model.size=Ti", "--config.data.clip_frames=4"),
-                *("--config.data.size=32", "--config.data.host_crop_size=32"),
-                *("--config.model.encoder.depth=1", "--config.model.decoder.depth=1"),
-                *arguments,
-            ],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
+        return command_line.run(
+            *("mgm_jax.compile", "--config=configs/k400_pretrain.py", "--topology=v5e:2x2"),
+            *("--config.model.size=Ti", "--config.data.clip_frames=4"),
+            *("--config.data.size=32", "--config.data.host_crop_size=32"),
+            *("--config.model.encoder.depth=1", "--config.model.decoder.depth=1"),
+            *arguments,
         )
 
     fits = run("--config.batch_size=16", "--config.mesh.fsdp=2")

@@ -1,3 +1,5 @@
+import collections
+
 import jax
 import numpy as np
 import pytest
@@ -83,9 +85,9 @@ def test_a_train_step_reduces_its_gradients_along_data_and_gathers_weights_along
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     step = jit_step(task, mesh, shardings).lower(state, abstract_batch(config, mesh))
     found = collectives.find_collectives(hlo.parse(step.compile().as_text()), mesh.shape)
-    by_kind = dict.fromkeys(((kind, axes) for kind, axes, *_ in collectives.summarise(found)), 0)
-    for kind, axes, _, num_bytes, _ in collectives.summarise(found):
-        by_kind[kind, axes] += num_bytes
+    by_kind = collections.Counter()
+    for operation in found:
+        by_kind[operation.kind, operation.axes] += operation.times * operation.num_bytes
     sharded = sum(
         leaf.size
         for leaf in jax.tree.leaves(state.params)

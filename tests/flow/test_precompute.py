@@ -1,7 +1,4 @@
-import pathlib
-import subprocess
-import sys
-
+import command_line
 import encoded
 import numpy as np
 import pytest
@@ -10,7 +7,7 @@ from mgm_jax.data.motion import flow_files
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.flow import precompute
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+COMMAND = "mgm_jax.flow.precompute"
 
 
 def test_a_folder_is_computed_in_shards_and_resumed(tmp_path):
@@ -47,11 +44,6 @@ def test_a_folder_is_computed_in_shards_and_resumed(tmp_path):
     assert made[1].exists()
 
 
-def run_command(*arguments):
-    command = [sys.executable, "-m", "mgm_jax.flow.precompute", *map(str, arguments)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-
-
 @pytest.mark.slow
 def test_the_command_makes_flow_and_reports_what_failed(tmp_path):
     pytest.importorskip("cv2", reason="Dense Inverse Search needs opencv-python-headless")
@@ -59,7 +51,7 @@ def test_the_command_makes_flow_and_reports_what_failed(tmp_path):
     videos.mkdir()
     (videos / "square.mp4").write_bytes(encoded.encode(encoded.moving_square(5)))
     (videos / "broken.mp4").write_bytes(b"not a video")
-    done = run_command(f"--videos={videos}", f"--out={out}", "--method=dis")
+    done = command_line.run(COMMAND, f"--videos={videos}", f"--out={out}", "--method=dis")
     assert done.returncode == 1
     assert "broken.mp4" in done.stderr
     motion, valid = flow_files.read_flow(flow_files.flow_path(out, "square.mp4"), range(5))
@@ -69,7 +61,7 @@ def test_the_command_makes_flow_and_reports_what_failed(tmp_path):
 
 
 def test_the_command_without_weights_names_the_cure(tmp_path, video_folder):
-    done = run_command(f"--videos={video_folder}", f"--out={tmp_path / 'flow'}")
+    done = command_line.run(COMMAND, f"--videos={video_folder}", f"--out={tmp_path / 'flow'}")
     assert done.returncode == 1
     assert "--weights is missing" in done.stderr
     assert "--method=dis" in done.stderr

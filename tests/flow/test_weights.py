@@ -44,12 +44,6 @@ def test_every_tensor_of_torchvision_is_read(tmp_path, state):
         np.testing.assert_array_equal(again[name], array)
 
 
-def test_numpy_writes_what_torch_holds(tmp_path, state):
-    torch = pytest.importorskip("torch", reason="makes PyTorch's tensors")
-    np.savez(tmp_path / "raft.npz", **{name: torch.tensor(array) for name, array in state.items()})
-    assert weights.load_weights(tmp_path / "raft.npz")
-
-
 def test_a_state_dict_that_does_not_fit_is_refused_with_all_differences(state):
     faulty = dict(state)
     del faulty["update_block.flow_head.conv2.bias"]

@@ -1,7 +1,5 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mgm_jax.masking import statistics
 
@@ -50,34 +48,16 @@ def test_the_datasets_saliency_is_the_ratio_of_the_means():
     assert np.isnan(statistics.saliency_score(inside * 0, outside * 0))
 
 
-@given(st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=25)
-def test_a_mask_and_its_complement_share_everything(seed):
-    rng = np.random.default_rng(seed)
-    mask = rng.random(GRID) < rng.random()
-    lengths = rng.exponential(size=(T, *CELLS))
-    lengths[rng.random(T) < 0.3] = np.nan
-    corners = np.sort(rng.uniform(-5, 70, (T, 2, 2, 2)), axis=2)
-    inside = statistics.inside_boxes(corners.reshape(T, 2, 4).astype(np.float32), SIZE)
-    for values in (lengths, inside):
-        covered, others, more = (
-            statistics.fraction_covered(values, one[None])[0]
-            for one in (mask, ~mask, mask | (rng.random(GRID) < 0.3))
-        )
-        if np.isnan(covered):
-            continue
-        assert 0 <= covered <= 1 + 1e-12
-        assert covered + others == pytest.approx(1)
-        assert more >= covered - 1e-12
-
-
 def test_a_tokens_mask_hides_its_tubelet():
     mask = np.zeros((1, *GRID), bool)
     mask[0, 1, 2, 3] = True
     lengths = np.zeros((T, *CELLS))
     lengths[2:4, 4:6, 6:8] = 1
     lengths[0, 0, 0] = 8
-    assert statistics.fraction_covered(lengths, mask) == 0.5
+    lengths[3, 0, 0] = lengths[7] = np.nan  # Unknown motion counts on neither side.
+    masks = np.concatenate([mask, ~mask, mask | ~mask])
+    np.testing.assert_array_equal(statistics.fraction_covered(lengths, masks), [0.5, 0.5, 1])
+    assert np.isnan(statistics.fraction_covered(0 * lengths, mask)).all()
     assert statistics.fraction_covered(inside_of((48, 32, 64, 48)), mask) == 0.25
 
 
@@ -89,10 +69,9 @@ def test_continuity_is_the_overlap_of_consecutive_tubelets():
 
 
 def test_the_standard_error_is_that_of_the_mean():
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(4000, 25))
-    errors = [statistics.mean_and_error(row)[1] for row in values]
-    assert np.mean(errors) == pytest.approx(values.mean(axis=1).std(), rel=0.05)
+    # Of 1, 2 and 6, whose sample variance is 7.
+    expected = pytest.approx((3, (7 / 3) ** 0.5, 3))
+    assert statistics.mean_and_error(np.array([1, np.nan, 2, 6])) == expected
     mean, error, count = statistics.mean_and_error(np.array([2.0, np.nan]))
     assert (mean, count) == (2.0, 1)
     assert np.isnan(error)

@@ -1,4 +1,4 @@
-"""Attention, plain and in chunks, against JAX's own: values, gradients, meshes, memory."""
+"""Attention, plain and in chunks, against JAX's own: values, gradients, memory."""
 
 import functools
 
@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from attention_arrays import assert_close, random_arrays, value_and_gradients
-from jax.sharding import NamedSharding, PartitionSpec
 
 from mgm_jax.models.attention import (
     CHUNK_SIZE,
@@ -15,7 +14,6 @@ from mgm_jax.models.attention import (
     chunked_attention,
     dot_product_attention,
 )
-from mgm_jax.training import sharding
 
 
 def random_mask(n, m):
@@ -53,20 +51,6 @@ def test_values_and_gradients_are_those_of_jax(n, m, masked, dtype):
     weights = attention_weights(*arrays[:2], mask)
     assert weights.dtype == jnp.float32
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
-
-
-def test_every_mesh_gives_what_one_device_does_without_moving_the_tokens():
-    arrays = random_arrays(jnp.float32, 21, 21, clips=8, heads=4)
-    compute = value_and_gradients(lambda *qkv: chunked_attention(*qkv, chunk_size=8))
-    expected = compute(*arrays)
-    for sizes in ((8, 1, 1), (1, 8, 1), (2, 1, 4)):
-        mesh = sharding.make_mesh(dict(zip(sharding.AXES, sizes, strict=True)))
-        rows = sharding.batch_sharding(mesh).spec[0]
-        place = NamedSharding(mesh, PartitionSpec(rows, None, "tensor", None))
-        compiled = jax.jit(compute, in_shardings=place).lower(*arrays).compile()
-        for operation in ("all-gather", "all-to-all", "all-reduce", "collective-permute"):
-            assert operation not in compiled.as_text(), (sizes, operation)
-        assert_close(compiled(*jax.device_put(arrays, place)), expected, 1e-5, str(sizes))
 
 
 def test_the_weights_of_all_queries_are_never_there_at_once():

@@ -1,4 +1,4 @@
-"""The choice of attention, and a TPU's kernel, emulated, against the formula written out."""
+"""The choice of attention, meshes, and a TPU's kernel, emulated, against the formula."""
 
 import functools
 
@@ -9,7 +9,7 @@ from attention_arrays import assert_close, random_arrays, value_and_gradients
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from mgm_jax.errors import ConfigError
-from mgm_jax.models.attention import Attention, dot_product_attention
+from mgm_jax.models.attention import Attention, chunked_attention, dot_product_attention
 from mgm_jax.models.flash import choose, splash_attention
 from mgm_jax.models.layers import TransformerConfig
 from mgm_jax.training import sharding
@@ -43,9 +43,14 @@ def test_splash_attention_is_the_formula(dtype, n, m, head_dim):
 
 
 @pytest.mark.parametrize("sizes", [(4, 1, 2), (1, 8, 1), (2, 1, 4)], ids=str)
-def test_splash_attention_on_a_mesh(sizes):
-    arrays = random_arrays(jnp.float32, 20, 20, clips=8, heads=6)
-    compute = value_and_gradients(emulated)
+@pytest.mark.parametrize(
+    "attention",
+    [emulated, functools.partial(chunked_attention, chunk_size=8)],
+    ids=["splash", "chunked"],
+)
+def test_every_mesh_gives_what_one_device_does_without_moving_the_tokens(attention, sizes):
+    arrays = random_arrays(jnp.float32, 21, 21, clips=8, heads=6)
+    compute = value_and_gradients(attention)
     expected = compute(*arrays)
     mesh = sharding.make_mesh(dict(zip(sharding.AXES, sizes, strict=True)))
     # Four devices cannot share six heads: each computes all.

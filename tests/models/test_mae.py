@@ -72,20 +72,15 @@ def test_every_parameter_has_a_finite_gradient(backbone, dtype):
         assert value.dtype == jnp.float32
 
 
-def test_mask_token_starts_within_one_deviation():
+def test_what_is_no_linear_layer_of_a_block_starts_as_in_videomae():
+    """Its convolution and `encoder_to_decoder` keep PyTorch's uniform ±1/√fan_in."""
     wide = TransformerConfig(768, 1, 2)
     model = dataclasses.replace(autoencoder(), decoder_config=wide)
-    variables = jax.jit(model.init)(jax.random.key(0), clips(), *ids())
-    token = np.asarray(variables["params"]["mask_token"])
+    params = jax.jit(model.init)(jax.random.key(0), clips(), *ids())["params"]
+    token = np.asarray(params["mask_token"])
     assert token.shape == (768,)
-    assert 0.019 < np.abs(token).max() <= 0.02
+    assert 0.019 < np.abs(token).max() <= 0.02  # Within one deviation.
     assert abs(token.mean()) < 0.002
-
-
-def test_layers_that_videomae_does_not_initialise_start_as_in_pytorch():
-    """Its convolution and `encoder_to_decoder` keep PyTorch's uniform ±1/√fan_in."""
-    model = autoencoder()
-    params = model.init(jax.random.key(0), clips(), *ids())["params"]
     patch_dim, dim = params["encoder"]["embed"]["kernel"].shape
     drawn = [
         (params["encoder"]["embed"]["kernel"], patch_dim),

@@ -43,18 +43,7 @@ def test_the_layers_are_linear_layers_of_videomae():
         np.testing.assert_allclose(made, expected, atol=1e-5)
 
 
-def test_token_grid_of_the_paper():
-    assert patches_lib.token_grid(16, 224, 224, (2, 16, 16)) == (8, 14, 14)
-
-
 @pytest.mark.parametrize("clip", [(15, 224, 224), (16, 220, 224), (16, 224, 230)])
 def test_a_clip_that_does_not_divide_is_refused(clip):
     with pytest.raises(ValueError, match=r"does not divide into tubelets of \(2, 16, 16\)"):
         patches_lib.token_grid(*clip, (2, 16, 16))
-
-
-def test_gather_takes_each_clips_own_tokens_in_order():
-    tokens = np.random.default_rng(0).random((2, 5, 3), dtype=np.float32)
-    ids = np.array([[4, 0], [1, 3]], np.int32)
-    gathered = patches_lib.gather_tokens(jnp.asarray(tokens), jnp.asarray(ids))
-    np.testing.assert_array_equal(gathered, [[tokens[0, 4], tokens[0, 0]], tokens[1, [1, 3]]])

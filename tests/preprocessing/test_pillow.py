@@ -13,18 +13,10 @@ def test_levels_are_counted_and_looked_up():
     new = images.noise((6, pillow.VALUES), seed=1)
     levels, table = jnp.asarray(rows, jnp.int32), jnp.asarray(new, jnp.int32)
     expected = np.stack([np.bincount(row, minlength=pillow.VALUES) for row in rows])
-    for function in (
-        pillow.count_levels,
-        pillow.count_by_scatter,
-        pillow.count_by_matmul,
-    ):
+    for function in (pillow.count_levels, pillow.count_by_scatter, pillow.count_by_matmul):
         np.testing.assert_array_equal(jax.jit(function)(levels), expected)
     expected = np.take_along_axis(new, rows, axis=1)
-    for function in (
-        pillow.look_up,
-        pillow.look_up_by_gather,
-        pillow.look_up_by_matmul,
-    ):
+    for function in (pillow.look_up, pillow.look_up_by_gather, pillow.look_up_by_matmul):
         np.testing.assert_array_equal(jax.jit(function)(table, levels), expected)
 
 

@@ -81,8 +81,15 @@ def by_pillow(name, argument, frames):
     return images.by_pillow(functions[name], frames)
 
 
+def by_pillow_in_turn(layers, frames):
+    """What Pillow makes of frames by operations, given as (name, index of the level, sign)."""
+    for name, index, sign in layers:
+        frames = by_pillow(name, ARGUMENTS[name][f"{sign:+d}"][index], frames)
+    return frames
+
+
 def draw_of(layers):
-    """The draw of up to four operations, given as (name, index of the level, sign)."""
+    """The draw of up to four such operations."""
     operation = np.full(4, -1, np.int32)
     level, sign = np.ones((2, 4), np.float32)
     for i, (name, index, direction) in enumerate(layers):
@@ -170,12 +177,10 @@ def test_operations_follow_each_other_as_drawn_and_grey_goes_through_the_later_o
         ("TranslateYRel", 1, -1),
         ("SolarizeIncreasing", 4, 1),
     ]
-    expected = frames = FRAMES["smooth"][..., :1].repeat(3, -1) // 2
-    for name, index, sign in drawn:
-        expected = by_pillow(name, ARGUMENTS[name][f"{sign:+d}"][index], expected)
-    different = abs(crop(drawn, frames) - cropped(expected))
-    assert np.percentile(different, 95) <= 2
-    assert np.percentile(abs(crop(drawn[::-1], frames) - cropped(expected)), 50) > 5
+    frames = FRAMES["smooth"][..., :1].repeat(3, -1) // 2
+    expected = cropped(by_pillow_in_turn(drawn, frames))
+    assert np.percentile(abs(crop(drawn, frames) - expected), 95) <= 2
+    assert np.percentile(abs(crop(drawn[::-1], frames) - expected), 50) > 5
 
 
 layers = st.tuples(
@@ -189,20 +194,15 @@ layers = st.tuples(
 @given(st.lists(layers, min_size=2, max_size=4), st.integers(0, 5))
 def test_point_operations_follow_each_other_as_drawn(apply, drawn, seed):
     frames = images.noise((2, HEIGHT, WIDTH, 3), seed, lowest=10 * seed, highest=90 + 30 * seed)
-    expected = frames
-    for name, index, sign in drawn:
-        expected = by_pillow(name, ARGUMENTS[name][f"{sign:+d}"][index], expected)
-    different = apply(drawn, frames) != expected
+    different = apply(drawn, frames) != by_pillow_in_turn(drawn, frames)
     # Where a brightened level is whole, rounding decides.
     assert different.mean() <= 0.02 * any(name == "BrightnessIncreasing" for name, *_ in drawn)
 
 
 @pytest.mark.parametrize("name", ["Equalize", "PosterizeIncreasing", "SolarizeIncreasing"])
 def test_contrast_is_that_of_what_earlier_operations_made(apply, name):
-    frames = FRAMES["dim"]
-    expected = by_pillow(name, ARGUMENTS[name]["+1"][4], frames)
-    expected = by_pillow("AutoContrast", None, expected)
-    assert abs(apply([(name, 4, 1), ("AutoContrast", 0, 1)], frames) - expected).max() <= 1
+    drawn, frames = [(name, 4, 1), ("AutoContrast", 0, 1)], FRAMES["dim"]
+    assert abs(apply(drawn, frames) - by_pillow_in_turn(drawn, frames)).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -214,9 +214,7 @@ def test_contrast_is_that_of_what_earlier_operations_made(apply, name):
 )
 def test_the_order_of_the_kinds_is_fixed(apply, later, earlier):
     frames = images.noise((2, HEIGHT, WIDTH, 3))
-    expected = frames
-    for name, index, sign in (earlier, later):
-        expected = by_pillow(name, ARGUMENTS[name][f"{sign:+d}"][index], expected)
+    expected = by_pillow_in_turn((earlier, later), frames)
     for drawn in ([later, earlier], [earlier, later]):
         difference = abs(apply(drawn, frames) - expected)
         # Sharpening enlarges the one level by which the saturated ones may differ.

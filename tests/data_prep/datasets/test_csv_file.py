@@ -26,10 +26,6 @@ def test_csv(lay_out, tmp_path):
         ("z.mp4", "test", 1, None),
         ("w.mp4", "train", -1, None),
     ]
-    plain = read(videos, tmp_path, "path,label\nx/a b.mp4,b\ny.mp4,a\n")
-    assert [(e.split, e.label) for e in plain.entries] == [("train", 1), ("train", 0)]
-    unlabelled = read(videos, tmp_path, "path\ny.mp4\n")
-    assert (unlabelled.class_names, unlabelled.entries[0].label) == ((), -1)
 
 
 def test_a_repeated_path_is_refused(lay_out, tmp_path):

@@ -1,0 +1,13 @@
+"""Runs a command of the project as its users do."""
+
+import pathlib
+import subprocess
+import sys
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+
+
+def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m module` with arguments in the repository's folder."""
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
