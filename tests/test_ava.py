@@ -2,9 +2,8 @@
 
 import csv
 import json
-import subprocess
-import sys
 
+import command_line
 import encoded
 import jax
 import numpy as np
@@ -179,9 +178,8 @@ def test_predict_reads_the_film_itself(ava, workdir, tmp_path):
     for left, right in zip(found.scores, prepared.scores, strict=False):
         np.testing.assert_allclose(left, right, atol=0.01)
     # The command writes them in AVA's form and says what it could not read.
-    line = [sys.executable, "-m", "mgm_jax.predict", f"--checkpoint={workdir}", film]
-    line += [f"--boxes={boxes}", f"--out={tmp_path / 'out.csv'}"]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    flags = (f"--checkpoint={workdir}", film, f"--out={tmp_path / 'out.csv'}")
+    done = command_line.run("mgm_jax.predict", *flags, f"--boxes={boxes}")
     assert done.returncode == 1
     assert "error: 1 key frames could not be read" in done.stderr
     assert "watch (a person)" in done.stdout
@@ -189,7 +187,7 @@ def test_predict_reads_the_film_itself(ava, workdir, tmp_path):
         rows = list(csv.reader(file))
     assert len(rows) == 2 * len(ACTIONS)
     assert rows[0][:6] == [FILM, "0002", *(f"{float(edge):.5f}" for edge in LEFT.split(","))]
-    wrong = subprocess.run(line[:-2], capture_output=True, text=True, check=False)
+    wrong = command_line.run("mgm_jax.predict", *flags)
     assert "error: --boxes=: " in wrong.stderr
 
 

@@ -19,12 +19,11 @@ prints the average precision of each action and their mean, by the rules of Acti
 import csv
 import dataclasses
 import io
-import sys
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from jaxtyping import Float64, Int64
 
 from mgm_jax.data.ava_files import (
@@ -34,7 +33,8 @@ from mgm_jax.data.ava_files import (
     read_rows,
 )
 from mgm_jax.data.key_frames import NOT_EVALUATED, iou
-from mgm_jax.errors import ConfigError, MgmError
+from mgm_jax.errors import ConfigError
+from mgm_jax.training import distributed
 
 SAME = 0.5
 """Smallest overlap of a found and an annotated box that are the same."""
@@ -209,10 +209,7 @@ def _define_flags() -> None:
 def main(_: Sequence[str]) -> None:
     """Evaluates the files that the flags name."""
     values = flags.FLAGS
-    try:
-        result = run(values.truth, values.found, values.actions, values.excluded)
-    except MgmError as error:
-        sys.exit(f"error: {error}")
+    result = run(values.truth, values.found, values.actions, values.excluded)
     print(to_csv(result), end="")
     print(f"frame mAP {100 * result.mean:.2f} %")
 
@@ -220,4 +217,4 @@ def main(_: Sequence[str]) -> None:
 if __name__ == "__main__":
     # Not at import: other commands define flags of the same names.
     _define_flags()
-    app.run(main)
+    distributed.run_program(main)

@@ -1,7 +1,6 @@
 import pathlib
-import subprocess
-import sys
 
+import command_line
 import numpy as np
 import pytest
 
@@ -133,11 +132,11 @@ def test_files_of_another_version_are_refused(tmp_path):
 @pytest.mark.slow
 def test_the_command_line(tmp_path):
     truth, found, actions, _ = ava(tmp_path)
-    line = [sys.executable, "-m", "mgm_jax.evaluation.average_precision", f"--truth={truth}"]
-    line += [f"--found={found}", f"--actions={actions}"]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    module = "mgm_jax.evaluation.average_precision"
+    flags = (f"--truth={truth}", f"--found={found}", f"--actions={actions}")
+    done = command_line.run(module, *flags)
     assert done.returncode == 0, done.stderr
     assert "frame mAP 62.50 %" in done.stdout
-    wrong = subprocess.run([*line, "--found=none.csv"], capture_output=True, text=True, check=False)
+    wrong = command_line.run(module, *flags, "--found=none.csv")
     assert wrong.returncode == 1
-    assert wrong.stderr.startswith("error: --found: no csv file")
+    assert "error: --found: no csv file" in wrong.stderr
