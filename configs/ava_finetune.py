@@ -20,12 +20,12 @@ is 7.0 EFLOP: 4.8 hours of an accelerator that sustains 400 TFLOP/s.
 
 from ml_collections import ConfigDict
 
-from mgm_jax import base_config
+from mgm_jax import base_config, detect_config
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
-    config = base_config.detect()
+    config = detect_config.detect()
     base_config.apply_arg(
         config, arg, epochs="epochs", size="model.size", backbone="model.backbone"
     )

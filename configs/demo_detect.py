@@ -11,12 +11,12 @@ their boxes in the middle frame. Without `config.init_from` it trains from scrat
 
 from ml_collections import ConfigDict
 
-from mgm_jax import base_config
+from mgm_jax import base_config, detect_config
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
-    config = base_config.detect()
+    config = detect_config.detect()
     base_config.demo_vit(config)
     config.batch_size = 32
     config.num_steps = 600

@@ -17,17 +17,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
-from data_prep import transcode
 from data_prep.entries import UNLABELLED
 from mgm_jax.data.decoding import DecodedClip, Video
 from mgm_jax.data.records import VIDEOS_FILE, check_label_file, read_listed_videos
-from mgm_jax.data.video.containers import open_demuxer
-from mgm_jax.data.video.decoder import decode_packets
-from mgm_jax.data.video.packets import index_packets
 from mgm_jax.errors import ConfigError, MgmError, VideoError, reading_video
 
 _FAULTS_PRINTED = 20
-_FRAME_TYPES = {1: "I", 2: "P", 3: "B"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +58,12 @@ def verify(directory: str | os.PathLike, sample: int) -> tuple[str, list[str]]:
         lines.append(f"{builder.info.name}: {builder.info.description}")
         names = builder.info.features["label"].names
         check_label_file(directory, names)
-        listed = read_listed_videos(directory) or {}
+        listed = read_listed_videos(directory)
         for split in builder.info.splits:
             logging.info("reading all records of %s", split)
             with _noting(faults, f"{split} cannot be read"):
                 source = builder.as_data_source(split)
-                read = _read_split(source, split, names, split_of, listed.get(split), faults, lines)
+                read = _read_split(source, split, names, split_of, listed[split], faults, lines)
                 places = np.linspace(0, len(read) - 1, min(sample, len(read))).astype(int)
                 of_split = [check_record(source[read[place]]) for place in np.unique(places)]
                 valid = [c.clip.motion_valid.mean() for c in of_split if c.clip is not None]
@@ -96,7 +91,7 @@ def _read_split(
     split: str,
     names: Sequence[str],
     split_of: dict[str, str],
-    listed: Sequence[Sequence[Any]] | None,
+    listed: Sequence[Sequence[Any]],
     faults: list[str],
     lines: list[str],
 ) -> list[int]:
@@ -104,9 +99,9 @@ def _read_split(
 
     `listed` is what `videos.json` says of them. Returns the numbers of those that can be read.
     """
-    if listed is not None and len(listed) != len(source):
+    if len(listed) != len(source):
         faults.append(f"{split}: {len(source)} records, {VIDEOS_FILE} lists {len(listed)}")
-        listed = None
+        listed = ()
     labels: collections.Counter[int] = collections.Counter()
     profiles: collections.Counter[str] = collections.Counter()
     num_frames, num_bytes = [], 0
@@ -120,7 +115,7 @@ def _read_split(
         if readable[-1:] != [number]:
             continue
         label = record["label"]
-        if listed is not None and [name, label] != listed[number][:2]:
+        if listed and [name, label] != listed[number][:2]:
             stated = "{} with label {}".format(*listed[number])
             faults.append(f"{split}: {name} has label {label}, {VIDEOS_FILE} says {stated}")
         if name in split_of:
@@ -157,67 +152,18 @@ def check_record(record: Mapping[str, Any]) -> CheckedRecord:
     """Decodes and checks a record, as tfds reads it."""
     video_id = record["video_id"].decode()
     try:
-        with reading_video(video_id):
-            with Video(record["video"], video_id) as video:
-                clip = video.read(range(video.num_frames))
-                size = video.height, video.width
-            types, unreferenced = _frame_types(record["video"], video_id)
-            profile, of_profile = record["profile"].decode(), []
-            if profile:
-                of_profile = profile_faults(types, unreferenced, transcode.parse_profile(profile))
+        with reading_video(video_id), Video(record["video"], video_id) as video:
+            clip = video.read(range(video.num_frames))
+            size = video.height, video.width
     except VideoError as error:
         return CheckedRecord(video_id, (str(error),), None)
+    found = {"num_frames": len(clip.luma), "height": size[0], "width": size[1]}
     faults = [
-        f"{name} is {found}, the record says {stated}"
-        for name, found, stated in (
-            ("num_frames", len(clip.luma), record["num_frames"]),
-            ("height", size[0], record["height"]),
-            ("width", size[1], record["width"]),
-        )
-        if found != stated
+        f"{name} is {value}, the record says {record[name]}"
+        for name, value in found.items()
+        if value != record[name]
     ]
-    return CheckedRecord(video_id, (*faults, *of_profile), clip)
-
-
-def profile_faults(
-    types: str, unreferenced: set[int], profile: transcode.EncodingProfile
-) -> list[str]:
-    """Says which frames do not match the profile, with at most one sentence of each kind.
-
-    `types` has I, P or B for each frame; `unreferenced` are the indices of the frames that no other
-    frame is predicted from.
-    """
-    faults = []
-    for number, kind in enumerate(types):
-        if number % profile.stride == 0 and kind not in "IP":
-            faults.append(f"frame {number} is coded as {kind}, {profile.label} needs I or P")
-            break
-    for number, kind in enumerate(types):
-        # The last group before an I-frame, and of the video, may be shorter; it ends in a P-frame.
-        ends_group = types[number + 1 : number + 2] in ("I", "")
-        if number % profile.stride and kind != "B" and not ends_group:
-            faults.append(f"frame {number} is coded as {kind}, {profile.label} needs B")
-            break
-    referenced = [n for n, kind in enumerate(types) if kind == "B" and n not in unreferenced]
-    if referenced:
-        faults.append(f"frame {referenced[0]} is a B-frame that other frames are predicted from")
-    return faults
-
-
-def _frame_types(video: bytes, name: str) -> tuple[str, set[int]]:
-    container, stream = open_demuxer(video, name)
-    with container:
-        stream.thread_type = "NONE"
-        index = index_packets(container, stream, name)
-        positions = range(len(index.packets))
-        frames = decode_packets(index, stream.codec_context, positions, _refuse)
-        types = "".join(_FRAME_TYPES.get(int(frame.pict_type), "?") for frame in frames)
-        unreferenced = filter(index.is_unreferenced, positions if index.timed else ())
-        return types, {n for n in map(index.numbers.__getitem__, unreferenced) if n is not None}
-
-
-def _refuse(_: int, error: Exception) -> None:
-    raise error
+    return CheckedRecord(video_id, tuple(faults), clip)
 
 
 def main(argv: Sequence[str]) -> None:

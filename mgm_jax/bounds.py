@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections.config_flags import config_path
 
-from mgm_jax import base_config
+from mgm_jax import base_config, detect_config
 from mgm_jax.errors import ConfigError
 
 CHOICES = {
@@ -76,7 +76,7 @@ RANGES = {name: (low, high) for low, high, names in _RANGES for name in names.sp
 # Not every task has every value.
 _DEFAULTS = (
     *(base_config.pretrain(), base_config.finetune()),
-    *(base_config.linear_probe(), base_config.detect()),
+    *(base_config.linear_probe(), detect_config.detect()),
 )
 _ANY_LENGTH = ("data.scales", "probe.learning_rate_factors")
 _ASCENDING = ("data.area", "profile_steps")

@@ -186,7 +186,7 @@ def _mask_table(
 
 
 def _percent(values: Float[np.ndarray, " clips"], sign: str = "") -> str:
-    mean, error, _ = statistics.mean_and_error(values)
+    mean, error = statistics.mean_and_error(values)
     return f"{100 * mean:{sign}.1f} ± {100 * error:.1f}"
 
 

@@ -1,6 +1,7 @@
 """A source of one video."""
 
-from mgm_jax.data.records import VideoRecord
+from mgm_jax.data.identity import VideoFacts
+from mgm_jax.data.records import UNLABELLED, VideoRecord
 
 
 class OneVideo:
@@ -21,3 +22,6 @@ class OneVideo:
 
     def describe(self, index: int) -> str:
         return self.name
+
+    def facts(self) -> list[VideoFacts]:
+        return [VideoFacts(self.name, UNLABELLED, self.name)]

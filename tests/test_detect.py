@@ -138,7 +138,8 @@ def test_more_boxes_than_the_limit_are_refused_before_the_model_is_asked(workdir
             evaluate(recipe(data, **few, **changes), str(workdir))
     # Data sets of other origin do not say it.
     other = shutil.copytree(data, tmp_path / "other")
-    (other / "metadata.json").write_text("{}")
+    facts = json.loads((other / "metadata.json").read_text())
+    (other / "metadata.json").write_text(json.dumps(facts | {"most_boxes": 0}))
     with pytest.raises(ConfigError, match=r"boxes in validation_.*config\.data\.max_boxes=1"):
         evaluate(recipe(other, eval__detections=file, **few), str(workdir))
     with pytest.raises(ConfigError, match=r"validation_.* boxes, more than config\.data\.max"):

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 from ml_collections import ConfigDict
 
-from mgm_jax.data.records import ListedSource, VideoRecord
+from mgm_jax.data.records import VideoRecord, VideoSource
 from mgm_jax.data.sources import VIDEO_SUFFIXES, make_source
 from mgm_jax.data.subsets import SubsetSource
 from mgm_jax.errors import ConfigError
@@ -33,7 +33,7 @@ class BoxedSource(SubsetSource):
         ConfigError: There is no box for any of the videos.
     """
 
-    def __init__(self, source: ListedSource, boxes: Mapping[str, Float32[np.ndarray, "_ _ 4"]]):
+    def __init__(self, source: VideoSource, boxes: Mapping[str, Float32[np.ndarray, "_ _ 4"]]):
         super().__init__(source, np.arange(len(source)))
         self._boxes = boxes
         records = (source[index] for index in range(len(source)))
@@ -50,7 +50,7 @@ class BoxedSource(SubsetSource):
         return dataclasses.replace(record, boxes=self._boxes.get(_jhmdb_name(record), record.boxes))
 
 
-def open_with_boxes(config: ConfigDict, boxes: str | None = None) -> ListedSource:
+def open_with_boxes(config: ConfigDict, boxes: str | None = None) -> VideoSource:
     """Opens the videos that a run's config.data names, with J-HMDB's boxes of a zip if it is given.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from mgm_jax.data.ava_files import BoxRows, read_rows
-from mgm_jax.data.records import ListedSource, VideoRecord
+from mgm_jax.data.records import VideoRecord, VideoSource
 from mgm_jax.data.subsets import SubsetSource
 from mgm_jax.errors import ConfigError, VideoError
 
@@ -32,7 +32,7 @@ class DetectedSource(SubsetSource):
     """
 
     def __init__(
-        self, source: ListedSource, file: str, score: float, flag: str, max_boxes: int | None = None
+        self, source: VideoSource, file: str, score: float, flag: str, max_boxes: int | None = None
     ):
         super().__init__(source, np.arange(len(source)))
         rows = read_rows(file, flag, "detections")

@@ -21,14 +21,14 @@ class VideoFacts:
 
     Attributes:
         name: Its `VideoRecord.video_id`.
-        label: Number of the class, or `UNLABELLED`; None if only the record says.
+        label: Number of the class, or `UNLABELLED`.
         group: What must not be divided between training and evaluation, such as a recording.
         path: Path of the file; empty for a record.
         fingerprint: Of the file that a record was made of; empty for a file.
     """
 
     name: str
-    label: int | None
+    label: int
     group: str
     path: str = ""
     fingerprint: str = ""

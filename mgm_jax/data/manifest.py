@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from mgm_jax.data.records import UNLABELLED, ListedSource
+from mgm_jax.data.records import VideoSource
 
 Manifest: TypeAlias = dict[str, Any]
 """As JSON types: `classes`, their names in order; `videos`, name, class and content of each."""
@@ -14,7 +14,7 @@ _FINGERPRINTS = 256
 _NAMED = 3
 
 
-def make_manifest(source: ListedSource) -> Manifest:
+def make_manifest(source: VideoSource) -> Manifest:
     """Lists the videos of a source, without decoding any.
 
     Names do not depend on where the folder of the data is. The content is the fingerprint of a
@@ -24,8 +24,7 @@ def make_manifest(source: ListedSource) -> Manifest:
     opened = frozenset(np.linspace(0, len(facts) - 1, _FINGERPRINTS).astype(int).tolist())
     rows = []
     for index, video in enumerate(facts):
-        label = UNLABELLED if video.label is None else video.label
-        name = names[label] if 0 <= label < len(names) else ""
+        name = names[video.label] if 0 <= video.label < len(names) else ""
         rows.append([video.name, name, video.content(index in opened)])
     return {"classes": list(names), "videos": rows}
 

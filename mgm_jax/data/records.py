@@ -18,7 +18,7 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 from jaxtyping import Float32
 
-from mgm_jax.data.identity import VideoFacts, fingerprint, group_of
+from mgm_jax.data.identity import VideoFacts, group_of
 from mgm_jax.data.key_frames import KeyFrame
 from mgm_jax.errors import ConfigError, VideoError, printable
 from mgm_jax.io import check_utf8
@@ -30,7 +30,6 @@ VIDEOS_FILE = "videos.json"
 """In a prepared data set: id, label and fingerprint of each record, by split."""
 
 _ESCAPE = "backslashreplace"
-_FIELDS = ("video", "video_id", "label", "num_frames", "boxes", "profile")
 # Records are read in random order, so reading ahead would be wasted.
 _READER_OPTIONS = {"options": "readahead_buffer_size:0", "file_reader_buffer_size": 32768}
 
@@ -75,13 +74,8 @@ class VideoSource(Protocol):
         """A name by which a person finds the video, printable; does not read it."""
         ...
 
-
-@runtime_checkable
-class ListedSource(VideoSource, Protocol):
-    """A source that knows its videos without reading them."""
-
     def facts(self) -> list[VideoFacts]:
-        """What is known of each video."""
+        """What is known of each video without reading it."""
         ...
 
 
@@ -89,7 +83,7 @@ class RecordSource:
     """One split of a tensorflow-datasets data set in ArrayRecord files.
 
     Raises:
-        ConfigError: No such data set or split, or it was not prepared by data_prep.
+        ConfigError: No such data set or split, or it was not prepared by this version's data_prep.
     """
 
     def __init__(self, folder: str, split: str):
@@ -102,25 +96,22 @@ class RecordSource:
                 "dataset_info.json); prepare one with data_prep, or read the video files as they "
                 "are with --config.data.source=folder"
             )
+        if not os.path.exists(os.path.join(folder, VIDEOS_FILE)):
+            raise ConfigError(
+                f"config.data.path: {folder} was prepared by an earlier version of mgm_jax, or by "
+                f"another program (it has no {VIDEOS_FILE}); prepare it again with data_prep"
+            )
         builder = tfds.builder_from_directory(folder)
         if split not in builder.info.splits:
             raise ConfigError(
                 f"config.data.split: {folder} has no split {split!r}; "
                 f"it has {', '.join(builder.info.splits)}"
             )
-        features = builder.info.features
-        missing = [name for name in _FIELDS if name not in features]
-        if missing:
-            raise ConfigError(
-                f"config.data.path: the records of {folder} have no {', '.join(missing)}; prepare "
-                "the data set with data_prep"
-            )
         info = builder.info.splits[split]
         self._folder, self._split = folder, split
         self._name = printable(f"{folder}[{split}]")
-        self._shards = [str(file) for file in info.filepaths], list(info.shard_lengths)
-        self._records = ShardedRecords(*self._shards)
-        self.class_names = tuple(features["label"].names)
+        self._records = ShardedRecords([str(file) for file in info.filepaths], info.shard_lengths)
+        self.class_names = tuple(builder.info.features["label"].names)
         check_label_file(folder, self.class_names)
 
     def __len__(self) -> int:
@@ -155,18 +146,10 @@ class RecordSource:
         return f"{self._name} record {index}"
 
     def facts(self) -> list[VideoFacts]:
-        """By the list of the data set; earlier versions wrote none, so labels are unknown then."""
-        listed = read_listed_videos(self._folder)
-        if listed is not None:
-            return [
-                VideoFacts(name, label, group_of(name), fingerprint=of_file)
-                for name, label, of_file in listed[self._split]
-            ]
+        """What the list of the data set says."""
         return [
-            VideoFacts(f"{shard} record {number}", None, "", fingerprint=f"{of_shard}#{number}")
-            for shard, length in zip(*self._shards, strict=True)
-            for of_shard in [fingerprint(shard) if os.path.exists(shard) else "0-missing"]
-            for number in range(length)
+            VideoFacts(name, label, group_of(name), fingerprint=of_file)
+            for name, label, of_file in read_listed_videos(self._folder)[self._split]
         ]
 
 
@@ -177,12 +160,9 @@ def _key_frame(fields: Mapping[str, Any], num_classes: int) -> KeyFrame:
     return KeyFrame(frame, boxes.reshape(-1, 4), actions.reshape(-1, num_classes))
 
 
-def read_listed_videos(folder: str | os.PathLike) -> dict[str, list[list[Any]]] | None:
-    """Id, label and fingerprint of each record, by split; None if the data set does not say."""
-    try:
-        return json.loads(pathlib.Path(folder, VIDEOS_FILE).read_text())
-    except FileNotFoundError:
-        return None
+def read_listed_videos(folder: str | os.PathLike) -> dict[str, list[list[Any]]]:
+    """Id, label and fingerprint of each record, by split."""
+    return json.loads(pathlib.Path(folder, VIDEOS_FILE).read_text())
 
 
 def check_label_file(folder: str | os.PathLike, names: Sequence[str]) -> None:
@@ -191,10 +171,7 @@ def check_label_file(folder: str | os.PathLike, names: Sequence[str]) -> None:
     Raises:
         ConfigError: They differ.
     """
-    try:
-        made_with = json.loads(pathlib.Path(folder, "metadata.json").read_text())["class_names"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return  # Made by an earlier version, or by another program.
+    made_with = json.loads(pathlib.Path(folder, "metadata.json").read_text())["class_names"]
     if list(names) != made_with:
         differing = [pair for pair in itertools.zip_longest(made_with, names) if len({*pair}) > 1]
         raise ConfigError(

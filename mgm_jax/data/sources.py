@@ -11,7 +11,7 @@ from absl import logging
 from mgm_jax.data.class_names import name_classes
 from mgm_jax.data.csv_lists import read_list
 from mgm_jax.data.identity import VideoFacts, group_of
-from mgm_jax.data.records import UNLABELLED, ListedSource, RecordSource, VideoRecord
+from mgm_jax.data.records import UNLABELLED, RecordSource, VideoRecord, VideoSource
 from mgm_jax.data.subsets import parse_split, take_slice
 from mgm_jax.errors import ConfigError, printable
 
@@ -193,14 +193,14 @@ def existing(root: str, path: str) -> str | None:
     return None
 
 
-SOURCES: dict[str, Callable[[str, str, str], ListedSource]] = {
+SOURCES: dict[str, Callable[[str, str, str], VideoSource]] = {
     "records": lambda path, split, root: RecordSource(path, split),
     "folder": lambda path, split, root: FolderSource(path),
     "csv": CsvSource,
 }
 
 
-def make_source(kind: str, path: str, split: str, root: str = "") -> ListedSource:
+def make_source(kind: str, path: str, split: str, root: str = "") -> VideoSource:
     """Opens the videos that `config.data` names.
 
     `kind` is `records` (prepared by data_prep), `folder` (of video files; it has no splits) or

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from mgm_jax.data.identity import VideoFacts
-from mgm_jax.data.records import UNLABELLED, ListedSource, VideoRecord
+from mgm_jax.data.records import UNLABELLED, VideoRecord, VideoSource
 from mgm_jax.errors import ConfigError
 
 _SLICE = re.compile(r"(?P<split>.*)\[(?P<first>-?\d+%?)?:(?P<last>-?\d+%?)?\]")
@@ -15,7 +15,7 @@ _SLICE = re.compile(r"(?P<split>.*)\[(?P<first>-?\d+%?)?:(?P<last>-?\d+%?)?\]")
 class SubsetSource:
     """Some videos of a source, in the order of their indices, with all its classes."""
 
-    def __init__(self, source: ListedSource, indices: Int[np.ndarray, " n"]):
+    def __init__(self, source: VideoSource, indices: Int[np.ndarray, " n"]):
         self._source = source
         self._indices = indices.tolist()
         self.class_names = source.class_names
@@ -43,7 +43,7 @@ def parse_split(text: str) -> tuple[str, tuple[str | None, str | None] | None]:
 
 
 def take_slice(
-    source: ListedSource, bounds: tuple[str | None, str | None], name: str
+    source: VideoSource, bounds: tuple[str | None, str | None], name: str
 ) -> SubsetSource:
     """The videos of a slice, in the order in which the data lists them.
 
@@ -60,7 +60,7 @@ def take_slice(
     indices = np.arange(len(source))[_position(first, len(source)) : _position(last, len(source))]
     if not len(indices):
         raise ConfigError(f"config.data.split={name}: none of the {len(source)} videos are in it")
-    labels = [UNLABELLED if video.label is None else video.label for video in source.facts()]
+    labels = [video.label for video in source.facts()]
     known = set(labels) - {UNLABELLED}
     missing = sorted(known - {labels[index] for index in indices})
     if missing:

@@ -19,7 +19,7 @@ from mgm_jax.data.centre_clips import spread
 from mgm_jax.data.clip_reader import ReadSpec
 from mgm_jax.data.key_clips import LoadKeyFrameViews
 from mgm_jax.data.key_frames import NOT_EVALUATED
-from mgm_jax.data.records import ListedSource
+from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import ConfigError
 from mgm_jax.evaluation import average_precision
 from mgm_jax.evaluation.average_precision import ROWS_PER_IMAGE, Result, evaluate_rows
@@ -108,7 +108,7 @@ class Detections:
         return _join(self.names, parts)
 
     def picture(
-        self, source: ListedSource, subtitle: str
+        self, source: VideoSource, subtitle: str
     ) -> UInt8[np.ndarray, "height width 3"] | None:
         """Draws some of the key frames with boxes, evenly spaced; None if none can be read."""
         filled = [index for index, boxes in enumerate(self.boxes) if len(boxes)]
@@ -137,7 +137,7 @@ class Detections:
 
 
 def detect(
-    evaluator: Evaluator, config: ConfigDict, variables: Mapping[str, Any], source: ListedSource
+    evaluator: Evaluator, config: ConfigDict, variables: Mapping[str, Any], source: VideoSource
 ) -> Detections:
     """Scores the actions of the boxes of all key frames; every host gets the same result.
 

@@ -104,7 +104,7 @@ def write_report(
             + [[name, "it could not be read"] for name in numbers["unread"]]
             + [[name, "its class is unknown"] for name in numbers["unlabelled"]],
         ),
-        curves=_curves(read_metrics(workdir / "metrics.jsonl")),
+        curves=_curves(workdir / "metrics.jsonl"),
         most_confused=_table(
             ["true class", "predicted class", "videos", "of the true class"],
             [
@@ -130,15 +130,6 @@ def write_report(
     return path
 
 
-def read_metrics(file: AnyPath) -> dict[str, list[tuple[float, float]]]:
-    """The (step, value) points of each metric of a `metrics.jsonl`; none if it is missing."""
-    metrics: dict[str, list[tuple[float, float]]] = {}
-    for values in read_lines(file) if file.exists() else ():
-        for name in values.keys() - {"step"}:
-            metrics.setdefault(name, []).append((values["step"], values[name]))
-    return metrics
-
-
 def _numbers(numbers: Mapping[str, Any]) -> str:
     shown = {"top-1": "top1", "top-5": "top5", "mean per class": "mean_per_class"}
     cells = [(_percent(numbers[key]), name) for name, key in shown.items() if key in numbers]
@@ -146,12 +137,13 @@ def _numbers(numbers: Mapping[str, Any]) -> str:
     return "".join(f"<div><b>{number}</b>{name}</div>" for number, name in cells)
 
 
-def _curves(metrics: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    drawn = {
-        title: {name: metrics[key] for name, key in curves.items() if key in metrics}
-        for title, curves in _CHARTS.items()
-    }
-    drawn = {title: curves for title, curves in drawn.items() if curves}
+def _curves(file: AnyPath) -> str:
+    lines = read_lines(file) if file.exists() else []
+    drawn: dict[str, dict[str, charts.Points]] = {}
+    for title, curves in _CHARTS.items():
+        for name, key in curves.items():
+            if points := [(line["step"], line[key]) for line in lines if key in line]:
+                drawn.setdefault(title, {})[name] = points
     if not drawn:
         return "<p>There is no metrics.jsonl in the run's folder.</p>"
     return _image(figures.render(charts.curves(drawn, percent=[_ACCURACY])), "curves")

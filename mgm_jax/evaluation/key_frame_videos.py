@@ -6,11 +6,11 @@ import pathlib
 from ml_collections import ConfigDict
 
 from mgm_jax.data.detected import DetectedSource
-from mgm_jax.data.records import ListedSource
+from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import ConfigError
 
 
-def with_detections(config: ConfigDict, source: ListedSource, part: str) -> ListedSource:
+def with_detections(config: ConfigDict, source: VideoSource, part: str) -> VideoSource:
     """Adds the boxes of `config.PART.detections` to key frames, if it names a file.
 
     Raises:

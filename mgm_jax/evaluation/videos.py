@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from mgm_jax.data.centre_clips import spread
 from mgm_jax.data.identity import shared_videos
 from mgm_jax.data.manifest import Manifest, differences, make_manifest
-from mgm_jax.data.records import UNLABELLED, ListedSource, VideoSource
+from mgm_jax.data.records import UNLABELLED, VideoSource
 from mgm_jax.data.sources import make_source
 from mgm_jax.data.subsets import SubsetSource
 from mgm_jax.errors import ConfigError
@@ -21,7 +21,7 @@ SPLIT_FOLDERS = frozenset(("train", "training", "val", "valid", "validation", "t
 _PLACES = ("source", "path", "root")
 
 
-def evenly_spaced(source: ListedSource, count: int) -> ListedSource:
+def evenly_spaced(source: VideoSource, count: int) -> VideoSource:
     """At most `count` videos, evenly spaced over a source; all of them if `count` is 0."""
     if not count or count >= len(source):
         return source
@@ -39,9 +39,9 @@ class Videos:
         evaluated: To measure the accuracy on; in pretraining the loss, or None.
     """
 
-    train: ListedSource
-    held_out: ListedSource | None = None
-    evaluated: ListedSource | None = None
+    train: VideoSource
+    held_out: VideoSource | None = None
+    evaluated: VideoSource | None = None
 
 
 def open_videos(config: ConfigDict) -> Videos:
@@ -56,7 +56,7 @@ def open_videos(config: ConfigDict) -> Videos:
             have other classes, or some of them are trained on.
     """
     source = _open(config.data)
-    evaluated: ListedSource
+    evaluated: VideoSource
     if config.task == "pretrain":
         if config.eval.holdout:
             source, evaluated = hold_out(source, config.eval.holdout, config.seed)
@@ -115,7 +115,7 @@ def reopen_videos(
     config = config.copy_and_resolve_references()
     config.seed = saved.seed
     source = _open(config.data)
-    evaluated: ListedSource
+    evaluated: VideoSource
     again = share and all(config.eval[name] is None for name in _PLACES)
     if again:
         _check_classes(source, class_names, config.data.path)
@@ -144,24 +144,19 @@ def reopen_videos(
     return Videos(train, held_out, evaluated)
 
 
-def hold_out(source: ListedSource, share: float, seed: int) -> tuple[ListedSource, ListedSource]:
+def hold_out(source: VideoSource, share: float, seed: int) -> tuple[VideoSource, VideoSource]:
     """Divides videos into those to train on and about `share` of each class to evaluate on.
 
     Videos of one group, such as clips of one recording, stay together. The draw depends on the
     names of the groups and on the seed, so every host makes the same.
 
     Raises:
-        ConfigError: No class can be divided, or the classes are not known without reading.
+        ConfigError: No class can be divided.
     """
     facts = source.facts()
     if not 0 < share < 1:
         raise ConfigError(f"config.eval.holdout={share} must be from 0 to less than 1")
-    labels = [video.label for video in facts if video.label is not None]
-    if len(labels) < len(facts):
-        raise ConfigError(
-            "config.eval.holdout: an earlier version prepared these records and did not list their "
-            "classes; prepare them again, or evaluate on another split with --config.eval.split"
-        )
+    labels = [video.label for video in facts]
     groups: dict[str, list[int]] = {}
     for index, video in enumerate(facts):
         groups.setdefault(video.group, []).append(index)
@@ -205,11 +200,11 @@ def hold_out(source: ListedSource, share: float, seed: int) -> tuple[ListedSourc
     return SubsetSource(source, parts[0]), SubsetSource(source, parts[1])
 
 
-def _open(data: ConfigDict) -> ListedSource:
+def _open(data: ConfigDict) -> VideoSource:
     return make_source(data.source, data.path, data.split, data.root)
 
 
-def _open_key_frames(config: ConfigDict, source: ListedSource) -> Videos:
+def _open_key_frames(config: ConfigDict, source: VideoSource) -> Videos:
     if config.eval.holdout:
         raise ConfigError(
             f"config.eval.holdout={config.eval.holdout}: key frames of one film are alike; "
@@ -221,7 +216,7 @@ def _open_key_frames(config: ConfigDict, source: ListedSource) -> Videos:
     return Videos(train, evaluated=with_detections(config, evaluated, "eval"))
 
 
-def _open_others(config: ConfigDict, class_names: tuple[str, ...]) -> ListedSource:
+def _open_others(config: ConfigDict, class_names: tuple[str, ...]) -> VideoSource:
     """The videos that `config.eval` names; by default, another split of the training data."""
     chosen = {
         name: config.data[name] if config.eval[name] is None else config.eval[name]
@@ -250,7 +245,7 @@ def _check_classes(source: VideoSource, class_names: tuple[str, ...], path: str)
     )
 
 
-def _check_labels(config: ConfigDict, source: ListedSource) -> None:
+def _check_labels(config: ConfigDict, source: VideoSource) -> None:
     facts = source.facts()
     without = [video.name for video in facts if video.label == UNLABELLED]
     if without:
@@ -266,7 +261,7 @@ def _check_labels(config: ConfigDict, source: ListedSource) -> None:
         )
 
 
-def _check_disjoint(config: ConfigDict, evaluated: ListedSource, trained: ListedSource) -> None:
+def _check_disjoint(config: ConfigDict, evaluated: VideoSource, trained: VideoSource) -> None:
     allowed = config.eval.get("allow_overlap", False)
     pairs = [] if allowed else shared_videos(evaluated.facts(), trained.facts())
     if pairs:
@@ -281,8 +276,8 @@ def _check_disjoint(config: ConfigDict, evaluated: ListedSource, trained: Listed
 
 
 def _split_for_heads(
-    config: ConfigDict, source: ListedSource
-) -> tuple[ListedSource, ListedSource | None]:
+    config: ConfigDict, source: VideoSource
+) -> tuple[VideoSource, VideoSource | None]:
     """Holds out training videos at random, to choose among the heads of a linear probe."""
     if config.task != "linear_probe" or len(config.probe.learning_rate_factors) == 1:
         return source, None

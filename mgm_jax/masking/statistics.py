@@ -84,12 +84,12 @@ def temporal_continuity(masks: Bool[np.ndarray, "draws t h w"]) -> Float[np.ndar
     return ((before & after).sum(axis=(-2, -1)) / union).mean(axis=-1)
 
 
-def mean_and_error(values: Float[np.ndarray, " clips"]) -> tuple[float, float, int]:
-    """Mean over clips, its standard error, and the number of clips with a value (not NaN)."""
+def mean_and_error(values: Float[np.ndarray, " clips"]) -> tuple[float, float]:
+    """Mean over the clips with a value (not NaN), and its standard error; NaN of too few clips."""
     values = values[np.isfinite(values)]
-    if len(values) < 2:
-        return (float(values.mean()) if len(values) else np.nan), np.nan, len(values)
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))), len(values)
+    mean = values.mean() if len(values) else np.nan
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return float(mean), float(error)
 
 
 def _pooled(

@@ -14,7 +14,7 @@ from mgm_jax import config as config_lib
 from mgm_jax import io
 from mgm_jax.data import manifest
 from mgm_jax.data.manifest import Manifest
-from mgm_jax.data.records import ListedSource
+from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import CheckpointError, ConfigError, MgmError
 from mgm_jax.io import AnyPath
 from mgm_jax.training import sharding
@@ -101,7 +101,7 @@ def check_configs(config: ConfigDict, workdir: str) -> None:
     _check_processes(values | {"--workdir": str(workdir)}, "give all the same command")
 
 
-def check_videos(sources: Mapping[str, ListedSource | None]) -> None:
+def check_videos(sources: Mapping[str, VideoSource | None]) -> None:
     """Refuses processes of one run that read different data (by its use); all processes call it.
 
     Raises:

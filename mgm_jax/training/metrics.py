@@ -4,10 +4,8 @@ import contextlib
 import json
 import os
 import pathlib
-import sys
 import tempfile
 import time
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +40,8 @@ class Writer:
         self._active = jax.process_index() == 0
         if not self._active:
             return
+        import tensorboardX  # Takes seconds with its optional packages, so only where it is used.
+
         self._workdir, self._upload_at = workdir, 0.0
         self._staging = tempfile.TemporaryDirectory() if in_bucket(workdir) else None
         folder = pathlib.Path(self._staging.name) if self._staging else workdir
@@ -53,7 +53,7 @@ class Writer:
         with writing(workdir):
             (folder / "tensorboard").mkdir(parents=True, exist_ok=True)
             self._file = path.open("a")
-            self._tensorboard = _import_tensorboard()
+            self._tensorboard = tensorboardX
             # Its SummaryWriter loses errors in a thread, and then waits for it forever.
             self._events = self._tensorboard.event_file_writer.EventsWriter(
                 str(folder / "tensorboard" / "events")
@@ -104,19 +104,6 @@ class Writer:
     def _add_event(self, step: int, **content: Any) -> None:
         event = self._tensorboard.proto.event_pb2.Event
         self._events.write_event(event(step=step, wall_time=time.time(), **content))
-
-
-def _import_tensorboard() -> types.ModuleType:
-    """Imports tensorboardX without its optional packages, which take seconds to import."""
-    absent = {"torch", "google.cloud.storage", "boto3", "comet_ml"} - sys.modules.keys()
-    modules: dict[str, Any] = sys.modules  # None makes an import fail.
-    modules.update(dict.fromkeys(absent))
-    try:
-        import tensorboardX
-    finally:
-        for name in absent:
-            del sys.modules[name]
-    return tensorboardX
 
 
 def read_lines(file: AnyPath) -> list[dict[str, float]]:

@@ -1,4 +1,3 @@
-import json
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -54,12 +53,10 @@ def test_a_damaged_record_is_a_video_error_and_its_neighbours_are_read(prepared,
     assert damaged[2] == source[2]
 
 
-def test_records_of_other_fields_are_refused(prepared, tmp_path):
+def test_records_of_an_earlier_version_or_another_program_are_refused(prepared, tmp_path):
     folder = shutil.copytree(prepared, tmp_path / "other")
-    features = json.loads((folder / "features.json").read_text())
-    del features["featuresDict"]["features"]["profile"]
-    (folder / "features.json").write_text(json.dumps(features))
-    with pytest.raises(ConfigError, match=r"config\.data\.path.*profile.*data_prep"):
+    (folder / "videos.json").unlink()
+    with pytest.raises(ConfigError, match=r"config\.data\.path.*earlier version.*prepare it again"):
         RecordSource(str(folder), "train")
 
 

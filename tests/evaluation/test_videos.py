@@ -104,19 +104,6 @@ def test_videos_that_are_trained_on_are_not_evaluated(
     assert open_videos(config).evaluated is not None
 
 
-def test_records_of_an_earlier_version_are_recognised(places, tmp_path):
-    for name in ("one", "two"):
-        shutil.copytree(places / "prepared", tmp_path / name)
-        (tmp_path / name / "videos.json").unlink()
-    config = recipe(tmp_path / "one", data__source="records", eval__split="train")
-    for config.eval.path in (None, str(tmp_path / "two")):
-        with pytest.raises(ConfigError, match="12 of the 12"):
-            open_videos(config)
-    config.eval.path, config.eval.holdout = None, 0.2
-    with pytest.raises(ConfigError, match="prepare them again"):
-        open_videos(config)
-
-
 def test_pretraining_evaluates_nothing_and_splits_of_a_data_set_are_apart(video_folder, tmp_path):
     assert open_videos(shrunk.recipe("demo_pretrain", video_folder)).evaluated is None
     demo.make_demo(tmp_path / "demo", num_train=3, num_validation=2, seed=0)
