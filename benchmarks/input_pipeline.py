@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks import clip_decoders
 from benchmarks.timing import interleaved_medians, print_table
@@ -29,7 +29,8 @@ from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.records import RecordSource, VideoSource
 from mgm_jax.data.sources import FolderSource, find_videos
 from mgm_jax.data.workers import keep_freed_memory
-from mgm_jax.errors import MgmError, VideoError
+from mgm_jax.errors import VideoError
+from mgm_jax.program import run_program
 
 DOWNLOADED, LOW_DELAY, STRIDE_ALIGNED = "as downloaded", "low_delay", "stride_aligned"
 OURS, WITHOUT_MOTION = "mgm_jax", "mgm_jax, without motion"
@@ -159,13 +160,10 @@ def main(_: Sequence[str]) -> None:
     """Measures and prints the table."""
     values = flags.FLAGS
     keep_freed_memory()  # As the workers of training do.
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            folder = pathlib.Path(name)
-            sources = make_sources(choose_videos(values.videos, values.max_videos), folder)
-            times = measure(sources, values.clips, values.rounds, folder)
-    except MgmError as error:
-        sys.exit(f"error: {error}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        sources = make_sources(choose_videos(values.videos, values.max_videos), folder)
+        times = measure(sources, values.clips, values.rounds, folder)
     print_table(
         ("", "ms per clip", "mgm_jax is x times as fast", "single videos"), make_rows(times)
     )
@@ -176,4 +174,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("max_videos", 10, "Videos of each folder.", lower_bound=1)
     flags.DEFINE_integer("clips", 3, "Random clips of each video.", lower_bound=1)
     flags.DEFINE_integer("rounds", 7, "Times each clip is read each way.", lower_bound=1)
-    app.run(main)
+    run_program(main)

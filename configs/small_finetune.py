@@ -16,7 +16,7 @@ from mgm_jax import base_config
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
     config = base_config.finetune()
-    base_config.small_vit(config, size=96, tubelet=(4, 16, 16))
+    base_config.small_vit(config)
     chosen = base_config.apply_arg(
         config, arg, dataset=("jhmdb", "weizmann"), backbone="model.backbone"
     )

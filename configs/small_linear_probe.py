@@ -19,7 +19,7 @@ VIEWS = {"jhmdb": (3, 1), "weizmann": (2, 3)}
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
     config = base_config.linear_probe()
-    base_config.small_vit(config, size=96, tubelet=(4, 16, 16))
+    base_config.small_vit(config)
     chosen = base_config.apply_arg(config, arg, dataset=tuple(VIEWS), backbone="model.backbone")
     config.batch_size = 32
     config.num_steps = 400

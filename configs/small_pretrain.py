@@ -24,7 +24,7 @@ STEPS = {"jhmdb": 1500, "weizmann": 800}
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
     config = base_config.pretrain()
-    base_config.small_vit(config, size=96, tubelet=(4, 16, 16))
+    base_config.small_vit(config)
     chosen = base_config.apply_arg(
         config,
         arg,

@@ -16,12 +16,11 @@ and a class for each object in the middle frame (configs/demo_detect.py).
 import functools
 import os
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 from jaxtyping import UInt8
 
 from data_prep import output, transcode
@@ -37,7 +36,8 @@ from data_prep.demo_scenes import (
 )
 from data_prep.entries import UNLABELLED, Entry, KeyFrame, Listing
 from mgm_jax.data.identity import fingerprint
-from mgm_jax.errors import ConfigError, MgmError
+from mgm_jax.errors import ConfigError
+from mgm_jax.program import run_program
 
 FPS = 25.0
 # To be raised if a change to the rendering or the encoding changes the clips.
@@ -172,14 +172,10 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     names = ("num_train", "num_validation", "seed", "profile", "workers")
     names += ("domain_shift", "key_frames")
-    try:
-        make_demo(values.out, **{name: getattr(values, name) for name in names})
-    except MgmError as error:
-        sys.exit(f"error: {error}")
+    make_demo(values.out, **{name: getattr(values, name) for name in names})
 
 
 if __name__ == "__main__":
     # Defined here because other commands define flags with the same names.
     _define_flags()
-    logging.set_verbosity(logging.INFO)
-    app.run(main)
+    run_program(main)

@@ -10,7 +10,6 @@ import collections
 import functools
 import os
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +20,9 @@ from data_prep.conversion import Settings, convert
 from data_prep.datasets import DATASETS, read_dataset
 from data_prep.entries import DatasetOptions
 from data_prep.files import VideoFiles
-from mgm_jax.errors import ConfigError, MgmError, printable
+from mgm_jax.errors import ConfigError, printable
 from mgm_jax.io import check_utf8
+from mgm_jax.program import run_program
 
 
 def prepare(
@@ -93,23 +93,18 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
-    try:
-        prepare(
-            values.dataset,
-            values.videos,
-            values.out,
-            options=DatasetOptions(values.annotations, values.split_number, values.name),
-            settings=Settings(
-                values.profile,
-                default_short_side(values.dataset)
-                if values.short_side is None
-                else values.short_side,
-            ),
-            workers=values.workers,
-            records_per_shard=values.records_per_shard,
-        )
-    except MgmError as error:
-        sys.exit(f"error: {error}")
+    prepare(
+        values.dataset,
+        values.videos,
+        values.out,
+        options=DatasetOptions(values.annotations, values.split_number, values.name),
+        settings=Settings(
+            values.profile,
+            default_short_side(values.dataset) if values.short_side is None else values.short_side,
+        ),
+        workers=values.workers,
+        records_per_shard=values.records_per_shard,
+    )
 
 
 if __name__ == "__main__":
@@ -129,5 +124,4 @@ if __name__ == "__main__":
         len(os.sched_getaffinity(0)),
         "Processes, each of which writes one shard at a time; 0 uses this process.",
     )
-    logging.set_verbosity(logging.INFO)
-    app.run(main)
+    run_program(main)

@@ -20,7 +20,8 @@ from absl import app, flags, logging
 from data_prep.entries import UNLABELLED
 from mgm_jax.data.decoding import DecodedClip, Video
 from mgm_jax.data.records import VIDEOS_FILE, check_label_file, read_listed_videos
-from mgm_jax.errors import ConfigError, MgmError, VideoError, reading_video
+from mgm_jax.errors import ConfigError, VideoError, reading_video
+from mgm_jax.program import run_program
 
 _FAULTS_PRINTED = 20
 
@@ -170,10 +171,7 @@ def main(argv: Sequence[str]) -> None:
     """Checks the dataset that the command line names."""
     if len(argv) != 2:
         raise app.UsageError("name one directory: python -m data_prep.verify DIR")
-    try:
-        text, faults = verify(argv[1], flags.FLAGS.sample)
-    except MgmError as error:
-        sys.exit(f"error: {error}")
+    text, faults = verify(argv[1], flags.FLAGS.sample)
     print(text)
     for fault in faults[:_FAULTS_PRINTED]:
         print(f"WRONG: {fault}")
@@ -184,5 +182,4 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     # Defined here because other commands define flags with the same names.
     flags.DEFINE_integer("sample", 32, "Records of each split to decode.", 1)
-    logging.set_verbosity(logging.INFO)
-    app.run(main)
+    run_program(main)

@@ -161,22 +161,24 @@ def probe_as_m3video(config: ConfigDict) -> None:
 
 def demo_vit(config: ConfigDict) -> None:
     """Sets a small ViT on the demo set, and values with which it learns in minutes."""
-    small_vit(config, size=64, tubelet=(8, 8, 8))
+    small_vit(config)
     config.data.stride = 1
+    config.data.size = 64
     config.data.host_crop_size = 64
+    config.model.tubelet = (8, 8, 8)
     config.model.positions = "sincos_axes"
 
 
-def small_vit(config: ConfigDict, *, size: int, tubelet: tuple[int, int, int]) -> None:
-    """Sets a small ViT on clips of `size` pixels, which trains in minutes on two CPU cores."""
+def small_vit(config: ConfigDict) -> None:
+    """Sets a small ViT on clips of 96 pixels, which trains in minutes on two CPU cores."""
     config.data.stride = 2
-    config.data.size = size
+    config.data.size = 96
     config.data.host_crop_size = 128
     config.data.num_workers = 1
 
     config.model.size = "Ti"
     config.model.encoder.update(dim=128, depth=4, heads=4)
-    config.model.tubelet = tubelet
+    config.model.tubelet = (4, 16, 16)
     config.model.dtype = "float32"
     if "decoder" in config.model:
         config.model.decoder.depth = 2

@@ -23,7 +23,7 @@ from ml_collections import config_flags
 from mgm_jax.aot.check import CompiledStep, check
 from mgm_jax.aot.collectives import summarise
 from mgm_jax.aot.traffic import PARTS
-from mgm_jax.training import distributed
+from mgm_jax.program import run_program
 
 
 def report(found: CompiledStep) -> str:
@@ -47,7 +47,7 @@ def report(found: CompiledStep) -> str:
         f"{found.chip_flops / 1e12:.3f} T",
         f"  memory traffic     {sum(found.traffic.values()) / 1e9:.2f} GB per chip",
     ]
-    for kind, along, times, num_bytes, sent in summarise(found.collectives):
+    for (kind, along), (times, num_bytes, sent) in summarise(found.collectives).items():
         lines.append(
             f"  {kind:18s} along {' and '.join(along)}: {times} times, {num_bytes / 1e9:.3f} GB in "
             f"total; a chip sends {sent / 1e9:.3f} GB"
@@ -103,4 +103,4 @@ def main(_: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    distributed.run_program(main)
+    run_program(main)

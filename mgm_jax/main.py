@@ -7,6 +7,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from mgm_jax.evaluation.full_evaluation import evaluate
+from mgm_jax.program import run_program
 from mgm_jax.train import train
 from mgm_jax.training import distributed, preemption
 from mgm_jax.training.memory import out_of_memory_explained
@@ -37,4 +38,4 @@ def main(_: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    distributed.run_program(main)
+    run_program(main)

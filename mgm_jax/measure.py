@@ -32,6 +32,7 @@ from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import ConfigError, VideoError
 from mgm_jax.masking import statistics, variants
 from mgm_jax.pictures.gallery import guiding_motion, make_mask_fns
+from mgm_jax.program import run_program
 from mgm_jax.training import distributed
 
 INSIDE, OUTSIDE = "inside", "outside"
@@ -123,23 +124,17 @@ def _measure_clip(
     return found
 
 
-def to_markdown(config: ConfigDict, measures: Measures) -> str:
+def to_markdown(measures: Measures) -> str:
     """The tables as Markdown.
 
     Shares are means over clips ± their standard error, in percent, followed by the mean difference
     to the first strategy in percentage points.
     """
-    data = config.data
-    facts = {
-        "clips": len(next(iter(measures.values.values()))),
-        "videos that could not be read": len(measures.unread),
-        "frames": data.clip_frames,
-        "stride": data.stride,
-        "size": data.size,
-        "tubelet": "x".join(map(str, config.model.tubelet)),
-        "mask ratio": f"{config_lib.mask_ratio(config.masking):g}",
-    }
-    lines = [f"- {name}: {value}" for name, value in facts.items()]
+    num_clips = len(next(iter(measures.values.values())))
+    lines = [
+        f"- clips: {num_clips}",
+        f"- videos that could not be read: {len(measures.unread)}",
+    ]
     motions, strategies = (list(dict.fromkeys(key[i] for key in measures.values)) for i in (0, 1))
     any_boxes = any(np.isfinite(measures.values[name, "", INSIDE]).any() for name in motions)
     if any_boxes:
@@ -211,7 +206,7 @@ def main(_: Sequence[str]) -> None:
     measures = measure(
         config, source, strategies, values.motions, values.num_clips, values.num_draws
     )
-    table = to_markdown(config, measures)
+    table = to_markdown(measures)
     out.mkdir(parents=True, exist_ok=True)
     (out / "measures.md").write_text(table)
     print(table)
@@ -221,4 +216,4 @@ def main(_: Sequence[str]) -> None:
 if __name__ == "__main__":
     # Not at import: other commands define flags of the same names.
     _define_flags()
-    distributed.run_program(main)
+    run_program(main)

@@ -15,7 +15,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from absl import app, flags, logging
@@ -29,13 +29,13 @@ from mgm_jax.evaluation.films import detect_in_films, to_text
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.evaluation.results import NUMBERS_FILE
 from mgm_jax.io import AnyPath, make_path, replacing
+from mgm_jax.program import run_program
 from mgm_jax.training import distributed
 from mgm_jax.training.classify_step import make_predict_fn
 from mgm_jax.training.runs import Run, load_run
 
 NUM_SHOWN = 5
 _NOT_FINITE = "the model's probabilities are not finite"
-_FILES_AT_ONCE = 16  # Results are printed after so many files.
 
 
 def find_files(paths: Sequence[str]) -> list[str]:
@@ -55,21 +55,16 @@ def find_files(paths: Sequence[str]) -> list[str]:
 
 def predict_files(
     run: Run, files: Sequence[str], *, temporal_views: int, spatial_views: int, head: int = 0
-) -> Iterator[Predictions]:
-    """Classifies files; yields the predictions of a few at a time, in order.
-
-    `head` chooses one of a linear probe's heads.
-    """
+) -> Predictions:
+    """Classifies files; `head` chooses one of a linear probe's heads."""
     config = run.config.copy_and_resolve_references()
     config.data.num_workers = 0  # Starting processes does not pay off for a few files.
     config.data.max_bad_fraction = 1.0
     config.eval.batch_size = temporal_views
     evaluator = Evaluator(config, run.mesh, make_predict_fn(config, run.model))
+    source = FileSource("", files, [UNLABELLED] * len(files), run.class_names)
     views = {"temporal_views": temporal_views, "spatial_views": spatial_views}
-    for start in range(0, len(files), _FILES_AT_ONCE):
-        some = files[start : start + _FILES_AT_ONCE]
-        source = FileSource("", some, [UNLABELLED] * len(some), run.class_names)
-        yield evaluator.run(run.variables, source, **views)[head]
+    return evaluator.run(run.variables, source, **views)[head]
 
 
 def chosen_head(run: Run, workdir: AnyPath) -> int:
@@ -91,27 +86,26 @@ def chosen_head(run: Run, workdir: AnyPath) -> int:
 
 def most_probable(predictions: Predictions, index: int) -> list[tuple[str, float]]:
     """Names and probabilities of the first `NUM_SHOWN` classes of a file; none if it is unread."""
-    if not (predictions.read & predictions.finite)[index]:
-        return []
     row = predictions.probabilities[index]
+    if not predictions.num_views[index] or not np.isfinite(row).all():
+        return []
     order = np.argsort(-row, kind="stable")[:NUM_SHOWN]
     return [(predictions.class_names[i], float(row[i])) for i in order]
 
 
-def to_csv(groups: Sequence[Predictions], class_names: Sequence[str]) -> str:
+def to_csv(predictions: Predictions) -> str:
     """One line per file: path, number of views read, the most probable classes, and the error."""
-    ranks = range(1, min(NUM_SHOWN, len(class_names)) + 1)
+    ranks = range(1, min(NUM_SHOWN, len(predictions.class_names)) + 1)
     columns = [column for rank in ranks for column in (f"class_{rank}", f"probability_{rank}")]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file", "views", *columns, "error"])
-    for predictions in groups:
-        for index, file in enumerate(predictions.names):
-            classes = most_probable(predictions, index)
-            cells = [cell for name, value in classes for cell in (name, f"{value:.6f}")]
-            cells += [""] * (len(columns) - len(cells))
-            error = predictions.errors.get(index, "" if classes else _NOT_FINITE)
-            writer.writerow([file, int(predictions.num_views[index]), *cells, error])
+    for index, file in enumerate(predictions.names):
+        classes = most_probable(predictions, index)
+        cells = [cell for name, value in classes for cell in (name, f"{value:.6f}")]
+        cells += [""] * (len(columns) - len(cells))
+        error = predictions.errors.get(index, "" if classes else _NOT_FINITE)
+        writer.writerow([file, int(predictions.num_views[index]), *cells, error])
     return text.getvalue()
 
 
@@ -147,7 +141,6 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) < 2:
         raise app.UsageError("name video files, or folders of them, to classify")
     distributed.use_compile_cache()
-    groups, failed = [], []
     files = find_files(argv[1:])
     run = load_run(args.checkpoint, checkpoint=args.which)
     if run.config.task == "pretrain":
@@ -163,26 +156,27 @@ def main(argv: Sequence[str]) -> None:
     if args.boxes:
         predict_boxes(run, files, args.boxes, args.out)
         return
-    for predictions in predict_files(
+    predictions = predict_files(
         run,
         files,
         temporal_views=args.temporal_views or run.config.eval.temporal_views,
         spatial_views=args.spatial_views or run.config.eval.spatial_views,
         head=chosen_head(run, make_path(args.checkpoint)),
-    ):
-        groups.append(predictions)
-        for index, path in enumerate(predictions.names):
-            if not predictions.finite[index]:
+    )
+    failed = []
+    for index, path in enumerate(predictions.names):
+        classes = most_probable(predictions, index)
+        if not classes:
+            if predictions.num_views[index]:
                 logging.warning("%s: %s", path, _NOT_FINITE)
-            if not most_probable(predictions, index):
-                failed.append(path)
-                continue
-            print(path)
-            for name, probability in most_probable(predictions, index):
-                print(f"  {100 * probability:5.1f} %  {name}", flush=True)
+            failed.append(path)
+            continue
+        print(path)
+        for name, probability in classes:
+            print(f"  {100 * probability:5.1f} %  {name}")
     if args.out:
         with replacing(make_path(args.out)) as file:
-            file.write(to_csv(groups, run.class_names).encode())
+            file.write(to_csv(predictions).encode())
         logging.info("wrote %s", args.out)
     if failed:
         sys.exit(
@@ -194,4 +188,4 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     # Only in the program itself: other commands have flags of equal names.
     _define_flags()
-    distributed.run_program(main)
+    run_program(main)

@@ -31,6 +31,7 @@ from mgm_jax.errors import ConfigError
 from mgm_jax.io import AnyPath, make_path
 from mgm_jax.masking import variants
 from mgm_jax.pictures import gallery
+from mgm_jax.program import run_program
 from mgm_jax.training import distributed
 from mgm_jax.training.runs import load_run, read_config
 
@@ -118,4 +119,4 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    distributed.run_program(main)
+    run_program(main)

@@ -30,7 +30,7 @@ import numpy as np
 from mgm_jax.data.clip_reader import ReadSpec
 from mgm_jax.data.clips import LoadClip, error_message
 from mgm_jax.data.records import UNLABELLED, VideoRecord
-from mgm_jax.data.video import containers
+from mgm_jax.data.video import mp4
 from tests import encoded
 from tests.one_video import OneVideo
 
@@ -150,7 +150,7 @@ def read(path: str, seed: int) -> tuple[str, str]:
     with open(path, "rb") as file:
         is_mp4 = file.read(8)[4:] == b"ftyp"
     if is_mp4:
-        with mock.patch.object(containers, "read_mp4_tables", return_value=None):
+        with mock.patch.object(mp4, "_read_movie", return_value=None):
             other = load()
         differing = [n for n in clip if n != "error" and not np.array_equal(clip[n], other[n])]
         if differing:

@@ -38,7 +38,7 @@ def test_motion_guides_masks_to_motion_and_to_the_boxes_of_the_demo_set(demo_set
         assert means[name, "", measure.INSIDE] > means[name, "", measure.OUTSIDE]
     # The camera's pan moves what is outside the boxes.
     assert means["median", "", measure.OUTSIDE] < means["codec", "", measure.OUTSIDE]
-    table = measure.to_markdown(config, measured)
+    table = measure.to_markdown(measured)
     assert "- clips: 6\n" in table
     assert table.count("\n| codec |") == 5
 
@@ -49,7 +49,7 @@ def test_unreadable_videos_are_left_out_and_counted(video_folder, tmp_path):
     (tmp_path / "video_01.mp4").write_bytes(b"no video")
     config = recipe(tmp_path)
     measured = measure.measure(config, FolderSource(str(tmp_path)), ["random"], ["codec"])
-    table = measure.to_markdown(config, measured)
+    table = measure.to_markdown(measured)
     assert "- clips: 2\n- videos that could not be read: 1\n" in table
     assert "| codec | random |" in table
     assert "box" not in table  # Nor saliency: these videos have none.

@@ -1,7 +1,6 @@
 import csv
-import subprocess
-import sys
 
+import command_line
 import jax
 import numpy as np
 import pytest
@@ -35,7 +34,7 @@ def broken(tmp_path_factory):
 def test_predictions_are_those_of_the_evaluation(workdir, video_folder):
     evaluated = read_arrays(workdir / "predictions.npz")
     files = find_files([str(video_folder)])
-    (predictions,) = predict_files(load_run(workdir), files, temporal_views=2, spatial_views=2)
+    predictions = predict_files(load_run(workdir), files, temporal_views=2, spatial_views=2)
     assert predictions.names == tuple(files) == tuple(evaluated["names"])
     assert predictions.num_views.tolist() == [4] * 12
     np.testing.assert_allclose(
@@ -80,12 +79,11 @@ def test_the_command_prints_classes_and_reports_broken_files(
     workdir, video_folder, broken, tmp_path
 ):
     table = tmp_path / "out" / "predictions.csv"
-    command = [
-        *(sys.executable, "-m", "mgm_jax.predict", f"--checkpoint={workdir}"),
-        *("--temporal_views=1", "--spatial_views=1", f"--out={table}"),
-        *(str(broken), str(video_folder / "odd"), "nowhere.mp4"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    views = ("--temporal_views=1", "--spatial_views=1")
+    files = (str(broken), str(video_folder / "odd"), "nowhere.mp4")
+    done = command_line.run(
+        "mgm_jax.predict", f"--checkpoint={workdir}", *views, f"--out={table}", *files
+    )
     assert done.returncode == 1
     assert "error: 2 of 8 files" in done.stderr
     for file in (str(broken), "nowhere.mp4"):

@@ -1,7 +1,6 @@
 """One module per dataset: reads its annotation files and finds its videos, as a `Listing`."""
 
 import dataclasses
-import difflib
 import functools
 from collections.abc import Callable
 
@@ -43,9 +42,7 @@ def read_dataset(dataset: str, videos: VideoFiles, options: DatasetOptions) -> L
         ConfigError: Unknown dataset, missing annotation files, or contradictory annotations.
     """
     if dataset not in DATASETS:
-        near = difflib.get_close_matches(dataset, DATASETS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"--dataset: {dataset!r} is not one of {', '.join(DATASETS)}{hint}")
+        raise ConfigError(f"--dataset: {dataset!r} is not one of {', '.join(DATASETS)}")
     listing = DATASETS[dataset](videos, options)
     names = name_classes(listing.class_names, f"--annotations, --videos: {dataset}")
     if len(names) < len(listing.class_names):

@@ -3,16 +3,12 @@
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Int
 
 from mgm_jax.aot.hlo import Instruction, Program
-
-KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-
-_CHANNEL = re.compile(r"\bchannel_id=(\d+)")
 
 # Fraction of the array that a chip sends, in a ring of n chips.
 _SENT = {
@@ -22,6 +18,10 @@ _SENT = {
     "all-to-all": lambda n: (n - 1) / n,
     "collective-permute": lambda n: 1.0,
 }
+
+KINDS = tuple(_SENT)
+
+_CHANNEL = re.compile(r"\bchannel_id=(\d+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,19 +80,14 @@ def find_collectives(program: Program, mesh_shape: Mapping[str, int]) -> list[Co
 
 def summarise(
     collectives: list[Collective],
-) -> Iterator[tuple[str, tuple[str, ...], int, int, float]]:
-    """Sums by kind and axes: (kind, axes, runs in a step, bytes of arrays, bytes a chip sends)."""
-    for kind in KINDS:
-        of_kind = [collective for collective in collectives if collective.kind == kind]
-        for axes in sorted({collective.axes for collective in of_kind}):
-            group = [collective for collective in of_kind if collective.axes == axes]
-            yield (
-                kind,
-                axes,
-                sum(collective.times for collective in group),
-                sum(collective.times * collective.num_bytes for collective in group),
-                sum(collective.sent for collective in group),
-            )
+) -> dict[tuple[str, tuple[str, ...]], tuple[int, int, float]]:
+    """Sums by kind and axes: runs in a step, bytes of the arrays, bytes that a chip sends."""
+    found: dict[tuple[str, tuple[str, ...]], tuple[int, int, float]] = {}
+    for one in sorted(collectives, key=lambda one: (KINDS.index(one.kind), one.axes)):
+        times, num_bytes, sent = found.get((one.kind, one.axes), (0, 0, 0.0))
+        num_bytes += one.times * one.num_bytes
+        found[one.kind, one.axes] = (times + one.times, num_bytes, sent + one.sent)
+    return found
 
 
 def parse_groups(text: str, num_devices: int) -> Int[np.ndarray, "groups size"]:

@@ -26,7 +26,8 @@ from mgm_jax.convert import init_from
 from mgm_jax.convert import weights as weights_lib
 from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.io import AnyPath, make_path
-from mgm_jax.training import distributed, runs, tasks
+from mgm_jax.program import run_program
+from mgm_jax.training import runs, tasks
 from mgm_jax.training.checkpoints import Checkpoints
 
 
@@ -133,4 +134,4 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    distributed.run_program(main)
+    run_program(main)

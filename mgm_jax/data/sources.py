@@ -1,7 +1,6 @@
 """Where videos come from: prepared records, a folder of video files, or a list of them."""
 
 import collections
-import difflib
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -212,9 +211,7 @@ def make_source(kind: str, path: str, split: str, root: str = "") -> VideoSource
             such split or slice.
     """
     if kind not in SOURCES:
-        near = difflib.get_close_matches(kind, SOURCES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"config.data.source: {kind!r} is not one of {', '.join(SOURCES)}{hint}")
+        raise ConfigError(f"config.data.source: {kind!r} is not one of {', '.join(SOURCES)}")
     if not path:
         raise ConfigError("config.data.path is empty: give the data with --config.data.path=DIR")
     for name, place in (("path", path), ("root", root)):

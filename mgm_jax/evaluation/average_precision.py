@@ -34,7 +34,7 @@ from mgm_jax.data.ava_files import (
 )
 from mgm_jax.data.key_frames import NOT_EVALUATED, iou
 from mgm_jax.errors import ConfigError
-from mgm_jax.training import distributed
+from mgm_jax.program import run_program
 
 SAME = 0.5
 """Smallest overlap of a found and an annotated box that are the same."""
@@ -217,4 +217,4 @@ def main(_: Sequence[str]) -> None:
 if __name__ == "__main__":
     # Not at import: other commands define flags of the same names.
     _define_flags()
-    distributed.run_program(main)
+    run_program(main)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from mgm_jax.data.records import UNLABELLED
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.io import AnyPath, replacing, write_arrays
 
@@ -17,14 +16,8 @@ TABLE_FILE = "predictions.csv"
 ARRAYS_FILE = "predictions.npz"
 
 _TABLE_COLUMNS = (
-    "video",
-    "outcome",
-    "true_class",
-    "predicted_class",
-    "true_probability",
-    "predicted_probability",
-    "true_rank",
-    "views",
+    *("video", "outcome", "true_class", "predicted_class"),
+    *("true_probability", "predicted_probability", "true_rank", "views"),
 )
 
 
@@ -60,33 +53,31 @@ def _table(predictions: Predictions) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_TABLE_COLUMNS)
-    columns = (predictions.labels, predictions.num_views, predictions.predicted_classes)
-    rows = zip(*(column.tolist() for column in (*columns, predictions.ranks())), strict=True)
-    for video, (label, views, best, rank) in enumerate(rows):
-        read = views > 0
-        labelled = read and label != UNLABELLED
-        probabilities = predictions.probabilities[video]
-        finite = read and predictions.finite[video]
-        if not read:
+    classes = predictions.class_names
+    rows = zip(
+        predictions.names,
+        predictions.probabilities,
+        predictions.labels,
+        predictions.predicted_classes,
+        predictions.ranks(),
+        predictions.num_views,
+        predictions.counted,
+        predictions.read & predictions.finite,
+        strict=True,
+    )
+    for name, probabilities, label, best, rank, views, counted, finite in rows:
+        if not views:
             outcome = "unread"
         elif not finite:
             outcome = "not finite"
-        elif not labelled:
+        elif not counted:
             outcome = "unlabelled"
         else:
             outcome = "right" if rank == 0 else "wrong"
-        writer.writerow(
-            [
-                predictions.names[video],
-                outcome,
-                predictions.class_names[label] if labelled else "",
-                predictions.class_names[best] if finite else "",
-                f"{probabilities[label]:.6f}" if labelled else "",
-                f"{probabilities[best]:.6f}" if finite else "",
-                rank + 1 if labelled else "",
-                views,
-            ]
-        )
+        true, true_share = (classes[label], f"{probabilities[label]:.6f}") if counted else ("", "")
+        first, first_share = (classes[best], f"{probabilities[best]:.6f}") if finite else ("", "")
+        true_rank = rank + 1 if counted else ""
+        writer.writerow([name, outcome, true, first, true_share, first_share, true_rank, views])
     return text.getvalue()
 
 

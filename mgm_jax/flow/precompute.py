@@ -22,9 +22,10 @@ from mgm_jax.data.decoding import Video
 from mgm_jax.data.motion import flow_files
 from mgm_jax.data.records import VideoSource
 from mgm_jax.data.sources import SOURCES, make_source
-from mgm_jax.errors import ConfigError, MgmError, VideoError, reading_video
+from mgm_jax.errors import ConfigError, VideoError, reading_video
 from mgm_jax.flow import estimators, raft
 from mgm_jax.flow.weights import HOW_TO_GET
+from mgm_jax.program import run_program
 
 METHODS = ("raft_small", "dis")
 _SECONDS_BETWEEN_REPORTS = 10.0
@@ -102,15 +103,12 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(
             f"--shard={values.shard} must be less than --num_shards={values.num_shards}"
         )
-    try:
-        source = make_source(values.source, values.videos, values.split, values.root)
-        flow, settings = _make_method(values)
-        flow_files.check_settings(values.out, settings)
-        names = ("short_side", "shard", "num_shards")
-        numbers: dict[str, Any] = {name: values[name].value for name in names}
-        failures = write_flow_of_videos(source, values.out, flow, **numbers)
-    except MgmError as error:
-        sys.exit(f"error: {error}")
+    source = make_source(values.source, values.videos, values.split, values.root)
+    flow, settings = _make_method(values)
+    flow_files.check_settings(values.out, settings)
+    names = ("short_side", "shard", "num_shards")
+    numbers: dict[str, Any] = {name: values[name].value for name in names}
+    failures = write_flow_of_videos(source, values.out, flow, **numbers)
     if failures:
         sys.exit(f"error: {len(failures)} videos failed:\n  " + "\n  ".join(failures))
 
@@ -129,5 +127,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("short_side", 256, short_side_help, lower_bound=raft.SMALLEST_SIDE)
     flags.DEFINE_integer("shard", 0, "The shard to compute, from 0.", lower_bound=0)
     flags.DEFINE_integer("num_shards", 1, "Number of shards of the videos.", lower_bound=1)
-    logging.set_verbosity(logging.INFO)
-    app.run(main)
+    run_program(main)

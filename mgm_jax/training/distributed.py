@@ -1,19 +1,16 @@
-"""Set-up of every program: the log, `jax.distributed`, the cache of compiled programs."""
+"""Set-up of a program's processes: `jax.distributed` and the cache of compiled programs."""
 
 import contextlib
-import logging as standard_logging
 import os
 import pathlib
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax
-from absl import app, flags, logging
+from absl import flags, logging
 
-from mgm_jax.config import parse_flags
-from mgm_jax.errors import ConfigError, MgmError
+from mgm_jax.errors import ConfigError
 
 _COMPILE_CACHE = flags.DEFINE_string(
     "compile_cache",
@@ -38,28 +35,6 @@ _PEER_TIMEOUT = flags.DEFINE_integer(
     "Seconds without a heartbeat from a process after which the others end.",
     lower_bound=1,
 )
-
-
-def run_program(main: Callable[[Sequence[str]], None]) -> None:
-    """Runs a command; errors that the user can fix end it with their message and exit code 1.
-
-    INFO and above are logged to stderr; of Orbax, which is verbose, WARNING and above.
-    """
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
-    logging.get_absl_handler().addFilter(
-        lambda record: "orbax" not in record.pathname or record.levelno >= standard_logging.WARNING
-    )
-
-    def main_without_traceback(arguments: Sequence[str]) -> None:
-        try:
-            main(arguments)
-        except MgmError as error:
-            if logging.level_debug():
-                raise
-            sys.exit(f"error: {error}")
-
-    app.run(main_without_traceback, flags_parser=parse_flags)
 
 
 def use_compile_cache() -> None:

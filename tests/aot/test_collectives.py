@@ -1,5 +1,3 @@
-import collections
-
 import jax
 import numpy as np
 import pytest
@@ -85,9 +83,8 @@ def test_a_train_step_reduces_its_gradients_along_data_and_gathers_weights_along
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     step = jit_step(task, mesh, shardings).lower(state, abstract_batch(config, mesh))
     found = collectives.find_collectives(hlo.parse(step.compile().as_text()), mesh.shape)
-    by_kind = collections.Counter()
-    for operation in found:
-        by_kind[operation.kind, operation.axes] += operation.times * operation.num_bytes
+    sums = collectives.summarise(found)
+    by_kind = {key: num_bytes for key, (_, num_bytes, _) in sums.items()}
     sharded = sum(
         leaf.size
         for leaf in jax.tree.leaves(state.params)

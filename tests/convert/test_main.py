@@ -1,9 +1,6 @@
 """The command, and runs made of other programs' models."""
 
-import pathlib
-import subprocess
-import sys
-
+import command_line
 import jax
 import pytest
 from flax import traverse_util
@@ -18,8 +15,6 @@ from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.models.layers import TransformerConfig
 from mgm_jax.train import train
 from mgm_jax.training import runs
-
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 ENCODER, DECODER = TransformerConfig(32, 1, 2), TransformerConfig(16, 1, 2)
 SHAPES = {"model__encoder": {"dim": 32, "depth": 1, "heads": 2}, "model__positions": "sincos"}
@@ -60,10 +55,8 @@ def test_a_run_is_made_of_the_whole_model_only(tmp_path):
 def test_the_command_converts_there_and_back(tmp_path):
     source = hugging_face_folder(tmp_path / "model", CLASSIFIER)
     file = tmp_path / "model.safetensors"
-    command = [sys.executable, "-m", "mgm_jax.convert", f"--source={source}", "--to=original"]
-    done = subprocess.run(
-        [*command, f"--out={file}"], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
+    arguments = (f"--source={source}", "--to=original", f"--out={file}")
+    done = command_line.run("mgm_jax.convert", *arguments)
     assert done.returncode == 0, done.stderr
     assert "classifier, encoder 32/1/2, 3 classes" in done.stderr
     with pytest.raises(CheckpointError, match="--to=run"):

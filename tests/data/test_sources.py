@@ -43,7 +43,7 @@ def test_bad_paths_are_named(tmp_path):
         FolderSource(str(tmp_path))
     with pytest.raises(ConfigError, match=r"--config\.data\.path"):
         make_source("folder", "", "train")
-    with pytest.raises(ConfigError, match="did you mean 'folder'"):
+    with pytest.raises(ConfigError, match="'folders' is not one of records, folder, csv"):
         make_source("folders", str(tmp_path), "train")
     with pytest.raises(ConfigError, match=r"dataset_info\.json.*source=folder"):
         make_source("records", str(tmp_path), "train")

@@ -3,10 +3,10 @@
 import os
 import pathlib
 import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
+import command_line
 import encoded
 import pytest
 
@@ -51,10 +51,7 @@ def command() -> Callable[..., subprocess.CompletedProcess]:
     """Runs a module of `data_prep` with arguments, as a user does."""
 
     def command(module: str, *arguments: Any) -> Any:
-        line = [sys.executable, "-m", f"data_prep.{module}", *map(str, arguments)]
-        done = subprocess.run(
-            line, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False
-        )
+        done = command_line.run(f"data_prep.{module}", *map(str, arguments))
         assert "Traceback" not in done.stderr, done.stderr
         return done
 

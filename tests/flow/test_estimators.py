@@ -66,21 +66,6 @@ def test_classical_flow_of_a_video_is_the_step_in_source_pixels(square_video, sh
         assert np.abs(motion[number, :2]).max() < 0.5
 
 
-def test_classical_flow_of_a_real_clip_agrees_with_its_codecs_vectors(real_videos):
-    pytest.importorskip("cv2", reason=NEEDS)
-    path = min((real_videos / "jhmdb" / "brush_hair").glob("*.avi"))
-    with Video(path) as video:
-        clip = video.read(range(8), motion="codec")
-    flow, codec = estimators.make_dis_flow()(clip), clip.motion[1:]
-    moving = clip.motion_valid[1:, None, None] & (np.hypot(flow[..., 0], flow[..., 1]) > 1)
-    assert moving.sum() > 200
-    flow, codec = flow[moving], codec[moving]
-    for axis in (0, 1):
-        assert np.corrcoef(flow[:, axis], codec[:, axis])[0, 1] > 0.5
-    ratio = (flow * codec).sum(axis=1) / (flow * flow).sum(axis=1)
-    assert 0.7 < np.median(ratio) < 1.5
-
-
 def test_without_opencv_the_cure_is_named_at_once(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ConfigError, match="pip install opencv-python-headless"):

@@ -11,12 +11,11 @@ from mgm_jax.flow.weights import from_torchvision
 from tests.flow import make_reference
 
 REFERENCE = json.loads(make_reference.FILE.read_text())
-SHAPES = {name: tuple(shape) for name, shape in REFERENCE["shapes"].items()}
 
 
 @pytest.fixture(scope="module")
 def params():
-    arrays = from_torchvision(make_reference.make_weights(SHAPES))
+    arrays = from_torchvision(make_reference.make_weights(REFERENCE["shapes"]))
     return traverse_util.unflatten_dict(arrays, sep="/")
 
 

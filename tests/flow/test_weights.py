@@ -10,15 +10,10 @@ from mgm_jax.errors import CheckpointError
 from mgm_jax.flow import raft, weights
 from tests.flow import make_reference
 
-SHAPES = {
-    name: tuple(shape)
-    for name, shape in json.loads(make_reference.FILE.read_text())["shapes"].items()
-}
-
 
 @pytest.fixture(scope="module")
 def state():
-    return make_reference.make_weights(SHAPES)
+    return make_reference.make_weights(json.loads(make_reference.FILE.read_text())["shapes"])
 
 
 def test_every_tensor_of_torchvision_is_read(tmp_path, state):

@@ -243,14 +243,9 @@ def test_a_vector_that_is_no_number_costs_no_count():
         assert (np.sum(mask, axis=(1, 2, 3)) == 1176).all()
 
 
-@given(layouts, seeds)
-@settings(max_examples=15, deadline=None)
-def test_split_ids_partitions_the_tokens(layout, seed):
-    grid, _, ratio, _ = layout
-    count, tokens = strategies.num_masked(grid, ratio), np.prod(grid)
-    rng = np.random.default_rng(seed)
-    mask = rng.permuted(np.tile(np.arange(tokens) < count, (CLIPS, 1)), axis=1)
-    visible_ids, masked_ids = strategies.split_ids(jnp.array(mask.reshape(CLIPS, *grid)), count)
+def test_split_ids_partitions_the_tokens():
+    mask = np.random.default_rng(0).permuted(np.tile(np.arange(180) < 60, (CLIPS, 1)), axis=1)
+    visible_ids, masked_ids = strategies.split_ids(jnp.array(mask.reshape(CLIPS, 4, 5, 9)), 60)
     for clip in range(CLIPS):
         np.testing.assert_array_equal(visible_ids[clip], np.flatnonzero(~mask[clip]))
         np.testing.assert_array_equal(masked_ids[clip], np.flatnonzero(mask[clip]))

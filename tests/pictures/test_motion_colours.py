@@ -30,13 +30,3 @@ def test_frames_without_motion_are_hatched_and_others_show_their_cells():
     assert (drawn[0, :10] == 255).all()
     assert len(np.unique(drawn[1])) == 2
     assert (drawn[1] == drawn[1, ..., :1]).all()
-
-
-def test_the_wheel_has_the_colour_of_each_direction():
-    wheel = motion_colours.colour_wheel().astype(int)
-    size = len(wheel)
-    assert (wheel[0, 0] == 255).all()
-    row, column = size * 3 // 4, size * 5 // 8
-    vector = (np.array([column, row]) + 0.5) / size * 2 - 1
-    expected = motion_colours.motion_to_colours(vector, 1.0).astype(int)
-    assert np.abs(wheel[row, column] - expected).max() <= 4

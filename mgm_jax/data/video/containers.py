@@ -8,13 +8,7 @@ import av
 from av.stream import Disposition
 from av.video.reformatter import ColorRange
 
-from mgm_jax.data.video.mp4 import (
-    Mp4Tables,
-    ReadAt,
-    announced_frames,
-    check_announced,
-    read_mp4_tables,
-)
+from mgm_jax.data.video.mp4 import Mp4Tables, ReadAt, read_mp4_tables
 from mgm_jax.data.video.packets import PacketIndex, index_packets, index_tables
 from mgm_jax.errors import VideoError
 
@@ -225,8 +219,7 @@ def _open_mp4(source: VideoInput, name: str) -> Mp4File | None:
     opened = None
     try:
         file_size = file.seek(0, io.SEEK_END)
-        check_announced(announced_frames(read_at, file_size), file_size, name)
-        tables = read_mp4_tables(read_at, file_size)
+        tables = read_mp4_tables(read_at, file_size, name)
         if tables is not None:
             _check_pixels(tables.header.width, tables.header.height, name)
             packets = Mp4Packets(read_at, tables, name)

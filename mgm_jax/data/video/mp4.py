@@ -64,10 +64,14 @@ class Mp4Tables:
     full_range: bool | None
 
 
-def read_mp4_tables(read_at: ReadAt, file_size: int) -> Mp4Tables | None:
-    """The tables of a file; None unless it is a complete mp4 of the usual layout."""
+def read_mp4_tables(read_at: ReadAt, file_size: int, name: str) -> Mp4Tables | None:
+    """The tables of a file; None unless it is a complete mp4 of the usual layout.
+
+    Raises:
+        VideoError: See `check_announced`.
+    """
+    movie = _find_movie(read_at, file_size, name)
     try:
-        movie = _find_movie(read_at, file_size)
         return None if movie is None else _read_movie(movie, file_size)
     except (_UnusualError, ValueError, IndexError, struct.error):
         return None
@@ -78,17 +82,23 @@ def _require(condition: bool | np.bool) -> None:
         raise _UnusualError
 
 
-def _find_movie(read_at: ReadAt, file_size: int) -> memoryview | None:
-    """The content of the box `moov`; None if the file does not begin like an mp4."""
-    if read_at(4, 4) != b"ftyp":
-        return None
-    for kind, start, end in _top_boxes(read_at, file_size):
-        _require(end <= file_size)
-        if kind == b"moov":
-            movie = memoryview(read_at(start, end - start))
-            _require(len(movie) == end - start)
-            return movie
-    return None
+def _find_movie(read_at: ReadAt, file_size: int, name: str) -> memoryview | None:
+    """The content of the box `moov`; None if the file has none, or does not begin like an mp4.
+
+    Checks the most frames that a table of the file announces, damaged or not: FFmpeg makes room for
+    all of them, even if the table is not there.
+    """
+    movie, most = None, 0
+    with contextlib.suppress(_UnusualError, struct.error):
+        for kind, start, end in _top_boxes(read_at, file_size):
+            if kind in (b"moov", b"moof"):
+                content = read_at(start, min(end, file_size) - start)
+                for count in itertools.chain.from_iterable(_FRAME_COUNT.findall(content)):
+                    most = max(most, int.from_bytes(count, "big"))
+                if kind == b"moov" and movie is None and len(content) == end - start:
+                    movie = memoryview(content)
+    check_announced(most, file_size, name)
+    return movie if read_at(4, 4) == b"ftyp" else None
 
 
 def _top_boxes(read_at: ReadAt, file_size: int) -> Iterator[tuple[bytes, int, int]]:
@@ -102,21 +112,6 @@ def _top_boxes(read_at: ReadAt, file_size: int) -> Iterator[tuple[bytes, int, in
         _require(header <= size)
         yield kind, position + header, position + size
         position += size
-
-
-def announced_frames(read_at: ReadAt, file_size: int) -> int:
-    """The most frames that a table of an mp4 announces, damaged or not; 0 for other files.
-
-    FFmpeg makes room for all of them, even if the table is not there.
-    """
-    most = 0
-    with contextlib.suppress(_UnusualError, struct.error):
-        for kind, start, end in _top_boxes(read_at, file_size):
-            if kind in (b"moov", b"moof"):
-                content = read_at(start, min(end, file_size) - start)
-                for count in itertools.chain.from_iterable(_FRAME_COUNT.findall(content)):
-                    most = max(most, int.from_bytes(count, "big"))
-    return most
 
 
 def check_announced(num_frames: int, file_size: int, name: str) -> None:

@@ -11,7 +11,7 @@ from mgm_jax.data.video.packets import index_packets
 
 def tables(data):
     content = memoryview(data)
-    return read_mp4_tables(lambda at, size: content[at : at + size], len(data))
+    return read_mp4_tables(lambda at, size: content[at : at + size], len(data), "clip")
 
 
 def assert_says_what_demultiplexing_says(data):
