@@ -84,8 +84,7 @@ def pretrain() -> ConfigDict:
 
     config.eval = ConfigDict()
     config.eval.holdout = 0.0  # Leaves out the videos that finetuning would hold out.
-    # The loss on videos held out, or of this split, is reported with the pictures, always with the
-    # same masks; on this many of them at most (0: all).
+    # The loss, with fixed masks, on up to `subset` (0: all) videos held out or of this split.
     config.eval.split = placeholder(str)
     config.eval.subset = 64
 
@@ -241,8 +240,7 @@ def _base(task: str) -> ConfigDict:
     # Activations that the backward pass recomputes to save memory: "none", "full", or "dots" (all
     # but the outputs of linear layers).
     config.model.remat = "none"
-    # Of the transformers' linear layers: "xavier", as VideoMAE pretrains, or "trunc_normal", of
-    # standard deviation 0.02, as ViT, MViT and VideoMAE's classifiers start from scratch.
+    # Of linear layers: "xavier" (VideoMAE's pretraining) or "trunc_normal" (0.02; MViT).
     config.model.init = "xavier"
     config.model.scan = False  # Loops over the blocks, which compiles faster.
     config.model.encoder = _transformer()
