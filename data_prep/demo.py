@@ -6,6 +6,9 @@ The splits `train` and `validation` hold clips of 64 pixels in 12 classes that d
 motion (`demo_scenes`). A clip depends only on the seed, its split and its index, so the number of
 workers changes nothing. A dataset that exists is not made again.
 
+`--key_frames` makes a miniature of AVA: clips of several objects that go different ways, with a box
+and a class for each object in the middle frame (configs/demo_detect.py).
+
 `--domain_shift` makes a miniature of partial domain adaptation (Table 3 of the paper): the clips of
 `train` stay the same, those of `validation` are grey negatives of every other class.
 """
@@ -22,8 +25,16 @@ from jaxtyping import UInt8
 
 from data_prep import output, transcode
 from data_prep.conversion import Conversion
-from data_prep.demo_scenes import CLASS_NAMES, render_clip
-from data_prep.entries import Entry, Listing
+from data_prep.demo_scenes import (
+    CLASS_NAMES,
+    HEADINGS,
+    NUM_FRAMES,
+    SIZE,
+    mixed_boxes,
+    render_clip,
+    render_mixed_clip,
+)
+from data_prep.entries import UNLABELLED, Entry, KeyFrame, Listing
 from mgm_jax.data.identity import fingerprint
 from mgm_jax.errors import ConfigError
 from mgm_jax.program import run_program
@@ -42,9 +53,14 @@ def _grey_negative(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t
 
 def render(folder: str, entry: Entry, *, seed: int, profile: str, domain_shift: bool) -> Conversion:
     """Renders and encodes the clip whose number is the entry's `file`; there is no folder."""
-    clip = render_clip(seed, entry.split, int(entry.file))
-    in_target = domain_shift and entry.split == "validation"
-    frames = _grey_negative(clip.frames) if in_target else clip.frames
+    if entry.key_frame is not None:
+        frames = render_mixed_clip(seed, entry.split, int(entry.file))
+        more: dict[str, Any] = {"key_frame": NUM_FRAMES // 2}
+    else:
+        clip = render_clip(seed, entry.split, int(entry.file))
+        in_target = domain_shift and entry.split == "validation"
+        frames = _grey_negative(clip.frames) if in_target else clip.frames
+        more = {"boxes": clip.boxes.reshape(-1, 4)}
     num_frames, height, width, _ = frames.shape
     video = transcode.encode_h264(frames, FPS, transcode.parse_profile(profile))
     facts = {
@@ -54,9 +70,20 @@ def render(folder: str, entry: Entry, *, seed: int, profile: str, domain_shift: 
         "width": width,
         "profile": profile,
         "encoder": transcode.encoder_version(),
-        "boxes": clip.boxes.reshape(-1, 4),
+        **more,
     }
     return Conversion(video, facts, fingerprint=fingerprint(video))
+
+
+def _key_frame_entry(seed: int, split: str, index: int) -> Entry:
+    boxes, headings = mixed_boxes(seed, split, index)
+    key_frame = KeyFrame(
+        seconds=NUM_FRAMES // 2 / FPS,
+        boxes=tuple(map(tuple, (boxes / SIZE).tolist())),
+        actions=tuple((heading,) for heading in headings),
+        person_ids=tuple(range(len(headings))),
+    )
+    return Entry(f"{split}_{index:04d}", split, UNLABELLED, str(index), key_frame)
 
 
 def make_demo(
@@ -67,6 +94,7 @@ def make_demo(
     seed: int = 0,
     profile: str = "low_delay",
     domain_shift: bool = False,
+    key_frames: bool = False,
     workers: int = 0,
 ) -> dict[str, Any] | None:
     """Makes the demo dataset in `out`; `profile` is a label of `transcode.parse_profile`.
@@ -81,6 +109,8 @@ def make_demo(
             f"--num_train={num_train}, --num_validation={num_validation}, --seed={seed}, "
             f"--workers={workers}: each split needs a clip, and no number may be negative"
         )
+    if key_frames and domain_shift:
+        raise ConfigError("--key_frames and --domain_shift make different data sets; choose one")
     profile = transcode.parse_profile(profile).label
     request = {
         "command": "data_prep.demo",
@@ -92,11 +122,16 @@ def make_demo(
     }
     if domain_shift:
         request["domain_shift"] = True
+    if key_frames:
+        request["key_frames"] = True
     entries: list[Entry] = []
     for split, count in (("train", num_train), ("validation", num_validation)):
         # The classes take turns, so every second clip is of every second class.
         step = 2 if domain_shift and split == "validation" else 1
         for number in range(0, step * count, step):
+            if key_frames:
+                entries.append(_key_frame_entry(seed, split, number))
+                continue
             group, label = divmod(number, len(CLASS_NAMES))
             # As in UCF101, so that clips of equal looks stay together where some are held out.
             entries.append(Entry(f"{split}_g{group:04d}_{label:02d}", split, label, str(number)))
@@ -105,7 +140,7 @@ def make_demo(
         request,
         Listing(
             "motion_demo",
-            CLASS_NAMES,
+            HEADINGS if key_frames else CLASS_NAMES,
             tuple(entries),
             "Rendered clips of objects in motion; the motion alone tells the class.",
         ),
@@ -123,6 +158,7 @@ def _define_flags() -> None:
     flags.DEFINE_integer("seed", 0, "Seed of the whole dataset.")
     flags.DEFINE_string("profile", "low_delay", "low_delay or stride_aligned[:STRIDE].")
     flags.DEFINE_bool("domain_shift", False, "Make validation another domain, of half the classes.")
+    flags.DEFINE_bool("key_frames", False, "Boxes of objects that go different ways, as in AVA.")
     flags.DEFINE_integer(
         "workers",
         len(os.sched_getaffinity(0)),
@@ -135,7 +171,8 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
-    names = ("num_train", "num_validation", "seed", "profile", "domain_shift", "workers")
+    names = ("num_train", "num_validation", "seed", "profile", "workers")
+    names += ("domain_shift", "key_frames")
     make_demo(values.out, **{name: getattr(values, name) for name in names})
 
 

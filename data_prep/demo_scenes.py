@@ -191,6 +191,58 @@ def _visible_box(alpha: Float32[np.ndarray, "h w"]) -> tuple[float, float, float
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
+HEADINGS = ("going left", "going right", "going up", "going down", "standing still")
+"""What each object of a mixed clip does (`render_mixed_clip`)."""
+
+
+def _draw_mixed(
+    seed: int, split: str, index: int
+) -> tuple[list[tuple[int, _Track, _Shape]], Float32[np.ndarray, "2 3"], np.random.Generator]:
+    """Heading, track and shape of two or three objects, the background's colours and random."""
+    random = np.random.default_rng([seed, zlib.crc32(split.encode()), 2, index])
+    ways = ({"dx": -1, "dy": 0}, {"dx": 1, "dy": 0}, {"dx": 0, "dy": -1}, {"dx": 0, "dy": 1}, None)
+    colours = _colours(random, 2 + int(random.integers(2, 4)))
+    objects = []
+    for colour in colours[2:]:
+        heading = int(random.integers(len(HEADINGS)))
+        radius = np.full(NUM_FRAMES, random.uniform(8, 13))
+        track = dataclasses.replace(_still(random), radius=radius)
+        way = ways[heading]
+        if way is not None:
+            track = _pass(random, track, **way)
+        shape = _Shape(int(random.integers(4)), random.uniform(0.6, 0.9), colour)
+        objects.append((heading, track, shape))
+    return objects, colours[:2], random
+
+
+def mixed_boxes(
+    seed: int, split: str, index: int
+) -> tuple[Float32[np.ndarray, "k 4"], tuple[int, ...]]:
+    """What a mixed clip shows in its middle frame: boxes in pixels and headings of its objects.
+
+    Objects of which less than 6 pixels show are left out.
+    """
+    middle = slice(NUM_FRAMES // 2, NUM_FRAMES // 2 + 1)
+    objects, _, _ = _draw_mixed(seed, split, index)
+    visible: list[Float32[np.ndarray, "1 h w"]] = []
+    for _, track, shape in objects:
+        parts = {field.name: getattr(track, field.name) for field in dataclasses.fields(track)}
+        alpha = shape.coverage(_Track(**{name: part[middle] for name, part in parts.items()}))
+        visible = [other * (1 - alpha) for other in visible] + [alpha]
+    boxes = np.array([_visible_box(alpha[0]) for alpha in visible], np.float32)
+    shown = ((boxes[:, 2:] - boxes[:, :2]) >= 6).all(axis=1)
+    return boxes[shown], tuple(objects[i][0] for i in np.flatnonzero(shown))
+
+
+def render_mixed_clip(seed: int, split: str, index: int) -> UInt8[np.ndarray, "t h w 3"]:
+    """Renders a clip of two or three objects, each of which goes its own way or stands still."""
+    objects, colours, random = _draw_mixed(seed, split, index)
+    frames = _background(random, colours, np.zeros((NUM_FRAMES, 2)))
+    for _, track, shape in objects:
+        frames += (shape.colour - frames) * shape.coverage(track)[..., None]
+    return np.uint8(np.clip(frames + 0.5, 0, 255))
+
+
 def render_clip(seed: int, split: str, index: int) -> DemoClip:
     """Renders clip `index` of a split: `NUM_FRAMES` frames of `SIZE` x `SIZE` pixels.
 

@@ -165,6 +165,7 @@ def _complete(
         videos.setdefault(shard.split, []).extend(result.videos)
     # tfds does not allow a split without records.
     sizes = {split: of for split, of in sizes.items() if any(s.num_records for s in of)}
+    most = max((len(e.key_frame.boxes) for e in listing.entries if e.key_frame), default=0)
     folder = _work_folder(out) / "dataset"
     # Other files are of a listing that has changed since, or of an interrupted completion.
     for path in set(folder.iterdir()) - {s.path for s in shards if s.split in sizes}:
@@ -176,7 +177,7 @@ def _complete(
         sizes,
         {split: videos[split] for split in sizes},
         description=listing.description,
-        metadata={"request": request},
+        metadata={"request": request, **({"most_boxes": most} if most else {})},
     )
     (folder / REPORT).write_bytes(_to_json(report))
     folder.rename(out)

@@ -210,8 +210,8 @@ def _base(task: str) -> ConfigDict:
     config.data.sampling = "dense"  # "segments": one frame from each of equal parts (TSN).
     config.data.size = 224  # Side of the model's input, pixels.
     config.data.host_crop_size = 256  # Side of the luma crop that is sent to the device, pixels.
-    config.data.crop = ""  # "multi_scale", "random_resized" or "centre".
-    config.data.scales = (1.0, 0.875, 0.75, 0.66)  # multi_scale: fractions of the short side.
+    config.data.crop = ""  # "multi_scale", "random_resized", "random_square" or "centre".
+    config.data.scales = (1.0, 0.875, 0.75, 0.66)  # multi_scale, random_square: of the short side.
     config.data.area = (0.08, 1.0)  # random_resized: fraction of the frame.
     config.data.flip = False
     config.data.repeated_augmentation = 1  # Clips per video and step, with different crops.

@@ -10,16 +10,16 @@ from typing import Any
 
 from ml_collections.config_flags import config_path
 
-from mgm_jax import base_config
+from mgm_jax import base_config, detect_config
 from mgm_jax.errors import ConfigError
 
 CHOICES = {
-    "task": ("pretrain", "finetune", "linear_probe"),
+    "task": ("pretrain", "finetune", "linear_probe", "detect"),
     "mode": ("train", "eval"),
     "data.source": ("records", "folder", "csv"),
     "eval.source": ("records", "folder", "csv", None),
     "data.sampling": ("dense", "segments"),
-    "data.crop": ("multi_scale", "random_resized", "centre"),
+    "data.crop": ("multi_scale", "random_resized", "random_square", "centre"),
     "data.motion": ("auto", "codec", "estimate", "flow", "raft", "none"),
     "model.dtype": ("float32", "bfloat16"),
     "model.attention": ("auto", "xla", "chunked", "cudnn", "splash"),
@@ -55,6 +55,10 @@ _RANGES: tuple[tuple[float, float, str], ...] = (
     (1e-3, 1, "data.scales"),
     (1e-6, 1, "data.area"),
     (0, 1, "data.max_bad_fraction optimizer.eps augment.rand_augment_probability"),
+    (0, 1, "data.detection_score data.box_jitter eval.detection_score eval.box_margin"),
+    (0.5, 1, "data.same_overlap"),
+    (1, 2**10, "data.max_boxes"),
+    (0, 180, "augment.colour_jitter"),
     (0, 1, "augment.erasing augment.mix_probability augment.cutmix_share"),
     (0, 0.999, "model.drop_path model.head_dropout"),
     (0, 1 - _TINY, "optimizer.b1 optimizer.b2 eval.holdout augment.label_smoothing"),
@@ -69,7 +73,10 @@ _RANGES: tuple[tuple[float, float, str], ...] = (
 RANGES = {name: (low, high) for low, high, names in _RANGES for name in names.split()}
 
 # Not every task has every value.
-_DEFAULTS = (base_config.pretrain(), base_config.finetune(), base_config.linear_probe())
+_DEFAULTS = (
+    *(base_config.pretrain(), base_config.finetune()),
+    *(base_config.linear_probe(), detect_config.detect()),
+)
 _ANY_LENGTH = ("data.scales", "probe.learning_rate_factors")
 _ASCENDING = ("data.area", "profile_steps")
 

@@ -121,7 +121,7 @@ def check_values(config: ConfigDict) -> None:
             f"config.grad_accum_steps={config.grad_accum_steps} is not supported by linear probes, "
             "whose frozen encoder keeps no activations; set it to 1"
         )
-    if "augment" in config:
+    if "mix_group_size" in config.get("augment", ()):
         clips = config.batch_size * config.data.repeated_augmentation
         if clips % config.augment.mix_group_size:
             raise ConfigError(

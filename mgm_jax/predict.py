@@ -4,6 +4,9 @@
 
 prints the most probable classes of each file. As in the evaluation, softmaxes are averaged over
 views, as many as the run's config says unless `--temporal_views` and `--spatial_views` are given.
+A detector (config.task=detect) needs `--boxes=detections.csv`, the boxes of people in key frames of
+the films in AVA's form, and writes the actions of each box in that form.
+
 A file that cannot be read is reported and the others are still classified; the exit code is then 1.
 """
 
@@ -17,10 +20,12 @@ from collections.abc import Sequence
 import numpy as np
 from absl import app, flags, logging
 
+from mgm_jax.data.ava_files import write_rows
 from mgm_jax.data.records import UNLABELLED
 from mgm_jax.data.sources import FileSource, find_videos
 from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.evaluation.evaluator import Evaluator
+from mgm_jax.evaluation.films import detect_in_films, to_text
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.evaluation.results import NUMBERS_FILE
 from mgm_jax.io import AnyPath, make_path, replacing
@@ -104,6 +109,19 @@ def to_csv(predictions: Predictions) -> str:
     return text.getvalue()
 
 
+def predict_boxes(run: Run, films: Sequence[str], boxes: str, out: str | None) -> None:
+    """Prints, and writes to `out`, the actions in boxes; exits with 1 if some cannot be read."""
+    found = detect_in_films(run, films, boxes)
+    print(to_text(found, NUM_SHOWN), flush=True)
+    if out:
+        with replacing(make_path(out)) as file:
+            file.write(write_rows(found.rows).encode())
+        logging.info("wrote %s", out)
+    if found.errors:
+        reasons = "\n  ".join(found.errors.values())
+        sys.exit(f"error: {len(found.errors)} key frames could not be read:\n  {reasons}")
+
+
 def _define_flags() -> None:
     flags.DEFINE_string("checkpoint", None, "Folder of the run.", required=True)
     flags.DEFINE_enum("which", "last", ["last", "best"], "Which of the run's checkpoints.")
@@ -113,6 +131,7 @@ def _define_flags() -> None:
     flags.DEFINE_integer(
         "spatial_views", None, "Crops per clip; by default as in the run.", lower_bound=1
     )
+    flags.DEFINE_string("boxes", None, "csv file of boxes in films, for a detector.")
     flags.DEFINE_string("out", None, "csv file to write as well.")
 
 
@@ -129,6 +148,14 @@ def main(argv: Sequence[str]) -> None:
             f"--checkpoint={args.checkpoint}: a pretraining run classifies nothing; finetune "
             "it with --config.init_from, and give the folder of that run"
         )
+    if (run.config.task == "detect") != bool(args.boxes):
+        raise ConfigError(
+            f"--boxes={args.boxes or ''}: {args.checkpoint} is a run of config.task="
+            f"{run.config.task}; a detector needs a file of boxes, others take none"
+        )
+    if args.boxes:
+        predict_boxes(run, files, args.boxes, args.out)
+        return
     predictions = predict_files(
         run,
         files,

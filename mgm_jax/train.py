@@ -15,11 +15,13 @@ from ml_collections import ConfigDict
 from mgm_jax import config as config_lib
 from mgm_jax.convert import init_from
 from mgm_jax.data.clips import LoadClip
+from mgm_jax.data.key_clips import LoadKeyFrames
 from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.manifest import Manifest, make_manifest
 from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import NonFiniteLossError
-from mgm_jax.evaluation.full_evaluation import write_evaluation
+from mgm_jax.evaluation.detections import DetectionReporter
+from mgm_jax.evaluation.full_evaluation import make_reporter, write_evaluation
 from mgm_jax.evaluation.periodic import AccuracyReporter, PictureReporter
 from mgm_jax.evaluation.videos import Videos, open_videos
 from mgm_jax.io import AnyPath, make_path
@@ -75,11 +77,11 @@ def _train(
 ) -> TrainState:
     """Trains in a folder that is locked."""
     source, manifest = videos.train, make_manifest(videos.train)
-    reporter: PictureReporter | AccuracyReporter
+    reporter: PictureReporter | AccuracyReporter | DetectionReporter
     if task.predict_fn is None:
         reporter = PictureReporter(config, task.model, videos)
     else:
-        reporter = AccuracyReporter(config, mesh, task.predict_fn, videos)
+        reporter = make_reporter(config, mesh, task.predict_fn, videos)
     recover(folder / "checkpoints")
     checkpoints = Checkpoints(
         folder / "checkpoints", keep=config.checkpoints_kept, scored=config.task != "pretrain"
@@ -90,9 +92,10 @@ def _train(
 
     state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     step_fn = jit_step(task, mesh, state_shardings)
+    load = LoadKeyFrames if config.task == "detect" else LoadClip
     batches = ClipBatches.from_config(
         config.data,
-        LoadClip.from_config(config.data, source, needs_class=config.task != "pretrain"),
+        load.from_config(config.data, source, needs_class=config.task != "pretrain"),
         global_batch=config.batch_size,
         num_batches=counts.stop_step,
         seed=config.seed,
@@ -154,7 +157,7 @@ def _train(
             if preempted:
                 raise Preempted(f"step {step} is saved")
     logging.info("done: step %d of %d, in %s", counts.stop_step, counts.total_steps, folder)
-    if counts.stop_step == counts.total_steps and isinstance(reporter, AccuracyReporter):
+    if counts.stop_step == counts.total_steps and not isinstance(reporter, PictureReporter):
         write_evaluation(reporter, state.variables, counts.total_steps, folder)
     return state
 

@@ -49,11 +49,12 @@ def write_records(
     class_names: Sequence[str],
     splits: Mapping[str, Sequence[Mapping[str, Any]]],
     records_per_shard: int = 1000,
+    key_frames: bool = False,
     **description: Any,
 ) -> pathlib.Path:
     """Writes records to a prepared data set of the name `toy`."""
     folder.mkdir(parents=True)
-    features = records.record_features(class_names)
+    features = records.record_features(class_names, key_frames=key_frames)
     sizes: dict[str, list[records.ShardSize]] = {split: [] for split in splits}
     for split, rows in splits.items():
         for first in range(0, len(rows), records_per_shard):

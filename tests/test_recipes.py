@@ -154,14 +154,15 @@ def test_the_step_of_a_recipe_fits_together_at_its_real_size(name):
     config.init_from = "somewhere"
     task = tasks.make_task(config, CLASSES, total_steps=100, warmup_steps=10)
     state = jax.eval_shape(task.init_fn)
-    batch = check.abstract_batch(config, sharding.make_mesh(config.mesh.to_dict()))
+    batch = check.abstract_batch(config, sharding.make_mesh(config.mesh.to_dict()), len(CLASSES))
     batch = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in batch.items()}
     after, _ = jax.eval_shape(task.step_fn, state, batch)
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
     if task.predict_fn:
         made = jax.eval_shape(task.predict_fn, state.variables, batch)
-        assert made["probabilities"].shape[1:] == (len(batch["label"]), len(CLASSES))
+        rows = config.data.max_boxes if config.task == "detect" else len(batch["label"])
+        assert made["probabilities"].shape[1:] == (rows, len(CLASSES))
 
 
 def test_arguments_set_what_they_name():

@@ -18,6 +18,7 @@ from mgm_jax.aot.chips import Chip, parse_topology
 from mgm_jax.aot.collectives import Collective, find_collectives
 from mgm_jax.aot.flops import count_flops
 from mgm_jax.data.clip_reader import ReadSpec, blank_clips
+from mgm_jax.data.key_clips import blank_boxes
 from mgm_jax.data.loader import HOST_FIELDS
 from mgm_jax.errors import ConfigError, DoesNotFitError
 from mgm_jax.training import sharding
@@ -149,10 +150,14 @@ def topology_devices(topology: str) -> list[jax.Device]:
     return list(found.devices)
 
 
-def abstract_batch(config: ConfigDict, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+def abstract_batch(
+    config: ConfigDict, mesh: Mesh, num_classes: int = len(_CLASSES)
+) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes, dtypes and shardings of a batch, by field, as the data pipeline makes it."""
     copies = config.data.repeated_augmentation
     clips = blank_clips(ReadSpec.from_config(config.data), copies)
+    if config.task == "detect":
+        clips |= blank_boxes(copies, config.data.max_boxes, num_classes)
     clips |= {"valid": np.zeros(copies, bool), "index": np.zeros(copies, np.uint32)}
     return {
         name: jax.ShapeDtypeStruct(

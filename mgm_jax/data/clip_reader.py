@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from mgm_jax.data.crops import MOTION_CELL, Crop, crop_motion, fit_host_crop, host_crop_region
 from mgm_jax.data.decoding import Video
+from mgm_jax.data.film import FilmPart
 from mgm_jax.data.motion.flow_files import flow_path, read_flow
 from mgm_jax.data.records import UNLABELLED, VideoRecord
 
@@ -53,7 +54,7 @@ class ReadSpec:
 
 def read_clips(
     spec: ReadSpec,
-    video: Video,
+    video: Video | FilmPart,
     record: VideoRecord,
     frames: Int[np.ndarray, " t"],
     crops: list[Crop],

@@ -88,12 +88,16 @@ class ClipLoader:
             half = ERROR_BYTES // 2 - 2
             error = error[:half] + b"..." + error[-half:]
         message = np.frombuffer(error.ljust(ERROR_BYTES, b"\0"), np.uint8)
-        return (clips or blank_clips(self.spec, self.copies)) | {
+        return (clips or self.blank()) | {
             "valid": np.full(self.copies, clips is not None),
             "index": (position * self.copies + np.arange(self.copies)).astype(np.uint32),
             "video": np.full(self.copies, index, np.int64),
             "error": np.repeat(message[None], self.copies, axis=0),
         }
+
+    def blank(self) -> dict[str, np.ndarray]:
+        """Zeros in the structure of a video's clips."""
+        return blank_clips(self.spec, self.copies)
 
     def _read(self, index: int, view: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         spec, record, name = self.spec, self.source[index], self.source.describe(index)
@@ -105,7 +109,7 @@ class ClipLoader:
                 frames = sampling.looped_frames(video.num_frames, clip_frames=spec.clip_frames)
             else:
                 frames = self._choose_frames(rng, video.num_frames, record.profile, view)
-            chosen = self._choose_crops(rng, *frame_size)
+            chosen = self.choose_crops(rng, *frame_size)
             return read_clips(spec, video, record, frames, chosen, frame_size)
 
     def _choose_frames(
@@ -113,7 +117,8 @@ class ClipLoader:
     ) -> Int[np.ndarray, " t"]:
         raise NotImplementedError
 
-    def _choose_crops(self, rng: np.random.Generator, height: int, width: int) -> list[crops.Crop]:
+    def choose_crops(self, rng: np.random.Generator, height: int, width: int) -> list[crops.Crop]:
+        """The crop of each copy in a frame of this size."""
         raise NotImplementedError
 
 
@@ -122,9 +127,10 @@ class LoadClip(ClipLoader):
     """Reads training clips: random frames and crops.
 
     Attributes:
-        crop: `multi_scale` (random, Table 5), `random_resized` (random, Table 6) or `centre`.
+        crop: `multi_scale` (random, Table 5), `random_resized` (random, Table 6), `random_square`
+            (random, of AVA) or `centre`.
         flip: Whether half of the random crops are mirrored.
-        scales: Scales of the multi-scale crop.
+        scales: Scales of the multi-scale crop and of the random square.
         area: Smallest and largest area of the random resized crop, as a fraction of the frame.
     """
 
@@ -161,7 +167,8 @@ class LoadClip(ClipLoader):
             rng, num_frames, clip_frames=length, stride=stride, start_step=step
         )
 
-    def _choose_crops(self, rng: np.random.Generator, height: int, width: int) -> list[crops.Crop]:
+    def choose_crops(self, rng: np.random.Generator, height: int, width: int) -> list[crops.Crop]:
+        """Random ones."""
         return [self._draw_crop(rng, height, width) for _ in range(self.copies)]
 
     def _draw_crop(self, rng: np.random.Generator, height: int, width: int) -> crops.Crop:
@@ -169,6 +176,8 @@ class LoadClip(ClipLoader):
             return crops.centre_crop(height, width)
         if self.crop == "random_resized":
             return crops.random_resized_crop(rng, height, width, area=self.area, flip=self.flip)
+        if self.crop == "random_square":
+            return crops.random_square(rng, height, width, scales=self.scales, flip=self.flip)
         return crops.multi_scale_crop(
             rng, height, width, size=self.spec.size, scales=self.scales, flip=self.flip
         )
@@ -194,7 +203,8 @@ class LoadViews(ClipLoader):
             num_frames, clip_frames=length, stride=self.spec.stride, view=view, num_views=views
         )
 
-    def _choose_crops(self, rng: np.random.Generator, height: int, width: int) -> list[crops.Crop]:
+    def choose_crops(self, rng: np.random.Generator, height: int, width: int) -> list[crops.Crop]:
+        """The spatial views."""
         return crops.spatial_views(height, width, self.copies)
 
 

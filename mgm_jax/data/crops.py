@@ -113,6 +113,24 @@ def random_resized_crop(
     return Crop(top, left, crop_height, crop_width, mirrored)
 
 
+def random_square(
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    *,
+    scales: Sequence[float],
+    flip: bool = False,
+) -> Crop:
+    """Draws a square anywhere in a frame, its side the short side times one of the scales.
+
+    Finetuning on AVA: VideoMAE cuts 224 pixels out of a short side of 256, a scale of 0.875. With
+    `flip`, half of the crops are mirrored.
+    """
+    side = min(height, width) * scales[int(rng.integers(len(scales)))]
+    top, left = rng.uniform(0, height - side), rng.uniform(0, width - side)
+    return Crop(top, left, side, side, flip and bool(rng.random() < 0.5))
+
+
 def spatial_views(height: int, width: int, num_views: int) -> list[Crop]:
     """Squares of the short side's length, spread along the long side for testing.
 

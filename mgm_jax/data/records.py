@@ -11,7 +11,7 @@ import json
 import os
 import pathlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +19,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from jaxtyping import Float32
 
 from mgm_jax.data.identity import VideoFacts, group_of
+from mgm_jax.data.key_frames import KeyFrame
 from mgm_jax.errors import ConfigError, VideoError, printable
 from mgm_jax.io import check_utf8
 
@@ -44,6 +45,7 @@ class VideoRecord:
         boxes: x1, y1, x2, y2 of k objects in each frame, in source pixels (see `boxes`), NaN where
             an object is absent; None if no boxes are known.
         profile: The data_prep profile that the video was encoded with; empty for other files.
+        key: The annotated frame of a clip of AVA.
     """
 
     video: str | bytes
@@ -53,6 +55,7 @@ class VideoRecord:
         default=None, compare=False
     )
     profile: str = ""
+    key: KeyFrame | None = dataclasses.field(default=None, compare=False)
 
 
 @runtime_checkable
@@ -135,6 +138,7 @@ class RecordSource:
             label=fields["label"].int64_list.value[0],
             boxes=boxes.reshape(num_frames, -1, 4) if len(boxes) else None,
             profile=fields["profile"].bytes_list.value[0].decode(),
+            key=_key_frame(fields, len(self.class_names)) if "key_frame" in fields else None,
         )
 
     def describe(self, index: int) -> str:
@@ -147,6 +151,13 @@ class RecordSource:
             VideoFacts(name, label, group_of(name), fingerprint=of_file)
             for name, label, of_file in read_listed_videos(self._folder)[self._split]
         ]
+
+
+def _key_frame(fields: Mapping[str, Any], num_classes: int) -> KeyFrame:
+    boxes = np.array(fields["key_boxes"].float_list.value, np.float32)
+    actions = np.array(fields["key_actions"].int64_list.value, np.uint8)
+    (frame,) = fields["key_frame"].int64_list.value
+    return KeyFrame(frame, boxes.reshape(-1, 4), actions.reshape(-1, num_classes))
 
 
 def read_listed_videos(folder: str | os.PathLike) -> dict[str, list[list[Any]]]:

@@ -1,7 +1,7 @@
 """Multi-view evaluation: each video is counted once, on any number of devices and hosts."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from mgm_jax.data.clip_reader import ReadSpec
-from mgm_jax.data.clips import LoadViews
+from mgm_jax.data.clips import ClipLoader, LoadViews
 from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.records import UNLABELLED, VideoSource
 from mgm_jax.evaluation.predictions import Predictions
@@ -40,6 +40,30 @@ class Evaluator:
             out_shardings=NamedSharding(mesh, PartitionSpec()),
         )
 
+    def batches(self, loader: ClipLoader) -> ClipBatches:
+        """Every item of a loader once, in order; the last batch is filled up with invalid ones."""
+        return ClipBatches.from_config(
+            self._config.data,
+            loader,
+            global_batch=self._global_batch,
+            num_batches=-(-loader.num_items // self._global_batch),
+            seed=None,
+            process=(jax.process_index(), jax.process_count()),
+        )
+
+    def outputs(
+        self, variables: Mapping[str, Any], batches: ClipBatches
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """What the model predicts for each batch, on every host; closes the batches."""
+        try:
+            for host_batch in batches:
+                batch = sharding.global_batch(self._batch_sharding, host_batch)
+                outputs = self._predict_fn(variables, batch)
+                del host_batch, batch  # Frees the data workers' shared memory.
+                yield jax.device_get(outputs)
+        finally:
+            batches.close()
+
     def run(
         self,
         variables: Mapping[str, Any],
@@ -59,36 +83,23 @@ class Evaluator:
         Raises:
             TooManySkippedError: More views than `config.data.max_bad_fraction` cannot be read.
         """
-        data = self._config.data
-        loader = LoadViews(source, ReadSpec.from_config(data), temporal_views, spatial_views)
-        batches = ClipBatches.from_config(
-            data,
-            loader,
-            global_batch=self._global_batch,
-            num_batches=-(-loader.num_items // self._global_batch),
-            seed=None,
-            process=(jax.process_index(), jax.process_count()),
-        )
+        spec = ReadSpec.from_config(self._config.data)
+        loader = LoadViews(source, spec, temporal_views, spatial_views)
+        batches = self.batches(loader)
         sums: Any = 0.0
         num_views = np.zeros(len(source), np.int64)
         labels = np.full(len(source), UNLABELLED)
-        try:
-            for host_batch in batches:
-                batch = sharding.global_batch(self._batch_sharding, host_batch)
-                outputs = jax.device_get(self._predict_fn(variables, batch))
-                del host_batch, batch  # Frees the data workers' shared memory.
-                valid = outputs["valid"]
-                videos = outputs["index"][valid] // (loader.copies * loader.temporal_views)
-                probabilities = outputs["probabilities"]
-                if np.ndim(sums) == 0:
-                    shape = (len(probabilities), len(source), probabilities.shape[-1])
-                    sums = np.zeros(shape, np.float64)
-                for head, rows in zip(sums, probabilities[:, valid], strict=True):
-                    np.add.at(head, videos, rows)
-                np.add.at(num_views, videos, 1)
-                labels[videos] = outputs["label"][valid]
-        finally:
-            batches.close()
+        for outputs in self.outputs(variables, batches):
+            valid = outputs["valid"]
+            videos = outputs["index"][valid] // (loader.copies * loader.temporal_views)
+            probabilities = outputs["probabilities"]
+            if np.ndim(sums) == 0:
+                shape = (len(probabilities), len(source), probabilities.shape[-1])
+                sums = np.zeros(shape, np.float64)
+            for head, rows in zip(sums, probabilities[:, valid], strict=True):
+                np.add.at(head, videos, rows)
+            np.add.at(num_views, videos, 1)
+            labels[videos] = outputs["label"][valid]
         names = tuple(source.describe(index) for index in range(len(source)))
         faulty = np.flatnonzero(~np.isfinite(sums).all(axis=(0, 2))).tolist()
         if faulty:

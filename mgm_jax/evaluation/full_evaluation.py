@@ -6,18 +6,21 @@ from typing import Any
 import jax
 import numpy as np
 from absl import logging
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
 from mgm_jax.errors import ConfigError
 from mgm_jax.evaluation import html_report, results
+from mgm_jax.evaluation.detections import DetectionReporter, Detections
 from mgm_jax.evaluation.periodic import AccuracyReporter
 from mgm_jax.evaluation.predictions import Predictions
-from mgm_jax.evaluation.videos import reopen_videos
+from mgm_jax.evaluation.videos import Videos, reopen_videos
 from mgm_jax.io import AnyPath, make_path
 from mgm_jax.training import consistency
-from mgm_jax.training.classify_step import make_predict_fn
+from mgm_jax.training.classify_step import PredictFn
 from mgm_jax.training.runs import load_run, read_config
+from mgm_jax.training.tasks import make_predict_fn
 
 _INPUT_VALUES = ("clip_frames", "stride", "sampling", "size", "host_crop_size")
 """Values of `config.data` that change what the model is shown."""
@@ -25,7 +28,7 @@ _INPUT_VALUES = ("clip_frames", "stride", "sampling", "size", "host_crop_size")
 
 def evaluate(
     config: ConfigDict, workdir: str, devices: Sequence[jax.Device] | None = None
-) -> Predictions:
+) -> Predictions | Detections:
     """Evaluates a checkpoint of the run in `workdir`, on all devices by default.
 
     `config.eval` says which checkpoint, videos and views.
@@ -51,14 +54,27 @@ def evaluate(
             logging.warning("differs from training, which may cost accuracy: config.%s", change)
     videos = reopen_videos(config, saved, run.class_names, run.manifest)
     consistency.check_videos(vars(videos))
-    reporter = AccuracyReporter(config, run.mesh, make_predict_fn(config, run.model), videos)
+    reporter = make_reporter(config, run.mesh, make_predict_fn(config, run.model), videos)
     return write_evaluation(reporter, run.variables, run.step, make_path(workdir))
 
 
+def make_reporter(
+    config: ConfigDict, mesh: Mesh, predict_fn: PredictFn, videos: Videos
+) -> AccuracyReporter | DetectionReporter:
+    """What measures the model of `config.task`."""
+    kind = DetectionReporter if config.task == "detect" else AccuracyReporter
+    return kind(config, mesh, predict_fn, videos)
+
+
 def write_evaluation(
-    reporter: AccuracyReporter, variables: Mapping[str, Any], step: int, folder: AnyPath
-) -> Predictions:
+    reporter: AccuracyReporter | DetectionReporter,
+    variables: Mapping[str, Any],
+    step: int,
+    folder: AnyPath,
+) -> Predictions | Detections:
     """Evaluates all views of all videos; logs and writes the result."""
+    if isinstance(reporter, DetectionReporter):
+        return reporter.write(variables, step, folder)
     logging.info("evaluating all views of all videos")
     predictions, settings = reporter.evaluate_all(variables)
     logging.info(

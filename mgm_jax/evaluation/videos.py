@@ -15,6 +15,7 @@ from mgm_jax.data.records import UNLABELLED, VideoSource
 from mgm_jax.data.sources import make_source
 from mgm_jax.data.subsets import SubsetSource
 from mgm_jax.errors import ConfigError
+from mgm_jax.evaluation.key_frame_videos import with_detections
 
 SPLIT_FOLDERS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 _PLACES = ("source", "path", "root")
@@ -66,6 +67,8 @@ def open_videos(config: ConfigDict) -> Videos:
             evaluated = make_source(data.source, data.path, config.eval.split, data.root)
             _check_disjoint(config, evaluated, source)
         return Videos(source, evaluated=evenly_spaced(evaluated, config.eval.subset))
+    if config.task == "detect":
+        return _open_key_frames(config, source)
     _check_labels(config, source)
     if config.eval.holdout:
         given = [name for name in _PLACES if config.eval[name] is not None]
@@ -127,6 +130,8 @@ def reopen_videos(
         if share:
             trained, _ = hold_out(trained, share, saved.seed)
         _check_disjoint(config, evaluated, trained)
+    if config.task == "detect":
+        return Videos(source, evaluated=with_detections(config, evaluated, "eval"))
     train, held_out = _split_for_heads(config, source)
     if held_out is not None:
         _check_classes(source, class_names, config.data.path)
@@ -197,6 +202,18 @@ def hold_out(
 
 def _open(data: ConfigDict) -> VideoSource:
     return make_source(data.source, data.path, data.split, data.root)
+
+
+def _open_key_frames(config: ConfigDict, source: VideoSource) -> Videos:
+    if config.eval.holdout:
+        raise ConfigError(
+            f"config.eval.holdout={config.eval.holdout}: key frames of one film are alike; "
+            "evaluate on other films, with --config.eval.split or --config.eval.path"
+        )
+    evaluated = _open_others(config, tuple(source.class_names))
+    _check_disjoint(config, evaluated, source)
+    train = with_detections(config, source, "data")
+    return Videos(train, evaluated=with_detections(config, evaluated, "eval"))
 
 
 def _open_others(config: ConfigDict, class_names: tuple[str, ...]) -> VideoSource:

@@ -1,4 +1,4 @@
-"""Pretraining, finetuning and linear probing: the model, the initial state and the step of each."""
+"""The tasks, such as pretraining and finetuning: the model, initial state and step of each."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +14,8 @@ from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
 from mgm_jax.errors import ConfigError
-from mgm_jax.models import classifier, mae
-from mgm_jax.training import classify_step, pretrain_step, sharding
+from mgm_jax.models import classifier, detector, mae
+from mgm_jax.training import classify_step, detect_step, pretrain_step, sharding
 from mgm_jax.training import optimizer as optim
 from mgm_jax.training.classify_step import PredictFn
 from mgm_jax.training.state import StepFn, TrainState
@@ -30,7 +30,7 @@ class Task:
     """What a run computes.
 
     Attributes:
-        predict_fn: Classifies views; None in pretraining.
+        predict_fn: Classifies views, or boxes in them; None in pretraining.
     """
 
     model: nn.Module
@@ -45,6 +45,8 @@ def make_model(config: ConfigDict, num_classes: int) -> nn.Module:
         return mae.make_autoencoder(config)
     if config.task == "finetune":
         return classifier.make_classifier(config, num_classes)
+    if config.task == "detect":
+        return detector.make_detector(config, num_classes)
     return classifier.make_linear_probe(config, num_classes)
 
 
@@ -52,6 +54,8 @@ def init_variables(config: ConfigDict, model: nn.Module, key: Key[Array, ""]) ->
     """Draws the variables of the model that `make_model` built."""
     data = config.data
     inputs = [jnp.zeros((1, data.clip_frames, data.size, data.size, 3))]
+    if config.task == "detect":
+        inputs.append(jnp.zeros((1, 1, 4)))
     if config.task == "pretrain":
         ids = jnp.arange(int(np.prod(model.grid)))[None]
         inputs += [ids[:, :1], ids[:, 1:]]
@@ -117,8 +121,17 @@ def make_task(
     if config.task == "pretrain":
         step_fn = pretrain_step.make_pretrain_step(config, model, optimizer, schedule)
         return Task(model, init_fn, step_fn)
-    step_fn = classify_step.make_classify_step(config, model, optimizer, schedule)
-    return Task(model, init_fn, step_fn, classify_step.make_predict_fn(config, model))
+    make_step = classify_step.make_classify_step
+    if config.task == "detect":
+        make_step = detect_step.make_detect_step
+    step_fn = make_step(config, model, optimizer, schedule)
+    return Task(model, init_fn, step_fn, make_predict_fn(config, model))
+
+
+def make_predict_fn(config: ConfigDict, model: nn.Module) -> PredictFn:
+    """Builds the function that predicts for a batch of views; not for pretraining."""
+    steps = detect_step if config.task == "detect" else classify_step
+    return steps.make_predict_fn(config, model)
 
 
 def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.Wrapped:
@@ -132,7 +145,7 @@ def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.
 
 
 def _learning_rate_multipliers(config: ConfigDict, model: Any) -> Any:
-    if config.task == "finetune":
+    if config.task in ("finetune", "detect"):
         shapes = jax.eval_shape(lambda: init_variables(config, model, jax.random.key(0)))["params"]
         decay = config.optimizer.layer_decay
         return optim.layer_decay_multipliers(shapes, decay, model.encoder_config.depth)
