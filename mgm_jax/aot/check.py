@@ -87,7 +87,9 @@ def check(config: ConfigDict, topology: str) -> CompiledStep:
 
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     # Without a GPU to try them on, XLA finds no tiles for its own kernels of some products.
-    options = {"xla_gpu_enable_triton_gemm": False} if isinstance(chip, Gpu) else None
+    options: dict[str, str | bool] | None = None
+    if isinstance(chip, Gpu):
+        options = {"xla_gpu_enable_triton_gemm": False}
     try:
         compiled = jit_step(task, mesh, shardings).lower(state, batch).compile(options)
     except RuntimeError as error:
