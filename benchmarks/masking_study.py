@@ -1,6 +1,7 @@
 """What pretraining with each mask is worth, on the demo set: Table 4 and Figure 3 in small.
 
     python -m data_prep.demo --out=DATA
+    python -m mgm_jax.flow.precompute --source=records --videos=DATA --method=dis --out=DATA_flow
     python -m benchmarks.masking_study --out=DIR --data=DATA
     python -m benchmarks.masking_study --out=DIR --report
 
@@ -41,24 +42,27 @@ class Row:
         part: The table or figure of the paper that it belongs to.
         argument: Of configs/demo_pretrain.py; None for no pretraining.
         steps: Length of pretraining over the recipe's.
-        finetune: Flags of finetuning.
+        flags: Of pretraining, or of finetuning without one; {data} is the folder of the demo set.
     """
 
     name: str
     part: str
     argument: str | None
     steps: float = 1.0
-    finetune: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 _RECIPE = demo_finetune.get_config()
 _TWICE = tuple(f"--config.{name}={2 * _RECIPE[name]}" for name in ("num_steps", "warmup_steps"))
 _FASTER = ("--config.optimizer.base_lr=8e-3", "--config.optimizer.min_lr=8e-5")
+_FLOW = "--config.data.flow_path={data}_flow"
+_FIRST_TUBELET = "--config.masking.guide_first_tubelet"
+_MEDIAN = "--config.masking.camera_compensation=median"
 _MASKS = ("mgm_sparse", "smm", "smm_sparse", "random_block", "random_tube", "random")
 ROWS = (
     Row("from scratch", "", None),
-    Row("from scratch, twice as long", "", None, finetune=_TWICE),
-    Row("from scratch, learning rate 1e-3", "", None, finetune=_FASTER),
+    Row("from scratch, twice as long", "", None, flags=_TWICE),
+    Row("from scratch, learning rate 1e-3", "", None, flags=_FASTER),
     Row("mgm", "Table 4e", "mask=mgm"),
     Row("random_tube 0.75", "Table 4e", "mask=random_tube,ratio=0.75"),
     *(Row(mask, "Table 4e", f"mask={mask}") for mask in _MASKS),
@@ -69,8 +73,10 @@ ROWS = (
     ),
     *(Row(f"mgm, {n:g} times as long", "Figure 3b", "mask=mgm", n) for n in (0.25, 0.5, 2.0)),
     *(Row(f"mgm, jitter {jitter}", "Table 4c", f"jitter={jitter}") for jitter in (0.0, 0.25, 1.0)),
-    Row("mgm, estimated motion", "Table 4b", "motion=estimate"),
+    Row("mgm, optical flow", "Table 4b", "motion=flow", flags=(_FLOW,)),
     Row("mgm, window", "ours", "guidance=window"),
+    Row("mgm, first tubelet guided", "ours", "mask=mgm", flags=(_FIRST_TUBELET,)),
+    Row("mgm, median", "ours", "mask=mgm", flags=(_MEDIAN,)),
 )
 
 
@@ -99,7 +105,9 @@ def commands(row: Row, seed: int, folder: pathlib.Path, data: str, extra: Sequen
         recipes[name] = [f"--config=configs/{RECIPES[name]}", f"--config.data.split={FEW_LABELS}"]
         if row.argument is not None:
             recipes[name].append(f"--config.init_from={folder / 'pretrain'}")
-    recipes["finetune"] += row.finetune
+    recipes["finetune" if row.argument is None else "pretrain"] += [
+        flag.format(data=data) for flag in row.flags
+    ]
     common = [f"--config.data.path={data}", f"--config.seed={seed}", *extra]
     return {
         name: [
