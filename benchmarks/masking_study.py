@@ -8,7 +8,8 @@
 A run pretrains with one setting and one seed (`configs/demo_pretrain.py`), finetunes with few
 labels and probes linearly (`configs/demo_finetune.py`, `configs/small_linear_probe.py`), each in a
 folder of its own below DIR. Stop it at any moment: the same command goes on where it was, also
-several at once. `--only` chooses rows; `--report` writes results.json, table.md and a figure.
+several at once. `--only` chooses rows; `--report` writes results.json, table.md and a figure. Rows
+of a results.json whose runs are not there are kept, as in `--out=docs/masking_study`.
 """
 
 import contextlib
@@ -169,8 +170,13 @@ def _run_missing(folder: pathlib.Path, stages: Mapping[str, Sequence[str]]) -> i
 
 
 def collect(out: pathlib.Path) -> list[dict]:
-    """What all runs that are done reached: row, seed and, by stage, top-1 or the last loss."""
-    found = []
+    """What all runs that are done reached: row, seed and, by stage, top-1 or the last loss.
+
+    Runs that only results.json knows come first.
+    """
+    stored = out / "results.json"
+    known = json.loads(stored.read_text()) if stored.exists() else []
+    found: list[dict] = []
     for row in ROWS:
         for folder in sorted(out.glob(f"{folder_of(out, row, 0).name[:-1]}[0-9]*")):
             result: dict = {"row": row.name, "seed": int(folder.name.rpartition("seed")[2])}
@@ -184,7 +190,8 @@ def collect(out: pathlib.Path) -> list[dict]:
                     result |= {name: numbers["top1"], "num_videos": numbers["num_videos"]}
             if result.keys() & MEASURES.keys():
                 found.append(result)
-    return found
+    again = {(result["row"], result["seed"]) for result in found}
+    return [r for r in known if (r["row"], r["seed"]) not in again] + found
 
 
 def accuracies(results: Sequence[Mapping], row: str, measure: str) -> dict[int, float]:
