@@ -55,8 +55,6 @@ class TransformerConfig:
         remat: What the backward pass computes again to save memory: "none"; "full", everything
             but the inputs of the blocks, for about a third more time; or "dots", everything but
             the outputs of linear layers.
-        scan: Whether the blocks run as a loop (`jax.lax.scan`) over stacked parameters, which
-            compiles in the time of one block.
         backbone: "vit" has joint attention and fixed positions, as VideoMAE;
             "timesformer_divided" and "timesformer_joint" have TimeSformer's learned positions and
             divided or joint attention. Decoders are "vit".
