@@ -188,4 +188,4 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     # Only in the program itself: other commands have flags of equal names.
     _define_flags()
-    run_program(main)
+    run_program(main, positional=True)

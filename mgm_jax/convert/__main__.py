@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import jax
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from mgm_jax import config as config_lib
@@ -116,10 +116,8 @@ def _read_classes(file: str) -> list[str]:
         raise ConfigError(f"--classes={file} is not a JSON list of names: {error}") from error
 
 
-def main(argv: Sequence[str]) -> None:
+def main(_: Sequence[str]) -> None:
     """Converts as the flags say."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     args = flags.FLAGS
     heads = {"encoder": args.encoder_heads, "decoder": args.decoder_heads}
     convert(
