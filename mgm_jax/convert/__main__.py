@@ -86,7 +86,7 @@ def convert(
     logging.info("read %s: %s", weights.origin, weights.architecture)
     num_classes = weights.architecture.num_classes or 0
     if class_names and len(class_names) != num_classes:
-        raise ConfigError(f"{len(class_names)} class names for {num_classes} classes")
+        raise ConfigError(f"--classes: {len(class_names)} class names for {num_classes} classes")
     class_names = tuple(class_names) or weights.class_names
     if config is not None:
         write_run(out, source, config, class_names or tuple(map(str, range(num_classes))))
