@@ -6,7 +6,6 @@ import io
 import textwrap
 import tokenize
 from types import ModuleType
-from typing import Any
 
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_path
@@ -53,25 +52,26 @@ def _commented_values(module: ModuleType) -> list[tuple[str, str, str]]:
     beside, above = _comments(source)
     found = []
     for function in ast.parse(source).body:
-        for node in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():
-            target = ast.unparse(node.targets[0]) if isinstance(node, ast.Assign) else ""
-            if not target.startswith("config."):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        for node in ast.walk(function):
+            if not isinstance(node, ast.Assign):
                 continue
-            text = []
-            line: Any = node.lineno - 1
+            target, line = ast.unparse(node.targets[0]), node.lineno - 1
+            text = [beside.get(node.end_lineno or node.lineno, "")]
             while line in above:
                 text.insert(0, above[line])
                 line -= 1
-            text.append(beside.get(node.end_lineno, ""))
             comment = " ".join(filter(None, text))
-            if comment:
+            if target.startswith("config.") and comment:
                 found.append((function.name, target.removeprefix("config."), comment))
     return found
 
 
 def _comments(source: str) -> tuple[dict[int, str], dict[int, str]]:
     """The comments of a file by line: those beside code, and those on lines of their own."""
-    beside, above = {}, {}
+    beside: dict[int, str] = {}
+    above: dict[int, str] = {}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             own_line = not token.line[: token.start[1]].strip()

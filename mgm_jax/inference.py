@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from flax import traverse_util
 from jaxtyping import Array, Float32, Int
 from ml_collections import ConfigDict
@@ -169,6 +170,13 @@ def _as_run(weights: weights_lib.Weights) -> Run:
     config = base_config.finetune() if architecture.num_classes else base_config.pretrain()
     config.data.update(clip_frames=weights.frames, size=weights.size, sampling=weights.sampling)
     config.data.host_crop_size = weights.size + weights.size % 2
+    if weights.stride is None and weights.sampling == "dense":
+        logging.warning(
+            "%s does not say how far apart the frames of a clip are; taken to be %d, as VideoMAE's "
+            "on Kinetics",
+            weights.origin,
+            config.data.stride,
+        )
     config.data.stride = weights.stride or config.data.stride
     config.eval.update(temporal_views=1, spatial_views=1)
     config.model.update(tubelet=architecture.tubelet, dtype="float32")

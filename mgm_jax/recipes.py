@@ -92,6 +92,6 @@ def check_name(recipe: str, config: ConfigDict, name: str) -> None:
 
 def _likeness(typed: str, known: str) -> float:
     """From 0 to 1; nearly 1 if only the group is missing or another."""
-    leaves = (name.rpartition(".")[2] for name in (typed, known))
+    leaf, known_leaf = (name.rpartition(".")[2] for name in (typed, known))
     whole = difflib.SequenceMatcher(None, typed, known).ratio()
-    return max(whole, 0.95 * difflib.SequenceMatcher(None, *leaves).ratio() + 0.01 * whole)
+    return max(whole, 0.95 * difflib.SequenceMatcher(None, leaf, known_leaf).ratio() + 0.01 * whole)
