@@ -14,12 +14,12 @@ _RESULTS = "evaluation.json"  # Of `evaluation.results`.
 
 def describe_run(run: Run, workdir: AnyPath) -> dict[str, str]:
     """The sections of a card that a run can fill, by their titles."""
-    config, videos = run.config, run.manifest["videos"] if run.manifest else []
-    sections = {"Recipe": _recipe(run)}
-    sections["Data"] = (
-        f"{len(videos)} training videos of {len(run.class_names)} classes, from "
-        f"`{config.data.path}`, split `{config.data.split}`."
-    )
+    config, sections = run.config, {"Recipe": _recipe(run)}
+    if run.manifest:
+        sections["Data"] = (
+            f"{len(run.manifest['videos'])} training videos of {len(run.class_names)} classes, "
+            f"split `{config.data.split}` of `{config.data.path}`."
+        )
     results = workdir / _RESULTS
     if results.is_file():
         numbers = json.loads(results.read_text())
