@@ -79,8 +79,8 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         if self.dim % self.heads:
             raise ConfigError(
-                f"a width of {self.dim} does not divide into {self.heads} heads; choose dim as a "
-                "multiple of heads"
+                f"config.model: a width (dim) of {self.dim} does not divide into {self.heads} "
+                "heads; set config.model.encoder.dim, or .decoder.dim, to a multiple of its heads"
             )
 
 
