@@ -15,6 +15,8 @@ import av
 import numpy as np
 from jaxtyping import Float, Int
 
+from mgm_jax.data.video.containers import METADATA_ERRORS
+
 _SIZE = 224
 
 
@@ -56,7 +58,7 @@ def make_libavcodec(clip: ClipToRead) -> Callable[[], int]:
 
 
 def _open(path: pathlib.Path) -> av.container.InputContainer:
-    container = av.open(str(path), metadata_errors="ignore")
+    container = av.open(str(path), **METADATA_ERRORS)
     stream = container.streams.video[0]
     stream.thread_type, stream.thread_count = "NONE", 1
     return container

@@ -1,13 +1,15 @@
 """What pretraining with each mask is worth, on the demo set: Table 4 and Figure 3 in small.
 
     python -m data_prep.demo --out=DATA
+    python -m mgm_jax.flow.precompute --source=records --videos=DATA --method=dis --out=DATA_flow
     python -m benchmarks.masking_study --out=DIR --data=DATA
     python -m benchmarks.masking_study --out=DIR --report
 
 A run pretrains with one setting and one seed (`configs/demo_pretrain.py`), finetunes with few
 labels and probes linearly (`configs/demo_finetune.py`, `configs/small_linear_probe.py`), each in a
 folder of its own below DIR. Stop it at any moment: the same command goes on where it was, also
-several at once. `--only` chooses rows; `--report` writes results.json, table.md and a figure.
+several at once. `--only` chooses rows; `--report` writes results.json, table.md and a figure. Rows
+of a results.json whose runs are not there are kept, as in `--out=docs/masking_study`.
 """
 
 import contextlib
@@ -41,24 +43,27 @@ class Row:
         part: The table or figure of the paper that it belongs to.
         argument: Of configs/demo_pretrain.py; None for no pretraining.
         steps: Length of pretraining over the recipe's.
-        finetune: Flags of finetuning.
+        flags: Of pretraining, or of finetuning without one; {data} is the folder of the demo set.
     """
 
     name: str
     part: str
     argument: str | None
     steps: float = 1.0
-    finetune: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 _RECIPE = demo_finetune.get_config()
 _TWICE = tuple(f"--config.{name}={2 * _RECIPE[name]}" for name in ("num_steps", "warmup_steps"))
 _FASTER = ("--config.optimizer.base_lr=8e-3", "--config.optimizer.min_lr=8e-5")
+_FLOW = "--config.data.flow_path={data}_flow"
+_FIRST_TUBELET = "--config.masking.guide_first_tubelet"
+_MEDIAN = "--config.masking.camera_compensation=median"
 _MASKS = ("mgm_sparse", "smm", "smm_sparse", "random_block", "random_tube", "random")
 ROWS = (
     Row("from scratch", "", None),
-    Row("from scratch, twice as long", "", None, finetune=_TWICE),
-    Row("from scratch, learning rate 1e-3", "", None, finetune=_FASTER),
+    Row("from scratch, twice as long", "", None, flags=_TWICE),
+    Row("from scratch, learning rate 1e-3", "", None, flags=_FASTER),
     Row("mgm", "Table 4e", "mask=mgm"),
     Row("random_tube 0.75", "Table 4e", "mask=random_tube,ratio=0.75"),
     *(Row(mask, "Table 4e", f"mask={mask}") for mask in _MASKS),
@@ -69,8 +74,10 @@ ROWS = (
     ),
     *(Row(f"mgm, {n:g} times as long", "Figure 3b", "mask=mgm", n) for n in (0.25, 0.5, 2.0)),
     *(Row(f"mgm, jitter {jitter}", "Table 4c", f"jitter={jitter}") for jitter in (0.0, 0.25, 1.0)),
-    Row("mgm, estimated motion", "Table 4b", "motion=estimate"),
+    Row("mgm, optical flow", "Table 4b", "motion=flow", flags=(_FLOW,)),
     Row("mgm, window", "ours", "guidance=window"),
+    Row("mgm, first tubelet guided", "ours", "mask=mgm", flags=(_FIRST_TUBELET,)),
+    Row("mgm, median", "ours", "mask=mgm", flags=(_MEDIAN,)),
 )
 
 
@@ -99,7 +106,9 @@ def commands(row: Row, seed: int, folder: pathlib.Path, data: str, extra: Sequen
         recipes[name] = [f"--config=configs/{RECIPES[name]}", f"--config.data.split={FEW_LABELS}"]
         if row.argument is not None:
             recipes[name].append(f"--config.init_from={folder / 'pretrain'}")
-    recipes["finetune"] += row.finetune
+    recipes["finetune" if row.argument is None else "pretrain"] += [
+        flag.format(data=data) for flag in row.flags
+    ]
     common = [f"--config.data.path={data}", f"--config.seed={seed}", *extra]
     return {
         name: [
@@ -161,8 +170,13 @@ def _run_missing(folder: pathlib.Path, stages: Mapping[str, Sequence[str]]) -> i
 
 
 def collect(out: pathlib.Path) -> list[dict]:
-    """What all runs that are done reached: row, seed and, by stage, top-1 or the last loss."""
-    found = []
+    """What all runs that are done reached: row, seed and, by stage, top-1 or the last loss.
+
+    Runs that only results.json knows come first.
+    """
+    stored = out / "results.json"
+    known = json.loads(stored.read_text()) if stored.exists() else []
+    found: list[dict] = []
     for row in ROWS:
         for folder in sorted(out.glob(f"{folder_of(out, row, 0).name[:-1]}[0-9]*")):
             result: dict = {"row": row.name, "seed": int(folder.name.rpartition("seed")[2])}
@@ -176,7 +190,8 @@ def collect(out: pathlib.Path) -> list[dict]:
                     result |= {name: numbers["top1"], "num_videos": numbers["num_videos"]}
             if result.keys() & MEASURES.keys():
                 found.append(result)
-    return found
+    again = {(result["row"], result["seed"]) for result in found}
+    return [r for r in known if (r["row"], r["seed"]) not in again] + found
 
 
 def accuracies(results: Sequence[Mapping], row: str, measure: str) -> dict[int, float]:

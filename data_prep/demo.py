@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from jaxtyping import UInt8
 
 from data_prep import output, transcode
@@ -166,10 +166,8 @@ def _define_flags() -> None:
     )
 
 
-def main(argv: Sequence[str]) -> None:
+def main(_: Sequence[str]) -> None:
     """Makes the dataset that the flags describe."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
     names = ("num_train", "num_validation", "seed", "profile", "workers")
     names += ("domain_shift", "key_frames")

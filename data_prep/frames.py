@@ -12,7 +12,7 @@ from data_prep.transcode import Colours
 from mgm_jax.data.video.containers import open_demuxer
 from mgm_jax.data.video.decoder import decode_packets
 from mgm_jax.data.video.packets import demultiplex, index_packets
-from mgm_jax.data.video.planes import FrameLayout, PlaneReader, is_full_range
+from mgm_jax.data.video.planes import FrameLayout, PlaneReader, Window, is_full_range
 from mgm_jax.errors import VideoError
 
 
@@ -173,7 +173,7 @@ class Downscaler:
         self.size = height // 2 * 2, width // 2 * 2
         if 0 in self.size:
             raise VideoError(f"{name}: its frames are {width}x{height} pixels; leave it out")
-        self._reader = PlaneReader(layout, scaled, (0, 0, *self.size))
+        self._reader = PlaneReader(layout, Window(scaled, (0, 0, *self.size)))
         self.colours = Colours()
         if first.format.name.startswith("yuv"):
             self.colours = Colours(

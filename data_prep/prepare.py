@@ -13,7 +13,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from data_prep import output, records
 from data_prep.conversion import Settings, convert
@@ -88,10 +88,8 @@ def default_short_side(dataset: str) -> int:
     return 320 if dataset in ("k400", "minik200") else 256
 
 
-def main(argv: Sequence[str]) -> None:
+def main(_: Sequence[str]) -> None:
     """Makes the dataset that the flags describe."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
     prepare(
         values.dataset,

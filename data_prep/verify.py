@@ -172,4 +172,4 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == "__main__":
     # Defined here because other commands define flags with the same names.
     flags.DEFINE_integer("sample", 32, "Records of each split to decode.", 1)
-    run_program(main)
+    run_program(main, positional=True)

@@ -4,6 +4,7 @@ A recipe (`configs/*.py`) starts from `pretrain`, `finetune` or `linear_probe` a
 data needs. Every value can also be set on the command line: `--config.optimizer.base_lr=3e-4`.
 """
 
+import difflib
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -32,7 +33,9 @@ def apply_arg(config: ConfigDict, arg: str, **arguments: str | tuple[str, ...]) 
     for pair in filter(None, arg.split(",")):
         name, _, text = pair.partition("=")
         if name not in arguments:
-            raise ConfigError(f"the recipe has no argument {name!r}, only {', '.join(arguments)}")
+            near = difflib.get_close_matches(name, arguments, n=1, cutoff=0.7)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(arguments)}"
+            raise ConfigError(f"the recipe has no argument {name!r}; {hint}")
         known = arguments[name]
         if isinstance(known, tuple):
             if text not in known:
@@ -77,7 +80,7 @@ def pretrain() -> ConfigDict:
     config.masking.guide_first_tubelet = False  # The first box also follows the motion.
     config.masking.camera_compensation = "none"  # "median" subtracts the median displacement.
 
-    config.model.decoder = _transformer()
+    config.model.decoder = _transformer()  # By default that of config.model.size.
 
     # Targets are the pixels of each tubelet normalised by its own mean and variance.
     config.norm_pix_loss = True
@@ -242,7 +245,7 @@ def _base(task: str) -> ConfigDict:
     config.model.remat = "none"
     # Of linear layers: "xavier" (VideoMAE's pretraining) or "trunc_normal" (0.02; MViT).
     config.model.init = "xavier"
-    config.model.encoder = _transformer()
+    config.model.encoder = _transformer()  # By default that of config.model.size.
 
     config.optimizer = ConfigDict()
     # Learning rates are for 256 videos per step and scale linearly with the batch size.

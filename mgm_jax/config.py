@@ -1,15 +1,10 @@
-"""Checks of a run's config: names, values, and changes since a checkpoint or an earlier version."""
+"""Checks of a run's config: its values, and changes since a checkpoint or an earlier version."""
 
-import difflib
 import fnmatch
 import json
-import pathlib
-import runpy
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from absl import app
 from ml_collections import ConfigDict
 
 from mgm_jax.bounds import check_bounds
@@ -68,45 +63,6 @@ def flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterato
             yield from flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
-
-
-def parse_flags(arguments: list[str]) -> list[str]:
-    """Parses a command line for `app.run`; a misspelt flag ends the program with a message."""
-    try:
-        check_arguments(arguments[1:])
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
-    return app.parse_flags_with_usage(arguments)
-
-
-def check_arguments(arguments: Sequence[str]) -> None:
-    """Refuses a missing recipe and misspelt `--config.NAME` flags, and suggests similar names.
-
-    Args:
-        arguments: The command line, without the program's name.
-
-    Raises:
-        ConfigError: Names the flag and what might have been meant.
-    """
-    flags = [argument.lstrip("-") for argument in arguments if argument.startswith("-")]
-    files = [flag.partition("=")[2] for flag in flags if flag.startswith("config=")]
-    if not files:
-        return
-    path, _, argument = files[-1].partition(":")
-    if not pathlib.Path(path).is_file():
-        beside = sorted(str(file) for file in pathlib.Path(path).parent.glob("[!_]*.py"))
-        near = difflib.get_close_matches(path, beside, n=3) or beside
-        hint = f"; there are {', '.join(near)}" if near else ""
-        raise ConfigError(f"--config: no file {path}{hint}")
-    get_config = runpy.run_path(path)["get_config"]
-    config = get_config(argument) if argument else get_config()
-    known = [name for name, _ in flatten(config)]
-    for flag in flags:
-        name = flag.partition("=")[0].removeprefix("config.")
-        if flag.startswith("config.") and name not in known:
-            near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ConfigError(f"--config.{name}: {path} has no such value{hint}")
 
 
 def check_values(config: ConfigDict) -> None:

@@ -1,4 +1,14 @@
-"""Trains or evaluates a run: `python -m mgm_jax.main --config=RECIPE --workdir=DIR`."""
+"""Trains or evaluates a model; the same command resumes a run that was interrupted.
+
+python -m mgm_jax.main --config=RECIPE --workdir=DIR [--config.NAME=VALUE ...]
+
+  --config       a recipe, as ssv2_pretrain or ssv2_pretrain:mask=smm, or a file of your own
+  --workdir      folder of the run: checkpoints, metrics, results
+  --config.NAME  any value of the recipe, as --config.data.path=VIDEOS; with --config.mode=eval
+                 (default: train), the run is evaluated; config.task is pretrain, finetune,
+                 linear_probe or detect
+  --help         all flags and recipes; with --config=RECIPE, its values and what they mean
+"""
 
 from collections.abc import Sequence
 
@@ -6,13 +16,11 @@ import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
-from mgm_jax.evaluation.full_evaluation import evaluate
 from mgm_jax.program import run_program
-from mgm_jax.train import train
 from mgm_jax.training import distributed, preemption
 from mgm_jax.training.memory import out_of_memory_explained
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe, as configs/NAME.py[:argument].")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe, by name or file.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; a run that is there resumes from its last checkpoint."
 )
@@ -23,6 +31,10 @@ def main(_: Sequence[str]) -> None:
 
     SIGTERM and SIGUSR1 end the program with `preemption.EXIT_CODE`.
     """
+    # Only now, so that a mistake on the command line is told at once.
+    from mgm_jax.evaluation.full_evaluation import evaluate
+    from mgm_jax.train import train
+
     distributed.use_compile_cache()
     distributed.initialise_distributed()
     logging.info("%d devices: %s", jax.device_count(), jax.devices()[0].device_kind)

@@ -6,23 +6,35 @@ from collections.abc import Callable, Sequence
 
 from absl import app, logging
 
-from mgm_jax.config import parse_flags
-from mgm_jax.errors import MgmError
+from mgm_jax.command_line import parse_flags
+from mgm_jax.errors import ConfigError, MgmError
+
+# Orbax is verbose, and JAX tells of every kind of device that this machine does not have.
+_VERBOSE = ("orbax", "xla_bridge")
 
 
-def run_program(main: Callable[[Sequence[str]], None]) -> None:
+def run_program(main: Callable[[Sequence[str]], None], *, positional: bool = False) -> None:
     """Runs a command; errors that the user can fix end it with their message and exit code 1.
 
-    INFO and above are logged to stderr; of Orbax, which is verbose, WARNING and above.
+    INFO and above are logged to stderr; of Orbax and of JAX's devices, WARNING and above. Words
+    that are no flags are refused, unless the command takes `positional` ones.
     """
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(
-        lambda record: "orbax" not in record.pathname or record.levelno >= standard_logging.WARNING
+        lambda record: (
+            record.levelno >= standard_logging.WARNING
+            or not any(name in record.pathname for name in _VERBOSE)
+        )
     )
 
     def main_without_traceback(arguments: Sequence[str]) -> None:
         try:
+            if len(arguments) > 1 and not positional:
+                raise ConfigError(
+                    f"{' '.join(arguments[1:])}: not a flag; flags are written --NAME=VALUE, "
+                    "without spaces"
+                )
             main(arguments)
         except MgmError as error:
             if logging.level_debug():

@@ -10,6 +10,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from mgm_jax.data.video.containers import METADATA_ERRORS
+
 HEIGHT, WIDTH = 144, 176
 SQUARE = 64
 
@@ -156,7 +158,7 @@ def swapped_times() -> bytes:
 def decode_all(source: bytes | pathlib.Path) -> list[av.VideoFrame]:
     """Every frame, one after the other, as the decoder gives them."""
     file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
-    with av.open(file, metadata_errors="ignore") as container:
+    with av.open(file, **METADATA_ERRORS) as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
         return list(container.decode(stream))

@@ -6,27 +6,6 @@ from mgm_jax.errors import ConfigError
 
 
 @pytest.mark.parametrize(
-    ("config", "flag", "hint"),
-    [
-        ("demo_pretrain", "--config.data.pth=x", r"data\.path"),
-        ("demo_pretrain", "--config.batchsize=4", "batch_size"),
-        ("demo_pretrain", "--config.stride=2", r"data\.stride"),
-        ("demo_pretrain", "--config.dta.path=3", r"data\.path"),
-        ("demo_pretrian", "--config.batch_size=4", r"configs/demo_pretrain\.py"),
-    ],
-)
-def test_misspelt_names_are_refused_with_the_near_ones(config, flag, hint):
-    with pytest.raises(ConfigError, match=hint):
-        config_lib.check_arguments([f"--config=configs/{config}.py", "--workdir=unused", flag])
-
-
-def test_programs_refuse_a_misspelt_flag_without_a_traceback():
-    flags = ["--config=configs/demo_pretrain.py", "--config.masking.ratoi=0.5"]
-    with pytest.raises(SystemExit, match=r"masking\.ratio"):
-        config_lib.parse_flags(["main", *flags])
-
-
-@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("data.motion", "codecs"),

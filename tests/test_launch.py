@@ -9,6 +9,7 @@ import sys
 import pytest
 import shrunk
 
+from mgm_jax import command_line
 from mgm_jax import config as config_lib
 from mgm_jax.aot.check import check
 
@@ -40,7 +41,7 @@ def commands():
 
 
 def config_of(recipe, values):
-    config_lib.check_arguments([f"--config={recipe}", *(f"--config.{v}" for v in values)])
+    command_line.check_arguments([f"--config={recipe}", *(f"--config.{v}" for v in values)])
     config = shrunk.get_config(recipe.removeprefix("configs/").replace(".py", ""))
     for name, _, value in (v.partition("=") for v in values):
         number = re.fullmatch(r"[\d.]+", value)

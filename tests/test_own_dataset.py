@@ -9,7 +9,7 @@ import sys
 import pytest
 import quick_compilation
 
-from mgm_jax import config as config_lib
+from mgm_jax import command_line
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 GUIDE = (REPOSITORY / "docs" / "own_dataset.md").read_text()
@@ -57,5 +57,5 @@ def test_every_flag_of_the_settings_exists(monkeypatch):
     flags = sorted(set(re.findall(r"--config\.[a-z_.]+[a-z_]", GUIDE)))
     recipes = set(re.findall(r"configs/[a-z0-9_]+\.py", GUIDE))
     (finetune,) = (recipe for recipe in recipes if recipe.endswith("small_finetune.py"))
-    config_lib.check_arguments(["main", f"--config={finetune}", *flags])
+    command_line.check_arguments(["main", f"--config={finetune}", *flags])
     assert all(pathlib.Path(recipe).is_file() for recipe in recipes)

@@ -8,8 +8,9 @@ import shrunk
 
 from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.evaluation.predictions import Predictions
+from mgm_jax.inference import chosen_head, load_classifier
 from mgm_jax.io import read_arrays
-from mgm_jax.predict import chosen_head, find_files, most_probable, predict_files
+from mgm_jax.predict import find_files, most_probable
 from mgm_jax.train import train
 from mgm_jax.training.runs import load_run
 
@@ -34,7 +35,7 @@ def broken(tmp_path_factory):
 def test_predictions_are_those_of_the_evaluation(workdir, video_folder):
     evaluated = read_arrays(workdir / "predictions.npz")
     files = find_files([str(video_folder)])
-    predictions = predict_files(load_run(workdir), files, temporal_views=2, spatial_views=2)
+    predictions = load_classifier(workdir).predict(files)
     assert predictions.names == tuple(files) == tuple(evaluated["names"])
     assert predictions.num_views.tolist() == [4] * 12
     np.testing.assert_allclose(

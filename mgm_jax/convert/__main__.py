@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import jax
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from mgm_jax import config as config_lib
@@ -86,7 +86,7 @@ def convert(
     logging.info("read %s: %s", weights.origin, weights.architecture)
     num_classes = weights.architecture.num_classes or 0
     if class_names and len(class_names) != num_classes:
-        raise ConfigError(f"{len(class_names)} class names for {num_classes} classes")
+        raise ConfigError(f"--classes: {len(class_names)} class names for {num_classes} classes")
     class_names = tuple(class_names) or weights.class_names
     if config is not None:
         write_run(out, source, config, class_names or tuple(map(str, range(num_classes))))
@@ -116,10 +116,8 @@ def _read_classes(file: str) -> list[str]:
         raise ConfigError(f"--classes={file} is not a JSON list of names: {error}") from error
 
 
-def main(argv: Sequence[str]) -> None:
+def main(_: Sequence[str]) -> None:
     """Converts as the flags say."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     args = flags.FLAGS
     heads = {"encoder": args.encoder_heads, "decoder": args.decoder_heads}
     convert(

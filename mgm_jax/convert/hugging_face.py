@@ -105,7 +105,9 @@ def _check(config: Mapping[str, Any], where: str) -> None:
         elif name == "layer_norm_eps":
             fits = type(value) in (int, float) and 0 <= value <= _LARGEST_EPS
             expected = f"it must be a number of 0 to {_LARGEST_EPS:g}"
-        elif default is not None:
+        elif name == "frame_sampling":
+            fits, expected = value in ("dense", "segments"), "it must be 'dense' or 'segments'"
+        elif name == "frame_sampling_rate" or default is not None:
             fits = type(value) is int and 0 < value <= _LARGEST
             expected = f"it must be one whole number, of 1 to {_LARGEST}"
         elif name == "id2label":

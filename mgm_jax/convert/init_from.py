@@ -13,6 +13,7 @@ from absl import logging
 from flax import traverse_util
 
 from mgm_jax.convert import weights as weights_lib
+from mgm_jax.convert.architecture import Architecture
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath
 
@@ -116,10 +117,11 @@ def initialise(
         if re.match(_WHOLE, name) and name.split("/")[0] in parts:
             faults.append(_shapes(name, other, own))
     if faults:
+        flags = _flags_of(weights.architecture, "decoder" in parts)
         raise CheckpointError(
             f"{weights.origin} ({weights.architecture}) does not fit the model:\n  "
             + "\n  ".join(faults)
-            + "\nSet config.model to the architecture of the source, or change config.init_from"
+            + f"\nGive another config.init_from, or a model of the source's shape: {flags}"
         )
     loaded = both - unfit
     taken = {name: other[name] if name in loaded else leaf for name, leaf in own.items()}
@@ -131,6 +133,18 @@ def initialise(
         for_other_classes=tuple(for_others),
     )
     return traverse_util.unflatten_dict(taken, sep="/"), report
+
+
+def _flags_of(architecture: Architecture, with_decoder: bool) -> str:
+    """The flags that give a model this architecture."""
+    encoder, decoder = architecture.encoder, architecture.decoder
+    values: dict[str, Any] = {}
+    for part, shape in (("encoder", encoder), ("decoder", decoder if with_decoder else None)):
+        if shape is not None:
+            values |= {f"{part}.{name}": getattr(shape, name) for name in ("dim", "depth", "heads")}
+    values["tubelet"] = "'({},{},{})'".format(*architecture.tubelet)
+    values |= {"backbone": encoder.backbone, "positions": encoder.positions}
+    return " ".join(f"--config.model.{name}={value}" for name, value in values.items())
 
 
 def _shapes(name: str, other: Mapping[str, Any], own: Mapping[str, Any]) -> str:

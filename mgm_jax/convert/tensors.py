@@ -13,8 +13,12 @@ from jaxtyping import Shaped
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath, in_bucket, replacing
 
-# Keys of the state dict in the original's checkpoints; "module" is DeepSpeed's.
-_STATE_KEYS = ("model", "module")
+# Keys under which programs store the state dict: VideoMAE, DeepSpeed, Lightning and many scripts.
+_STATE_KEYS = ("model", "module", "state_dict", "model_state_dict")
+# What wrappers put before every name: DistributedDataParallel, Lightning and such.
+_PREFIXES = ("module.", "model.")
+_COMPILED = "_orig_mod."  # torch.compile's, also inside names.
+_DEEPSPEED_FILE = "mp_rank_00_model_states.pt"
 
 
 def read(path: AnyPath) -> dict[str, Shaped[np.ndarray, "..."]]:
@@ -24,13 +28,43 @@ def read(path: AnyPath) -> dict[str, Shaped[np.ndarray, "..."]]:
         CheckpointError: It cannot be read, or PyTorch is needed and not installed.
     """
     if path.suffix != ".safetensors":
-        return _read_torch(path)
+        return _unwrapped(_read_torch(path))
     try:
         if in_bucket(path):
-            return safetensors.numpy.load(path.read_bytes())
-        return safetensors.numpy.load_file(path)
+            return _unwrapped(safetensors.numpy.load(path.read_bytes()))
+        return _unwrapped(safetensors.numpy.load_file(path))
     except Exception as error:  # A damaged header makes the library fail in any way.
         raise CheckpointError(f"{path} is not a readable safetensors file: {error!r}") from error
+
+
+def deepspeed_file(folder: AnyPath) -> AnyPath | None:
+    """The file of the model in a folder that DeepSpeed saved; None if it is no such folder.
+
+    Raises:
+        CheckpointError: The model is in several files.
+    """
+    latest = folder / "latest"
+    if latest.is_file():
+        folder = folder / latest.read_text().strip()
+    file = folder / _DEEPSPEED_FILE
+    if file.is_file() and not (folder / _DEEPSPEED_FILE.replace("00", "01")).is_file():
+        return file
+    if any(folder.glob("*mp_rank_*_model_states.pt")):
+        raise CheckpointError(
+            f"{folder}: DeepSpeed divided this model into several files; make one file of them "
+            "with the script zero_to_fp32.py beside them, and give that"
+        )
+    return None
+
+
+def _unwrapped(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A state dict with the model's own names, whatever wrapped it when it was saved."""
+    state = {name.replace(_COMPILED, ""): value for name, value in state.items()}
+    for _ in _PREFIXES:
+        for prefix in _PREFIXES:
+            if state and all(name.startswith(prefix) for name in state):
+                state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
 
 
 def write(path: AnyPath, state: Mapping[str, np.ndarray]) -> None:
@@ -69,10 +103,11 @@ def _read_torch(path: AnyPath) -> dict[str, np.ndarray]:
             state: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(f"{path} is not a file that PyTorch can load: {error}") from error
-    for key in _STATE_KEYS:
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
+    while isinstance(state, Mapping):
+        inside = next((state[k] for k in _STATE_KEYS if isinstance(state.get(k), Mapping)), None)
+        if inside is None:
             break
+        state = inside
     if not isinstance(state, Mapping) or not all(
         isinstance(value, torch.Tensor) for value in state.values()
     ):

@@ -10,10 +10,10 @@ import numpy as np
 from flax import traverse_util
 
 from mgm_jax.convert import architecture as architecture_lib
-from mgm_jax.convert import hugging_face, layouts, tensors
+from mgm_jax.convert import hub, hugging_face, layouts, model_card, tensors
 from mgm_jax.convert.architecture import Architecture, FlatParams
 from mgm_jax.errors import CheckpointError
-from mgm_jax.io import AnyPath, absolute, make_path
+from mgm_jax.io import AnyPath, absolute
 from mgm_jax.training import runs
 
 # Files of tensors in a Hugging Face folder, in order of preference. Even ViT-H is one file.
@@ -32,6 +32,9 @@ class Weights:
         size: Side of a clip in pixels; None if unknown.
         class_names: Classes of a classifier; empty if unknown.
         norm_pix_loss: Whether an autoencoder predicts normalised pixels.
+        stride: Distance of a clip's frames; None if unknown.
+        sampling: As `config.data.sampling`.
+        training: What a run tells of itself, for a model card (`model_card.describe_run`).
     """
 
     params: FlatParams
@@ -41,13 +44,17 @@ class Weights:
     size: int | None = None
     class_names: tuple[str, ...] = ()
     norm_pix_loss: bool = True
+    stride: int | None = None
+    sampling: str = "dense"
+    training: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def read(path: str | AnyPath, heads: Mapping[str, int] | None = None) -> Weights:
     """Reads a model, with parameters in float32.
 
     Args:
-        path: Folder of a run (its last checkpoint), a Hugging Face folder, or a file of tensors
+        path: Folder of a run (its last checkpoint) or of one of its checkpoints, a Hugging Face
+            folder, a model of its Hub (`hub.find_model`), a DeepSpeed folder, or a file of tensors
             (.safetensors, .pth, .pt, .bin) in the layout of Hugging Face or of the original.
         heads: Number of heads by part ("encoder", "decoder"), for files without config.json and
             for VideoMAE-S (`hugging_face.architecture_of`); see `architecture.heads_of`.
@@ -56,7 +63,7 @@ def read(path: str | AnyPath, heads: Mapping[str, int] | None = None) -> Weights
         CheckpointError: There is no model, or it is not a VideoMAE, or not finite; the message
             lists tensors that do not fit.
     """
-    weights = _read(make_path(path), heads or {})
+    weights = _read(hub.find_model(path), heads or {})
     for name, value in weights.params.items():
         if not np.isfinite(value).all():
             raise CheckpointError(
@@ -72,17 +79,23 @@ def _read(path: AnyPath, heads: Mapping[str, int]) -> Weights:
         return _read_tensors(path, config if config.is_file() else None, heads)
     if not path.is_dir():
         raise CheckpointError(
-            f"nothing at {absolute(path)}; give the folder of a run, a Hugging Face folder, or a "
-            f"file of tensors ({', '.join(_TENSOR_SUFFIXES)})"
+            f"nothing at {absolute(path)}; give the folder of a run, a Hugging Face folder, the "
+            "name of a model of the Hub, as MCG-NJU/videomae-base, or a file of tensors "
+            f"({', '.join(_TENSOR_SUFFIXES)})"
         )
     if (path / "checkpoints").is_dir():
         return _read_run(path)
+    if path.parent.name == "checkpoints" and path.name.isdigit():
+        return _read_run(path.parent.parent, int(path.name))
+    deepspeed = tensors.deepspeed_file(path)
+    if deepspeed is not None:
+        return _read_tensors(deepspeed, None, heads)
     files = [path / name for name in _TENSOR_FILES if (path / name).is_file()]
     if files and (path / "config.json").is_file():
         return _read_tensors(files[0], path / "config.json", heads)
     raise CheckpointError(
         f"{path} holds neither a run (config.json and checkpoints/) nor a Hugging Face model "
-        f"(config.json and {' or '.join(_TENSOR_FILES)})"
+        f"(config.json and {' or '.join(_TENSOR_FILES)}) nor one that DeepSpeed saved"
     )
 
 
@@ -120,11 +133,15 @@ def write_hugging_face(folder: AnyPath, weights: Weights) -> None:
         or tuple(f"LABEL_{i}" for i in range(weights.architecture.num_classes or 0)),
         weights.norm_pix_loss,
     )
+    config |= {"frame_sampling": weights.sampling}
+    if weights.stride is not None:
+        config |= {"frame_sampling_rate": weights.stride}
     folder.mkdir(parents=True, exist_ok=True)
     tensors.write(folder / "model.safetensors", state)
     preprocessor = hugging_face.make_preprocessor_config(weights.size)
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2))
     (folder / "config.json").write_text(json.dumps(config, indent=2))
+    (folder / "README.md").write_text(model_card.make_card(config, weights.training))
 
 
 def _read_tensors(file: AnyPath, config_file: AnyPath | None, heads: Mapping[str, int]) -> Weights:
@@ -141,10 +158,12 @@ def _read_tensors(file: AnyPath, config_file: AnyPath | None, heads: Mapping[str
             layouts.from_state(state, architecture, layout, str(file)),
             architecture,
             f"Hugging Face's {file.parent}",
-            values["num_frames"],
-            values["image_size"],
-            hugging_face.class_names(config) if architecture.num_classes else (),
-            values["norm_pix_loss"],
+            frames=values["num_frames"],
+            size=values["image_size"],
+            stride=values.get("frame_sampling_rate"),
+            sampling=values.get("frame_sampling", "dense"),
+            class_names=hugging_face.class_names(config) if architecture.num_classes else (),
+            norm_pix_loss=values["norm_pix_loss"],
         )
     architecture = layouts.infer_architecture(state, layout, heads, str(file))
     params = layouts.from_state(state, architecture, layout, str(file))
@@ -161,15 +180,18 @@ def _read_config(file: AnyPath) -> dict[str, Any]:
     return config
 
 
-def _read_run(workdir: AnyPath) -> Weights:
-    run = runs.load_run(workdir)
+def _read_run(workdir: AnyPath, step: int | None = None) -> Weights:
+    run = runs.load_run(workdir, checkpoint="last" if step is None else step)
     config, num_classes = run.config, len(run.class_names)
     return Weights(
         traverse_util.flatten_dict(jax.device_get(run.params), sep="/"),
         architecture_lib.from_config(config, num_classes),
         f"the run {workdir}, step {run.step}",
-        config.data.clip_frames,
-        config.data.size,
-        run.class_names if config.task != "pretrain" else (),
-        config.get("norm_pix_loss", True),
+        frames=config.data.clip_frames,
+        size=config.data.size,
+        stride=config.data.stride,
+        sampling=config.data.sampling,
+        class_names=run.class_names if config.task != "pretrain" else (),
+        norm_pix_loss=config.get("norm_pix_loss", True),
+        training=model_card.describe_run(run, workdir),
     )

@@ -18,9 +18,11 @@ from mgm_jax.data.motion.codec_vectors import (
     rasterise,
     vectors_of,
 )
-from mgm_jax.data.video.planes import FrameLayout, PlaneReader, yuv_to_rgb
+from mgm_jax.data.video.planes import FrameLayout, PlaneReader, Window, yuv_to_rgb
 
 MotionSource = Literal["codec", "estimate", "none"]
+Planes = tuple[UInt8[np.ndarray, "t h w"], UInt8[np.ndarray, "t h2 w2 2"]]
+"""Luma and chroma of frames."""
 
 # Painting several frames together is faster than one by one.
 _FRAMES_AT_ONCE = 16
@@ -34,24 +36,34 @@ class DecodedClip:
     """Frames of one video in the requested order.
 
     Attributes:
+        planes: Of each window.
         motion: Displacement from the past, (dx, dy) per 8x8 cell of the **whole** displayed frame,
             in its pixels before any scaling (see `motion.codec_vectors`).
         motion_valid: False where a frame has no motion; its map is then zero.
         yuv_to_rgb: From `planes.yuv_to_rgb`, of the first frame decoded for the clip.
     """
 
-    luma: UInt8[np.ndarray, "t h w"]
-    chroma: UInt8[np.ndarray, "t h2 w2 2"]
+    planes: tuple[Planes, ...]
     motion: Float[np.ndarray, "t rows columns 2"]
     motion_valid: Bool[np.ndarray, " t"]
     yuv_to_rgb: Float[np.ndarray, "3 4"]
     motion_source: MotionSource
 
+    @property
+    def luma(self) -> UInt8[np.ndarray, "t h w"]:
+        """Of the first window."""
+        return self.planes[0][0]
+
+    @property
+    def chroma(self) -> UInt8[np.ndarray, "t h2 w2 2"]:
+        """Of the first window."""
+        return self.planes[0][1]
+
 
 class ClipBuilder:
     """Takes decoded frames in presentation order and keeps what the clip needs of them.
 
-    `numbers`, `size` and `region` are those of `Video.read`; `codec` is FFmpeg's name.
+    `numbers` and `windows` are those of `Video.read`; `codec` is FFmpeg's name.
 
     Attributes:
         num_seen: Number of frames added.
@@ -63,15 +75,14 @@ class ClipBuilder:
         numbers: Sequence[int],
         layout: FrameLayout,
         source: MotionSource,
-        size: tuple[int, int] | None,
-        region: tuple[int, int, int, int] | None,
+        windows: Sequence[Window],
         codec: str,
     ) -> None:
         wanted, self._order = np.unique(np.asarray(numbers), return_inverse=True)
         self._slots = {number: slot for slot, number in enumerate(wanted.tolist())}
         self._layout, self._source, self._codec = layout, source, codec
-        self._reader = PlaneReader(layout, size, region)
-        self._luma, self._chroma = self._reader.empty_planes(len(wanted))
+        self._readers = [PlaneReader(layout, window) for window in windows]
+        self._planes = [reader.empty_planes(len(wanted)) for reader in self._readers]
         cells = (-(-side // MOTION_CELL) for side in layout.size)
         self._motion = np.zeros((len(wanted), *cells, 2), np.float32)
         self._motion_valid = np.zeros(len(wanted), bool)
@@ -95,7 +106,8 @@ class ClipBuilder:
         if slot is not None or len(self._held) == _FRAMES_HELD:
             self._take_vectors()
         if slot is not None:
-            self._reader.read(frame, self._luma[slot], self._chroma[slot])
+            for reader, (luma, chroma) in zip(self._readers, self._planes, strict=True):
+                reader.read(frame, luma[slot], chroma[slot])
             if self._vectors is not None:
                 self._add_motion(slot, self._vectors)
             elif self._source == "estimate" and self._last and self._last[0] == number - 1:
@@ -109,8 +121,7 @@ class ClipBuilder:
         in_order = np.array_equal(self._order, np.arange(len(self._slots)))
         order = slice(None) if in_order else self._order
         return DecodedClip(
-            self._luma[order],
-            self._chroma[order],
+            tuple((luma[order], chroma[order]) for luma, chroma in self._planes),
             self._motion[order],
             self._motion_valid[order],
             self._yuv_to_rgb,

@@ -1,11 +1,10 @@
 """Reads frames of a video and cuts clips of fixed shape out of them, with their motion."""
 
 import dataclasses
-import functools
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from mgm_jax.data.crops import MOTION_CELL, Crop, crop_motion, fit_host_crop, host_crop_region
@@ -13,6 +12,7 @@ from mgm_jax.data.decoding import Video
 from mgm_jax.data.film import FilmPart
 from mgm_jax.data.motion.flow_files import flow_path, read_flow
 from mgm_jax.data.records import UNLABELLED, VideoRecord
+from mgm_jax.data.video.planes import Window
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +62,8 @@ def read_clips(
 ) -> dict[str, np.ndarray]:
     """Reads one clip for each crop, all of the same frames.
 
-    The host scales the frames to `frame_size`, (height, width), in which the crops are; to less if
-    a crop does not fit the host crop.
+    The host scales the frames to `frame_size`, (height, width), in which the crops are; to less for
+    a crop that does not fit the host crop.
 
     Returns:
         The fields that `LoadClip.random_map` lists first, up to `source_box`.
@@ -71,13 +71,16 @@ def read_clips(
     Raises:
         VideoError: The frames or their motion cannot be read.
     """
-    crops, frame_size = fit_host_crop(crops, frame_size, spec.host_crop_size)
     source_size = (video.height, video.width)
-    regions = [host_crop_region(crop, frame_size, spec.host_crop_size) for crop in crops]
+    windows, fitted = [], []
+    for drawn in crops:
+        crop, size = fit_host_crop(drawn, frame_size, spec.host_crop_size)
+        region = host_crop_region(crop, size, spec.host_crop_size)
+        windows.append(Window(None if size == source_size else size, region))
+        fitted.append((crop, size, region))
     decoded = video.read(
         frames,
-        size=None if frame_size == source_size else frame_size,
-        region=regions[0] if len(regions) == 1 else None,
+        windows=windows,
         motion="none" if spec.motion == "flow" else spec.motion,
         # The previous sampled frame is decoded anyway; segments are not evenly spaced.
         motion_fallback_distance=1 if spec.sampling == "segments" else spec.stride,
@@ -85,27 +88,22 @@ def read_clips(
     motion, valid = decoded.motion, decoded.motion_valid
     if spec.motion == "flow":
         motion, valid = read_flow(flow_path(spec.flow_path, record.video_id), frames)
-    if len(crops) == 1:
-        luma, chroma = decoded.luma[None], decoded.chroma[None]
-    else:
-        halves = np.array(regions) // 2
-        luma = np.stack([_cut_out(decoded.luma, *region) for region in regions])
-        chroma = np.stack([_cut_out(decoded.chroma, *region) for region in halves.tolist()])
-    source_per_frame = np.tile(np.divide(source_size, frame_size), 2)
-    sides = np.array([(crop.top, crop.left, crop.height, crop.width) for crop in crops])
-    origins = [(*region[:2], 0, 0) for region in regions]
+    source_per_frame = [np.tile(np.divide(source_size, size), 2) for _, size, _ in fitted]
+    sides = np.array([(crop.top, crop.left, crop.height, crop.width) for crop, *_ in fitted])
+    origins = [(*region[:2], 0, 0) for *_, region in fitted]
     copies = len(crops)
-    crop_map = functools.partial(
-        crop_motion, motion, source_size=source_size, frame_size=frame_size, size=spec.size
-    )
+    maps = [
+        crop_motion(motion, crop, source_size=source_size, frame_size=size, size=spec.size)
+        for crop, size, _ in fitted
+    ]
     return {
-        "luma": luma,
-        "chroma": chroma,
+        "luma": np.stack([luma for luma, _ in decoded.planes]),
+        "chroma": np.stack([chroma for _, chroma in decoded.planes]),
         "crop_box": np.subtract(sides, origins).astype(np.float32),
-        "frame_box": np.array([(-top, -left, *frame_size) for top, left, *_ in regions], "float32"),
+        "frame_box": np.array([(-r[0], -r[1], *size) for _, size, r in fitted], np.float32),
         "flip": np.array([crop.flip for crop in crops], bool),
         "yuv_to_rgb": np.repeat(decoded.yuv_to_rgb[None].astype(np.float32), copies, axis=0),
-        "motion": np.stack([crop_map(crop) for crop in crops]),
+        "motion": np.stack(maps),
         "motion_valid": np.repeat(valid[None], copies, axis=0),
         "label": np.full(copies, record.label, np.int32),
         "frames": np.repeat(frames[None].astype(np.int32), copies, axis=0),
@@ -131,13 +129,3 @@ def blank_clips(spec: ReadSpec, copies: int) -> dict[str, np.ndarray]:
         "frames": np.zeros((copies, frames), np.int32),
         "source_box": whole,
     }
-
-
-def _cut_out(
-    planes: UInt8[np.ndarray, "t h w *c"], top: int, left: int, height: int, width: int
-) -> UInt8[np.ndarray, "t h2 w2 *c"]:
-    """Copies a region of whole frames, which begins in them; zero where it reaches past them."""
-    inside = planes[:, top : top + height, left : left + width]
-    cut = np.zeros((len(planes), height, width, *planes.shape[3:]), np.uint8)
-    cut[:, : inside.shape[1], : inside.shape[2]] = inside
-    return cut

@@ -147,28 +147,21 @@ def spatial_views(height: int, width: int, num_views: int) -> list[Crop]:
 
 
 def fit_host_crop(
-    crops: Sequence[Crop], frame_size: tuple[int, int], host_crop_size: int
-) -> tuple[list[Crop], tuple[int, int]]:
-    """Scales a frame, and the crops drawn in it, down until every crop fits the host crop.
+    crop: Crop, frame_size: tuple[int, int], host_crop_size: int
+) -> tuple[Crop, tuple[int, int]]:
+    """Scales a frame, and the crop drawn in it, down until the crop fits the host crop.
 
-    Returns the crops in the frame of the new size, and that (height, width).
+    Returns the crop in the frame of the new size, and that (height, width).
     """
     # Two pixels of room: the host crop starts at an even pixel, the crop anywhere.
-    reach = max(
-        side + start % 2
-        for crop in crops
-        for side, start in ((crop.height, crop.top), (crop.width, crop.left))
-    )
+    reach = max(crop.height + crop.top % 2, crop.width + crop.left % 2)
     if reach <= host_crop_size:
-        return list(crops), frame_size
+        return crop, frame_size
     factor = (host_crop_size - 2) / reach
     height, width = (max(1, int(side * factor)) for side in frame_size)
     rows, columns = height / frame_size[0], width / frame_size[1]
-    scaled = [
-        Crop(c.top * rows, c.left * columns, c.height * rows, c.width * columns, c.flip)
-        for c in crops
-    ]
-    return scaled, (height, width)
+    scaled = crop.top * rows, crop.left * columns, crop.height * rows, crop.width * columns
+    return Crop(*scaled, crop.flip), (height, width)
 
 
 def host_crop_region(

@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from mgm_jax.data.clip_builder import ClipBuilder, DecodedClip, MotionSource
 from mgm_jax.data.video.decoder import EXPORTING_CODECS, FrameDecoder, UnexpectedFrameError
-from mgm_jax.data.video.planes import FrameLayout, Orientation
+from mgm_jax.data.video.planes import FrameLayout, Orientation, Window
 from mgm_jax.errors import VideoError
 
 MotionChoice = Literal["codec", "estimate", "auto", "none"]
@@ -55,8 +55,7 @@ class Video(FrameDecoder):
         self,
         frame_indices: Sequence[SupportsIndex] | Int[np.ndarray, " t"],
         *,
-        size: tuple[int, int] | None = None,
-        region: tuple[int, int, int, int] | None = None,
+        windows: Sequence[Window] = (Window(),),
         motion: MotionChoice = "auto",
         motion_fallback_distance: int = 1,
     ) -> DecodedClip:
@@ -68,10 +67,7 @@ class Video(FrameDecoder):
 
         Args:
             frame_indices: Frame numbers in presentation order; in any order, may repeat.
-            size: (height, width) to scale the displayed frames to first; None keeps them.
-            region: (top, left, height, width) in the scaled frame, luma pixels, all even. The
-                planes have exactly this size and are zero outside the frame. None is the whole
-                frame.
+            windows: Parts of the frames to read; by default the whole frame.
             motion: `codec` takes the vectors in the file, `estimate` matches blocks between each
                 frame and the previous one, `auto` is `codec` if the file has vectors and otherwise
                 `estimate`, `none` leaves motion zero and not valid.
@@ -100,7 +96,7 @@ class Video(FrameDecoder):
                 needed = {number - motion_fallback_distance for number in keys}
             start = self.index.start_for(max(wanted[0] - (source == "estimate"), 0))
             while True:
-                builder = ClipBuilder(numbers, self._layout, source, size, region, self.codec)
+                builder = ClipBuilder(numbers, self._layout, source, windows, self.codec)
                 try:
                     frames = self.frames(start, wanted, needed, source == "codec")
                     for number, frame in frames:

@@ -17,7 +17,7 @@ from mgm_jax.data.key_frames import KeyFrame
 from mgm_jax.data.records import UNLABELLED, VideoRecord
 from mgm_jax.data.video.containers import open_demuxer
 from mgm_jax.data.video.packets import demultiplex
-from mgm_jax.data.video.planes import FrameLayout
+from mgm_jax.data.video.planes import FrameLayout, Window
 from mgm_jax.errors import ConfigError, VideoError
 
 
@@ -70,13 +70,13 @@ class FilmPart:
         self._frames.clear()
 
     def read(
-        self, numbers: Int[np.ndarray, " t"], *, motion: str, size: Any, region: Any, **_: Any
+        self, numbers: Int[np.ndarray, " t"], *, motion: str, windows: Sequence[Window], **_: Any
     ) -> DecodedClip:
         """The frames with these numbers; see `decoding.Video.read`."""
         if motion != "none":
             raise VideoError("motion is not read from films; set config.data.motion=none")
         wanted = numbers.tolist()
-        builder = ClipBuilder(wanted, self._layout, "none", size, region, self._codec)
+        builder = ClipBuilder(wanted, self._layout, "none", windows, self._codec)
         for number in sorted(set(wanted)):
             builder.add(number, self._frames[number])
         return builder.finish()

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Float16, Float32, UInt8
 from mgm_jax.data.clip_builder import DecodedClip
 from mgm_jax.data.decoding import Video
 from mgm_jax.data.motion.codec_vectors import MOTION_CELL
+from mgm_jax.data.video.planes import Window
 from mgm_jax.errors import ConfigError, VideoError
 from mgm_jax.flow import raft
 from mgm_jax.flow.weights import load_weights
@@ -129,9 +130,8 @@ def video_flow(
     motion = np.zeros((video.num_frames, *cells, 2), np.float16)
     for first in range(1, video.num_frames, _FRAMES_PER_READ):
         stop = min(first + _FRAMES_PER_READ, video.num_frames)
-        clip = video.read(
-            range(first - 1, stop), size=None if size == source_size else size, motion="none"
-        )
+        window = Window(None if size == source_size else size)
+        clip = video.read(range(first - 1, stop), windows=[window], motion="none")
         means = cell_means(flow(clip), flow_size=size, source_size=source_size)
         if not np.isfinite(means).all():
             raise VideoError(

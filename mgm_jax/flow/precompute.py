@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from mgm_jax.data.decoding import Video
 from mgm_jax.data.motion import flow_files
@@ -91,10 +91,8 @@ def _make_method(values: flags.FlagValues) -> tuple[estimators.FlowFn, dict[str,
     }
 
 
-def main(argv: Sequence[str]) -> None:
+def main(_: Sequence[str]) -> None:
     """Computes the flow as the flags say; exits with code 1 if a video failed."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
     source = make_source(values.source, values.videos, values.split, values.root)
     flow, settings = _make_method(values)

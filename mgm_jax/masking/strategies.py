@@ -217,11 +217,9 @@ def make_mask_fn(
         ConfigError: A value is unknown or out of range.
     """
     if masking.strategy not in STRATEGIES:
-        near = difflib.get_close_matches(masking.strategy, STRATEGIES) or sorted(STRATEGIES)
-        raise ConfigError(
-            f"config.masking.strategy={masking.strategy!r} is unknown; "
-            f"did you mean {', '.join(near)}?"
-        )
+        near = difflib.get_close_matches(masking.strategy, STRATEGIES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(STRATEGIES))}"
+        raise ConfigError(f"config.masking.strategy={masking.strategy!r} is unknown; {hint}")
     for name in ("jitter", "velocity"):
         if not 0 <= masking[name] <= max(grid[1:]):
             raise ConfigError(

@@ -38,7 +38,7 @@ def with_strategy(config: ConfigDict, name: str) -> ConfigDict:
         ConfigError: A word is unknown.
     """
     strategy, *words = name.split("+")
-    changed = _with_words(config, words, STRATEGY_WORDS, name)
+    changed = _with_words(config, words, STRATEGY_WORDS, name, "--strategies")
     changed.masking.ratio = mask_ratio(config.masking)
     changed.masking.strategy = strategy
     return changed
@@ -50,17 +50,22 @@ def with_motion(config: ConfigDict, name: str) -> ConfigDict:
     Raises:
         ConfigError: A word is unknown.
     """
-    return _with_words(config, name.split("+"), MOTION_WORDS, name)
+    return _with_words(config, name.split("+"), MOTION_WORDS, name, "--motions")
 
 
 def _with_words(
-    config: ConfigDict, words: Sequence[str], known: Mapping[str, tuple[str, Any]], name: str
+    config: ConfigDict,
+    words: Sequence[str],
+    known: Mapping[str, tuple[str, Any]],
+    name: str,
+    flag: str,
 ) -> ConfigDict:
     changed = config.copy_and_resolve_references()
     for word in words:
         if word not in known:
-            near = difflib.get_close_matches(word, known) or known
-            raise ConfigError(f"{name!r}: unknown word {word!r}; did you mean {', '.join(near)}?")
+            near = difflib.get_close_matches(word, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise ConfigError(f"{flag}={name}: unknown word {word!r}; {hint}")
         setting, value = known[word]
         changed.update_from_flattened_dict({setting: value})
     return changed

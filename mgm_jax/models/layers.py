@@ -55,8 +55,6 @@ class TransformerConfig:
         remat: What the backward pass computes again to save memory: "none"; "full", everything
             but the inputs of the blocks, for about a third more time; or "dots", everything but
             the outputs of linear layers.
-        scan: Whether the blocks run as a loop (`jax.lax.scan`) over stacked parameters, which
-            compiles in the time of one block.
         backbone: "vit" has joint attention and fixed positions, as VideoMAE;
             "timesformer_divided" and "timesformer_joint" have TimeSformer's learned positions and
             divided or joint attention. Decoders are "vit".
@@ -81,8 +79,8 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         if self.dim % self.heads:
             raise ConfigError(
-                f"a width of {self.dim} does not divide into {self.heads} heads; choose dim as a "
-                "multiple of heads"
+                f"config.model: a width (dim) of {self.dim} does not divide into {self.heads} "
+                "heads; set config.model.encoder.dim, or .decoder.dim, to a multiple of its heads"
             )
 
 

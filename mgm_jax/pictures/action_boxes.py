@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mgm_jax.data.decoding import Video
 from mgm_jax.data.key_clips import key_frame_of
 from mgm_jax.data.records import VideoSource
+from mgm_jax.data.video.planes import Window
 from mgm_jax.errors import VideoError, reading_video
 from mgm_jax.pictures import figures
 from mgm_jax.pictures.overlays import BOX, QUERY
@@ -77,7 +78,7 @@ def read_key_frame(source: VideoSource, index: int) -> UInt8[np.ndarray, "height
         size = (video.height, video.width)
         key = key_frame_of(record, len(source.class_names), size, video.num_frames)
         scaled = (_HEIGHT, max(2 * round(_HEIGHT * size[1] / size[0] / 2), 2))
-        clip = video.read([key.frame], size=scaled, motion="none")
+        clip = video.read([key.frame], windows=[Window(scaled)], motion="none")
     chroma = clip.chroma[0].repeat(2, axis=0).repeat(2, axis=1)
     yuv = np.concatenate([clip.luma[0][..., None], chroma], axis=-1)
     pixels = yuv @ clip.yuv_to_rgb[:, :3].T + clip.yuv_to_rgb[:, 3]

@@ -77,16 +77,16 @@ def read_config(workdir: str | AnyPath) -> ConfigDict:
 def load_run(
     workdir: str | AnyPath,
     *,
-    checkpoint: str = "last",
+    checkpoint: str | int = "last",
     config: ConfigDict | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Run:
     """Loads the model of a run, without the optimizer's state.
 
     Every file of the checkpoint is verified against its digest first, those of the optimizer too:
-    Orbax stores all arrays of the state together. `checkpoint` is "last", or "best" by the accuracy
-    during training. `config` replaces the run's own, for example to use other data. The variables
-    go to the first local device by default.
+    Orbax stores all arrays of the state together. `checkpoint` is "last", "best" by the accuracy
+    during training, or a step. `config` replaces the run's own, for example to use other data. The
+    variables go to the first local device by default.
 
     Raises:
         CheckpointError: There is no run, no complete checkpoint, or none that was evaluated, or it
@@ -99,6 +99,7 @@ def load_run(
     try:
         best = checkpoint == "best"
         step = checkpoints.best_step() if best else checkpoints.latest_step()
+        step = checkpoint if isinstance(checkpoint, int) else step
         if step is None:
             raise CheckpointError(
                 f"the run at {workdir} has no complete checkpoint yet"

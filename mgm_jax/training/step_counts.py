@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from absl import logging
 from ml_collections import ConfigDict
 
 from mgm_jax.errors import ConfigError
@@ -42,8 +43,16 @@ def count_steps(config: ConfigDict, num_videos: int) -> StepCounts:
         )
     if warmup > total:
         raise ConfigError(
-            f"the warm-up of {warmup} steps is longer than the run of {total}; set "
-            "config.warmup_steps or config.warmup_epochs"
+            f"config.warmup_steps (or config.warmup_epochs): the warm-up of {warmup} steps is "
+            f"longer than the run of {total}; shorten it"
+        )
+    if num_videos < config.batch_size:
+        logging.warning(
+            "%d videos are fewer than config.batch_size=%d: each step reads every video about %.3g "
+            "times, each time with another start and crop",
+            num_videos,
+            config.batch_size,
+            config.batch_size / num_videos,
         )
     stop = total if config.stop_at_step is None else min(config.stop_at_step, total)
     return StepCounts(total, warmup, stop, steps_per_epoch)

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from benchmarks import masking_study
@@ -20,6 +22,10 @@ def test_runs_are_trained_once_and_reported(tmp_path):
     (result,) = masking_study.collect(out)
     assert result["num_videos"] == 12
     assert f"| {100 * result['finetune']:.1f} |" in masking_study.table([result])
+    elsewhere = {"row": "mgm", "seed": 0, "finetune": 0.5}
+    old = {"row": "from scratch", "seed": 0, "finetune": 0.25}
+    (out / "results.json").write_text(json.dumps([elsewhere, old]))
+    assert masking_study.collect(out) == [elsewhere, result]
     assert masking_study.run([SCRATCH], 2, out, data, [*tiny, "--config.no_such_flag=1"]) != 0
 
 

@@ -1,5 +1,6 @@
 """What a model takes over from another: all accounted for, nothing forced."""
 
+import ast
 import dataclasses
 import re
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from flax import traverse_util
+from ml_collections.config_flags import config_path
 from random_weights import (
     AUTOENCODER,
     CLASSIFIER,
@@ -17,6 +19,8 @@ from random_weights import (
     write_run,
 )
 
+from mgm_jax import base_config
+from mgm_jax.convert import architecture as architecture_lib
 from mgm_jax.convert import weights
 from mgm_jax.convert.architecture import parameter_shapes
 from mgm_jax.convert.init_from import initialise
@@ -32,6 +36,14 @@ def folders(tmp_path_factory):
     for name, architecture in (("pretrained", AUTOENCODER), ("finetuned", CLASSIFIER)):
         weights.write_hugging_face(root / name, random_weights(architecture))
     return root
+
+
+def as_typed(value):
+    """A value as the command line reads it, where the shell has removed the quotes."""
+    try:
+        return ast.literal_eval(value.strip("'"))
+    except ValueError:
+        return value
 
 
 def fresh(architecture):
@@ -141,3 +153,10 @@ def test_another_architecture_is_refused_with_every_tensor_that_does_not_fit(
         initialise(params, folders / "pretrained")
     assert "config.init_from" in str(refusal.value)
     assert all(f"  {part}" in line for line in str(refusal.value).splitlines()[1:-1])
+    # The flags that it names make a model that fits.
+    config = base_config.pretrain()
+    for name, value in re.findall(r"--config\.(\S+)=(\S+)", str(refusal.value)):
+        config_path.set_value(name, config, as_typed(value))
+    fitting = architecture_lib.from_config(config, 0)
+    assert fitting.encoder == AUTOENCODER.encoder
+    assert (fitting.decoder == AUTOENCODER.decoder) == (part == "decoder")

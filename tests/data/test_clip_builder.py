@@ -7,7 +7,7 @@ from mgm_jax.data.clip_builder import ClipBuilder
 from mgm_jax.data.decoding import Video
 from mgm_jax.data.motion.codec_vectors import rasterise, vectors_of
 from mgm_jax.data.video.decoder import FrameDecoder
-from mgm_jax.data.video.planes import FrameLayout
+from mgm_jax.data.video.planes import FrameLayout, Window
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def frames():
 
 def build(frames, numbers, source="codec", shown=None):
     layout = FrameLayout.of_frame(frames[0])
-    builder = ClipBuilder(numbers, layout, source, None, None, "h264")
+    builder = ClipBuilder(numbers, layout, source, [Window()], "h264")
     for number in shown or frames:
         builder.add(number, frames[number])
     return builder

@@ -7,8 +7,9 @@ import rendered
 from one_video import OneVideo
 
 from data_prep import transcode
-from mgm_jax.data.clip_reader import ReadSpec
+from mgm_jax.data.clip_reader import ReadSpec, read_clips
 from mgm_jax.data.clips import LoadClip, LoadViews, error_message
+from mgm_jax.data.crops import Crop
 from mgm_jax.data.decoding import Video
 from mgm_jax.data.motion import flow_files
 from mgm_jax.data.records import RecordSource
@@ -40,6 +41,19 @@ def test_copies_are_crops_of_the_same_frames(video_folder):
         height, width = np.ceil(box[:2] + box[2:]).astype(int)
         expected = whole.luma[:, top : top + height, left : left + width]
         np.testing.assert_array_equal(luma[:, :height, :width], expected)
+
+
+def test_a_large_crop_does_not_shrink_the_frames_of_another(video_folder):
+    record = FolderSource(str(video_folder))[0]
+    with Video(record.video) as video:
+        size, frames = (video.height, video.width), np.arange(8)
+        drawn = [Crop(3, 8, 40, 48), Crop(0, 0, *size, flip=True)]
+        assert max(size) > SPEC.host_crop_size
+        both = read_clips(SPEC, video, record, frames, drawn, size)
+        for number, crop in enumerate(drawn):
+            alone = read_clips(SPEC, video, record, frames, [crop], size)
+            for name, values in alone.items():
+                np.testing.assert_array_equal(both[name][number], values[0], err_msg=name)
 
 
 def test_training_segments_leave_out_the_rest_as_videomaes_do(video_folder):

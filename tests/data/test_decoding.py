@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from mgm_jax.data.decoding import Video
+from mgm_jax.data.video.planes import Window
 from mgm_jax.errors import VideoError
 
 # One of every kind: B-frames, two profiles of MPEG-4, packed MPEG-4, MPEG-1, VP9, strange names
@@ -97,9 +98,9 @@ def test_a_read_does_not_depend_on_those_before(low_delay):
 def test_region_and_size(low_delay):
     with Video(low_delay) as video:
         whole = video.read([7])
-        part = video.read([7], region=(20, -10, 64, 96))
-        half = video.read([7], size=(72, 88))
-        half_part = video.read([7], size=(72, 88), region=(2, 4, 80, 100))
+        part = video.read([7], windows=[Window(region=(20, -10, 64, 96))])
+        half = video.read([7], windows=[Window((72, 88))])
+        half_part = video.read([7], windows=[Window((72, 88), (2, 4, 80, 100))])
     np.testing.assert_array_equal(part.luma[0, :, 10:], whole.luma[0, 20:84, :86])
     np.testing.assert_array_equal(part.chroma[0, :, 5:], whole.chroma[0, 10:42, :43])
     assert not part.luma[0, :, :10].any()
@@ -174,9 +175,9 @@ def test_rotated_file_shows_the_same_motion_turned(low_delay, rotation, motion, 
     container = "matroska" if motion == "estimate" else "mp4"
     rotated = encoded.encode(encoded.moving_square(26), container=container, rotation=rotation)
     with Video(low_delay) as upright_video, Video(rotated) as video:
-        upright = upright_video.read([5, 8], motion=motion, size=size)
+        upright = upright_video.read([5, 8], motion=motion, windows=[Window(size)])
         size = size[::-1] if size and rotation != 180 else size
-        turned = video.read([5, 8], motion=motion, size=size)
+        turned = video.read([5, 8], motion=motion, windows=[Window(size)])
         assert turned.luma.shape[1:] == (size or (video.height, video.width))
     turns = rotation // 90
     np.testing.assert_array_equal(turned.luma, np.rot90(upright.luma, turns, axes=(1, 2)))

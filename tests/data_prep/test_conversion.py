@@ -10,6 +10,7 @@ from data_prep.conversion import Settings, convert
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, KeyFrame
 from data_prep.verify import check_record
 from mgm_jax.data.decoding import Video
+from mgm_jax.data.video.planes import Window
 from mgm_jax.errors import ConfigError
 from tests.data.video.test_packets import RECORDED, cut_packets, recording
 from tests.data.video.test_shown_frames import FILES
@@ -67,7 +68,7 @@ def test_real_downloads(real_videos, name):
         assert ratio == pytest.approx(video.height / video.width, rel=0.02)
         # The display's orientation is kept.
         size = conversion.facts["height"], conversion.facts["width"]
-        before = video.read([0], size=size, motion="none").luma[0].astype(int)
+        before = video.read([0], windows=[Window(size)], motion="none").luma[0].astype(int)
     assert np.abs(checked.clip.luma[0].astype(int) - before).mean() < 4
 
 

@@ -89,8 +89,7 @@ def test_frames_and_groups_of_frames_do_not_depend_on_each_other(square_video, m
 def test_network_flow_is_flow_motion_whatever_the_groups_of_pairs(weights, monkeypatch):
     luma = np.random.default_rng(0).integers(0, 256, (5, 64, 80), np.uint8)
     clip = DecodedClip(
-        luma=luma,
-        chroma=np.full((5, 32, 40, 2), 128, np.uint8),
+        planes=((luma, np.full((5, 32, 40, 2), 128, np.uint8)),),
         motion=np.zeros((5, 8, 10, 2), np.float32),
         motion_valid=np.zeros(5, bool),
         yuv_to_rgb=np.array([[1 / 255, 0, 0, 0]] * 3, np.float32),

@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import av
 from av.stream import Disposition
@@ -31,6 +32,11 @@ _CODECS_OF_PICTURES = frozenset({"mjpeg", "png", "gif", "bmp", "webp", "tiff"})
 
 # 8K. Decoders hold up to 16 frames or more.
 _MAX_PIXELS = 8192 * 4096
+
+# Some downloads carry metadata that is not UTF-8, which PyAV 19 always accepts.
+METADATA_ERRORS: dict[str, Any] = (
+    {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "ignore"}
+)
 
 
 def open_container(source: VideoInput, name: str) -> "DemuxedFile | Mp4File":
@@ -85,7 +91,7 @@ def open_demuxer(
                 "format_whitelist": _FORMATS,
                 "protocol_whitelist": "none" if isinstance(source, bytes) else "file",
             },
-            metadata_errors="ignore",  # Some downloads carry metadata that is not UTF-8.
+            **METADATA_ERRORS,
         )
     except (av.FFmpegError, OSError) as error:
         raise _cannot_open(name, error) from error

@@ -163,25 +163,28 @@ def _affine_to_rgb(red: float, blue: float, full_range: bool) -> Float[np.ndarra
     return affine
 
 
-class PlaneReader:
-    """Copies a region of the displayed frames into arrays.
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """The part of the displayed frames to read.
 
-    Args:
-        layout: Of the video's frames.
-        size: (height, width) to scale the displayed frames to; None keeps them.
-        region: (top, left, height, width) in the scaled frame, all even; None is the whole frame.
+    Attributes:
+        size: (height, width) to scale the frames to first; None keeps them.
+        region: (top, left, height, width) in the scaled frame, luma pixels, all even; the planes
+            are zero where it reaches past the frame. None is the whole frame.
     """
 
-    def __init__(
-        self,
-        layout: FrameLayout,
-        size: tuple[int, int] | None,
-        region: tuple[int, int, int, int] | None,
-    ) -> None:
+    size: tuple[int, int] | None = None
+    region: tuple[int, int, int, int] | None = None
+
+
+class PlaneReader:
+    """Copies a window of frames of one layout into arrays."""
+
+    def __init__(self, layout: FrameLayout, window: Window) -> None:
         self._orientation = layout.orientation
-        height, width = size or layout.size
+        height, width = window.size or layout.size
         self._stored_size = layout.orientation.size(height, width)
-        self._region = region or (0, 0, height, width)
+        self._region = window.region or (0, 0, height, width)
         luma = _overlap(self._region, height, width)
         top, left, rows, columns, height, width = (
             -(-number // 2) for number in (*self._region, height, width)
@@ -208,7 +211,7 @@ class PlaneReader:
         luma: UInt8[np.ndarray, "h w"],
         chroma: UInt8[np.ndarray, "h2 w2 2"],
     ) -> None:
-        """Writes the region of one stored frame into arrays of `empty_planes`."""
+        """Writes the window of one stored frame into arrays of `empty_planes`."""
         frame = to_planar_420(frame, self._stored_size, self._reformatter)
         outs = (luma, chroma[..., 0], chroma[..., 1])
         for plane, out, (inside, of_plane) in zip(frame.planes, outs, self._overlaps, strict=True):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mgm_jax.data.decoding import Video
-from mgm_jax.data.video.containers import DemuxedFile, open_container
+from mgm_jax.data.video.containers import METADATA_ERRORS, DemuxedFile, open_container
 from mgm_jax.data.video.packets import PacketIndex, index_packets
 from mgm_jax.errors import VideoError
 
@@ -19,7 +19,7 @@ INTERLACED = {"x264-params": "bframes=0:interlaced=1:log-level=none"}
 
 
 def index(data: bytes) -> PacketIndex:
-    with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
+    with av.open(io.BytesIO(data), **METADATA_ERRORS) as container:
         return index_packets(container, container.streams.video[0], "clip")
 
 

@@ -9,6 +9,7 @@ from mgm_jax.data.video.planes import (
     FrameLayout,
     Orientation,
     PlaneReader,
+    Window,
     is_full_range,
     to_planar_420,
     yuv_to_rgb,
@@ -127,7 +128,7 @@ def test_region_is_the_padded_frame(orientation, height, width, top, left, data)
     for plane in frame.planes:
         plane.update(rng.integers(1, 255, plane.buffer_size, np.uint8).tobytes())
     region = (top, left, out_height, out_width)
-    reader = PlaneReader(FrameLayout(*stored, orientation), None, region)
+    reader = PlaneReader(FrameLayout(*stored, orientation), Window(region=region))
     luma, chroma = reader.empty_planes(1)
     reader.read(frame, luma[0], chroma[0])
     outs = (luma[0], chroma[0, ..., 0], chroma[0, ..., 1])

@@ -1,0 +1,82 @@
+"""An exported folder in transformers' pipeline, on real clips."""
+
+import dataclasses
+import itertools
+import json
+
+import av
+import numpy as np
+import pytest
+from encoded import encode
+from random_weights import random_params
+
+from mgm_jax import load_classifier
+from mgm_jax.convert import weights
+from mgm_jax.convert.architecture import Architecture
+from mgm_jax.convert.weights import Weights
+from mgm_jax.models.layers import TransformerConfig
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("torch", reason="transformers needs it")
+transformers = pytest.importorskip("transformers", reason="its pipeline reads the folder")
+
+FRAMES, SIZE = 8, 64
+
+
+@pytest.fixture
+def clips(real_videos, tmp_path):
+    """The first frames of real videos: what both programs read of them."""
+    files = []
+    for number, video in enumerate(sorted((real_videos / "jhmdb").rglob("*.*"))[::60][:8]):
+        with av.open(str(video)) as container:
+            frames = list(itertools.islice(container.decode(video=0), FRAMES))
+        assert len(frames) == FRAMES
+        files.append(tmp_path / f"{number}.mp4")
+        files[-1].write_bytes(encode(frames, options={"qp": "0"}))
+    return files
+
+
+def tell_apart(params, folder, clips):
+    """Gives random parameters a head that has a class for each clip, by its features."""
+    features = load_classifier(folder).encode(clips).vectors
+    features = (features - features.mean(1, keepdims=True)) / features.std(1, keepdims=True)
+    centre = features.mean(0)
+    kernel = (features - centre).T
+    kernel *= 10 / (kernel**2).sum(0).mean()
+    norm = {"norm/scale": np.ones_like(centre), "norm/bias": np.zeros_like(centre)}
+    return params | norm | {"head/kernel": kernel, "head/bias": -centre @ kernel}
+
+
+def test_the_pipeline_finds_the_classes_that_predict_finds(clips, tmp_path):
+    names = tuple(f"class {i}" for i in range(len(clips)))
+    encoder = TransformerConfig(48, 2, 4)
+    architecture = Architecture(encoder, (2, 16, 16), num_classes=len(clips), final_norm=False)
+    model = Weights(random_params(architecture), architecture, "random", FRAMES, SIZE, names)
+    weights.write_hugging_face(tmp_path / "random", model)
+    model = dataclasses.replace(model, params=tell_apart(model.params, tmp_path / "random", clips))
+    folder = tmp_path / "exported"
+    weights.write_hugging_face(folder, model)
+    found = load_classifier(folder).predict(clips)
+    assert found.predicted_classes.tolist() == list(range(len(clips)))
+    classify = transformers.pipeline("video-classification", model=str(folder), top_k=len(clips))
+    classify.model.fc_norm.eps = 1e-6
+    for clip, name, ours in zip(clips, names, found.probabilities, strict=True):
+        theirs = {one["label"]: one["score"] for one in classify(str(clip))}
+        assert max(theirs, key=theirs.get) == name
+        np.testing.assert_allclose([theirs[one] for one in names], ours, atol=0.05)
+
+
+def test_a_folder_says_how_to_feed_the_model(tmp_path):
+    architecture = Architecture(TransformerConfig(24, 1, 3), (2, 8, 8), num_classes=2)
+    names = ("jump", "run")
+    training = {"Data": "9 videos.", "Accuracy": "Top-1 50.00 % of 2 videos."}
+    source = Weights(random_params(architecture), architecture, "random", 8, 32, names)
+    source = dataclasses.replace(source, stride=4, training=training)
+    weights.write_hugging_face(tmp_path, source)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["frame_sampling_rate"], config["num_frames"], config["image_size"]) == (4, 8, 32)
+    assert (weights.read(tmp_path).stride, weights.read(tmp_path).sampling) == (4, "dense")
+    card = (tmp_path / "README.md").read_text()
+    for text in ("8 frames, 4 frames apart", "32x32", "jump, run", "frame_sampling_rate=4"):
+        assert text in card
+    assert all(f"## {title}\n\n{text}\n" in card for title, text in training.items())
