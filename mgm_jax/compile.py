@@ -1,11 +1,13 @@
-"""Checks what a run needs on a TPU slice, on a machine without a TPU.
+"""Checks what a run needs on TPUs or NVIDIA GPUs, on a machine without them.
 
     python -m mgm_jax.compile --config=configs/k400_pretrain.py --topology=v5e:16x16
+    python -m mgm_jax.compile --config=configs/k400_pretrain.py --topology=h100:2x8
 
-Compiles the step that `mgm_jax.main` would run there, and prints its memory, traffic and an
-estimate of its time. All config values can be set as in training; batch_size is that of the whole
-slice. A step that does not fit is refused, with what helps. --traffic shows where memory traffic
-comes from. Needs libtpu (pip install -r requirements-tpu.txt). Compiling takes minutes.
+Compiles the step that `mgm_jax.main` would run on that TPU slice, or on 2 hosts of 8 GPUs, and
+prints its memory, traffic and an estimate of its time. All config values can be set as in training;
+batch_size is that of all chips. A step that does not fit is refused, with what helps. --traffic
+shows where memory traffic comes from. Needs pip install -r requirements-tpu.txt or
+requirements-gpu-check.txt. Compiling takes minutes.
 
 The time is a roofline estimate: FLOPs of matrix products, bytes to and from a chip's memory and
 bytes sent to other chips, each at the chip's published peak (`mgm_jax.aot.chips`). "At best" all
@@ -85,14 +87,14 @@ def traffic_table(traffic: dict[tuple[str, str], float]) -> str:
 
 def _define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "Recipe.")
-    flags.DEFINE_string("topology", None, "TPU slice, as v5e:16x16 or v4:4x4x4.", required=True)
+    flags.DEFINE_string("topology", None, "As v5e:16x16, h100:8 or h100:2x8.", required=True)
     flags.DEFINE_bool("traffic", False, "Also print memory traffic by part and operation.")
     flags.mark_flag_as_required("config")
 
 
 def main(_: Sequence[str]) -> None:
     """Compiles the step and prints what it needs."""
-    jax.config.update("jax_platforms", "cpu")  # Looking for a TPU here takes minutes.
+    jax.config.update("jax_platforms", "cpu")  # Looking for TPUs here takes minutes.
     values = flags.FLAGS
     found = check(values.config, values.topology)
     print(report(found))

@@ -24,6 +24,7 @@ MACHINES = {
     "v5litepod-256": 256,
     "--num_processes=2": 2,
 }
+REQUIREMENTS = {"jax_cuda13_plugin": "gpu-check", "libtpu": "tpu"}
 # ViT-B takes 14 GiB for 64 clips with cuDNN's attention, of the 80 GB of a GPU.
 CLIPS_OF_A_GPU = 256
 
@@ -62,14 +63,26 @@ def test_every_command_suits_its_machine(command, recipe, values, devices, monke
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None,
-    reason="no libtpu; pip install -r requirements-tpu.txt",
+@pytest.mark.parametrize(
+    ("devices", "topology", "compiler"),
+    [
+        (1, "h100:1", "jax_cuda13_plugin"),
+        (8, "h100:8", "jax_cuda13_plugin"),
+        (32, "h100:4x8", "jax_cuda13_plugin"),
+        (256, "v5e:16x16", "libtpu"),
+    ],
 )
-def test_the_command_for_a_slice_fits_it(monkeypatch):
+def test_every_command_for_gpus_and_slices_fits_them(devices, topology, compiler, monkeypatch):
+    if importlib.util.find_spec(compiler) is None:
+        pytest.skip(f"no {compiler}; pip install -r requirements-{REQUIREMENTS[compiler]}.txt")
     monkeypatch.chdir(ROOT)
-    ((_, recipe, values, _),) = (c.values for c in commands() if c.values[3] == 256)
-    assert check(config_of(recipe, values), "v5e:16x16").num_hosts == 64
+    ((_, recipe, values, _),) = (
+        found.values
+        for found in commands()
+        if found.values[3] == devices and "launch/" in found.values[0]
+    )
+    found = check(config_of(recipe, values), topology)
+    assert found.mesh.size == devices
 
 
 def test_scripts_pass_shellcheck():

@@ -1,22 +1,25 @@
-"""Compiles a run's train step for a TPU topology, on a machine without a TPU."""
+"""Compiles a run's train step for a topology of TPUs or GPUs, on a machine without them."""
 
 import dataclasses
-import importlib.util
 import math
-import os
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import topologies
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
 from mgm_jax.aot import hlo, roofline, traffic
-from mgm_jax.aot.chips import Chip, parse_topology
+from mgm_jax.aot.chips import Chip, Gpu
 from mgm_jax.aot.collectives import Collective, find_collectives
 from mgm_jax.aot.flops import count_flops
+from mgm_jax.aot.topology import (
+    MEMORY_FRACTION,
+    memory_fraction,
+    parse_topology,
+    topology_devices,
+)
 from mgm_jax.data.clip_reader import ReadSpec, blank_clips
 from mgm_jax.data.key_clips import blank_boxes
 from mgm_jax.data.loader import HOST_FIELDS
@@ -27,6 +30,7 @@ from mgm_jax.training.state import TrainState, abstract_state
 from mgm_jax.training.tasks import STEPS_AHEAD, jit_step, make_task
 
 _GIB = 2**30
+_LARGEST_FRACTION = 0.9  # Leaves some memory to the driver and to NCCL.
 _CLASSES = tuple(map(str, range(400)))  # Of a classifier; its head is a small part of the step.
 
 
@@ -63,10 +67,10 @@ class CompiledStep:
 
 
 def check(config: ConfigDict, topology: str) -> CompiledStep:
-    """Compiles the step that `mgm_jax.main` would run on a topology such as v5e:16x16.
+    """Compiles the step that `mgm_jax.main` would run on a topology such as v5e:16x16 or h100:8.
 
     Raises:
-        ConfigError: A config value is invalid, or libtpu is missing.
+        ConfigError: A config value is invalid, or the compiler for the chip is missing.
         DoesNotFitError: The step needs more memory than a chip has.
     """
     config_lib.check_values(config)
@@ -82,16 +86,25 @@ def check(config: ConfigDict, topology: str) -> CompiledStep:
         raise refusal(f"it needs {needed / _GIB:.2f} GiB", config, topology, mesh, state)
 
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+    # Without a GPU to try them on, XLA finds no tiles for its own kernels of some products.
+    options: dict[str, str | bool] | None = None
+    if isinstance(chip, Gpu):
+        options = {"xla_gpu_enable_triton_gemm": False}
     try:
-        compiled = jit_step(task, mesh, shardings).lower(state, batch).compile()
-    except jax.errors.JaxRuntimeError as error:
+        compiled = jit_step(task, mesh, shardings).lower(state, batch).compile(options)
+    except RuntimeError as error:
+        if "cuDNN not found" in str(error):
+            raise ConfigError(
+                "cuDNN, which compiles its attention, is not installed; pip install -r "
+                "requirements-gpu-check.txt"
+            ) from error
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise refusal(str(error).splitlines()[0], config, topology, mesh, state) from error
 
     stats, text = compiled.memory_analysis(), compiled.as_text()
     if stats is None or text is None:
-        raise RuntimeError("the TPU compiler gives no memory analysis or no program text")
+        raise RuntimeError("the compiler gives no memory analysis or no program text")
     memory = {
         "arguments": stats.argument_size_in_bytes,
         "outputs": stats.output_size_in_bytes - stats.alias_size_in_bytes,
@@ -107,7 +120,9 @@ def check(config: ConfigDict, topology: str) -> CompiledStep:
     plain = config.copy_and_resolve_references()
     plain.model.attention = "xla"  # Kernels compute parts twice, or for padding.
     flops, _ = count_flops(make_task(plain, _CLASSES).step_fn, state, batch)
-    _, matrix_unit_flops = count_flops(sharding.on_mesh(task.step_fn, mesh), state, batch)
+    _, matrix_unit_flops = count_flops(
+        sharding.on_mesh(task.step_fn, mesh), state, batch, chip=chip
+    )
     chip_flops, moved = matrix_unit_flops / mesh.size, traffic.count_bytes(program)
     return CompiledStep(
         topology=topology,
@@ -125,29 +140,6 @@ def check(config: ConfigDict, topology: str) -> CompiledStep:
         time=roofline.step_time(chip, chip_flops, sum(moved.values()), collectives, mesh),
         clips=config.batch_size * config.data.repeated_augmentation,
     )
-
-
-def topology_devices(topology: str) -> list[jax.Device]:
-    """Devices to compile for, on which nothing can run.
-
-    Raises:
-        ConfigError: libtpu is missing, or does not support the topology.
-    """
-    chip = parse_topology(topology)
-    if importlib.util.find_spec("libtpu") is None:
-        raise ConfigError(
-            "libtpu, which compiles for TPUs, is not installed; pip install -r requirements-tpu.txt"
-        )
-    # Keeps libtpu from looking for chips in this machine or in the cloud.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    try:
-        found = topologies.get_topology_desc(
-            platform="tpu", topology_name=topology, **dict(chip.compile_options)
-        )
-    except jax.errors.JaxRuntimeError as error:
-        raise ConfigError(f"--topology={topology}: {error}") from error
-    return list(found.devices)
 
 
 def abstract_batch(
@@ -180,6 +172,8 @@ def refusal(
     fits = state_bytes + _chip_bytes(abstract_batch(config, mesh)) <= limit
     shards = mesh.shape["data"] * mesh.shape["fsdp"]
     cures = what_helps(config, shards, state=state_bytes > limit / 4, activations=fits)
+    if isinstance(parse_topology(topology), Gpu) and memory_fraction() < _LARGEST_FRACTION:
+        cures.insert(0, f"{MEMORY_FRACTION}={_LARGEST_FRACTION} (part of a GPU that JAX takes)")
     return DoesNotFitError(
         f"--topology={topology}: the step of config.batch_size={config.batch_size} does not fit "
         f"the {limit / _GIB:.2f} GiB that a program can have on a chip ({found}). What helps: "

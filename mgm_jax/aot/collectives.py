@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Int
 
-from mgm_jax.aot.hlo import Instruction, Program
+from mgm_jax.aot.hlo import Program
 
 # Fraction of the array that a chip sends, in a ring of n chips.
 _SENT = {
@@ -70,10 +70,11 @@ def find_collectives(program: Program, mesh_shape: Mapping[str, int]) -> list[Co
         size = groups.shape[1]
         if size == 1 or not len(groups):
             continue
+        num_bytes = sum(array.num_bytes for array in instruction.written)
         if fused and kind == "all-reduce" and "all-reduce-scatter" in computation:
-            num_bytes, kind = _result_bytes(instruction), "reduce-scatter"
-        else:
-            num_bytes = _result_bytes(instruction) * (size if kind == "reduce-scatter" else 1)
+            kind = "reduce-scatter"
+        elif kind == "reduce-scatter":
+            num_bytes *= size
         found.append(Collective(kind, _axes(groups, mesh_shape), size, num_bytes, times))
     return found
 
@@ -149,12 +150,3 @@ def _axes(groups: Int[np.ndarray, "groups size"], mesh_shape: Mapping[str, int])
     places = np.stack(np.unravel_index(groups, tuple(mesh_shape.values())))
     varies = (places != places[:, :, :1]).any(axis=(1, 2))
     return tuple(axis for axis, used in zip(mesh_shape, varies, strict=True) if used)
-
-
-def _result_bytes(instruction: Instruction) -> int:
-    arrays = instruction.arrays
-    if instruction.opcode == "all-gather-start":
-        arrays = arrays[len(arrays) // 2 :]  # The operands come first.
-    if instruction.opcode == "collective-permute-start":
-        arrays = arrays[1:2]
-    return sum(array.num_bytes for array in arrays)

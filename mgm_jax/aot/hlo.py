@@ -19,6 +19,7 @@ _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$")
 _OPCODE = re.compile(r" ([a-z][a-z0-9\-]*)\(")
 _CALLED = re.compile(r"\b(?:calls|body|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
 _KERNEL_METADATA = re.compile(r"kernel_metadata=\{\n.*\n\}")  # Holds line breaks.
+_LIBRARY_CALL = re.compile(r'custom_call_target="__cu(blas|dnn)\$')
 _BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
 
 
@@ -56,6 +57,21 @@ class Instruction:
     called: tuple[str, ...]
     literal: str
     is_root: bool
+
+    @property
+    def written(self) -> tuple[Array, ...]:
+        """The arrays that it writes, without what an asynchronous start lists of its operands."""
+        if self.opcode == "custom-call" and _LIBRARY_CALL.search(self.text):
+            return self.arrays[:-1]  # The last is the library's workspace.
+        if self.opcode in ("all-gather-start", "reduce-scatter-start"):
+            return self.arrays[len(self.arrays) // 2 :]
+        if self.opcode == "collective-permute-start":
+            return self.arrays[1:2]
+        if self.opcode == "copy-start":
+            return self.arrays[:1]
+        if self.opcode in ("slice-start", "dynamic-slice-start"):
+            return self.arrays[-2:-1]
+        return self.arrays
 
 
 @dataclasses.dataclass(frozen=True)

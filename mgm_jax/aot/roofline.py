@@ -1,12 +1,13 @@
 """Roofline estimate of a step's time at the published peaks of a chip."""
 
+import collections
 import dataclasses
 import itertools
 from collections.abc import Sequence
 
 from jax.sharding import Mesh
 
-from mgm_jax.aot.chips import Chip
+from mgm_jax.aot.chips import Gpu, Tpu
 from mgm_jax.aot.collectives import Collective
 
 
@@ -41,7 +42,7 @@ class StepTime:
 
 
 def step_time(
-    chip: Chip,
+    chip: Tpu | Gpu,
     flops: float,
     memory_bytes: float,
     collectives: Sequence[Collective],
@@ -49,21 +50,27 @@ def step_time(
 ) -> StepTime:
     """Estimates the time of a step from the FLOPs and the memory traffic of one chip.
 
-    A collective whose chips lie along one dimension of the torus uses only the links of that
-    dimension.
+    A collective whose chips lie along one dimension of a TPU's torus uses only the links of that
+    dimension. One between hosts of GPUs takes the adapters of those GPUs of a host that take part,
+    if they are slower than NVLink.
     """
     network = sum(
-        collective.sent / (chip.interconnect * _share_of_links(mesh, collective.axes, chip))
-        for collective in collectives
+        collective.sent / _sending_rate(mesh, collective.axes, chip) for collective in collectives
     )
     return StepTime(flops / chip.flops, memory_bytes / chip.memory_bandwidth, network)
 
 
-def _share_of_links(mesh: Mesh, axes: tuple[str, ...], chip: Chip) -> float:
+def _sending_rate(mesh: Mesh, axes: tuple[str, ...], chip: Tpu | Gpu) -> float:
+    """Bytes/s at which a chip sends to others along these axes."""
     places = [slice(None) if axis in axes else 0 for axis in mesh.axis_names]
-    coordinates = [device.coords for device in mesh.devices[tuple(places)].flat]
+    group = list(mesh.devices[tuple(places)].flat)
+    if isinstance(chip, Gpu):
+        hosts = collections.Counter(device.process_index for device in group)
+        if len(hosts) == 1:
+            return chip.interconnect
+        return min(chip.interconnect, chip.network * min(hosts.values()))
     used = sum(
         any(here != there for here, there in itertools.pairwise(along))
-        for along in zip(*coordinates, strict=True)
+        for along in zip(*(device.coords for device in group), strict=True)
     )
-    return max(used, 1) / chip.torus_dimensions
+    return chip.interconnect * max(used, 1) / chip.torus_dimensions

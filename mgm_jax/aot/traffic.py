@@ -61,10 +61,7 @@ def _name(instruction: Instruction, known: dict[str, Instruction]) -> str:
 
 
 def _moved(program: Program, instruction: Instruction, operands: list[Instruction]) -> float:
-    opcode = instruction.opcode.removesuffix("-start")
-    arrays = instruction.arrays
-    if opcode in ("copy", "slice", "dynamic-slice") and instruction.opcode.endswith("-start"):
-        arrays = arrays[:1] if opcode == "copy" else arrays[-2:-1]
+    opcode, arrays = instruction.opcode.removesuffix("-start"), instruction.written
     written = _in_memory(arrays)
     if opcode in ("slice", "dynamic-slice", "gather"):
         read = min(_in_memory(operands[0].arrays), sum(array.num_bytes for array in arrays))

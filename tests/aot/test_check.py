@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import shrunk
 
-from mgm_jax.aot import check, chips, roofline
+from mgm_jax.aot import check, chips, roofline, topology
 from mgm_jax.aot.collectives import Collective
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.sources import make_source
-from mgm_jax.errors import ConfigError
 from mgm_jax.training import sharding
 from mgm_jax.training.state import abstract_state
 from mgm_jax.training.tasks import make_task
@@ -19,6 +18,10 @@ from mgm_jax.training.tasks import make_task
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
     reason="no libtpu; pip install -r requirements-tpu.txt",
+)
+needs_cuda = pytest.mark.skipif(
+    importlib.util.find_spec("jax_cuda13_plugin") is None,
+    reason="no jax-cuda13-plugin; pip install -r requirements-gpu-check.txt",
 )
 
 
@@ -56,16 +59,10 @@ def test_a_refusal_names_what_helps(tmp_path):
         assert ("remat" in said) == activations_help
 
 
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="libtpu is installed")
-def test_missing_libtpu_is_named():
-    with pytest.raises(ConfigError, match=r"pip install -r requirements-tpu\.txt"):
-        check.topology_devices("v5e:4x4")
-
-
 @needs_libtpu
 def test_operations_along_one_dimension_of_the_torus_have_its_links_alone():
     mesh = sharding.make_mesh(
-        {"data": 4, "fsdp": 4, "tensor": 1}, check.topology_devices("v5e:4x4")
+        {"data": 4, "fsdp": 4, "tensor": 1}, topology.topology_devices("v5e:4x4")
     )
     chip = chips.CHIPS["v5e"]
     along = Collective("all-gather", ("fsdp",), 4, 4 * 10**9, 2)
@@ -77,25 +74,61 @@ def test_operations_along_one_dimension_of_the_torus_have_its_links_alone():
     assert seconds == pytest.approx([2 * 3e9 / 100e9, 2 * 15 / 16 * 1e9 / 200e9])
 
 
+@needs_cuda
+def test_gpus_of_one_host_use_nvlink_and_several_hosts_an_adapter_of_each_gpu():
+    devices = topology.topology_devices("h100:2x4")
+    assert [device.process_index for device in devices] == [0] * 4 + [1] * 4
+    mesh = sharding.make_mesh({"data": 2, "fsdp": 4, "tensor": 1}, devices)
+
+    def seconds(axes, size):
+        operation = Collective("all-reduce", axes, size, 10**9, 1)
+        return roofline.step_time(chips.CHIPS["h100"], 0, 0, [operation], mesh).network
+
+    assert seconds(("fsdp",), 4) == pytest.approx(1.5e9 / 450e9)
+    assert seconds(("data",), 2) == pytest.approx(1e9 / 50e9)
+    assert seconds(("data", "fsdp"), 8) == pytest.approx(1.75e9 / (4 * 50e9))
+
+
+def run_on(topology_name, *arguments):
+    return command_line.run(
+        *("mgm_jax.compile", "--config=configs/k400_pretrain.py", f"--topology={topology_name}"),
+        *("--config.model.size=Ti", "--config.data.clip_frames=4"),
+        *("--config.data.size=32", "--config.data.host_crop_size=32"),
+        *("--config.model.encoder.depth=1", "--config.model.decoder.depth=1"),
+        *arguments,
+    )
+
+
 @pytest.mark.slow
 @needs_libtpu
 def test_the_command_compiles_for_a_slice_and_refuses_what_does_not_fit():
-    def run(*arguments):
-        return command_line.run(
-            *("mgm_jax.compile", "--config=configs/k400_pretrain.py", "--topology=v5e:2x2"),
-            *("--config.model.size=Ti", "--config.data.clip_frames=4"),
-            *("--config.data.size=32", "--config.data.host_crop_size=32"),
-            *("--config.model.encoder.depth=1", "--config.model.decoder.depth=1"),
-            *arguments,
-        )
-
-    fits = run("--config.batch_size=16", "--config.mesh.fsdp=2")
+    fits = run_on("v5e:2x2", "--config.batch_size=16", "--config.mesh.fsdp=2")
     assert fits.returncode == 0, fits.stderr
     assert "v5e:2x2: 4 chips on 1 hosts, mesh data=2, fsdp=2, tensor=1" in fits.stdout
     assert "all-gather         along fsdp: " in fits.stdout
     assert "trip count" not in fits.stdout
 
-    refused = run("--config.batch_size=8000000")
+    refused = run_on("v5e:2x2", "--config.batch_size=8000000")
     assert refused.returncode == 1
     assert "config.batch_size=8000000" in refused.stderr
     assert "--config.batch_size (2000000 for each chip now)" in refused.stderr
+
+
+@pytest.mark.slow
+@needs_cuda
+def test_the_command_compiles_for_gpus_and_refuses_what_does_not_fit():
+    # Written-out attention needs no cuDNN.
+    fits = run_on(
+        "h100:2x2",
+        *("--config.batch_size=16", "--config.mesh.fsdp=2", "--config.model.attention=xla"),
+    )
+    assert fits.returncode == 0, fits.stderr
+    assert "h100:2x2: 4 chips on 2 hosts, mesh data=2, fsdp=2, tensor=1" in fits.stdout
+    assert "(limit 55.88)" in fits.stdout
+    assert "all-gather         along fsdp: " in fits.stdout
+    assert "trip count" not in fits.stdout
+
+    refused = run_on("h100:2", "--config.batch_size=20000000")
+    assert refused.returncode == 1
+    assert "XLA_CLIENT_MEM_FRACTION=0.9" in refused.stderr
+    assert "--config.batch_size (10000000 for each chip now)" in refused.stderr

@@ -74,6 +74,32 @@ def test_kinds_axes_and_bytes_of_a_written_program():
     ]
 
 
+def test_operations_of_a_gpu_program_list_their_operands_first_and_these_do_not_count():
+    """As XLA writes a step for 2 hosts of 4 GPUs, with the weights split over those of a host."""
+    program = hlo.parse("""\
+ENTRY %main (w: bf16[2,8], v: bf16[2,8]) -> bf16[32] {
+  %g = ((bf16[2,8]{1,0}, bf16[2,8]{1,0}), (bf16[8,8]{1,0}, bf16[8,8]{1,0})) all-gather-start(%w, \
+%v), channel_id=1, replica_groups=mesh['axis_0'=4,'axis_1'=1,'axis_2'=2], \
+device_ids=([2,4]T(1,0)) {'axis_0'}, dimensions={0}, use_global_device_ids=true
+  %g.1 = (bf16[8,8]{1,0}, bf16[8,8]{1,0}) all-gather-done(%g)
+  %s = ((bf16[8,8]{1,0}, bf16[8,8]{1,0}), (bf16[2,8]{1,0}, bf16[2,8]{1,0})) \
+reduce-scatter-start(%x, %y), channel_id=7, replica_groups=mesh['axis_0'=4,'axis_1'=1,'axis_2'=2], \
+device_ids=([2,4]T(1,0)) {'axis_0'}, dimensions={0}, to_apply=%add
+  %s.1 = (bf16[2,8]{1,0}, bf16[2,8]{1,0}) reduce-scatter-done(%s)
+  %r = bf16[32]{0} all-reduce-start(%z), channel_id=4, \
+replica_groups=mesh['axis_0'=4,'axis_1'=1,'axis_2'=2], device_ids=([2,4]T(1,0)) {'axis_2'}, \
+to_apply=%add
+  ROOT %r.1 = bf16[32]{0} all-reduce-done(%r)
+}
+""")
+    found = collectives.find_collectives(program, {"data": 2, "fsdp": 4})
+    assert [(c.kind, c.axes, c.num_bytes) for c in found] == [
+        ("all-gather", ("fsdp",), 256),
+        ("reduce-scatter", ("fsdp",), 256),
+        ("all-reduce", ("data",), 64),
+    ]
+
+
 @pytest.mark.slow
 def test_a_train_step_reduces_its_gradients_along_data_and_gathers_weights_along_fsdp(tmp_path):
     config = shrunk.recipe("k400_pretrain", tmp_path, mesh__fsdp=2, model__encoder__depth=1)

@@ -69,3 +69,25 @@ ENTRY %main (p: f32[8], q: f32[4]) -> f32[8] {
         ("MLPs", "negate"): 16,
         ("encoder attention", "kernel"): 32,
     }
+
+
+def test_a_library_of_a_gpu_moves_its_operands_and_results_but_not_its_workspace():
+    program = hlo.parse("""\
+ENTRY %main (p: bf16[4,4], q: bf16[4,4]) -> bf16[4,4] {
+  %p = bf16[4,4]{1,0} parameter(0)
+  %q = bf16[4,4]{1,0} parameter(1)
+  %product = (bf16[4,4]{1,0}, s8[4194304]{0}) custom-call(%p, %q), \
+custom_call_target="__cublas$lt$matmul", metadata={op_name="jit(f)/blocks/0/mlp/dot_general"}
+  %r = bf16[4,4]{1,0} get-tuple-element(%product), index=0
+  %flash = (bf16[1,2,4,2]{3,1,2,0}, f32[1,2,4]{2,1,0}, u8[64]{0}) custom-call(%r, %r, %r), \
+custom_call_target="__cudnn$fmhaSoftmax", metadata={op_name="jit(f)/encoder/blocks/0/attention/fwd"}
+  %s = ((bf16[4,4]{1,0}), (bf16[1,4]{1,0})) reduce-scatter-start(%q), dimensions={0}, \
+metadata={op_name="jit(f)/loss"}
+  ROOT %out = bf16[1,2,4,2]{3,1,2,0} get-tuple-element(%flash), index=0
+}
+""")
+    assert traffic.count_bytes(program) == {
+        ("MLPs", "kernel"): 3 * 32,
+        ("encoder attention", "kernel"): 3 * 32 + 32 + 32,
+        ("head and loss", "reduce-scatter"): 32 + 8,
+    }
