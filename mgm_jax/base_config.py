@@ -265,6 +265,7 @@ def _base(task: str) -> ConfigDict:
     config.mesh.tensor = 1
 
     config.log_every = 50
+    config.tracker = "none"  # "wandb" sends the metrics to Weights & Biases too.
     config.checkpoint_every = 1000
     config.checkpoints_kept = 2
     config.profile_steps = (0, 0)  # First and last step to trace; (0, 0) for none.

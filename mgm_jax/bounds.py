@@ -16,6 +16,7 @@ from mgm_jax.errors import ConfigError
 CHOICES = {
     "task": ("pretrain", "finetune", "linear_probe", "detect"),
     "mode": ("train", "eval"),
+    "tracker": ("none", "wandb"),
     "data.source": ("records", "folder", "csv"),
     "eval.source": ("records", "folder", "csv", None),
     "data.sampling": ("dense", "segments"),

@@ -13,6 +13,7 @@ from mgm_jax.errors import ConfigError
 # Values that do not change the results of a run, so a resumed run may change them freely.
 CHANGEABLE_ON_RESUME = (
     "log_every",
+    "tracker",
     "checkpoint_every",
     "checkpoints_kept",
     "pictures_every",

@@ -1,7 +1,6 @@
 """The training loop, the same for every task."""
 
 import contextlib
-import datetime
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,16 +23,22 @@ from mgm_jax.evaluation.detections import DetectionReporter
 from mgm_jax.evaluation.full_evaluation import make_reporter, write_evaluation
 from mgm_jax.evaluation.periodic import AccuracyReporter, PictureReporter
 from mgm_jax.evaluation.videos import Videos, open_videos
-from mgm_jax.io import AnyPath, make_path
+from mgm_jax.io import AnyPath, make_path, replacing
 from mgm_jax.training import consistency, sharding
 from mgm_jax.training import metrics as metrics_lib
 from mgm_jax.training.checkpoints import Checkpoints
 from mgm_jax.training.integrity import recover
 from mgm_jax.training.preemption import Preempted, Preemption
+from mgm_jax.training.progress import Progress, Throughput
 from mgm_jax.training.runs import describe_run
 from mgm_jax.training.state import TrainState, abstract_state
 from mgm_jax.training.step_counts import StepCounts, count_steps
 from mgm_jax.training.tasks import STEPS_AHEAD, Task, jit_step, make_task
+from mgm_jax.training.wandb_run import check_tracker
+
+PARAMETERS_FILE = "parameters.txt"
+FINAL_NUMBERS = ("top1", "top5", "mean_per_class", "frame_map")
+"""Of the evaluation of all views of all videos, those that are written as metrics."""
 
 
 def train(
@@ -54,6 +59,7 @@ def train(
     """
     consistency.check_configs(config, workdir)
     config_lib.check_values(config)
+    check_tracker(config)
     folder = make_path(workdir)
     mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
     sharding.check_batch(mesh, config.batch_size, config.grad_accum_steps)
@@ -88,7 +94,7 @@ def _train(
     )
     state, data_state = _start_or_resume(config, checkpoints, task, abstract, manifest)
     describe_run(folder, config, source.class_names)
-    _log_setup(config, mesh, source, counts, state)
+    _log_setup(config, folder, mesh, source, counts, state)
 
     state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     step_fn = jit_step(task, mesh, state_shardings)
@@ -102,63 +108,73 @@ def _train(
         state=data_state,
         process=(jax.process_index(), jax.process_count()),
     )
-    first_step = batches.next_batch + 1
-    writer = metrics_lib.Writer(folder, from_step=batches.next_batch)
-    throughput = metrics_lib.Throughput(config.batch_size * config.data.repeated_augmentation)
+    done = batches.next_batch
+    throughput = Throughput(config.batch_size * config.data.repeated_augmentation)
     profiler = metrics_lib.ProfilerWindow(folder / "profile", *config.profile_steps)
     unlogged: list[dict[str, jax.Array]] = []
 
-    with Preemption() as preemption, contextlib.ExitStack() as closing:
-        # All are closed, in reverse order, even if one of them fails: a full disk under the metrics
-        # must not lose the checkpoint that is being written.
-        for part in (checkpoints, writer, batches, profiler):
-            closing.callback(part.close)
-        for step in range(first_step, counts.stop_step + 1):
-            profiler.before(step)
-            with throughput.waiting():
-                batch = sharding.global_batch(sharding.batch_sharding(mesh), next(batches))
-            state, step_metrics = step_fn(state, batch)
-            if batches.worker_failure:
-                preemption.request(batches.worker_failure)
-            del batch  # Frees the data workers' shared memory.
-            unlogged.append(step_metrics)
-            if len(unlogged) > STEPS_AHEAD:
-                jax.block_until_ready(unlogged[-1 - STEPS_AHEAD])
+    with contextlib.closing(metrics_lib.Writer(folder, config, from_step=done)) as writer:
+        with Preemption() as preemption, contextlib.ExitStack() as closing:
+            progress = Progress(throughput, done=done, last=counts.stop_step)
+            # All are closed, in reverse order, even if one of them fails: a full disk under the
+            # metrics must not lose the checkpoint that is being written.
+            for part in (checkpoints, batches, profiler, progress):
+                closing.callback(part.close)
+            for step in range(done + 1, counts.stop_step + 1):
+                profiler.before(step)
+                with throughput.waiting():
+                    batch = sharding.global_batch(sharding.batch_sharding(mesh), next(batches))
+                state, step_metrics = step_fn(state, batch)
+                if batches.worker_failure:
+                    preemption.request(batches.worker_failure)
+                del batch  # Frees the data workers' shared memory.
+                unlogged.append(step_metrics)
+                if len(unlogged) > STEPS_AHEAD:
+                    jax.block_until_ready(unlogged[-1 - STEPS_AHEAD])
+                progress.advance()
 
-            last = step == counts.stop_step
-            preempted = preemption.should_stop(step) and not last
-            non_finite = None
-            if step % config.log_every == 0 or last or preempted or step == first_step:
-                finished = jax.device_get(unlogged)
-                unlogged.clear()
-                _log_step(step, counts, finished, throughput, _clip_counts(batches), writer)
-                non_finite = _first_non_finite(finished, step)
+                last = step == counts.stop_step
+                preempted = preemption.should_stop(step) and not last
+                non_finite = None
+                if step % config.log_every == 0 or last or preempted or step == done + 1:
+                    finished = jax.device_get(unlogged)
+                    unlogged.clear()
+                    values = metrics_lib.summarise(finished) | throughput.report(len(finished))
+                    values["train/epoch"] = step / counts.steps_per_epoch
+                    values["data/skipped_clips"] = _clip_counts(batches)["skipped"]
+                    writer.write(step, values | metrics_lib.device_memory())
+                    progress.show(step, values)
+                    non_finite = _first_non_finite(finished, step)
 
-            # When preempted, there may be only seconds left.
-            report = reporter.every and not preempted and non_finite is None
-            report = report and (step % reporter.every == 0 or step == counts.total_steps)
-            score = None
-            if report:
-                with throughput.pausing():
-                    writer.write(step, reporter.report(state.variables, step))
-                score = reporter.score
-            due = step % config.checkpoint_every == 0 or last or preempted
-            if due or score is not None or non_finite is not None:
-                writer.flush()
-                data_state = batches.state() | _clip_counts(batches) | {"videos": manifest}
-                checkpoints.save(step, state, data_state, config, score)
-            if non_finite is not None:
-                raise NonFiniteLossError(
-                    f"the loss or a gradient of step {non_finite} is not finite. Such steps leave "
-                    f"the parameters unchanged; the state is saved at step {step} in {folder}. "
-                    "Lower config.optimizer.base_lr, set config.optimizer.clip_norm=1.0 or "
-                    "config.model.dtype=float32, and resume with --config.allow_config_change"
-                )
-            if preempted:
-                raise Preempted(f"step {step} is saved")
-    logging.info("done: step %d of %d, in %s", counts.stop_step, counts.total_steps, folder)
-    if counts.stop_step == counts.total_steps and not isinstance(reporter, PictureReporter):
-        write_evaluation(reporter, state.variables, counts.total_steps, folder)
+                # When preempted, there may be only seconds left.
+                report = reporter.every and not preempted and non_finite is None
+                report = report and (step % reporter.every == 0 or step == counts.total_steps)
+                score = None
+                if report:
+                    with throughput.pausing():
+                        writer.write(step, reporter.report(state.variables, step))
+                    score = reporter.score
+                due = step % config.checkpoint_every == 0 or last or preempted
+                if due or score is not None or non_finite is not None:
+                    writer.flush()
+                    data_state = batches.state() | _clip_counts(batches) | {"videos": manifest}
+                    checkpoints.save(step, state, data_state, config, score)
+                if non_finite is not None:
+                    raise NonFiniteLossError(
+                        f"the loss or a gradient of step {non_finite} is not finite. Such steps "
+                        f"leave the parameters unchanged; the state is saved at step {step} in "
+                        f"{folder}. Lower config.optimizer.base_lr, set "
+                        "config.optimizer.clip_norm=1.0 or config.model.dtype=float32, and resume "
+                        "with --config.allow_config_change"
+                    )
+                if preempted:
+                    raise Preempted(f"step {step} is saved")
+        logging.info("done: step %d of %d, in %s", counts.stop_step, counts.total_steps, folder)
+        if counts.stop_step == counts.total_steps and not isinstance(reporter, PictureReporter):
+            writer.flush()
+            found = write_evaluation(reporter, state.variables, counts.total_steps, folder)
+            measured = {f"final/{n}": v for n, v in found.summary().items() if n in FINAL_NUMBERS}
+            writer.write(counts.total_steps, {n: v for n, v in measured.items() if v is not None})
     return state
 
 
@@ -190,53 +206,39 @@ def _start_or_resume(
 
 
 def _log_setup(
-    config: ConfigDict, mesh: Mesh, source: VideoSource, counts: StepCounts, state: TrainState
+    config: ConfigDict,
+    folder: AnyPath,
+    mesh: Mesh,
+    source: VideoSource,
+    counts: StepCounts,
+    state: TrainState,
 ) -> None:
-    logging.info(
-        "\n%s", clu.parameter_overview.get_parameter_overview(state.params, include_stats=False)
-    )
+    """Logs what the run is, and writes the table of its parameters to a file."""
+    if jax.process_index() == 0:
+        table = clu.parameter_overview.get_parameter_overview(state.params, include_stats=False)
+        with replacing(folder / PARAMETERS_FILE) as file:
+            file.write(f"{table}\n".encode())
+    sizes = {n: sum(x.size for x in jax.tree.leaves(part)) for n, part in state.params.items()}
+    total = sum(sizes.values())
+    parts = [f"{n} {size / 1e6:.1f}" for n, size in sizes.items() if size > total / 100]
+    data, model = config.data, config.model
+    masks = ""
     if "masking" in config:
         ratio = config_lib.mask_ratio(config.masking)
-        logging.info("masks: %s, ratio %g", config.masking.strategy, ratio)
-    logging.info(
-        "%d videos, %d classes; global batch %d on %s, %.2f steps per epoch, %d steps with %d of "
-        "warm-up; peak learning rate %.3g",
-        len(source),
-        len(source.class_names),
-        config.batch_size,
-        " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items()),
-        counts.steps_per_epoch,
-        counts.total_steps,
-        counts.warmup_steps,
-        config.optimizer.base_lr * config.batch_size / 256,
-    )
-
-
-def _log_step(
-    step: int,
-    counts: StepCounts,
-    finished: Sequence[dict[str, np.ndarray]],
-    throughput: metrics_lib.Throughput,
-    clip_counts: dict[str, int],
-    writer: metrics_lib.Writer,
-) -> None:
-    values = metrics_lib.summarise(finished)
-    values |= throughput.report(len(finished), counts.stop_step - step)
-    values |= {"epoch": step / counts.steps_per_epoch, "skipped_clips": clip_counts["skipped"]}
-    writer.write(step, values)
-    logging.info(
-        "step %d/%d  epoch %.1f  loss %.4f  lr %.2e  %.1f clips/s  data wait %.0f%%  skipped %d  "
-        "ETA %s",
-        step,
-        counts.total_steps,
-        values["epoch"],
-        values["loss"],
-        values["learning_rate"],
-        values["clips_per_second"],
-        100 * values["data_wait_share"],
-        clip_counts["skipped"],
-        datetime.timedelta(seconds=round(values["eta_seconds"])),
-    )
+        masks = f"; masks: {config.masking.strategy}, ratio {ratio:g}"
+    learning_rate = config.optimizer.base_lr * config.batch_size / 256
+    for line in (
+        f"model: {model.backbone} {model.size}, {model.dtype}; {total / 1e6:.1f} million "
+        f"parameters ({', '.join(parts)}), listed in {folder / PARAMETERS_FILE}",
+        f"started from: {config.init_from or 'random parameters'}",
+        f"data: {len(source)} videos, {len(source.class_names)} classes; clips of "
+        f"{data.clip_frames} frames, stride {data.stride}, {data.size} pixels{masks}",
+        f"batch: {config.batch_size} videos on "
+        + " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items()),
+        f"schedule: {counts.total_steps} steps with {counts.warmup_steps} of warm-up, "
+        f"{counts.steps_per_epoch:.2f} steps per epoch; peak learning rate {learning_rate:.3g}",
+    ):
+        logging.info("%s", line)
 
 
 def _clip_counts(batches: ClipBatches) -> dict[str, int]:

@@ -13,7 +13,7 @@ from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.sources import FolderSource
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
-TIMINGS = ("clips_per_second", "data_wait_share", "eta_seconds")
+TIMINGS = ("train/clips_per_second", "data/wait")
 RECIPES = sorted(file.stem for file in CONFIGS.glob("[!_]*.py"))
 
 

@@ -60,15 +60,15 @@ def workdir(data, tmp_path_factory):
 
 def test_training_writes_what_the_evaluation_found(workdir, data):
     lines = shrunk.logged(workdir)
-    assert all(np.isfinite(line["loss"]) for line in lines if "loss" in line)
-    assert 0.5 < lines[0]["loss"] < 0.9  # Near ln 2: the head starts near zero.
-    assert 1 < lines[0]["boxes_per_clip"] <= 3
-    assert "eval/frame_map" in lines[-1]
+    assert all(np.isfinite(line["train/loss"]) for line in lines if "train/loss" in line)
+    assert 0.5 < lines[0]["train/loss"] < 0.9  # Near ln 2: the head starts near zero.
+    assert 1 < lines[0]["train/boxes_per_clip"] <= 3
     numbers = json.loads((workdir / "evaluation.json").read_text())
     source = RecordSource(str(data), "validation")
     boxes = sum(len(source[index].key.boxes) for index in range(len(source)))
     assert (numbers["num_key_frames"], numbers["num_boxes"]) == (12, boxes)
-    assert numbers["frame_map"] == pytest.approx(lines[-1]["eval/frame_map"])
+    assert numbers["frame_map"] == pytest.approx(lines[-2]["eval/frame_map"])
+    assert lines[-1] == {"step": lines[-2]["step"], "final/frame_map": numbers["frame_map"]}
     assert 0.1 < numbers["chance_frame_map"] < 0.6
     with (workdir / "average_precision.csv").open() as file:
         table = list(csv.DictReader(file))

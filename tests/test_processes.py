@@ -171,7 +171,7 @@ def test_two_processes_save_when_one_loses_a_data_worker_go_on_and_one_ends_as_o
     train(config, str(run), jax.devices()[:1])
     train(config, str(tmp_path / "one"), jax.devices()[:1])
     assert [line["step"] for line in logged(run)] == list(range(1, saved + 3))
-    assert_same_run(tmp_path / "one", run, "loss")
+    assert_same_run(tmp_path / "one", run, "train/loss")
 
 
 def test_two_processes_finetune_and_evaluate_as_one(config_file, video_folder, tmp_path):
@@ -189,7 +189,7 @@ def test_two_processes_finetune_and_evaluate_as_one(config_file, video_folder, t
     config = shrunk.recipe("demo_finetune", video_folder, **ENCODER)
     config.update_from_flattened_dict(options)
     train(config, str(tmp_path / "one"), jax.devices()[:1])
-    assert_same_run(tmp_path / "one", tmp_path / "two", "loss", "train_top1", "eval/top1")
+    assert_same_run(tmp_path / "one", tmp_path / "two", "train/loss", "train/top1", "eval/top1")
     one, two = ((tmp_path / run / "evaluation.json").read_text() for run in ("one", "two"))
     assert json.loads(one)["top1"] == json.loads(two)["top1"]
 

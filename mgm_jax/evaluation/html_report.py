@@ -30,9 +30,9 @@ _NUM_WRONG = 20
 _ACCURACY = "Top-1 accuracy"
 # Metrics of metrics.jsonl by the name of their curve, by the title of their chart.
 _CHARTS = {
-    "Loss": {"train": "loss"},
-    "Learning rate": {"learning rate": "learning_rate"},
-    _ACCURACY: {"train": "train_top1", "eval": "eval/top1", "held out": "eval/held_out_top1"},
+    "Loss": {"train": "train/loss"},
+    "Learning rate": {"learning rate": "train/learning_rate"},
+    _ACCURACY: {"train": "train/top1", "eval": "eval/top1", "held out": "eval/held_out_top1"},
 }
 
 _NONE = "<p>None.</p>"

@@ -62,7 +62,7 @@ def make_classify_step(
         top1 = _top1(logits, targets.argmax(axis=-1), weights)
         return new_state, {
             "loss": loss / top1.size,
-            "train_top1": top1.mean(),
+            "top1": top1.mean(),
             "gradient_norm": gradient_norm,
             "learning_rate": schedule(state.step),
         }

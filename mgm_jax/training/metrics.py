@@ -1,42 +1,62 @@
-"""Metrics of training steps, and where they are written: metrics.jsonl, TensorBoard, profiles."""
+"""Metrics of a run, and where they are written: metrics.jsonl, TensorBoard, wandb, profiles."""
 
-import contextlib
 import json
 import os
 import pathlib
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
 from jaxtyping import UInt8
+from ml_collections import ConfigDict
 
+from mgm_jax import config as config_lib
 from mgm_jax.io import AnyPath, in_bucket, replacing, upload, writing
+from mgm_jax.training.wandb_run import WandbRun
 
 # Objects of a bucket cannot grow, so each upload writes the whole files again. To limit the cost,
 # uploads are at least this many seconds apart, and take at most this fraction of the time.
 _UPLOAD_SECONDS = 60
 _UPLOAD_FRACTION = 0.02
 
+_RENAMED = {
+    **{name: f"train/{name}" for name in ("loss", "learning_rate", "gradient_norm", "epoch")},
+    "train_top1": "train/top1",
+    "clips_per_second": "train/clips_per_second",
+    "data_wait_share": "data/wait",
+    "skipped_clips": "data/skipped_clips",
+}
+"""Names of earlier versions, and today's."""
+
 
 def summarise(steps: Sequence[Mapping[str, float | np.ndarray]]) -> dict[str, float]:
-    """Averages the metrics of several steps; of the learning rate, takes the last."""
-    means = {name: float(np.mean([values[name] for values in steps])) for name in steps[0]}
-    return means | {"learning_rate": float(steps[-1]["learning_rate"])}
+    """Averages the metrics of several steps, as `train/NAME`; of the learning rate, the last."""
+    means = {f"train/{name}": float(np.mean([one[name] for one in steps])) for name in steps[0]}
+    return means | {"train/learning_rate": float(steps[-1]["learning_rate"])}
+
+
+def device_memory() -> dict[str, float]:
+    """The most memory that the first device of this process has used; empty on CPUs."""
+    used = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    return {} if used is None else {"device/peak_memory_gib": used / 2**30}
 
 
 class Writer:
-    """Writes scalars to `metrics.jsonl` and TensorBoard files, pictures to TensorBoard.
+    """Writes numbers to `metrics.jsonl` and TensorBoard files, and pictures to the latter.
 
-    Only the first process writes. Files of a bucket are written on this machine and uploaded from
-    time to time.
+    With `config.tracker="wandb"` both go to Weights & Biases too. Only the first process writes.
+    Files of a bucket are written on this machine and uploaded from time to time.
     """
 
-    def __init__(self, workdir: AnyPath, *, from_step: int = 0):
-        """Opens the files, and drops lines of steps after `from_step`, where the run resumes."""
+    def __init__(self, workdir: AnyPath, config: ConfigDict, *, from_step: int = 0):
+        """Opens the files, and drops what a run wrote that resumes after `from_step`.
+
+        That is lines of later steps, and of the evaluation at the end.
+        """
         self._active = jax.process_index() == 0
         if not self._active:
             return
@@ -47,7 +67,11 @@ class Writer:
         folder = pathlib.Path(self._staging.name) if self._staging else workdir
         written, path = workdir / "metrics.jsonl", folder / "metrics.jsonl"
         if written.exists():
-            kept = [line for line in read_lines(written) if line["step"] <= from_step]
+            kept = [
+                line
+                for line in read_lines(written)
+                if line["step"] <= from_step and not any(n.startswith("final/") for n in line)
+            ]
             with replacing(path) as file:
                 file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
         with writing(workdir):
@@ -59,9 +83,13 @@ class Writer:
                 str(folder / "tensorboard" / "events")
             )
             self._add_event(from_step + 1, session_log={"status": "START"})
+            text = json.dumps(config_lib.to_json(config), indent=2)
+            as_code = "".join(f"    {line}\n" for line in text.splitlines())
+            self._add_event(from_step, summary=tensorboardX.summary.text("config", as_code))
+        self._wandb = WandbRun(workdir, config) if config.tracker == "wandb" else None
 
     def write(self, step: int, values: Mapping[str, float | UInt8[np.ndarray, "h w 3"]]) -> None:
-        """Writes numbers and, to TensorBoard only, pictures; in a bucket after an upload."""
+        """Writes numbers, one line of `metrics.jsonl`, and pictures."""
         if not self._active:
             return
         numbers = {n: value for n, value in values.items() if not isinstance(value, np.ndarray)}
@@ -74,6 +102,8 @@ class Writer:
                     self._add_event(step, summary=summary.image(name, value, dataformats="HWC"))
                 else:
                     self._add_event(step, summary=summary.scalar(name, value))
+        if self._wandb is not None:
+            self._wandb.write(step, values)
         if self._staging is None or time.monotonic() >= self._upload_at:
             self.flush()
 
@@ -100,6 +130,8 @@ class Writer:
         if self._staging is not None:
             upload(pathlib.Path(self._staging.name), self._workdir)
             self._staging.cleanup()
+        if self._wandb is not None:
+            self._wandb.close()
 
     def _add_event(self, step: int, **content: Any) -> None:
         event = self._tensorboard.proto.event_pb2.Event
@@ -109,7 +141,8 @@ class Writer:
 def read_lines(file: AnyPath) -> list[dict[str, float]]:
     """Reads the values of each line of a `metrics.jsonl`; damaged lines are left out and counted.
 
-    The last line is damaged if the program was killed while it wrote it.
+    The last line is damaged if the program was killed while it wrote it. Names of earlier versions
+    are returned as today's.
     """
     lines, damaged = file.read_bytes().splitlines(), []
     found = []
@@ -119,49 +152,12 @@ def read_lines(file: AnyPath) -> list[dict[str, float]]:
             numbers = [values["step"], *values.values()]
             if not all(isinstance(value, int | float) for value in numbers):
                 raise TypeError("not a number")
-            found.append(values)
+            found.append({_RENAMED.get(name, name): value for name, value in values.items()})
         except (ValueError, TypeError, KeyError):
             damaged.append(number)
     if damaged and damaged != [len(lines)]:
         logging.warning("%s: lines %s are damaged and left out", file, str(damaged[:9])[1:-1])
     return found
-
-
-class Throughput:
-    """Clips per second, time spent waiting for data, and the time to the end."""
-
-    def __init__(self, batch_size: int):
-        """Starts the clock; `batch_size` is the number of clips per step."""
-        self._batch_size = batch_size
-        self._restart()
-
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Counts the time in this context as waiting for data."""
-        start = time.monotonic()
-        yield
-        self._waited += time.monotonic() - start
-
-    @contextlib.contextmanager
-    def pausing(self) -> Iterator[None]:
-        """Leaves the time in this context out of the rates."""
-        start = time.monotonic()
-        yield
-        self._start += time.monotonic() - start
-
-    def report(self, steps: int, steps_left: int) -> dict[str, float]:
-        """The rates of the steps since the last report; `data_wait_share` is a fraction of time."""
-        elapsed = time.monotonic() - self._start
-        report = {
-            "clips_per_second": steps * self._batch_size / elapsed,
-            "data_wait_share": self._waited / elapsed,
-            "eta_seconds": steps_left * elapsed / steps,
-        }
-        self._restart()
-        return report
-
-    def _restart(self) -> None:
-        self._start, self._waited = time.monotonic(), 0.0
 
 
 class ProfilerWindow:

@@ -24,9 +24,9 @@ saved, calls = [], collections.Counter()
 def save(step):
     runs.describe_run(run, CONFIG, ("a", "b"))
     with contextlib.ExitStack() as closing:
-        writer = metrics.Writer(run, from_step=saved[-1] if saved else 0)
+        writer = metrics.Writer(run, CONFIG, from_step=saved[-1] if saved else 0)
         closing.callback(writer.close)
-        writer.write(step, {"loss": 1.0})
+        writer.write(step, {"train/loss": 1.0})
         writer.flush()
         checkpoints = Checkpoints(run / "checkpoints")
         closing.callback(checkpoints.close)
