@@ -67,7 +67,7 @@ def confusion(counts: Int[np.ndarray, "classes classes"], class_names: Sequence[
     side = min(max(0.35 * classes, 4), 8)
     figure = Figure(figsize=(side + 3.6, side + 2.4), dpi=DPI, layout="compressed")
     axes = figure.add_subplot(facecolor="0.9")
-    correct = np.eye(*counts.shape, dtype=bool)
+    correct = np.eye(len(counts), counts.shape[1], dtype=bool)
     for label, colours, hidden in (("errors", "Oranges", correct), ("correct", "Blues", ~correct)):
         values = np.ma.masked_where(hidden | np.isnan(shares), shares)
         image = axes.imshow(values, cmap=colours, norm=PowerNorm(0.5, 0, 100))
