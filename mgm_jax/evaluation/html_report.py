@@ -19,7 +19,7 @@ from PIL import Image
 
 from mgm_jax import config as config_lib
 from mgm_jax.errors import printable
-from mgm_jax.evaluation.predictions import Predictions, most_confused
+from mgm_jax.evaluation.predictions import Predictions, most_confused, wilson_interval
 from mgm_jax.io import AnyPath, absolute, replacing
 from mgm_jax.pictures import charts, figures
 from mgm_jax.training.metrics import read_lines
@@ -43,7 +43,7 @@ _PAGE = string.Template("""<!DOCTYPE html>
 <title>$title</title>
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; color: #2d2d30;
-  max-width: 1120px; margin: 2rem auto; padding: 0 1.5rem; }
+  max-width: 1640px; margin: 2rem auto; padding: 0 1.5rem; }
 h2 { margin: 2.2rem 0 .6rem }
 .faint { color: #737378 }
 .numbers { display: flex; flex-wrap: wrap; gap: 2.5rem; margin: 1.4rem 0 }
@@ -51,6 +51,8 @@ h2 { margin: 2.2rem 0 .6rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .15rem .9rem .15rem 0; overflow-wrap: anywhere }
 th { border-bottom: 1px solid #cdcdd2 }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(30rem, 1fr)); gap: 0 3rem }
+.columns { columns: 30rem; column-gap: 3rem }
 img { max-width: 100%; height: auto }
 </style>
 </head>
@@ -62,16 +64,26 @@ $not_counted
 <h2>Curves</h2>
 $curves
 <p class="faint">Train accuracy is of augmented clips, eval accuracy of one view per video.</p>
-<h2>Most confused classes</h2>
-$most_confused
 <h2>Confusion matrix</h2>
 $confusion
+<div class="pair">
+<div>
+<h2>Most confused classes</h2>
+$most_confused
+</div>
+<div>
 <h2>Wrong, the most confident</h2>
 $wrong
+</div>
+</div>
 <h2>Accuracy per class</h2>
+<div class="columns">
 $per_class
+</div>
 <h2>Config</h2>
+<div class="columns">
 $config
+</div>
 </body>
 </html>
 """)
@@ -93,6 +105,7 @@ def write_report(
     numbers, counts = predictions.summary(), predictions.confusion()
     names = predictions.class_names
     described = [f"step {step}", *(f"{n.replace('_', ' ')} {v}" for n, v in settings.items())]
+    described.append(f"started from {config.init_from or 'random parameters'}")
     values = sorted(config_lib.flatten(config_lib.to_json(config)))
     page = _PAGE.substitute(
         title=html.escape(printable(f"Evaluation of {absolute(workdir).name}")),
@@ -133,6 +146,9 @@ def write_report(
 def _numbers(numbers: Mapping[str, Any]) -> str:
     shown = {"top-1": "top1", "top-5": "top5", "mean per class": "mean_per_class"}
     cells = [(_percent(numbers[key]), name) for name, key in shown.items() if key in numbers]
+    if total := numbers["num_counted"]:
+        low, high = wilson_interval(sum(one["num_right"] for one in numbers["per_class"]), total)
+        cells[0] = (cells[0][0], f"top-1, 95 % interval {100 * low:.1f} to {100 * high:.1f} %")
     cells.append((str(numbers["num_counted"]), f"of {numbers['num_videos']} videos counted"))
     return "".join(f"<div><b>{number}</b>{name}</div>" for number, name in cells)
 

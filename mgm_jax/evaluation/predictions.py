@@ -111,6 +111,14 @@ class Predictions:
         return [self.names[index] for index in np.flatnonzero(chosen)]
 
 
+def wilson_interval(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's interval of a fraction; `z=1.96` is that of 95 %."""
+    share, spread = right / total, z * z / total
+    middle = share + spread / 2
+    half = z * (share * (1 - share) / total + spread / (4 * total)) ** 0.5
+    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)
+
+
 def most_confused(
     counts: Int[np.ndarray, "classes classes"], limit: int = 15
 ) -> list[tuple[int, int, int, float]]:

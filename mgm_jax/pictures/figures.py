@@ -6,8 +6,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from jaxtyping import UInt8
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -19,6 +21,20 @@ _GAP, _MARGIN, _LABEL_WIDTH, _TITLE_HEIGHT = 8, 16, 190, 94  # Pixels.
 _LABEL_LENGTH = 22  # Characters.
 _FRAME = "0.8"
 _TEXT: dict[str, Any] = {"fontsize": LABEL_SIZE, "parse_math": False}
+
+_SCRIPTS = (
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Droid Sans Fallback"),
+    *("Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Bengali"),
+    *("Noto Sans Tamil", "Noto Sans Thai", "Hiragino Sans", "Arial Unicode MS", "Unifont"),
+)
+_INSTALLED = {font.name for font in font_manager.fontManager.ttflist}
+
+with_fonts = matplotlib.rc_context(
+    {"font.family": ["DejaVu Sans", *(name for name in _SCRIPTS if name in _INSTALLED)]}
+)
+"""Decorates functions that draw text: what DejaVu Sans lacks is in the first installed font that
+has it, and boxes without one. Debian's fonts-noto-cjk has Chinese, Japanese and Korean.
+After installing a font, delete matplotlib's cache (~/.cache/matplotlib)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +52,7 @@ class Row:
     legend: UInt8[np.ndarray, "h w 3"] | None = None
 
 
+@with_fonts
 def sheet(
     rows: Sequence[Row], column_labels: Sequence[str], title: str
 ) -> UInt8[np.ndarray, "height width 3"]:

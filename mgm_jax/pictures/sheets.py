@@ -78,7 +78,8 @@ def mask_rows(clip: Clip, masks: Mapping[str, Bool[np.ndarray, "t h w"]]) -> lis
     for name, mask in masks.items():
         tiles = _with_boxes(clip, overlays.mask_overlay(frames, mask))
         # Names may be long; lines break at spaces.
-        rows.append(Row(f"{name.replace('+', ' +')}\n{mask.mean():.1%} masked", tiles))
+        label = f"{name.replace('+', ' +')}\n{mask.mean():.1%} masked (blue)"
+        rows.append(Row(label, tiles))
     return [*_clip_rows(clip, size), *rows]
 
 
@@ -126,9 +127,11 @@ def attention_rows(
 
 def _clip_rows(clip: Clip, size: tuple[int, int]) -> list[Row]:
     motion = motion_colours.motion_pictures(clip.motion, clip.motion_valid, size, clip.motion_scale)
-    label = f"motion\nrim of wheel: {clip.motion_scale:g} px"
+    label = "motion\ncolour: where to\nstrength: how far\n"
+    label += f"rim of wheel: {clip.motion_scale:g} px"
+    frames = "frames" if clip.boxes is None else "frames\nyellow: annotated boxes"
     return [
-        Row("frames", _with_boxes(clip, overlays.resize(clip.frames, size))),
+        Row(frames, _with_boxes(clip, overlays.resize(clip.frames, size))),
         Row(label, _with_boxes(clip, motion, _BOX_ON_WHITE), motion_colours.colour_wheel()),
     ]
 

@@ -55,7 +55,15 @@ def test_the_page_holds_everything_and_needs_no_other_file(write):
     text = write()
     page = text_of(text)
     assert not re.search(r"<script|<link|https?://|url\(", text)
-    for shown in ("80.0 %top-1", "5of 6", "even66.7 %23", "odd100.0 %22", "temporal views 2"):
+    for shown in (
+        "80.0 %top-1",
+        "5of 6",
+        "even66.7 %23",
+        "odd100.0 %22",
+        "temporal views 2",
+        "interval 37.6 to 96.4 %",
+        "started from random parameters",
+    ):
         assert shown in page
     pictures = re.findall(r'<img [^>]*src="data:image/png;base64,([^"]+)"', text)
     assert len(pictures) == 2  # Curves and confusion matrix.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mgm_jax.evaluation.predictions import Predictions, most_confused
+from mgm_jax.evaluation.predictions import Predictions, most_confused, wilson_interval
 
 
 def make(probabilities, labels, num_views=None, classes=None):
@@ -72,3 +72,12 @@ def test_without_counted_videos_there_is_no_accuracy():
 def test_the_most_frequent_confusions_come_first():
     found = most_confused(np.array([[5, 2, 0], [1, 3, 2], [0, 0, 0]]), limit=2)
     assert found == [(1, 2, 2, 1 / 3), (0, 1, 2, 2 / 7)]
+
+
+def test_the_interval_of_an_accuracy_is_wilsons():
+    # Of 4 of 5, by solving |p - 0.8| = 1.96 sqrt(p (1 - p) / 5).
+    low, high = wilson_interval(4, 5)
+    for bound in (low, high):
+        assert abs(bound - 0.8) == pytest.approx(1.96 * (bound * (1 - bound) / 5) ** 0.5)
+    assert low < 0.8 < high < 1
+    assert wilson_interval(0, 5)[0] == pytest.approx(0)

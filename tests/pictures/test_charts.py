@@ -6,7 +6,7 @@ import pytest
 from mgm_jax.pictures import charts, figures
 
 
-@pytest.mark.parametrize("classes", [2, 101])
+@pytest.mark.parametrize("classes", [2, 70])
 def test_the_confusion_matrix_shows_the_shares_of_each_true_class(classes):
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 3, (classes, classes)) + 5 * np.eye(classes, dtype=int)
@@ -28,6 +28,24 @@ def test_the_confusion_matrix_shows_the_shares_of_each_true_class(classes):
         picture = figures.render(figure)
     assert max(picture.shape) < 1600
     assert (picture[:2] == 255).all()
+
+
+def test_of_many_classes_those_with_the_most_errors_are_shown_with_their_names():
+    counts = 20 * np.eye(400, dtype=int)
+    wrong = np.arange(0, 400, 10)
+    counts[wrong, wrong] = 10
+    counts[wrong, (wrong + 10) % 400] = 6
+    counts[wrong, wrong + 1] = 4
+    figure = charts.confusion(counts, [f"class {number}" for number in range(400)])
+    axes = figure.axes[0]
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    columns = [label.get_text() for label in axes.get_xticklabels()]
+    assert rows == [f"class {number}" for number in wrong]
+    assert columns == [*rows, "another class"]
+    errors, correct = (image.get_array() for image in axes.images)
+    np.testing.assert_allclose(errors[:, -1], 20)
+    np.testing.assert_allclose(errors[0, 1], 30)
+    np.testing.assert_allclose(correct.compressed(), 50)
 
 
 def test_classes_are_named_and_cells_have_numbers_where_there_is_room():
