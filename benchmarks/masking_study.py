@@ -8,8 +8,8 @@
 A run pretrains with one setting and one seed (`configs/demo_pretrain.py`), finetunes with few
 labels and probes linearly (`configs/demo_finetune.py`, `configs/small_linear_probe.py`), each in a
 folder of its own below DIR. Stop it at any moment: the same command goes on where it was, also
-several at once. `--only` chooses rows; `--report` writes results.json, table.md and a figure. Rows
-of a results.json whose runs are not there are kept, as in `--out=docs/masking_study`.
+several at once. `--only` chooses rows; `--report` writes results.json, table.md and a figure, and
+keeps results whose runs are elsewhere. Optical flow is needed for `--split=validation` as well.
 """
 
 import contextlib

@@ -43,6 +43,7 @@ def get_config(arg: str = "") -> ConfigDict:
         base_config.demo_vit(config)
         config.batch_size = 64
         config.num_steps = 500
+        config.warmup_steps = 25
         config.data.flip = False
         config.data.area = (0.7, 1.0)
         config.eval.split = "validation"

@@ -106,8 +106,10 @@ class ClipBuilder:
         if slot is not None or len(self._held) == _FRAMES_HELD:
             self._take_vectors()
         if slot is not None:
+            scaled: dict[tuple[int, int], av.VideoFrame] = {}  # Once for windows of one size.
             for reader, (luma, chroma) in zip(self._readers, self._planes, strict=True):
-                reader.read(frame, luma[slot], chroma[slot])
+                source = scaled.get(reader.stored_size, frame)
+                scaled[reader.stored_size] = reader.read(source, luma[slot], chroma[slot])
             if self._vectors is not None:
                 self._add_motion(slot, self._vectors)
             elif self._source == "estimate" and self._last and self._last[0] == number - 1:

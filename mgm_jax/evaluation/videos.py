@@ -192,8 +192,8 @@ def hold_out(
             )
     if not held:
         raise ConfigError(
-            f"{flag}: no class has two videos, or two groups of them, to divide; add videos, or "
-            "choose others to evaluate on, with --config.eval.path, or a single head"
+            f"{flag}: no class has two videos, or two groups of them, to divide; add videos, or do "
+            "without: name others with --config.eval.path, or probe with one learning rate"
         )
     inside = np.array([video.group in held for video in facts])
     parts = (np.flatnonzero(~inside), np.flatnonzero(inside))

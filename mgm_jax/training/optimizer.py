@@ -38,7 +38,7 @@ def weight_decay_mask(params: PyTree) -> PyTree[bool]:
     """True for parameters with weight decay: not 1-D ones, biases, LayerNorm scales, mask tokens.
 
     Learned positions do not decay either, as in TimeSformer. The rank alone does not tell: query
-    and value biases are [heads, head_dim], and stacked layers have one more axis.
+    and value biases are [heads, head_dim].
     """
 
     def decays(path: tuple[Any, ...], value: Any) -> bool:
@@ -81,7 +81,7 @@ def make_optimizer(
     Learning rates scale with the batch: base_lr · global_batch / 256, and likewise the minimum.
     `global_batch` is the number of videos per step over all hosts, without the copies that repeated
     augmentation makes. `total_steps` includes the warm-up. `multipliers` are factors on the update
-    of each parameter, weight decay included, as arrays that broadcast to it.
+    of each parameter, weight decay included.
     """
     scale = global_batch / 256
     schedule = make_schedule(

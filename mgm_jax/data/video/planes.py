@@ -183,7 +183,7 @@ class PlaneReader:
     def __init__(self, layout: FrameLayout, window: Window) -> None:
         self._orientation = layout.orientation
         height, width = window.size or layout.size
-        self._stored_size = layout.orientation.size(height, width)
+        self.stored_size = layout.orientation.size(height, width)
         self._region = window.region or (0, 0, height, width)
         luma = _overlap(self._region, height, width)
         top, left, rows, columns, height, width = (
@@ -210,13 +210,14 @@ class PlaneReader:
         frame: av.VideoFrame,
         luma: UInt8[np.ndarray, "h w"],
         chroma: UInt8[np.ndarray, "h2 w2 2"],
-    ) -> None:
-        """Writes the window of one stored frame into arrays of `empty_planes`."""
-        frame = to_planar_420(frame, self._stored_size, self._reformatter)
+    ) -> av.VideoFrame:
+        """Writes the window of a stored frame, which it returns scaled, into `empty_planes`."""
+        frame = to_planar_420(frame, self.stored_size, self._reformatter)
         outs = (luma, chroma[..., 0], chroma[..., 1])
         for plane, out, (inside, of_plane) in zip(frame.planes, outs, self._overlaps, strict=True):
             rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, -1)
             out[inside] = self._orientation.turn(rows[:, : plane.width])[of_plane]
+        return frame
 
 
 def _overlap(
