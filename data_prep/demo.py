@@ -24,6 +24,7 @@ from data_prep import output, transcode
 from data_prep.conversion import Conversion
 from data_prep.demo_scenes import CLASS_NAMES, render_clip
 from data_prep.entries import Entry, Listing
+from data_prep.shards import write_shards
 from mgm_jax.data.identity import fingerprint
 from mgm_jax.errors import ConfigError
 from mgm_jax.program import run_program
@@ -71,7 +72,7 @@ def make_demo(
 ) -> dict[str, Any] | None:
     """Makes the demo dataset in `out`; `profile` is a label of `transcode.parse_profile`.
 
-    For `workers`, the report that is returned and further errors see `output.build`.
+    For `workers` see `shards.write_shards`, for the report and further errors `output.build`.
 
     Raises:
         ConfigError: A number is out of range, or the profile unknown.
@@ -112,7 +113,7 @@ def make_demo(
         "",
         functools.partial(render, seed=seed, profile=profile, domain_shift=domain_shift),
         records_per_shard=_CLIPS_PER_SHARD,
-        workers=workers,
+        write_shards=functools.partial(write_shards, workers=workers),
     )
 
 
