@@ -4,12 +4,9 @@ Every function prepares what is not part of the measurement and returns a functi
 clip with one decoding thread.
 """
 
-import contextlib
 import dataclasses
-import importlib
 import pathlib
 from collections.abc import Callable
-from types import ModuleType
 
 import av
 import numpy as np
@@ -33,12 +30,6 @@ class ClipToRead:
     path: pathlib.Path
     frames: Int[np.ndarray, " t"]
     box: Float[np.ndarray, " 4"]
-
-    @property
-    def corners(self) -> tuple[int, int, int, int]:
-        """The crop in whole pixels: top, left, bottom, right."""
-        top, left, height, width = (round(float(side)) for side in self.box)
-        return top, left, top + height, left + width
 
 
 def make_libavcodec(clip: ClipToRead) -> Callable[[], int]:
@@ -64,53 +55,26 @@ def _open(path: pathlib.Path) -> av.container.InputContainer:
     return container
 
 
-def make_decord(clip: ClipToRead) -> Callable[[], object] | None:
-    """VideoMAE's way: decord's RGB frames, cropped and resized by Pillow, without normalisation.
-
-    None if decord is not installed.
-    """
-    if (decord := _import("decord")) is None:
-        return None
-    from PIL import Image
-
-    top, left, bottom, right = clip.corners
-
-    def read() -> list[np.ndarray]:
-        reader = decord.VideoReader(str(clip.path), num_threads=1)
-        reader.seek(0)
-        frames = reader.get_batch(clip.frames.tolist()).asnumpy()
-        crops = (Image.fromarray(frame).crop((left, top, right, bottom)) for frame in frames)
-        return [
-            np.asarray(crop.resize((_SIZE, _SIZE), Image.Resampling.BILINEAR)) for crop in crops
-        ]
-
-    return read
-
-
 def make_torchcodec(clip: ClipToRead) -> Callable[[], object] | None:
     """RGB frames of torchcodec, cropped and resized by PyTorch on one thread.
 
     None if torchcodec is not installed, or finds no FFmpeg libraries.
     """
-    if (decoders := _import("torchcodec.decoders")) is None:
+    try:
+        import torch
+        from torchcodec import decoders
+    except (ImportError, RuntimeError):  # RuntimeError: without FFmpeg.
         return None
-    import torch
 
     torch.set_num_threads(1)
-    top, left, bottom, right = clip.corners
+    top, left, height, width = (round(float(side)) for side in clip.box)
 
     def read() -> torch.Tensor:
         decoder = decoders.VideoDecoder(str(clip.path), num_ffmpeg_threads=1)
-        frames = decoder.get_frames_at(clip.frames.tolist()).data[..., top:bottom, left:right]
+        frames = decoder.get_frames_at(clip.frames.tolist()).data
+        frames = frames[..., top : top + height, left : left + width]
         return torch.nn.functional.interpolate(
             frames, (_SIZE, _SIZE), mode="bilinear", antialias=True
         )
 
     return read
-
-
-def _import(name: str) -> ModuleType | None:
-    # torchcodec raises a RuntimeError where it finds no FFmpeg.
-    with contextlib.suppress(ImportError, RuntimeError):
-        return importlib.import_module(name)
-    return None

@@ -1,11 +1,11 @@
-"""CPU time to read a training clip, beside bare libavcodec, decord and torchcodec.
+"""CPU time to read a training clip, beside bare libavcodec and torchcodec.
 
     python -m benchmarks.input_pipeline --videos=FILE_OR_FOLDER [--videos=...]
 
 Prepares the videos with `data_prep.prepare` under both profiles. All readers read the same random
 clips for pretraining (stride 4, 224 pixels) from the same file, with one decoding thread, in turns.
 Times are CPU milliseconds per clip, means over videos of medians over rounds. `mgm_jax` gives
-planes and motion ready for the device; decord and torchcodec give RGB without motion.
+planes and motion ready for the device; torchcodec gives RGB without motion.
 """
 
 import collections
@@ -34,7 +34,7 @@ from mgm_jax.program import run_program
 
 DOWNLOADED, LOW_DELAY, STRIDE_ALIGNED = "as downloaded", "low_delay", "stride_aligned"
 OURS, WITHOUT_MOTION = "mgm_jax", "mgm_jax, without motion"
-LIBAVCODEC, DECORD, TORCHCODEC = "libavcodec", "decord", "torchcodec"
+LIBAVCODEC, TORCHCODEC = "libavcodec", "torchcodec"
 
 Times = Mapping[tuple[str, str], float]
 """Seconds per clip by (version of the file, reader)."""
@@ -101,7 +101,6 @@ def make_readers(
     readers: dict[str, Callable[[], object] | None] = {
         OURS: ours,
         WITHOUT_MOTION: make_ours("none"),
-        DECORD: clip_decoders.make_decord(clip),
         TORCHCODEC: clip_decoders.make_torchcodec(clip),
     }
     if version == LOW_DELAY:  # Whose timestamps are those of the frames.

@@ -19,6 +19,7 @@ From annotations to records, in the order of the data:
     records       fields of a record, and the tensorflow-datasets files
     shards        one shard: planned, written and checked for completeness
     processes     writes shards in a pool of processes
+    beam          writes shards in an Apache Beam pipeline
     output        builds a dataset: lock, resumption, completion, report
 
 The demo dataset:

@@ -35,6 +35,7 @@ from data_prep.demo_scenes import (
     render_mixed_clip,
 )
 from data_prep.entries import UNLABELLED, Entry, KeyFrame, Listing
+from data_prep.shards import write_shards
 from mgm_jax.data.identity import fingerprint
 from mgm_jax.errors import ConfigError
 from mgm_jax.program import run_program
@@ -99,7 +100,7 @@ def make_demo(
 ) -> dict[str, Any] | None:
     """Makes the demo dataset in `out`; `profile` is a label of `transcode.parse_profile`.
 
-    For `workers`, the report that is returned and further errors see `output.build`.
+    For `workers` see `shards.write_shards`, for the report and further errors `output.build`.
 
     Raises:
         ConfigError: A number is out of range, or the profile unknown.
@@ -147,7 +148,7 @@ def make_demo(
         "",
         functools.partial(render, seed=seed, profile=profile, domain_shift=domain_shift),
         records_per_shard=_CLIPS_PER_SHARD,
-        workers=workers,
+        write_shards=functools.partial(write_shards, workers=workers),
     )
 
 

@@ -17,14 +17,14 @@ import dataclasses
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import logging
 
 from data_prep import records
 from data_prep.entries import UNREADABLE, Listing
-from data_prep.shards import Convert, Shard, ShardResult, plan_shards, read_result, write_shards
+from data_prep.shards import Convert, Shard, ShardResult, plan_shards, read_result
 from mgm_jax.errors import ConfigError, differences
 from mgm_jax.io import locked
 
@@ -61,7 +61,7 @@ def is_complete(out: pathlib.Path, request: Mapping[str, Any]) -> bool:
 
 def _check_same(found: Mapping[str, Any], request: Mapping[str, Any], message: str) -> None:
     if found != request:
-        text = differences(found, request)
+        text = "; ".join(differences(found, request))
         raise ConfigError(f"--out: {message} ({text}); name another folder, or delete it first")
 
 
@@ -95,11 +95,9 @@ def build(
     convert: Convert,
     *,
     records_per_shard: int,
-    workers: int,
+    write_shards: Callable[[Sequence[Shard]], None],
 ) -> dict[str, Any] | None:
     """Makes a dataset in `out`, unless it exists; see `shards.plan_shards`.
-
-    Each of `workers` processes writes one shard at a time; with 0 this process writes them all.
 
     Returns:
         The content of `report.json`: for each split the number of listed videos, records and
@@ -113,7 +111,7 @@ def build(
         return None
     with building(out, request) as work:
         shards = plan_shards(work, request, listing, videos, convert, records_per_shard)
-        write_shards(shards, workers)
+        write_shards(shards)
         results = [read_result(shard) for shard in shards]
         report = _make_report(listing.name, shards, results)
         if not any(result.size.num_records for result in results):

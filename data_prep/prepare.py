@@ -16,10 +16,12 @@ from typing import Any
 from absl import flags, logging
 
 from data_prep import output, records
+from data_prep.beam import write_shards_on_beam
 from data_prep.conversion import Settings, convert
 from data_prep.datasets import DATASETS, read_dataset
 from data_prep.entries import DatasetOptions
 from data_prep.files import VideoFiles
+from data_prep.shards import write_shards
 from mgm_jax.errors import ConfigError, printable
 from mgm_jax.io import check_utf8
 from mgm_jax.program import run_program
@@ -34,10 +36,12 @@ def prepare(
     settings: Settings,
     workers: int = 0,
     records_per_shard: int = 1000,
+    beam_options: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """Makes the dataset `dataset`, a key of `datasets.DATASETS`, in `out`, unless it exists.
 
-    `out` is absent, empty, or left by an interrupted run.
+    `out` is absent, empty, or left by an interrupted run. Each of `workers` processes writes one
+    shard at a time, with 0 this process, with `beam_options` an Apache Beam pipeline.
 
     Returns:
         The report of `output.build`; None if the dataset existed.
@@ -79,7 +83,9 @@ def prepare(
         files.folder,
         functools.partial(convert, settings=settings),
         records_per_shard=records_per_shard,
-        workers=workers,
+        write_shards=functools.partial(write_shards_on_beam, options=beam_options)
+        if beam_options
+        else functools.partial(write_shards, workers=workers),
     )
 
 
@@ -102,6 +108,7 @@ def main(_: Sequence[str]) -> None:
         ),
         workers=values.workers,
         records_per_shard=values.records_per_shard,
+        beam_options=[f"--{option}" for option in values.beam_option],
     )
 
 
@@ -122,4 +129,6 @@ if __name__ == "__main__":
         len(os.sched_getaffinity(0)),
         "Processes, each of which writes one shard at a time; 0 uses this process.",
     )
+    beam_help = "NAME=VALUE of an Apache Beam pipeline that writes the shards; may be repeated."
+    flags.DEFINE_multi_string("beam_option", [], beam_help)
     run_program(main)

@@ -115,6 +115,13 @@ def read_result(shard: Shard) -> ShardResult | None:
         return None
 
 
+def absent_shards(shards: Sequence[Shard]) -> list[Shard]:
+    """Those that are left to write."""
+    absent = [shard for shard in shards if read_result(shard) is None]
+    logging.info("%d shards, %d to write", len(shards), len(absent))
+    return absent
+
+
 def write_shard(shard: Shard, isolate: bool = False) -> None:
     """Converts the videos of a shard and writes it.
 
@@ -177,8 +184,7 @@ def write_shards(shards: Sequence[Shard], workers: int) -> None:
     Raises:
         MgmError: A worker process was killed twice.
     """
-    absent = [shard for shard in shards if read_result(shard) is None]
-    logging.info("%d shards, %d to write", len(shards), len(absent))
+    absent = absent_shards(shards)
     if len(shards) < workers:
         logging.info("a smaller --records_per_shard would give work to all %d workers", workers)
     if workers == 0:
@@ -189,9 +195,8 @@ def write_shards(shards: Sequence[Shard], workers: int) -> None:
         _write_in_pool(absent, workers, isolate=False)
     except BrokenProcessPool:
         logging.warning("a worker process was killed; isolating each conversion to find the cause")
-        absent = [shard for shard in absent if read_result(shard) is None]
         try:
-            _write_in_pool(absent, workers, isolate=True)
+            _write_in_pool(absent_shards(absent), workers, isolate=True)
         except BrokenProcessPool as error:
             raise MgmError(
                 "a worker process was killed again; the memory may be too small: run the same "

@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mgm_jax.bounds import check_bounds
-from mgm_jax.errors import ConfigError
+from mgm_jax.errors import ConfigError, differences
 
 # Values that do not change the results of a run, so a resumed run may change them freely.
 CHANGEABLE_ON_RESUME = (
@@ -188,18 +188,12 @@ def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
     return upgraded
 
 
-def differences(config: ConfigDict, saved: Mapping[str, Any]) -> list[str]:
-    """Compares a config with the one saved in a checkpoint.
-
-    Returns:
-        One line `name: saved -> now` per value that differs and can change the results.
-    """
+def changes(config: ConfigDict, saved: Mapping[str, Any]) -> list[str]:
+    """Lines "name: saved -> now" of the values that can change the results of a checkpoint."""
     now = dict(flatten(to_json(config)))
     then = {name: ADDED[name] for name in ADDED.keys() & now.keys()}
     then |= dict(flatten(upgrade(saved)))
-    return [
-        f"{name}: {then.get(name, 'absent')!r} -> {now.get(name, 'absent')!r}"
-        for name in sorted(now.keys() | then.keys())
-        if now.get(name, "absent") != then.get(name, "absent")
-        and not any(fnmatch.fnmatch(name, pattern) for pattern in CHANGEABLE_ON_RESUME)
-    ]
+    for name in now.keys() | then.keys():
+        if any(fnmatch.fnmatch(name, pattern) for pattern in CHANGEABLE_ON_RESUME):
+            then[name] = now.get(name, "absent")
+    return differences(then, now)

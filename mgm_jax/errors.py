@@ -26,13 +26,13 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The values that differ, by name: "short_side was 256, is 128; ..."."""
-    return "; ".join(
-        f"{name} was {then.get(name)!r}, is {now.get(name)!r}"
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The values that differ: "short_side: 256 -> 128", ..."""
+    return [
+        f"{name}: {then.get(name, 'absent')!r} -> {now.get(name, 'absent')!r}"
         for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name)
-    )
+        if then.get(name, "absent") != now.get(name, "absent")
+    ]
 
 
 @contextlib.contextmanager

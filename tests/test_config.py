@@ -48,19 +48,19 @@ def test_fixed_positions_are_not_for_a_backbone_that_learns_them():
 def test_differences_name_what_changed_and_pass_over_what_cannot_matter():
     config = base_config.pretrain()
     saved = config_lib.to_json(config)
-    assert config_lib.differences(config, saved) == []
+    assert config_lib.changes(config, saved) == []
     config.log_every = 7
     config.mesh.fsdp = 2
     config.data.num_workers = 1
-    assert config_lib.differences(config, saved) == []
+    assert config_lib.changes(config, saved) == []
     config.masking.ratio = 0.9
     config.data.stride = 2
-    assert config_lib.differences(config, saved) == [
+    assert config_lib.changes(config, saved) == [
         "data.stride: 4 -> 2",
         "masking.ratio: 0.75 -> 0.9",
     ]
     del saved["seed"]
-    assert "seed: 'absent' -> 0" in config_lib.differences(config, saved)
+    assert "seed: 'absent' -> 0" in config_lib.changes(config, saved)
 
 
 def of_an_earlier_version(saved):
@@ -80,7 +80,7 @@ def test_a_config_of_an_earlier_version_is_todays():
     config = base_config.pretrain()
     earlier = of_an_earlier_version(config_lib.to_json(config))
     assert config_lib.upgrade(earlier) == config_lib.to_json(config)
-    assert config_lib.differences(config, earlier) == []
+    assert config_lib.changes(config, earlier) == []
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def evaluate(
         devices=devices or jax.devices(),
     )
     saved = read_config(workdir)
-    changes = config_lib.differences(config, config_lib.to_json(saved))
+    changes = config_lib.changes(config, config_lib.to_json(saved))
     for change in changes:
         if change.startswith(tuple(f"data.{name}:" for name in _INPUT_VALUES)):
             logging.warning("differs from training, which may cost accuracy: config.%s", change)

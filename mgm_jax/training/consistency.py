@@ -65,7 +65,7 @@ def check_checkpoint(checkpoints: Checkpoints, config: ConfigDict, videos: Manif
     """
     step = checkpoints.latest_step()
     saved_config, data = checkpoints.description(step)
-    changes = config_lib.differences(config, saved_config)
+    changes = config_lib.changes(config, saved_config)
     then = data.get("videos")
     if then is None:
         logging.warning("the checkpoint of step %s does not say which videos it saw", step)

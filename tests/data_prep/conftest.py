@@ -50,8 +50,8 @@ def low_delay_video() -> bytes:
 def command() -> Callable[..., subprocess.CompletedProcess]:
     """Runs a module of `data_prep` with arguments, as a user does."""
 
-    def command(module: str, *arguments: Any) -> Any:
-        done = command_line.run(f"data_prep.{module}", *map(str, arguments))
+    def command(module: str, *arguments: Any, **python: str) -> Any:
+        done = command_line.run(f"data_prep.{module}", *map(str, arguments), **python)
         assert "Traceback" not in done.stderr, done.stderr
         return done
 

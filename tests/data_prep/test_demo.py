@@ -68,7 +68,7 @@ def test_the_command_line(tmp_path, command):
     assert [row["profile"] for row in read(tmp_path / "set", "train")] == [b"stride_aligned:2"] * 2
     refused = command("demo", "--num_train=3", *more)
     assert refused.returncode == 1
-    assert "num_train was 2, is 3" in refused.stderr
+    assert "num_train: 2 -> 3" in refused.stderr
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ def test_a_complete_dataset_is_not_made_again(videos, tmp_path, run, contents):
     shutil.rmtree(videos / "a")
     assert run(videos, tmp_path / "out") is None
     assert contents(tmp_path / "out") == before
-    with pytest.raises(ConfigError, match=r"another dataset .*72.*is .*64"):
+    with pytest.raises(ConfigError, match=r"another dataset .*72.*-> .*64"):
         run(videos, tmp_path / "out", settings=Settings("low_delay", 64))
 
 
@@ -37,7 +37,7 @@ def test_a_folder_is_built_by_one_process_and_for_one_request(tmp_path):
     with output.building(out, REQUEST):
         assert not list((work / "dataset").iterdir())
     with (
-        pytest.raises(ConfigError, match=r"seed was 3, is 4.*"),
+        pytest.raises(ConfigError, match=r"seed: 3 -> 4.*"),
         output.building(out, {"name": "toy", "seed": 4}),
     ):
         pass

@@ -92,5 +92,5 @@ def check_settings(out: str | os.PathLike, settings: Mapping[str, Any]) -> None:
     if stored != settings:
         raise ConfigError(
             f"--out: the flow in {out} was computed with other settings "
-            f"({differences(stored, settings)}); give another folder, or delete this one"
+            f"({'; '.join(differences(stored, settings))}); give another folder, or delete this one"
         )

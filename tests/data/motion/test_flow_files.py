@@ -42,9 +42,9 @@ def test_missing_and_damaged_files_are_refused_with_the_cure(stored, tmp_path):
 def test_flow_made_in_two_ways_is_kept_apart(tmp_path):
     flow_files.check_settings(tmp_path, {"method": "dis", "short_side": 256})
     flow_files.check_settings(tmp_path, {"method": "dis", "short_side": 256})
-    with pytest.raises(ConfigError, match=r"short_side was 256, is 128\)"):
+    with pytest.raises(ConfigError, match=r"short_side: 256 -> 128\)"):
         flow_files.check_settings(tmp_path, {"method": "dis", "short_side": 128})
-    with pytest.raises(ConfigError, match="preset was None, is 'fast'"):
+    with pytest.raises(ConfigError, match="preset: 'absent' -> 'fast'"):
         flow_files.check_settings(tmp_path, {"method": "dis", "short_side": 256, "preset": "fast"})
 
 
