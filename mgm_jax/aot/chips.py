@@ -6,11 +6,11 @@ interconnect of v5e, v5p and v6e is half of the published value (400, 1200 and 8
 counts both directions; that of v4, six links of 50 GB/s, is from Jouppi et al., 2023, "TPU v4: An
 Optically Reconfigurable Supercomputer".
 
-GPUs: NVIDIA's data sheets of the SXM modules A100 80GB, H100 and H200, and of HGX B200, without
-sparsity. NVLink is half of the published value, which counts both directions. The network is that
-of NVIDIA's DGX systems: one adapter a GPU, of 200 Gb/s (A100) or 400 Gb/s. The rest describes the
-GPU to the compiler: multiprocessors, clock and L2 cache from the same sheets, limits of a
-multiprocessor from the table of compute capabilities in the CUDA C++ Programming Guide.
+GPUs: the SXM modules A100 80GB, H100 and H200, and HGX B200. FLOP/s are NVIDIA's without sparsity
+(glennklockwood.com/garden/processors, read in 2026), memory its nominal size. NVLink is half of the
+published value, which counts both directions. The network is that of NVIDIA's DGX systems: one
+adapter a GPU, of 200 Gb/s (A100) or 400 Gb/s. The memory's bandwidth, and all that describes the GPU
+to the compiler, are those of OpenXLA's own descriptions (xla/backends/gpu/target_config/specs).
 """
 
 import dataclasses
@@ -140,14 +140,14 @@ GPUS = {
     "b200": Gpu(
         2250e12,
         180e9,
-        7700e9,
+        7672e9,
         900e9,
         (2, 30, 30),
         name="NVIDIA B200",
         capability=(10, 0),
         multiprocessors=148,
         clock=1.965,
-        l2_cache=126 * 2**20,
+        l2_cache=132_644_864,
     ),
 }
 
