@@ -9,8 +9,8 @@ Optically Reconfigurable Supercomputer".
 GPUs: the SXM modules A100 80GB, H100 and H200, and HGX B200. FLOP/s are NVIDIA's without sparsity
 (glennklockwood.com/garden/processors, read in 2026), memory its nominal size. NVLink is half of the
 published value, which counts both directions. The network is that of NVIDIA's DGX systems: one
-adapter a GPU, of 200 Gb/s (A100) or 400 Gb/s. The memory's bandwidth, and all that describes the GPU
-to the compiler, are those of OpenXLA's own descriptions (xla/backends/gpu/target_config/specs).
+adapter a GPU, of 200 Gb/s (A100) or 400 Gb/s. Memory bandwidth, and all that describes the GPU to
+the compiler, are those of OpenXLA's own descriptions (xla/backends/gpu/target_config/specs).
 """
 
 import dataclasses
