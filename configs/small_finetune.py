@@ -1,11 +1,11 @@
 """Finetuning of the small ViT of configs/small_pretrain.py: minutes on two CPU cores.
 
     python -m mgm_jax.main --config=configs/small_finetune.py \
-        --config.init_from=runs/jhmdb_pretrain --config.data.path=runs/jhmdb \
-        --workdir=runs/jhmdb_finetune
+        --config.init_from=runs/my_pretrain --config.data.path=VIDEOS \
+        --workdir=runs/my_finetune
 
-Without `config.init_from` it trains from scratch. Argument: `backbone`. Data: as in
-configs/small_pretrain.py.
+Without `config.init_from` it trains from scratch. Argument: `backbone`. Data, and the flags for
+J-HMDB: as in configs/small_pretrain.py.
 """
 
 from ml_collections import ConfigDict
@@ -21,6 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.num_steps = 1500
     config.warmup_steps = 150
 
+    config.data.source = "folder"
     config.data.flip = True
     config.data.area = (0.3, 1.0)
     config.data.repeated_augmentation = 1
@@ -38,6 +39,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.min_lr = 1e-4
 
     config.checkpoint_every = 500
+    config.eval.holdout = 0.2
     config.eval.split = "test"
     config.eval.every = 250
     config.eval.subset = 0

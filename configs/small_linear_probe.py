@@ -1,12 +1,11 @@
 """Linear probe of the features of a small ViT: minutes on two CPU cores.
 
     python -m mgm_jax.main --config=configs/small_linear_probe.py \
-        --config.init_from=runs/jhmdb_pretrain --config.data.path=runs/jhmdb \
-        --workdir=runs/jhmdb_linear_probe
+        --config.init_from=runs/my_pretrain --config.data.path=VIDEOS --workdir=runs/my_probe
 
 Four learning rates train in one pass; the best on a tenth of the training clips is kept.
-Arguments: `dataset` (jhmdb, or demo for the model and the clips of configs/demo_pretrain.py),
-`backbone`. Data: as in configs/small_pretrain.py.
+Arguments: `dataset` (own, or demo for the model and the clips of configs/demo_pretrain.py),
+`backbone`. Data, and the flags for J-HMDB: as in configs/small_pretrain.py.
 """
 
 from ml_collections import ConfigDict
@@ -19,11 +18,12 @@ def get_config(arg: str = "") -> ConfigDict:
     config = base_config.linear_probe()
     base_config.small_vit(config)
     chosen = base_config.apply_arg(
-        config, arg, dataset=("jhmdb", "demo"), backbone="model.backbone"
+        config, arg, dataset=("own", "demo"), backbone="model.backbone"
     )
     config.batch_size = 32
     config.num_steps = 400
 
+    config.data.source = "folder"
     config.data.flip = True
     config.data.area = (0.3, 1.0)
     config.data.repeated_augmentation = 1
@@ -34,6 +34,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer.base_lr = 1e-2
 
     config.checkpoint_every = 200
+    config.eval.holdout = 0.2
     config.eval.split = "test"
     config.eval.every = 200
     config.eval.subset = 0
@@ -41,6 +42,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.eval.spatial_views = 1
     if chosen["dataset"] == "demo":
         base_config.demo_vit(config)
+        config.data.source, config.eval.holdout = "records", 0.0
         config.batch_size = 64
         config.num_steps = 500
         config.warmup_steps = 25

@@ -1,17 +1,20 @@
-"""MGM pretraining of a small ViT on a few hundred real clips: minutes on two CPU cores.
+"""MGM pretraining of a small ViT on a few hundred videos: minutes on two CPU cores.
+
+    python -m mgm_jax.main --config=configs/small_pretrain.py \
+        --config.data.path=VIDEOS --workdir=runs/my_pretrain
+
+VIDEOS holds a folder of videos for each class, of which a fifth is held out for testing; labels are
+not used here. Arguments: `mask`, `ratio`, `jitter`, `guidance`, `motion`, `backbone` as in
+configs/ssv2_pretrain.py.
+
+J-HMDB (928 clips of 15 to 40 frames, 21 classes), with a csv file of the columns path,label,split
+(train or test); Weizmann's 90 clips need 800 steps:
 
     python -m data_prep.prepare --dataset=csv --name=jhmdb --videos=VIDEOS \
         --annotations=jhmdb_split1.csv --profile=stride_aligned:2 --short_side=128 \
         --out=runs/jhmdb
-    python -m mgm_jax.main --config=configs/small_pretrain.py \
-        --config.data.path=runs/jhmdb --workdir=runs/jhmdb_pretrain
-
-Arguments: `mask`, `ratio`, `jitter`, `guidance`, `motion`, `backbone` as in
-configs/ssv2_pretrain.py.
-
-Data: J-HMDB (928 clips of 15 to 40 frames, 21 classes) as downloaded, and a csv file with the
-columns path,label,split (train or test). Labels are not used here. Other videos of people work as
-well; of Weizmann's 90 clips, 800 steps are enough.
+    python -m mgm_jax.main --config=configs/small_pretrain.py --config.data.source=records \
+        --config.data.path=runs/jhmdb --config.eval.holdout=0 --workdir=runs/jhmdb_pretrain
 """
 
 from ml_collections import ConfigDict
@@ -37,12 +40,14 @@ def get_config(arg: str = "") -> ConfigDict:
     config.num_steps = 1500
     config.warmup_steps = 100
 
+    config.data.source = "folder"
     config.data.flip = True
     config.norm_pix_loss = False  # See configs/demo_pretrain.py.
 
     config.optimizer.base_lr = 1.5e-2
     config.optimizer.min_lr = 5e-4
 
+    config.eval.holdout = 0.2
     config.checkpoint_every = 250
     config.pictures_every = config.num_steps // 2
     return config
