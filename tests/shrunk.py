@@ -46,6 +46,7 @@ def recipe(name: str, data_path: pathlib.Path | str, **changes: object) -> Confi
     config.model.tubelet = (2, 8, 8)
     config.model.positions = "sincos"
     config.log_every = 1
+    config.eval.holdout = 0.0
     if config.task == "pretrain":
         config.model.decoder.depth = 1
         config.pictures_every = 0
