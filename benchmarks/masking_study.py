@@ -14,19 +14,20 @@ keeps results whose runs are elsewhere. Optical flow is needed for `--split=vali
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import pathlib
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from absl import app, flags, logging
 from matplotlib.figure import Figure
 
 from configs import demo_finetune, demo_pretrain
+from mgm_jax.errors import ConfigError
 from mgm_jax.evaluation.results import NUMBERS_FILE
+from mgm_jax.io import locked
 from mgm_jax.pictures.figures import DPI, LABEL_SIZE
 
 FEW_LABELS = "train[:600]"
@@ -125,19 +126,6 @@ def folder_of(out: pathlib.Path, row: Row, seed: int) -> pathlib.Path:
     return out / f"{name}_seed{seed}"
 
 
-@contextlib.contextmanager
-def _locked(folder: pathlib.Path) -> Iterator[bool]:
-    """Whether this process alone works in the folder; the lock ends with the process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-
-
 def run(rows: Sequence[Row], seeds: int, out: pathlib.Path, data: str, extra: Sequence[str]) -> int:
     """Trains what is missing, the first seed of every row before the second.
 
@@ -147,9 +135,9 @@ def run(rows: Sequence[Row], seeds: int, out: pathlib.Path, data: str, extra: Se
     for seed in range(seeds):
         for row in rows:
             folder = folder_of(out, row, seed)
-            with _locked(folder) as free:
-                stages = commands(row, seed, folder, data, extra) if free else {}
-                if status := _run_missing(folder, stages):
+            # Another process may be at work on this run.
+            with contextlib.suppress(ConfigError), locked(folder, f"{folder} is in use"):
+                if status := _run_missing(folder, commands(row, seed, folder, data, extra)):
                     return status
     return 0
 

@@ -53,14 +53,11 @@ class Setting:
     dtype: str
 
     def recipe(self) -> ConfigDict:
-        """`configs/ssv2_pretrain.py` with these values and the attention that suits the device."""
-        import jax
-
+        """`configs/ssv2_pretrain.py` with these values."""
         from configs import ssv2_pretrain
 
         config = ssv2_pretrain.get_config()
         config.model.size, config.model.dtype = self.size, self.dtype
-        config.model.attention = "chunked" if jax.default_backend() == "cpu" else "xla"
         config.masking.ratio = self.mask_ratio
         return config
 

@@ -28,10 +28,6 @@ install_import_hook(["mgm_jax", "data_prep"], "typechecker.typecheck")
 import emulated_bucket
 import pytest
 import rendered
-from absl import flags
-
-# Grain's workers read absl flags, which `absl.app.run` would parse.
-flags.FLAGS.mark_as_parsed()
 
 
 @pytest.fixture(scope="session")

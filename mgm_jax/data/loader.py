@@ -19,7 +19,7 @@ from typing import Any
 
 import grain
 import numpy as np
-from absl import logging
+from absl import flags, logging
 from ml_collections import ConfigDict
 
 from mgm_jax.data.clips import ClipLoader, error_message
@@ -135,6 +135,8 @@ class ClipBatches:
             grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2)
         )
         if num_workers:
+            if not flags.FLAGS.is_parsed():  # Grain reads flags, which in a notebook nobody parses.
+                flags.FLAGS.mark_as_parsed()
             dataset = dataset.mp_prefetch(
                 grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2),
                 worker_init_fn=set_up_worker,
