@@ -43,14 +43,18 @@ class Setting:
     Attributes:
         size: Of the model, a name in `vit.SIZES`.
         mask_ratio: Fraction of masked tokens.
-        clips: Clips of a batch, of 16 frames of 224x224.
+        clips: Clips of a batch, of 16 frames.
         dtype: Of activations and matrix products.
+        attention: A value of `config.model.attention`.
+        pixels: Height and width of the frames.
     """
 
     size: str
     mask_ratio: float
     clips: int
     dtype: str
+    attention: str = "auto"
+    pixels: int = 224
 
     def recipe(self) -> ConfigDict:
         """`configs/ssv2_pretrain.py` with these values."""
@@ -58,13 +62,15 @@ class Setting:
 
         config = ssv2_pretrain.get_config()
         config.model.size, config.model.dtype = self.size, self.dtype
+        config.model.attention, config.data.size = self.attention, self.pixels
         config.masking.ratio = self.mask_ratio
         return config
 
 
-def random_batch(config: ConfigDict, clips: int) -> dict[str, np.ndarray]:
-    """A batch of a config's shapes, with random pixels and motion."""
+def device_batch(config: ConfigDict, clips: int) -> dict[str, np.ndarray]:
+    """What travels to the device of a batch of a config's shapes, with random pixels and motion."""
     from mgm_jax.data.clip_reader import ReadSpec, blank_clips
+    from mgm_jax.data.loader import HOST_FIELDS
 
     rng = np.random.default_rng(0)
     batch = blank_clips(ReadSpec.from_config(config.data), clips)
@@ -73,6 +79,7 @@ def random_batch(config: ConfigDict, clips: int) -> dict[str, np.ndarray]:
     batch["motion"] = rng.normal(0, 2, batch["motion"].shape).astype(np.float32)
     batch["motion_valid"][:] = True
     batch["yuv_to_rgb"] += np.eye(3, 4, dtype=np.float32) / 255
+    batch = {name: values for name, values in batch.items() if name not in HOST_FIELDS}
     return batch | {
         "label": np.zeros(clips, np.int32),
         "valid": np.ones(clips, bool),
@@ -84,15 +91,13 @@ def make_ours(setting: Setting) -> Callable[[], None]:
     """Makes a function that runs a training step of mgm_jax and waits for it."""
     import jax
 
-    from mgm_jax.data.loader import HOST_FIELDS
     from mgm_jax.training import tasks
 
     config = setting.recipe()
     task = tasks.make_task(config, (), total_steps=100)
     state = jax.jit(task.init_fn)()
     step_fn = jax.jit(task.step_fn, donate_argnums=0)
-    batch = random_batch(config, setting.clips)
-    batch = jax.device_put({name: batch[name] for name in batch.keys() - set(HOST_FIELDS)})
+    batch = jax.device_put(device_batch(config, setting.clips))
 
     def step() -> None:
         nonlocal state
@@ -114,7 +119,9 @@ def make_hugging_face(setting: Setting, compiled: bool) -> Callable[[], None]:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     ours = Architecture(tubelet=(2, 16, 16), **SIZES[setting.size])
-    config = transformers.VideoMAEConfig(**hugging_face.make_config(ours, 16, 224, (), True))
+    config = transformers.VideoMAEConfig(
+        **hugging_face.make_config(ours, 16, setting.pixels, (), True)
+    )
     model = transformers.VideoMAEForPreTraining(config).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
     forward = torch.compile(model) if compiled else model

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from benchmarks import masking_study
+from benchmarks import masking_study, study_report, study_rows
 from data_prep import demo
 
-ROWS = {row.name: row for row in masking_study.ROWS}
+ROWS = {row.name: row for row in study_rows.ROWS}
 SCRATCH, MGM = ROWS["from scratch"], ROWS["mgm"]
 
 
@@ -17,32 +17,32 @@ def test_runs_are_trained_once_and_reported(tmp_path):
     data, out = str(tmp_path / "data"), tmp_path / "study"
     for _ in range(2):
         assert masking_study.run([SCRATCH], 1, out, data, tiny) == 0
-    folder = masking_study.folder_of(out, SCRATCH, 0)
+    folder = study_rows.folder_of(out, SCRATCH, 0)
     assert (folder / "finetune.log").read_text().count("step 1/1") == 1
-    (result,) = masking_study.collect(out)
+    (result,) = study_report.collect(out)
     assert result["num_videos"] == 12
-    assert f"| {100 * result['finetune']:.1f} |" in masking_study.table([result])
+    assert f"| {100 * result['finetune']:.1f} |" in study_report.table([result])
     elsewhere = {"row": "mgm", "seed": 0, "finetune": 0.5}
     old = {"row": "from scratch", "seed": 0, "finetune": 0.25}
     (out / "results.json").write_text(json.dumps([elsewhere, old]))
-    assert masking_study.collect(out) == [elsewhere, result]
+    assert study_report.collect(out) == [elsewhere, result]
     assert masking_study.run([SCRATCH], 2, out, data, [*tiny, "--config.no_such_flag=1"]) != 0
 
 
 def test_a_row_may_finetune_in_its_own_way(tmp_path):
     row = ROWS["from scratch, twice as long"]
-    stages = masking_study.commands(row, 0, tmp_path, "data", [])
+    stages = study_rows.commands(row, 0, tmp_path, "data", [])
     assert list(stages) == ["finetune"]
     assert "--config.num_steps=2400" in stages["finetune"]
 
 
 def test_pretrained_runs_start_from_their_own_pretraining(tmp_path):
-    stages = masking_study.commands(MGM, 3, tmp_path, "data", [])
+    stages = study_rows.commands(MGM, 3, tmp_path, "data", [])
     assert list(stages) == ["pretrain", "finetune", "linear_probe"]
     for name, command in stages.items():
         assert "--config.seed=3" in command
         started = f"--config.init_from={tmp_path / 'pretrain'}" in command
-        few = f"--config.data.split={masking_study.FEW_LABELS}" in command
+        few = f"--config.data.split={study_rows.FEW_LABELS}" in command
         assert started == few == (name != "pretrain")
 
 
@@ -53,6 +53,14 @@ def test_means_have_standard_errors_and_differences_are_paired():
         for row, values in accuracies.items()
         for seed, value in enumerate(values)
     ]
-    lines = masking_study.table(results).splitlines()
+    lines = study_report.table(results).splitlines()
     assert lines[2] == "| from scratch |  | 2 | 30.0 ± 10.0 | -25.0 ± 5.0 |  |  | 0.600 |"
-    assert masking_study.figure(results).axes
+    assert study_report.figure(results).axes
+
+
+def test_the_short_form_trains_a_larger_model_on_more_clips(tmp_path):
+    (name,) = (name for name in study_rows.BUDGETS["gpu10"] if name.startswith("random_tube"))
+    stages = study_rows.commands(ROWS[name], 0, tmp_path, "data", [], "gpu10")
+    assert "--config.batch_size=512" in stages["pretrain"]
+    for command in stages.values():
+        assert "--config.model.encoder.dim=256" in command

@@ -1,0 +1,106 @@
+"""What the runs of `benchmarks.masking_study` reached: results, a table and a figure."""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.study_rows import MEASURES, ROWS, folder_of
+from mgm_jax.evaluation.results import NUMBERS_FILE
+from mgm_jax.pictures.figures import DPI, LABEL_SIZE
+
+
+def collect(out: pathlib.Path) -> list[dict]:
+    """What all runs that are done reached: row, seed and, by stage, top-1 or the last loss.
+
+    Runs that only results.json knows come first.
+    """
+    stored = out / "results.json"
+    known = json.loads(stored.read_text()) if stored.exists() else []
+    found: list[dict] = []
+    for row in ROWS:
+        for folder in sorted(out.glob(f"{folder_of(out, row, 0).name[:-1]}[0-9]*")):
+            result: dict = {"row": row.name, "seed": int(folder.name.rpartition("seed")[2])}
+            if (folder / "pretrain.done").exists():
+                lines = (folder / "pretrain" / "metrics.jsonl").read_text().splitlines()
+                losses = [json.loads(line).get("eval/loss") for line in lines]
+                result["loss"] = [loss for loss in losses if loss is not None][-1]
+            for name in MEASURES:
+                if (folder / f"{name}.done").exists():
+                    numbers = json.loads((folder / name / NUMBERS_FILE).read_text())
+                    result |= {name: numbers["top1"], "num_videos": numbers["num_videos"]}
+            if result.keys() & MEASURES.keys():
+                found.append(result)
+    again = {(result["row"], result["seed"]) for result in found}
+    return [r for r in known if (r["row"], r["seed"]) not in again] + found
+
+
+def accuracies(results: Sequence[Mapping], row: str, measure: str) -> dict[int, float]:
+    """Top-1 by seed; or another measure."""
+    return {r["seed"]: r[measure] for r in results if r["row"] == row and measure in r}
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    """That of the mean, in percent; 0 for a single value, which has none."""
+    return 100 * np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+
+
+def _cell(values: Sequence[float]) -> str:
+    """Mean ± standard error, in percent."""
+    if not values:
+        return ""
+    error = f" ± {_standard_error(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * np.mean(values):.1f}{error}"
+
+
+def table(results: Sequence[Mapping]) -> str:
+    """The results as Markdown: means over seeds ± their standard error.
+
+    Differences from mgm are taken seed by seed, in percentage points. The loss is that of the
+    row's own masks, the same for all seeds, on validation clips: lower for masks that hide less.
+    """
+    columns = ["", "", "seeds"]
+    for name in MEASURES.values():
+        columns += [f"{name}, top-1 %", "vs mgm"]
+    columns.append("loss")
+    lines = [columns, ["---"] * len(columns)]
+    for row in ROWS:
+        cells = [row.name, row.part, ""]
+        for measure in MEASURES:
+            own, mgm = (accuracies(results, name, measure) for name in (row.name, "mgm"))
+            both = [own[seed] - mgm[seed] for seed in sorted(own.keys() & mgm.keys())]
+            cells += [_cell(list(own.values())), _cell(both) if row.name != "mgm" else ""]
+            cells[2] = cells[2] or str(len(own) or "")
+        losses = list(accuracies(results, row.name, "loss").values())
+        cells.append(f"{np.mean(losses):.3f}" if losses else "")
+        if cells[2]:
+            lines.append(cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def figure(results: Sequence[Mapping]) -> Figure:
+    """Accuracy of every row, with the standard error over seeds."""
+    named = [row.name for row in ROWS if accuracies(results, row.name, "finetune")]
+    chart = Figure(figsize=(7, 1 + 0.25 * len(named)), dpi=DPI, layout="constrained")
+    axes = chart.subplots()
+    for shift, (measure, label) in zip((-0.12, 0.12), MEASURES.items(), strict=True):
+        values = [list(accuracies(results, name, measure).values()) for name in named]
+        drawn = [(i, v) for i, v in enumerate(values) if v]
+        axes.errorbar(
+            [100 * np.mean(v) for _, v in drawn],
+            [i + shift for i, _ in drawn],
+            xerr=[_standard_error(v) for _, v in drawn],
+            fmt="o",
+            markersize=4,
+            capsize=2,
+            label=label,
+        )
+    axes.set_yticks(range(len(named)), named, fontsize=LABEL_SIZE)
+    axes.invert_yaxis()
+    axes.set_xlabel("top-1, %", fontsize=LABEL_SIZE)
+    axes.tick_params(labelsize=LABEL_SIZE)
+    axes.grid(alpha=0.3, axis="x")
+    axes.legend(fontsize=LABEL_SIZE)
+    return chart

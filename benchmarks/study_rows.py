@@ -1,0 +1,128 @@
+"""The settings that `benchmarks.masking_study` compares, and the commands that train them."""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from configs import demo_finetune, demo_pretrain
+
+FEW_LABELS = "train[:600]"
+MEASURES = {"finetune": "finetuned", "linear_probe": "linear probe"}
+RECIPES = {"finetune": "demo_finetune.py", "linear_probe": "small_linear_probe.py:dataset=demo"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One setting of the study.
+
+    Attributes:
+        name: In the table.
+        part: The table or figure of the paper that it belongs to.
+        argument: Of configs/demo_pretrain.py; None for no pretraining.
+        steps: Length of pretraining over the recipe's.
+        flags: Of pretraining, or of finetuning without one; {data} is the folder of the demo set.
+    """
+
+    name: str
+    part: str
+    argument: str | None
+    steps: float = 1.0
+    flags: tuple[str, ...] = ()
+
+
+_RECIPE = demo_finetune.get_config()
+_TWICE = tuple(f"--config.{name}={2 * _RECIPE[name]}" for name in ("num_steps", "warmup_steps"))
+_FASTER = ("--config.optimizer.base_lr=8e-3", "--config.optimizer.min_lr=8e-5")
+_FLOW = "--config.data.flow_path={data}_flow"
+_FIRST_TUBELET = "--config.masking.guide_first_tubelet"
+_MEDIAN = "--config.masking.camera_compensation=median"
+_MASKS = ("mgm_sparse", "smm", "smm_sparse", "random_block", "random_tube", "random")
+ROWS = (
+    Row("from scratch", "", None),
+    Row("from scratch, twice as long", "", None, flags=_TWICE),
+    Row("from scratch, learning rate 1e-3", "", None, flags=_FASTER),
+    Row("mgm", "Table 4e", "mask=mgm"),
+    Row("random_tube 0.75", "Table 4e", "mask=random_tube,ratio=0.75"),
+    *(Row(mask, "Table 4e", f"mask={mask}") for mask in _MASKS),
+    *(Row(f"mgm {ratio}", "Figure 3a", f"ratio={ratio}") for ratio in (0.5, 0.6, 0.9)),
+    *(
+        Row(f"random_tube {ratio}", "Figure 3a", f"mask=random_tube,ratio={ratio}")
+        for ratio in (0.5, 0.6)
+    ),
+    *(Row(f"mgm, {n:g} times as long", "Figure 3b", "mask=mgm", n) for n in (0.25, 0.5, 2.0)),
+    *(Row(f"mgm, jitter {jitter}", "Table 4c", f"jitter={jitter}") for jitter in (0.0, 0.25, 1.0)),
+    Row("mgm, optical flow", "Table 4b", "motion=flow", flags=(_FLOW,)),
+    Row("mgm, window", "ours", "guidance=window"),
+    Row("mgm, first tubelet guided", "ours", "mask=mgm", flags=(_FIRST_TUBELET,)),
+    Row("mgm, median", "ours", "mask=mgm", flags=(_MEDIAN,)),
+)
+
+_LARGER = {"model.encoder.dim": 256, "model.encoder.depth": 8, "model.encoder.heads": 8}
+_LARGER |= {"model.dtype": "bfloat16", "data.num_workers": 14}
+_LENGTHS = {"pretrain": (512, 1000), "finetune": (64, 2400), "linear_probe": (64, 500)}
+BUDGETS = {"gpu10": ("from scratch", "random_tube 0.75", "mgm")}
+"""Rows by the time that they take."""
+
+
+def _budget_flags(stage: str) -> list[str]:
+    batch_size, steps = _LENGTHS[stage]
+    values = _LARGER | {"batch_size": batch_size, "num_steps": steps, "warmup_steps": steps // 20}
+    if stage == "pretrain":
+        values["optimizer.base_lr"] = 1e-3  # For 8 times as many clips a step.
+    return [f"--config.{name}={value}" for name, value in values.items()]
+
+
+def commands(
+    row: Row,
+    seed: int,
+    folder: pathlib.Path,
+    data: str,
+    extra: Sequence[str],
+    budget: str | None = None,
+) -> dict[str, list[str]]:
+    """The commands of a run by the name of its stage, in the order in which they must run.
+
+    Args:
+        row: The setting.
+        seed: Of all stages.
+        folder: Of the run.
+        data: Folder of the demo set.
+        extra: Further flags of all stages.
+        budget: A key of `BUDGETS`, or none.
+    """
+    recipes: dict[str, list[str]] = {}
+    if row.argument is not None:
+        recipes["pretrain"] = [
+            f"--config=configs/demo_pretrain.py:{row.argument}",
+            "--config.eval.split=validation",
+        ]
+        if row.steps != 1:
+            steps = int(row.steps * demo_pretrain.get_config().num_steps)
+            recipes["pretrain"].append(f"--config.num_steps={steps}")
+    for name in MEASURES:
+        if name == "linear_probe" and row.argument is None:
+            continue  # Of features that are random.
+        recipes[name] = [f"--config=configs/{RECIPES[name]}", f"--config.data.split={FEW_LABELS}"]
+        if row.argument is not None:
+            recipes[name].append(f"--config.init_from={folder / 'pretrain'}")
+    if budget:
+        for name, own in recipes.items():
+            own += _budget_flags(name)
+    recipes["finetune" if row.argument is None else "pretrain"] += [
+        flag.format(data=data) for flag in row.flags
+    ]
+    common = [f"--config.data.path={data}", f"--config.seed={seed}", *extra]
+    return {
+        name: [
+            *(sys.executable, "-m", "mgm_jax.main", *flags_of, *common),
+            f"--workdir={folder / name}",
+        ]
+        for name, flags_of in recipes.items()
+    }
+
+
+def folder_of(out: pathlib.Path, row: Row, seed: int) -> pathlib.Path:
+    """The folder of a run."""
+    name = "".join(c if c.isalnum() else "_" for c in row.name)
+    return out / f"{name}_seed{seed}"

@@ -1,0 +1,42 @@
+import json
+
+import pytest
+
+from benchmarks import gpu
+from data_prep import demo
+
+
+def test_the_largest_batch_that_fits_is_taken(monkeypatch):
+    def measure(names, setting, rounds):
+        if setting.clips > 64:
+            raise RuntimeError("mgm_jax: out of memory")
+        return {names[0]: (0.5, 2**30)}
+
+    monkeypatch.setattr(gpu.train_step, "measure", measure)
+    setting = gpu.Setting("B", 0.75, 256, "bfloat16")
+    found, seconds, peak = gpu.largest_batch(gpu.OURS, setting, gpu.BATCHES)
+    assert (found.clips, seconds, peak) == (64, 0.5, 2**30)
+    assert gpu.largest_batch(gpu.OURS, setting, (256, 128)) == "mgm_jax: out of memory"
+
+
+@pytest.mark.slow
+def test_stages_are_rehearsed_written_and_not_run_again(tmp_path, monkeypatch):
+    demo.make_demo(tmp_path / "clips", num_train=12, num_validation=2)
+    plan = gpu.Plan(tmp_path / "out", str(tmp_path / "clips"), rehearse=True)
+    stages = ("attention", "shares", "training")
+    results = gpu.run(plan, stages)
+    assert results == json.loads((tmp_path / "out" / "gpu.json").read_text())
+    assert set(stages) < results.keys()
+    assert all(row["clips_per_second"] > 0 for row in results["attention"])
+    assert [row[0] for row in gpu.step_rows(results["attention"])] == [
+        "ViT-Ti, ratio 0.75: mgm_jax, xla",
+        "ViT-Ti, ratio 0.75: mgm_jax, chunked",
+    ]
+    assert 0 <= results["training"]["waiting"] <= 1
+    monkeypatch.setattr(gpu, "STAGES", {})
+    assert gpu.run(plan, stages) == results
+
+
+def test_a_step_that_does_not_run_is_said_in_the_table():
+    row = {"step": gpu.EAGER, "size": "B", "mask_ratio": 0.9, "attention": "auto", "error": "!"}
+    assert gpu.step_rows([row]) == [("ViT-B, ratio 0.9: PyTorch eager", "does not run", "", "", "")]
