@@ -1,3 +1,4 @@
+import pathlib
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import rendered
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
 
 from data_prep import demo, demo_scenes
 from mgm_jax.data.records import RecordSource, ShardedRecords
@@ -51,6 +53,21 @@ def test_a_damaged_record_is_a_video_error_and_its_neighbours_are_read(prepared,
         damaged[1]
     assert damaged[0] == source[0]
     assert damaged[2] == source[2]
+
+
+def test_reading_one_record_reads_no_others(tmp_path):
+    path, size = tmp_path / "shard", 100_000
+    writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
+    for number in range(60):
+        writer.write(bytes([number]) * size)
+    writer.close()
+    records = ShardedRecords([str(path)], [60])
+    assert records[7] == bytes([7]) * size  # Also reads the index of the file.
+    counters = pathlib.Path("/proc/self/io")
+    before = int(counters.read_text().split()[1])
+    for number in (30, 11, 52):
+        assert records[number] == bytes([number]) * size
+    assert int(counters.read_text().split()[1]) - before < 3 * 2 * size
 
 
 def test_records_of_an_earlier_version_or_another_program_are_refused(prepared, tmp_path):
