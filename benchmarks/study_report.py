@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.study_rows import MEASURES, ROWS, folder_of
 from mgm_jax.evaluation.results import NUMBERS_FILE
+from mgm_jax.masking.statistics import mean_and_error
 from mgm_jax.pictures.figures import DPI, LABEL_SIZE
 
 
@@ -25,8 +26,10 @@ def collect(out: pathlib.Path) -> list[dict]:
             result: dict = {"row": row.name, "seed": int(folder.name.rpartition("seed")[2])}
             if (folder / "pretrain.done").exists():
                 lines = (folder / "pretrain" / "metrics.jsonl").read_text().splitlines()
-                losses = [json.loads(line).get("eval/loss") for line in lines]
-                result["loss"] = [loss for loss in losses if loss is not None][-1]
+                losses = [
+                    loss for loss in (json.loads(line).get("eval/loss") for line in lines) if loss
+                ]
+                result |= {"loss": losses[-1]} if losses else {}
             for name in MEASURES:
                 if (folder / f"{name}.done").exists():
                     numbers = json.loads((folder / name / NUMBERS_FILE).read_text())
@@ -42,17 +45,12 @@ def accuracies(results: Sequence[Mapping], row: str, measure: str) -> dict[int, 
     return {r["seed"]: r[measure] for r in results if r["row"] == row and measure in r}
 
 
-def _standard_error(values: Sequence[float]) -> float:
-    """That of the mean, in percent; 0 for a single value, which has none."""
-    return 100 * np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
-
-
 def _cell(values: Sequence[float]) -> str:
     """Mean ± standard error, in percent."""
     if not values:
         return ""
-    error = f" ± {_standard_error(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * np.mean(values):.1f}{error}"
+    mean, error = mean_and_error(np.array(values))
+    return f"{100 * mean:.1f}" + (f" ± {100 * error:.1f}" if len(values) > 1 else "")
 
 
 def table(results: Sequence[Mapping]) -> str:
@@ -91,7 +89,7 @@ def figure(results: Sequence[Mapping]) -> Figure:
         axes.errorbar(
             [100 * np.mean(v) for _, v in drawn],
             [i + shift for i, _ in drawn],
-            xerr=[_standard_error(v) for _, v in drawn],
+            xerr=[100 * mean_and_error(np.array(v))[1] for _, v in drawn],
             fmt="o",
             markersize=4,
             capsize=2,

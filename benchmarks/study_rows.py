@@ -5,8 +5,10 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from configs import demo_finetune, demo_pretrain
+from configs import demo_finetune
 
+SIZE = "--config.data.size=32"  # 2x4x4 tokens; with 2x8x8 pretraining saves steps alone.
+PRETRAINING_STEPS = 2000
 FEW_LABELS = "train[:600]"
 MEASURES = {"finetune": "finetuned", "linear_probe": "linear probe"}
 RECIPES = {"finetune": "demo_finetune.py", "linear_probe": "small_linear_probe.py:dataset=demo"}
@@ -31,8 +33,11 @@ class Row:
     flags: tuple[str, ...] = ()
 
 
-_RECIPE = demo_finetune.get_config()
-_TWICE = tuple(f"--config.{name}={2 * _RECIPE[name]}" for name in ("num_steps", "warmup_steps"))
+def _longer(times: int) -> tuple[str, ...]:
+    config = demo_finetune.get_config()
+    return tuple(f"--config.{n}={times * config[n]}" for n in ("num_steps", "warmup_steps"))
+
+
 _FASTER = ("--config.optimizer.base_lr=8e-3", "--config.optimizer.min_lr=8e-5")
 _FLOW = "--config.data.flow_path={data}_flow"
 _FIRST_TUBELET = "--config.masking.guide_first_tubelet"
@@ -40,8 +45,9 @@ _MEDIAN = "--config.masking.camera_compensation=median"
 _MASKS = ("mgm_sparse", "smm", "smm_sparse", "random_block", "random_tube", "random")
 ROWS = (
     Row("from scratch", "", None),
-    Row("from scratch, twice as long", "", None, flags=_TWICE),
-    Row("from scratch, learning rate 1e-3", "", None, flags=_FASTER),
+    Row("from scratch, twice as long", "", None, flags=_longer(2)),
+    Row("from scratch, twice as long, rate 1e-3", "", None, flags=(*_longer(2), *_FASTER)),
+    Row("from scratch, four times as long", "", None, flags=_longer(4)),
     Row("mgm", "Table 4e", "mask=mgm"),
     Row("random_tube 0.75", "Table 4e", "mask=random_tube,ratio=0.75"),
     *(Row(mask, "Table 4e", f"mask={mask}") for mask in _MASKS),
@@ -81,38 +87,34 @@ def commands(
     extra: Sequence[str],
     budget: str | None = None,
 ) -> dict[str, list[str]]:
-    """The commands of a run by the name of its stage, in the order in which they must run.
+    """The commands of a run, in a folder, by the name of the stage, in the order to run them in.
 
-    Args:
-        row: The setting.
-        seed: Of all stages.
-        folder: Of the run.
-        data: Folder of the demo set.
-        extra: Further flags of all stages.
-        budget: A key of `BUDGETS`, or none.
+    `data` is the folder of the demo set, `extra` are further flags of all stages, and `budget` is a
+    key of `BUDGETS`.
     """
     recipes: dict[str, list[str]] = {}
     if row.argument is not None:
+        steps = int(row.steps * PRETRAINING_STEPS)
         recipes["pretrain"] = [
             f"--config=configs/demo_pretrain.py:{row.argument}",
-            "--config.eval.split=validation",
+            *("--config.eval.split=validation", "--config.model.decoder.depth=1"),
+            *(f"--config.num_steps={steps}", f"--config.warmup_steps={steps // 20}"),
         ]
-        if row.steps != 1:
-            steps = int(row.steps * demo_pretrain.get_config().num_steps)
-            recipes["pretrain"].append(f"--config.num_steps={steps}")
     for name in MEASURES:
         if name == "linear_probe" and row.argument is None:
             continue  # Of features that are random.
         recipes[name] = [f"--config=configs/{RECIPES[name]}", f"--config.data.split={FEW_LABELS}"]
         if row.argument is not None:
             recipes[name].append(f"--config.init_from={folder / 'pretrain'}")
+    if row.argument is not None:
+        recipes["finetune"] += _FASTER
     if budget:
         for name, own in recipes.items():
             own += _budget_flags(name)
     recipes["finetune" if row.argument is None else "pretrain"] += [
         flag.format(data=data) for flag in row.flags
     ]
-    common = [f"--config.data.path={data}", f"--config.seed={seed}", *extra]
+    common = [SIZE, f"--config.data.path={data}", f"--config.seed={seed}", *extra]
     return {
         name: [
             *(sys.executable, "-m", "mgm_jax.main", *flags_of, *common),
