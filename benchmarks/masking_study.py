@@ -24,12 +24,14 @@ import numpy as np
 from absl import app, flags, logging
 from matplotlib.figure import Figure
 
-from configs import demo_finetune, demo_pretrain
+from configs import demo_finetune
 from mgm_jax.errors import ConfigError
 from mgm_jax.evaluation.results import NUMBERS_FILE
 from mgm_jax.io import locked
 from mgm_jax.pictures.figures import DPI, LABEL_SIZE
 
+SIZE = "--config.data.size=32"  # 2x4x4 tokens; with 2x8x8 pretraining saves steps alone.
+PRETRAINING_STEPS = 2000
 FEW_LABELS = "train[:600]"
 MEASURES = {"finetune": "finetuned", "linear_probe": "linear probe"}
 RECIPES = {"finetune": "demo_finetune.py", "linear_probe": "small_linear_probe.py:dataset=demo"}
@@ -54,8 +56,11 @@ class Row:
     flags: tuple[str, ...] = ()
 
 
-_RECIPE = demo_finetune.get_config()
-_TWICE = tuple(f"--config.{name}={2 * _RECIPE[name]}" for name in ("num_steps", "warmup_steps"))
+def _longer(times: int) -> tuple[str, ...]:
+    config = demo_finetune.get_config()
+    return tuple(f"--config.{n}={times * config[n]}" for n in ("num_steps", "warmup_steps"))
+
+
 _FASTER = ("--config.optimizer.base_lr=8e-3", "--config.optimizer.min_lr=8e-5")
 _FLOW = "--config.data.flow_path={data}_flow"
 _FIRST_TUBELET = "--config.masking.guide_first_tubelet"
@@ -63,8 +68,9 @@ _MEDIAN = "--config.masking.camera_compensation=median"
 _MASKS = ("mgm_sparse", "smm", "smm_sparse", "random_block", "random_tube", "random")
 ROWS = (
     Row("from scratch", "", None),
-    Row("from scratch, twice as long", "", None, flags=_TWICE),
-    Row("from scratch, learning rate 1e-3", "", None, flags=_FASTER),
+    Row("from scratch, twice as long", "", None, flags=_longer(2)),
+    Row("from scratch, twice as long, rate 1e-3", "", None, flags=(*_longer(2), *_FASTER)),
+    Row("from scratch, four times as long", "", None, flags=_longer(4)),
     Row("mgm", "Table 4e", "mask=mgm"),
     Row("random_tube 0.75", "Table 4e", "mask=random_tube,ratio=0.75"),
     *(Row(mask, "Table 4e", f"mask={mask}") for mask in _MASKS),
@@ -94,23 +100,24 @@ def commands(row: Row, seed: int, folder: pathlib.Path, data: str, extra: Sequen
     """
     recipes: dict[str, list[str]] = {}
     if row.argument is not None:
+        steps = int(row.steps * PRETRAINING_STEPS)
         recipes["pretrain"] = [
             f"--config=configs/demo_pretrain.py:{row.argument}",
-            "--config.eval.split=validation",
+            *("--config.eval.split=validation", "--config.model.decoder.depth=1"),
+            *(f"--config.num_steps={steps}", f"--config.warmup_steps={steps // 20}"),
         ]
-        if row.steps != 1:
-            steps = int(row.steps * demo_pretrain.get_config().num_steps)
-            recipes["pretrain"].append(f"--config.num_steps={steps}")
     for name in MEASURES:
         if name == "linear_probe" and row.argument is None:
             continue  # Of features that are random.
         recipes[name] = [f"--config=configs/{RECIPES[name]}", f"--config.data.split={FEW_LABELS}"]
         if row.argument is not None:
             recipes[name].append(f"--config.init_from={folder / 'pretrain'}")
+    if row.argument is not None:
+        recipes["finetune"] += _FASTER
     recipes["finetune" if row.argument is None else "pretrain"] += [
         flag.format(data=data) for flag in row.flags
     ]
-    common = [f"--config.data.path={data}", f"--config.seed={seed}", *extra]
+    common = [SIZE, f"--config.data.path={data}", f"--config.seed={seed}", *extra]
     return {
         name: [
             *(sys.executable, "-m", "mgm_jax.main", *flags_of, *common),
@@ -170,8 +177,10 @@ def collect(out: pathlib.Path) -> list[dict]:
             result: dict = {"row": row.name, "seed": int(folder.name.rpartition("seed")[2])}
             if (folder / "pretrain.done").exists():
                 lines = (folder / "pretrain" / "metrics.jsonl").read_text().splitlines()
-                losses = [json.loads(line).get("eval/loss") for line in lines]
-                result["loss"] = [loss for loss in losses if loss is not None][-1]
+                losses = [
+                    loss for loss in (json.loads(line).get("eval/loss") for line in lines) if loss
+                ]
+                result |= {"loss": losses[-1]} if losses else {}
             for name in MEASURES:
                 if (folder / f"{name}.done").exists():
                     numbers = json.loads((folder / name / NUMBERS_FILE).read_text())
