@@ -1,11 +1,11 @@
-"""CPU time to read a training clip, beside bare libavcodec and torchcodec.
+"""CPU time to read a training clip, beside bare libavcodec, decord and torchcodec.
 
     python -m benchmarks.input_pipeline --videos=FILE_OR_FOLDER [--videos=...]
 
 Prepares the videos with `data_prep.prepare` under both profiles. All readers read the same random
 clips for pretraining (stride 4, 224 pixels) from the same file, with one decoding thread, in turns.
 Times are CPU milliseconds per clip, means over videos of medians over rounds. `mgm_jax` gives
-planes and motion ready for the device; torchcodec gives RGB without motion.
+planes and motion ready for the device; decord and torchcodec give RGB without motion.
 """
 
 import collections
@@ -34,7 +34,7 @@ from mgm_jax.program import run_program
 
 DOWNLOADED, LOW_DELAY, STRIDE_ALIGNED = "as downloaded", "low_delay", "stride_aligned"
 OURS, WITHOUT_MOTION = "mgm_jax", "mgm_jax, without motion"
-LIBAVCODEC, TORCHCODEC = "libavcodec", "torchcodec"
+LIBAVCODEC, DECORD, TORCHCODEC = "libavcodec", "decord", "torchcodec"
 
 Times = Mapping[tuple[str, str], float]
 """Seconds per clip by (version of the file, reader)."""
@@ -97,14 +97,15 @@ def make_readers(
         path.write_bytes(video)
     else:
         path = pathlib.Path(video)
-    clip = clip_decoders.ClipToRead(path, drawn["frames"][0], drawn["source_box"][0])
+    numbers, crop = drawn["frames"][0], drawn["source_box"][0]
     readers: dict[str, Callable[[], object] | None] = {
         OURS: ours,
         WITHOUT_MOTION: make_ours("none"),
-        TORCHCODEC: clip_decoders.make_torchcodec(clip),
+        DECORD: clip_decoders.make_decord(path, numbers, crop),
+        TORCHCODEC: clip_decoders.make_torchcodec(path, numbers, crop),
     }
     if version == LOW_DELAY:  # Whose timestamps are those of the frames.
-        readers[LIBAVCODEC] = clip_decoders.make_libavcodec(clip)
+        readers[LIBAVCODEC] = clip_decoders.make_libavcodec(path, numbers)
     return {name: read for name, read in readers.items() if read is not None}
 
 

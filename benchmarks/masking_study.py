@@ -28,6 +28,7 @@ from configs import demo_finetune
 from mgm_jax.errors import ConfigError
 from mgm_jax.evaluation.results import NUMBERS_FILE
 from mgm_jax.io import locked
+from mgm_jax.masking.statistics import mean_and_error
 from mgm_jax.pictures.figures import DPI, LABEL_SIZE
 
 SIZE = "--config.data.size=32"  # 2x4x4 tokens; with 2x8x8 pretraining saves steps alone.
@@ -89,14 +90,9 @@ ROWS = (
 
 
 def commands(row: Row, seed: int, folder: pathlib.Path, data: str, extra: Sequence[str]) -> dict:
-    """The commands of a run by the name of its stage, in the order in which they must run.
+    """The commands of a run, in a folder, by the name of the stage, in the order to run them in.
 
-    Args:
-        row: The setting.
-        seed: Of all stages.
-        folder: Of the run.
-        data: Folder of the demo set.
-        extra: Further flags of all stages.
+    `data` is the folder of the demo set, `extra` are further flags of all stages.
     """
     recipes: dict[str, list[str]] = {}
     if row.argument is not None:
@@ -196,17 +192,12 @@ def accuracies(results: Sequence[Mapping], row: str, measure: str) -> dict[int, 
     return {r["seed"]: r[measure] for r in results if r["row"] == row and measure in r}
 
 
-def _standard_error(values: Sequence[float]) -> float:
-    """That of the mean, in percent; 0 for a single value, which has none."""
-    return 100 * np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
-
-
 def _cell(values: Sequence[float]) -> str:
     """Mean ± standard error, in percent."""
     if not values:
         return ""
-    error = f" ± {_standard_error(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * np.mean(values):.1f}{error}"
+    mean, error = mean_and_error(np.array(values))
+    return f"{100 * mean:.1f}" + (f" ± {100 * error:.1f}" if len(values) > 1 else "")
 
 
 def table(results: Sequence[Mapping]) -> str:
@@ -245,7 +236,7 @@ def figure(results: Sequence[Mapping]) -> Figure:
         axes.errorbar(
             [100 * np.mean(v) for _, v in drawn],
             [i + shift for i, _ in drawn],
-            xerr=[_standard_error(v) for _, v in drawn],
+            xerr=[100 * mean_and_error(np.array(v))[1] for _, v in drawn],
             fmt="o",
             markersize=4,
             capsize=2,

@@ -1,8 +1,4 @@
-"""Shards written by an Apache Beam pipeline, for datasets that are too large for one machine.
-
-All machines need this project, and the videos and the output under the same paths (a shared or
-mounted file system).
-"""
+"""Shards written by an Apache Beam pipeline, whose machines have the same folders mounted."""
 
 from collections.abc import Sequence
 
