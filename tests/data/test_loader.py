@@ -72,6 +72,7 @@ def test_each_epoch_holds_every_video_once_in_another_order_with_other_crops(vid
     assert not np.array_equal(clips[:12], clips[12:])
 
 
+@pytest.mark.slow
 def test_going_on_with_other_numbers_of_hosts_gives_the_rest(video_folder):
     loader = make_loader(video_folder)
     settings = {"global_batch": 6, "num_batches": 4}

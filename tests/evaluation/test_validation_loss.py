@@ -44,6 +44,7 @@ def test_numbers_are_those_of_frames_painted_by_hand(video_folder, norm_pix_loss
         assert found[name] == pytest.approx(np.mean(values), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_pretraining_reports_the_loss_on_videos_held_out(video_folder, tmp_path):
     changes = {"eval__holdout": 0.3, "pictures_every": 1, "num_pictures": 1}
     config = shrunk.recipe("demo_pretrain", video_folder, **changes)

@@ -24,7 +24,7 @@ def make(name, **changes):
 def finetuning():
     every_augmentation = {"rand_augment_layers": 2, "erasing": 0.5, "mixup": 0.8, "cutmix": 1.0}
     changes = {f"augment__{name}": value for name, value in every_augmentation.items()}
-    return make("demo_finetune", **changes)
+    return make("demo_finetune", model__head_init_scale=0.001, **changes)
 
 
 @pytest.fixture(scope="module")
