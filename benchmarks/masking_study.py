@@ -46,7 +46,7 @@ class Row:
         name: In the table.
         part: The table or figure of the paper that it belongs to.
         argument: Of configs/demo_pretrain.py; None for no pretraining.
-        steps: Length of pretraining over the recipe's.
+        steps: Length of pretraining over `PRETRAINING_STEPS`.
         flags: Of pretraining, or of finetuning without one; {data} is the folder of the demo set.
     """
 
@@ -170,10 +170,9 @@ def collect(out: pathlib.Path) -> list[dict]:
             result: dict = {"row": row.name, "seed": int(folder.name.rpartition("seed")[2])}
             if (folder / "pretrain.done").exists():
                 lines = (folder / "pretrain" / "metrics.jsonl").read_text().splitlines()
-                losses = [
-                    loss for loss in (json.loads(line).get("eval/loss") for line in lines) if loss
-                ]
-                result |= {"loss": losses[-1]} if losses else {}
+                metrics = [json.loads(line) for line in lines]
+                if losses := [m["eval/loss"] for m in metrics if "eval/loss" in m]:
+                    result["loss"] = losses[-1]
             for name in MEASURES:
                 if (folder / f"{name}.done").exists():
                     numbers = json.loads((folder / name / NUMBERS_FILE).read_text())
