@@ -26,10 +26,9 @@ def collect(out: pathlib.Path) -> list[dict]:
             result: dict = {"row": row.name, "seed": int(folder.name.rpartition("seed")[2])}
             if (folder / "pretrain.done").exists():
                 lines = (folder / "pretrain" / "metrics.jsonl").read_text().splitlines()
-                losses = [
-                    loss for loss in (json.loads(line).get("eval/loss") for line in lines) if loss
-                ]
-                result |= {"loss": losses[-1]} if losses else {}
+                metrics = [json.loads(line) for line in lines]
+                if losses := [m["eval/loss"] for m in metrics if "eval/loss" in m]:
+                    result["loss"] = losses[-1]
             for name in MEASURES:
                 if (folder / f"{name}.done").exists():
                     numbers = json.loads((folder / name / NUMBERS_FILE).read_text())

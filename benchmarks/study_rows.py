@@ -22,7 +22,7 @@ class Row:
         name: In the table.
         part: The table or figure of the paper that it belongs to.
         argument: Of configs/demo_pretrain.py; None for no pretraining.
-        steps: Length of pretraining over the recipe's.
+        steps: Length of pretraining over `PRETRAINING_STEPS`.
         flags: Of pretraining, or of finetuning without one; {data} is the folder of the demo set.
     """
 

@@ -97,7 +97,7 @@ def build(
     records_per_shard: int,
     write_shards: Callable[[Sequence[Shard]], None],
 ) -> dict[str, Any] | None:
-    """Makes a dataset in `out`, unless it exists; see `shards.plan_shards`.
+    """Makes a dataset in `out`, unless it exists; see `shards.plan_shards` and `write_shards`.
 
     Returns:
         The content of `report.json`: for each split the number of listed videos, records and

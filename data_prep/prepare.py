@@ -40,8 +40,8 @@ def prepare(
 ) -> dict[str, Any] | None:
     """Makes the dataset `dataset`, a key of `datasets.DATASETS`, in `out`, unless it exists.
 
-    `out` is absent, empty, or left by an interrupted run. Each of `workers` processes writes one
-    shard at a time, with 0 this process, with `beam_options` an Apache Beam pipeline.
+    `out` is absent, empty, or left by an interrupted run. Its shards are written by `workers`
+    processes, by this one if `workers` is 0, or by an Apache Beam pipeline if it has options.
 
     Returns:
         The report of `output.build`; None if the dataset existed.

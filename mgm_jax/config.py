@@ -193,7 +193,8 @@ def changes(config: ConfigDict, saved: Mapping[str, Any]) -> list[str]:
     now = dict(flatten(to_json(config)))
     then = {name: ADDED[name] for name in ADDED.keys() & now.keys()}
     then |= dict(flatten(upgrade(saved)))
-    for name in now.keys() | then.keys():
-        if any(fnmatch.fnmatch(name, pattern) for pattern in CHANGEABLE_ON_RESUME):
-            then[name] = now.get(name, "absent")
-    return differences(then, now)
+    return [
+        line
+        for line in differences(then, now)
+        if not any(fnmatch.fnmatch(line.partition(":")[0], p) for p in CHANGEABLE_ON_RESUME)
+    ]
