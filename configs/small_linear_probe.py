@@ -17,9 +17,7 @@ def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
     config = base_config.linear_probe()
     base_config.small_vit(config)
-    chosen = base_config.apply_arg(
-        config, arg, dataset=("own", "demo"), backbone="model.backbone"
-    )
+    chosen = base_config.apply_arg(config, arg, dataset=("own", "demo"), backbone="model.backbone")
     config.batch_size = 32
     config.num_steps = 400
 
