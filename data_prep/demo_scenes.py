@@ -5,8 +5,9 @@ starts at a random moment, so that one frame does not tell the class: shapes ent
 leave, grow from nothing and fade, turn, circle, or shake. Shapes are large, some are limbs that
 reach to the border, others stand still, and the camera may pan.
 
-Backgrounds are gradients or wide stripes, shapes have nearly one colour. The clips of a group, one
-of each class, share their looks; groups belong to one split. A clip is a function of (seed, split,
+Backgrounds are gradients between four colours, which a model can continue where they are hidden;
+shapes tint them. The clips of a group, one of each class, share their looks; groups belong to one
+split. A clip is a function of (seed, split,
 index) only. Lengths are in pixels, x to the right and y down, angles clockwise in radians.
 """
 
@@ -20,8 +21,10 @@ from jaxtyping import Float, Float32, UInt8
 SIZE = 64  # Height and width of the frame.
 NUM_FRAMES = 24
 _RADII = (12.0, 19.0)
-_NUM_MOVING, _NUM_STILL = (1, 1, 1, 2, 2), (0, 0, 1)
+_NUM_MOVING, _NUM_STILL, _MOST_SHAPES = (1, 1, 1, 2, 2), (0, 0, 1), 3
 _PAN_PROBABILITY, _PAN_SPEED = 0.35, (0.2, 0.6)
+_MARGIN = 8  # More than the camera pans in half of a clip.
+_CONTRAST = (50.0, 100.0)
 _TIME = np.arange(NUM_FRAMES, dtype=np.float32)
 _Y, _X = np.mgrid[:SIZE, :SIZE].astype(np.float32) + 0.5
 
@@ -119,38 +122,36 @@ _MOTIONS: dict[str, tuple[_Motion, dict[str, int]]] = {
 CLASS_NAMES: tuple[str, ...] = tuple(_MOTIONS)
 
 
-def _colours(random: np.random.Generator, count: int) -> Float32[np.ndarray, "count 3"]:
-    """Random colours that are easy to tell apart."""
-    while True:
-        colours = random.uniform(20, 235, size=(count, 3))
-        gaps = np.linalg.norm(colours[:, None] - colours, axis=-1) + 999 * np.eye(count)
-        if gaps.min() > 60:
-            return colours.astype(np.float32)
+def _corners(random: np.random.Generator) -> Float32[np.ndarray, "2 2 3"]:
+    """Colours of the background's corners."""
+    return random.uniform(0, 255, size=(2, 2, 3)).astype(np.float32)
+
+
+def _tint(random: np.random.Generator) -> Float32[np.ndarray, "3"]:
+    """What a shape adds to the colours behind it."""
+    direction = random.normal(size=3)
+    return np.float32(random.uniform(*_CONTRAST) * direction / np.linalg.norm(direction))
 
 
 def _background(
-    random: np.random.Generator,
-    colours: Float32[np.ndarray, "2 3"],
-    shift: Float[np.ndarray, "t 2"],
+    corners: Float32[np.ndarray, "2 2 3"], shift: Float[np.ndarray, "t 2"]
 ) -> Float32[np.ndarray, "t h w 3"]:
-    """A gradient, or wide stripes, that moves by `shift`."""
-    direction, phase = random.uniform(0, 2 * np.pi, size=2)
-    cycles = random.uniform(1, 3) if random.uniform() < 0.5 else 0.0
-    x, y = _X - shift[:, :1, None], _Y - shift[:, 1:, None]
-    along = (np.cos(direction) * (x - SIZE / 2) + np.sin(direction) * (y - SIZE / 2)) / SIZE
-    if cycles:
-        along = 0.7 * np.sin(2 * np.pi * cycles * along + phase)
-    share = np.clip(0.5 + 0.7 * along, 0, 1)[..., None].astype(np.float32)
-    return colours[0] + (colours[1] - colours[0]) * share
+    """A gradient that moves by `shift`, between corners `_MARGIN` pixels outside of the frame."""
+    x, y = (
+        np.float32((grid - offset[:, None, None] + _MARGIN) / (SIZE + 2 * _MARGIN))[..., None]
+        for grid, offset in zip((_X, _Y), shift.T, strict=True)
+    )
+    top, bottom = (left + (right - left) * x for left, right in corners)
+    return top + (bottom - top) * y
 
 
 @dataclasses.dataclass(frozen=True)
 class _Shape:
-    """Outline and colour of a shape of radius 1."""
+    """Outline and tint of a shape of radius 1."""
 
     kind: int
     width: float
-    colour: Float32[np.ndarray, "3"]
+    tint: Float32[np.ndarray, "3"]
 
     def coverage(self, track: _Track) -> Float32[np.ndarray, "t h w"]:
         """The part of each pixel that is covered."""
@@ -178,8 +179,8 @@ class _Shape:
         return np.clip(0.5 - outside * radius, 0, 1) * opacity
 
 
-def _shape(random: np.random.Generator, colour: Float32[np.ndarray, "3"]) -> _Shape:
-    return _Shape(int(random.integers(5)), random.uniform(0.45, 0.75), colour)
+def _shape(random: np.random.Generator) -> _Shape:
+    return _Shape(int(random.integers(5)), random.uniform(0.45, 0.75), _tint(random))
 
 
 def _visible_box(alpha: Float32[np.ndarray, "h w"]) -> tuple[float, float, float, float]:
@@ -197,22 +198,22 @@ HEADINGS = ("going left", "going right", "going up", "going down", "standing sti
 
 def _draw_mixed(
     seed: int, split: str, index: int
-) -> tuple[list[tuple[int, _Track, _Shape]], Float32[np.ndarray, "2 3"], np.random.Generator]:
-    """Heading, track and shape of two or three objects, the background's colours and random."""
+) -> tuple[list[tuple[int, _Track, _Shape]], Float32[np.ndarray, "2 2 3"]]:
+    """Heading, track and shape of two or three objects, and the background's corners."""
     random = np.random.default_rng([seed, zlib.crc32(split.encode()), 2, index])
     ways = ({"dx": -1, "dy": 0}, {"dx": 1, "dy": 0}, {"dx": 0, "dy": -1}, {"dx": 0, "dy": 1}, None)
-    colours = _colours(random, 2 + int(random.integers(2, 4)))
+    corners = _corners(random)
     objects = []
-    for colour in colours[2:]:
+    for _ in range(int(random.integers(2, 4))):
         heading = int(random.integers(len(HEADINGS)))
         radius = np.full(NUM_FRAMES, random.uniform(8, 13))
         track = dataclasses.replace(_still(random), radius=radius)
         way = ways[heading]
         if way is not None:
             track = _pass(random, track, **way)
-        shape = _Shape(int(random.integers(4)), random.uniform(0.6, 0.9), colour)
+        shape = _Shape(int(random.integers(4)), random.uniform(0.6, 0.9), _tint(random))
         objects.append((heading, track, shape))
-    return objects, colours[:2], random
+    return objects, corners
 
 
 def mixed_boxes(
@@ -223,23 +224,23 @@ def mixed_boxes(
     Objects of which less than 6 pixels show are left out.
     """
     middle = slice(NUM_FRAMES // 2, NUM_FRAMES // 2 + 1)
-    objects, _, _ = _draw_mixed(seed, split, index)
-    visible: list[Float32[np.ndarray, "1 h w"]] = []
+    objects, _ = _draw_mixed(seed, split, index)
+    found = []
     for _, track, shape in objects:
         parts = {field.name: getattr(track, field.name) for field in dataclasses.fields(track)}
         alpha = shape.coverage(_Track(**{name: part[middle] for name, part in parts.items()}))
-        visible = [other * (1 - alpha) for other in visible] + [alpha]
-    boxes = np.array([_visible_box(alpha[0]) for alpha in visible], np.float32)
+        found.append(_visible_box(alpha[0]))
+    boxes = np.array(found, np.float32)
     shown = ((boxes[:, 2:] - boxes[:, :2]) >= 6).all(axis=1)
     return boxes[shown], tuple(objects[i][0] for i in np.flatnonzero(shown))
 
 
 def render_mixed_clip(seed: int, split: str, index: int) -> UInt8[np.ndarray, "t h w 3"]:
     """Renders a clip of two or three objects, each of which goes its own way or stands still."""
-    objects, colours, random = _draw_mixed(seed, split, index)
-    frames = _background(random, colours, np.zeros((NUM_FRAMES, 2)))
+    objects, corners = _draw_mixed(seed, split, index)
+    frames = _background(corners, np.zeros((NUM_FRAMES, 2)))
     for _, track, shape in objects:
-        frames += (shape.colour - frames) * shape.coverage(track)[..., None]
+        frames += shape.tint * shape.coverage(track)[..., None]
     return np.uint8(np.clip(frames + 0.5, 0, 255))
 
 
@@ -254,8 +255,8 @@ def render_clip(seed: int, split: str, index: int) -> DemoClip:
     looks = np.random.default_rng([*place, 0, group])
     motion = np.random.default_rng([*place, 1, index])
 
-    colours = _colours(looks, 7)
-    shapes = [_shape(looks, colour) for colour in colours[2:]]
+    corners = _corners(looks)
+    shapes = [_shape(looks) for _ in range(_MOST_SHAPES)]
     speed = motion.uniform(*_PAN_SPEED) if motion.uniform() < _PAN_PROBABILITY else 0.0
     direction = motion.uniform(0, 2 * np.pi)
     pan = speed * np.array([np.cos(direction), np.sin(direction)])
@@ -266,17 +267,16 @@ def render_clip(seed: int, split: str, index: int) -> DemoClip:
     tracks = [_still(motion) for _ in range(int(motion.choice(_NUM_STILL)))]
     tracks += [move(motion, _still(motion), **sense) for _ in range(num_moving)]
 
-    frames = _background(looks, colours[:2], shift)
-    visible: list[Float32[np.ndarray, "t h w"]] = []
+    frames = _background(corners, shift)
+    boxes = []
     for track, shape in zip(tracks, shapes, strict=False):
         track = dataclasses.replace(track, x=track.x + shift[:, 0], y=track.y + shift[:, 1])
         alpha = shape.coverage(track)
-        frames += (shape.colour - frames) * alpha[..., None]
-        visible = [other * (1 - alpha) for other in visible] + [alpha]
-    boxes = [
-        [_visible_box(alpha[frame]) for alpha in visible[-num_moving:]]
-        for frame in range(NUM_FRAMES)
-    ]
+        frames += shape.tint * alpha[..., None]
+        boxes.append([_visible_box(frame) for frame in alpha])
     return DemoClip(
-        np.uint8(np.clip(frames + 0.5, 0, 255)), np.array(boxes, np.float32), label, pan
+        np.uint8(np.clip(frames + 0.5, 0, 255)),
+        np.array(boxes[-num_moving:], np.float32).swapaxes(0, 1),
+        label,
+        pan,
     )

@@ -8,7 +8,7 @@ source "$(dirname "$0")/environment.sh"
 
 data=${MGM_DEMO_DATA:-$repository/runs/demo_data}
 workdir=${MGM_DEMO_WORKDIR:-$repository/runs/demo_$(date +%Y%m%d_%H%M%S)}
-steps=${MGM_DEMO_STEPS:-480}
+steps=${MGM_DEMO_STEPS:-360}
 
 python -m data_prep.demo --out="$data" --num_train=1680 --num_validation=168
 

@@ -21,9 +21,10 @@ def test_the_largest_batch_that_fits_is_taken(monkeypatch):
 
 @pytest.mark.slow
 def test_stages_are_rehearsed_written_and_not_run_again(tmp_path, monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS")  # A machine with one device.
     demo.make_demo(tmp_path / "clips", num_train=12, num_validation=2)
     plan = gpu.Plan(tmp_path / "out", str(tmp_path / "clips"), rehearse=True)
-    stages = ("attention", "shares", "training")
+    stages = ("attention", "training")
     results = gpu.run(plan, stages)
     assert results == json.loads((tmp_path / "out" / "gpu.json").read_text())
     assert set(stages) < results.keys()
