@@ -1,14 +1,14 @@
 """Rendered clips in which a small model learns motion in minutes: plain shapes in steady motion.
 
-Twelve classes that differ in the motion of one to three shapes. Every motion goes on for ever, and
+Twelve classes that differ in the motion of one or two shapes. Every motion goes on for ever, and
 starts at a random moment, so that one frame does not tell the class: shapes enter at the border and
 leave, grow from nothing and fade, turn, circle, or shake. Shapes are large, some are limbs that
-reach to the border, others stand still, and the camera may pan.
+reach to the border, and the camera may pan.
 
 Backgrounds are gradients between four colours, which a model can continue where they are hidden;
 shapes tint them. The clips of a group, one of each class, share their looks; groups belong to one
-split. A clip is a function of (seed, split,
-index) only. Lengths are in pixels, x to the right and y down, angles clockwise in radians.
+split. A clip is a function of (seed, split, index) only. Lengths are in pixels, x to the right and
+y down, angles clockwise in radians.
 """
 
 import dataclasses
@@ -21,10 +21,10 @@ from jaxtyping import Float, Float32, UInt8
 SIZE = 64  # Height and width of the frame.
 NUM_FRAMES = 24
 _RADII = (12.0, 19.0)
-_NUM_MOVING, _NUM_STILL, _MOST_SHAPES = (1, 1, 1, 2, 2), (0, 0, 1), 3
+_NUM_SHAPES = (1, 1, 2)
 _PAN_PROBABILITY, _PAN_SPEED = 0.35, (0.2, 0.6)
 _MARGIN = 8  # More than the camera pans in half of a clip.
-_CONTRAST = (50.0, 100.0)
+_CONTRAST = (80.0, 140.0)  # In RGB, of 0..255.
 _TIME = np.arange(NUM_FRAMES, dtype=np.float32)
 _Y, _X = np.mgrid[:SIZE, :SIZE].astype(np.float32) + 0.5
 
@@ -35,8 +35,8 @@ class DemoClip:
 
     Attributes:
         frames: RGB, 0..255.
-        boxes: x1, y1, x2, y2 of the visible part of each of the k moving shapes, NaN where the
-            shape is hidden.
+        boxes: x1, y1, x2, y2 of the visible part of each of the k shapes, NaN where the shape
+            is hidden.
         label: Index into `CLASS_NAMES`.
         pan: Displacement of the whole scene, (x, y) in pixels per frame.
     """
@@ -256,16 +256,15 @@ def render_clip(seed: int, split: str, index: int) -> DemoClip:
     motion = np.random.default_rng([*place, 1, index])
 
     corners = _corners(looks)
-    shapes = [_shape(looks) for _ in range(_MOST_SHAPES)]
+    shapes = [_shape(looks) for _ in range(max(_NUM_SHAPES))]
     speed = motion.uniform(*_PAN_SPEED) if motion.uniform() < _PAN_PROBABILITY else 0.0
     direction = motion.uniform(0, 2 * np.pi)
     pan = speed * np.array([np.cos(direction), np.sin(direction)])
     shift = (_TIME - NUM_FRAMES / 2)[:, None] * pan
 
     move, sense = _MOTIONS[CLASS_NAMES[label]]
-    num_moving = int(motion.choice(_NUM_MOVING))
-    tracks = [_still(motion) for _ in range(int(motion.choice(_NUM_STILL)))]
-    tracks += [move(motion, _still(motion), **sense) for _ in range(num_moving)]
+    num_shapes = int(motion.choice(_NUM_SHAPES))
+    tracks = [move(motion, _still(motion), **sense) for _ in range(num_shapes)]
 
     frames = _background(corners, shift)
     boxes = []
@@ -276,7 +275,7 @@ def render_clip(seed: int, split: str, index: int) -> DemoClip:
         boxes.append([_visible_box(frame) for frame in alpha])
     return DemoClip(
         np.uint8(np.clip(frames + 0.5, 0, 255)),
-        np.array(boxes[-num_moving:], np.float32).swapaxes(0, 1),
+        np.array(boxes, np.float32).swapaxes(0, 1),
         label,
         pan,
     )

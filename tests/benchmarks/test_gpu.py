@@ -28,11 +28,9 @@ def test_stages_are_rehearsed_written_and_not_run_again(tmp_path, monkeypatch):
     results = gpu.run(plan, stages)
     assert results == json.loads((tmp_path / "out" / "gpu.json").read_text())
     assert set(stages) < results.keys()
-    assert all(row["clips_per_second"] > 0 for row in results["attention"])
-    assert [row[0] for row in gpu.step_rows(results["attention"])] == [
-        "ViT-Ti, ratio 0.75: mgm_jax, xla",
-        "ViT-Ti, ratio 0.75: mgm_jax, chunked",
-    ]
+    assert results["attention"][0]["clips_per_second"] > 0
+    (row,) = gpu.step_rows(results["attention"])
+    assert row[0] == "ViT-Ti, ratio 0.75: mgm_jax, xla"
     assert 0 <= results["training"]["waiting"] <= 1
     monkeypatch.setattr(gpu, "STAGES", {})
     assert gpu.run(plan, stages) == results
