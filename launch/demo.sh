@@ -23,6 +23,9 @@ python -m mgm_jax.visualize --workdir="$workdir" --split=validation --leaky
 
 cat <<END
 
+PSNR of hidden pixels of validation clips in dB, and of the mean colour of the visible ones:
+$(grep -o '"eval/psnr[^,}]*' "$workdir/metrics.jsonl" | tail -2)
+
 checkpoint  $workdir/checkpoints/$steps
 metrics     $workdir/metrics.jsonl
             tensorboard --logdir=$workdir/tensorboard  (pip install tensorboard)

@@ -112,7 +112,7 @@ class Video(FrameDecoder):
         conclusive = builder.num_seen > 1 or (self.num_frames > 1 and all(self.index.key_flags))
         if source == "codec" and not builder.saw_predicted and conclusive:
             if motion == "codec":
-                raise self._no_vectors("all its frames are intra coded or interlaced")
+                raise self._no_vectors("all frames read are intra coded or interlaced")
             builder = decode("estimate")
         return builder.finish()
 
