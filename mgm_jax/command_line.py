@@ -1,6 +1,7 @@
 """The command line of every command: its recipe and flags, what is misspelt, and `--help`."""
 
 import re
+import signal
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ def parse_flags(arguments: Sequence[str]) -> list[str]:
     usage = sys.modules["__main__"].__doc__ or ""
     try:
         if {"--help", "-help", "-h"} & set(given):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` is no error.
             print(f"{usage}\n{help_text(given)}")
             sys.exit(0)
         return flags.FLAGS([program, *check_arguments(given)])
