@@ -93,14 +93,12 @@ def test_commands_help_and_refuse_without_a_traceback():
     asked = commands.run("mgm_jax.main", "--help")
     assert asked.returncode == 0
     assert all(f"  {name} " in asked.stdout for name in shrunk.RECIPES)
+    reading, writing = os.pipe()
+    os.close(reading)  # As after `--help | head -1`.
     command = [sys.executable, "-m", "mgm_jax.main", "--help"]
-    cut = subprocess.Popen(
-        command, cwd=commands.REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert cut.stdout is not None and cut.stderr is not None
-    cut.stdout.close()  # As `--help | head -1` does.
-    assert cut.stderr.read() == b""
-    cut.wait()
+    cut = subprocess.run(command, cwd=commands.REPOSITORY, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert cut.stderr == b""
     values = commands.run("mgm_jax.main", "--config=ssv2_pretrain", "--help").stdout
     assert "--config.masking.ratio=  float" in values
     assert "Fraction of masked tokens" in values
