@@ -6,7 +6,7 @@
 
 Two or three objects of each clip go left, right, up or down, or stand still; the model is given
 their boxes in the middle frame. Without `config.init_from` it trains from scratch. Argument:
-`backbone`. Measured: frame mAP 97.6 % after 600 steps, 21.1 % by chance.
+`backbone`. Measured: frame mAP 97.9 % after 600 steps (six minutes), 21.1 % by chance.
 """
 
 from ml_collections import ConfigDict
