@@ -112,7 +112,7 @@ def run_tests(plan: Plan) -> dict[str, Any]:
 def run_steps(plan: Plan) -> list[dict[str, Any]]:
     """Our step and PyTorch's, for ViT-S and B at ratios 0.75 and 0.9."""
     peak = _matmul_rate(plan)
-    sizes, ratios = (("Ti",), (0.9,)) if plan.rehearse else (("S", "B"), (0.75, 0.9))
+    sizes, ratios = (("Ti",), (0.75,)) if plan.rehearse else (("S", "B"), (0.75, 0.9))
     return [
         _step_row(name, plan.setting(size, ratio), plan.batches, peak)
         for size in sizes
@@ -198,7 +198,7 @@ def run_study(plan: Plan) -> list[dict[str, Any]]:
     study = ["benchmarks.masking_study", f"--out={out}", f"--data={data}", "--report", "--seeds=1"]
     study += ["--budget=gpu10"]  # Of ten minutes.
     if plan.rehearse:
-        study += ["--only=random_tube 0.75", "--config.num_steps=1", "--config.warmup_steps=0"]
+        study += ["--only=random_tube 0.75", "--", "--config.num_steps=1", "--config.warmup_steps=0"]
         study += ["--config.batch_size=32", "--config.data.num_workers=0"]
         study += ["--config.model.encoder.depth=1", "--config.model.dtype=float32"]
     for module in (demo, study):

@@ -24,13 +24,16 @@ def test_stages_are_rehearsed_written_and_not_run_again(tmp_path, monkeypatch):
     monkeypatch.delenv("XLA_FLAGS")  # A machine with one device.
     demo.make_demo(tmp_path / "clips", num_train=12, num_validation=2)
     plan = gpu.Plan(tmp_path / "out", str(tmp_path / "clips"), rehearse=True)
-    stages = ("attention", "training")
+    stages = ("steps", "training", "study")
     results = gpu.run(plan, stages)
     assert results == json.loads((tmp_path / "out" / "gpu.json").read_text())
     assert set(stages) < results.keys()
-    assert results["attention"][0]["clips_per_second"] > 0
-    (row,) = gpu.step_rows(results["attention"])
-    assert row[0] == "ViT-Ti, ratio 0.75: mgm_jax, xla"
+    assert all(row["clips_per_second"] > 0 for row in results["steps"])
+    assert [row[0] for row in gpu.step_rows(results["steps"])] == [
+        "ViT-Ti, ratio 0.75: mgm_jax",
+        "ViT-Ti, ratio 0.75: PyTorch eager",
+    ]
+    assert results["study"][0]["row"] == "random_tube 0.75"
     assert 0 <= results["training"]["waiting"] <= 1
     monkeypatch.setattr(gpu, "STAGES", {})
     assert gpu.run(plan, stages) == results
