@@ -198,8 +198,12 @@ def run_study(plan: Plan) -> list[dict[str, Any]]:
     study = ["benchmarks.masking_study", f"--out={out}", f"--data={data}", "--report", "--seeds=1"]
     study += ["--budget=gpu10"]  # Of ten minutes.
     if plan.rehearse:
-        study += ["--only=random_tube 0.75", "--", "--config.num_steps=1", "--config.warmup_steps=0"]
-        study += ["--config.batch_size=32", "--config.data.num_workers=0"]
+        study += ["--only=random_tube 0.75", "--", "--config.num_steps=1"]
+        study += [
+            "--config.warmup_steps=0",
+            "--config.batch_size=32",
+            "--config.data.num_workers=0",
+        ]
         study += ["--config.model.encoder.depth=1", "--config.model.dtype=float32"]
     for module in (demo, study):
         subprocess.run([sys.executable, "-m", *module], check=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.extend.core
 import numpy as np
 from jax.lax import Precision
 
@@ -72,7 +73,7 @@ class _Counter:
     def _inside(self, equation: Any) -> np.ndarray:
         name, params = equation.primitive.name, equation.params
         inner = np.zeros(2)
-        for part in jax.core.jaxprs_in_params(params):
+        for part in jax.extend.core.jaxprs_in_params(params):
             inner += self.count(part)
         if name == "pallas_call":  # A kernel runs once for each block of its grid.
             inner *= np.prod(params["grid_mapping"].grid)
