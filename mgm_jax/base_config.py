@@ -177,7 +177,6 @@ def small_vit(config: ConfigDict) -> None:
     config.data.size = 96
     config.data.host_crop_size = 128
     config.data.num_workers = 1
-
     config.model.size = "Ti"
     config.model.encoder.update(dim=128, depth=4, heads=4)
     config.model.tubelet = (4, 16, 16)
