@@ -4,10 +4,8 @@
         --config.init_from=runs/demo --config.data.path=runs/demo_data --workdir=runs/demo_finetune
 
 `configs/demo_pretrain.py` makes `runs/demo_data` and `runs/demo`. Argument: `backbone`. With 50
-labels a class: `--config.data.split='train[:600]'`. From scratch, without `config.init_from`, all
-labels take longer:
-
-    --config.num_steps=4000 --config.warmup_steps=200
+labels a class: `--config.data.split='train[:600]'`. Without `config.init_from` it trains from
+scratch. What both reach: docs/results.md.
 
 Partial domain adaptation in miniature (Table 3 is the real one), finetuned on coloured clips of 12
 classes and evaluated on grey negatives of 6 of them, which it has never seen:
