@@ -12,6 +12,7 @@ any machine.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -26,6 +27,7 @@ from typing import Any
 from absl import flags, logging
 
 from benchmarks import train_step
+from benchmarks.study_rows import config_flags
 from benchmarks.timing import print_table
 from benchmarks.train_step import COMPILED, EAGER, MATMUL, OURS, Setting
 from mgm_jax.program import run_program
@@ -95,6 +97,7 @@ def _step_row(name: str, setting: Setting, batches: Sequence[int], peak: float) 
     }
 
 
+@functools.cache  # Two stages need it.
 def _matmul_rate(plan: Plan) -> float:
     setting = plan.setting("B", 0.75)
     seconds, _ = train_step.measure([MATMUL], setting, rounds=5)[MATMUL]
@@ -186,7 +189,7 @@ def run_training(plan: Plan) -> dict[str, float]:
 
 def _main(workdir: pathlib.Path, recipe: str, values: Mapping[str, Any]) -> None:
     command = [sys.executable, "-m", "mgm_jax.main", f"--config={recipe}", f"--workdir={workdir}"]
-    subprocess.run([*command, *(f"--config.{k}={v}" for k, v in values.items())], check=True)
+    subprocess.run([*command, *config_flags(values)], check=True)
 
 
 def run_study(plan: Plan) -> list[dict[str, Any]]:
@@ -198,13 +201,9 @@ def run_study(plan: Plan) -> list[dict[str, Any]]:
     study = ["benchmarks.masking_study", f"--out={out}", f"--data={data}", "--report", "--seeds=1"]
     study += ["--budget=gpu10"]  # Of ten minutes.
     if plan.rehearse:
-        study += ["--only=random_tube 0.75", "--", "--config.num_steps=1"]
-        study += [
-            "--config.warmup_steps=0",
-            "--config.batch_size=32",
-            "--config.data.num_workers=0",
-        ]
-        study += ["--config.model.encoder.depth=1", "--config.model.dtype=float32"]
+        values = {"num_steps": 1, "warmup_steps": 0, "batch_size": 32, "data.num_workers": 0}
+        values |= {"model.encoder.depth": 1, "model.dtype": "float32"}
+        study += ["--only=random_tube 0.75", "--", *config_flags(values)]
     for module in (demo, study):
         subprocess.run([sys.executable, "-m", *module], check=True)
     return json.loads((out / "results.json").read_text())

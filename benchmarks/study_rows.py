@@ -3,7 +3,8 @@
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from configs import demo_finetune
 
@@ -33,9 +34,14 @@ class Row:
     flags: tuple[str, ...] = ()
 
 
+def config_flags(values: Mapping[str, Any]) -> list[str]:
+    """The flags that set config values, by their dotted names."""
+    return [f"--config.{name}={value}" for name, value in values.items()]
+
+
 def _longer(times: int) -> tuple[str, ...]:
     config = demo_finetune.get_config()
-    return tuple(f"--config.{n}={times * config[n]}" for n in ("num_steps", "warmup_steps"))
+    return tuple(config_flags({n: times * config[n] for n in ("num_steps", "warmup_steps")}))
 
 
 _SLOWER = ("--config.optimizer.base_lr=2.4e-3", "--config.optimizer.min_lr=2.4e-5")
@@ -75,7 +81,7 @@ def _budget_flags(stage: str) -> list[str]:
     values = _LARGER | {"batch_size": batch_size, "num_steps": steps, "warmup_steps": steps // 20}
     if stage == "pretrain":
         values["optimizer.base_lr"] = 1e-3  # For 8 times as many clips a step.
-    return [f"--config.{name}={value}" for name, value in values.items()]
+    return config_flags(values)
 
 
 def commands(

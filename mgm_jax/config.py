@@ -193,8 +193,12 @@ def changes(config: ConfigDict, saved: Mapping[str, Any]) -> list[str]:
     now = dict(flatten(to_json(config)))
     then = {name: ADDED[name] for name in ADDED.keys() & now.keys()}
     then |= dict(flatten(upgrade(saved)))
-    return [
-        line
-        for line in differences(then, now)
-        if not any(fnmatch.fnmatch(line.partition(":")[0], p) for p in CHANGEABLE_ON_RESUME)
-    ]
+    return differences(*map(_kept_on_resume, (then, now)))
+
+
+def _kept_on_resume(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in values.items()
+        if not any(fnmatch.fnmatch(name, pattern) for pattern in CHANGEABLE_ON_RESUME)
+    }

@@ -165,11 +165,13 @@ def test_training_with_detections_and_in_parts_and_again(data, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_detector_starts_from_a_finetuned_encoder(data, video_folder, tmp_path):
-    other = shrunk.recipe("demo_finetune", video_folder, eval__holdout=0.0)
-    other.eval.every = 0
-    start = train(other, str(tmp_path / "finetune"), jax.devices()[:1])
-    config = recipe(data, init_from=str(tmp_path / "finetune"), eval__every=0, stop_at_step=1)
+@pytest.mark.parametrize("name", ["demo_pretrain", "demo_finetune"])
+def test_a_detector_starts_from_the_encoder_of_a_run(name, data, video_folder, tmp_path):
+    other = shrunk.recipe(name, video_folder, eval__holdout=0.0)
+    if name == "demo_finetune":
+        other.eval.every = 0
+    start = train(other, str(tmp_path / "start"), jax.devices()[:1])
+    config = recipe(data, init_from=str(tmp_path / "start"), eval__every=0, stop_at_step=1)
     config.optimizer.base_lr, config.warmup_steps = 0.0, 0
     state = train(config, str(tmp_path / "detect"), jax.devices()[:1])
     before, after = start.params, state.params

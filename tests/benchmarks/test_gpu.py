@@ -1,7 +1,6 @@
 import json
 
 import pytest
-import quick_compilation
 
 from benchmarks import gpu
 from data_prep import demo
@@ -34,13 +33,17 @@ def test_rehearsed_steps_have_rows(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_stages_are_rehearsed_written_and_not_run_again(tmp_path, monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", quick_compilation.XLA_FLAGS)  # A machine with one device.
+    monkeypatch.delenv("XLA_FLAGS")  # A machine with one device.
     demo.make_demo(tmp_path / "clips", num_train=12, num_validation=2)
     plan = gpu.Plan(tmp_path / "out", str(tmp_path / "clips"), rehearse=True)
-    stages = ("training", "study")
+    stages = ("attention", "shares", "training", "study")
     results = gpu.run(plan, stages)
     assert results == json.loads((tmp_path / "out" / "gpu.json").read_text())
     assert set(stages) < results.keys()
+    assert all(row["clips_per_second"] > 0 for row in results["attention"])
+    assert [row[0] for row in gpu.step_rows(results["attention"])] == [
+        "ViT-Ti, ratio 0.75: mgm_jax, xla"
+    ]
     assert results["study"][0]["row"] == "random_tube 0.75"
     assert 0 <= results["training"]["waiting"] <= 1
     monkeypatch.setattr(gpu, "STAGES", {})
