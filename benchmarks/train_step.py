@@ -91,12 +91,15 @@ def make_ours(setting: Setting) -> Callable[[], None]:
     """Makes a function that runs a training step of mgm_jax and waits for it."""
     import jax
 
-    from mgm_jax.training import tasks
+    from mgm_jax.training import sharding, tasks
+    from mgm_jax.training.state import abstract_state
 
     config = setting.recipe()
     task = tasks.make_task(config, (), total_steps=100)
-    state = jax.jit(task.init_fn)()
-    step_fn = jax.jit(task.step_fn, donate_argnums=0)
+    mesh = sharding.make_mesh(config.mesh.to_dict(), jax.devices()[:1])
+    places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(task.init_fn, mesh))
+    state = jax.jit(task.init_fn, out_shardings=places)()
+    step_fn = tasks.jit_step(task, mesh, places)
     batch = jax.device_put(device_batch(config, setting.clips))
 
     def step() -> None:

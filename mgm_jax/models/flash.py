@@ -17,8 +17,8 @@ from jaxtyping import Array, Float
 
 from mgm_jax.errors import ConfigError
 
-CHUNK_SIZE = 392
-"""Queries per block of "chunked": two time steps of a clip of 224x224 pixels. Smaller matrix
+CHUNK_SIZE = 196
+"""Queries per block of "chunked": the tokens of a tubelet of 224x224 pixels. Smaller matrix
 products use a CPU's cores less well."""
 
 _LANES = 128
@@ -51,7 +51,7 @@ def choose(
     _, tokens, heads, head_dim = query.shape
     if flash and tokens < _LANES:
         obstacle = f"is slower for so few tokens (fewer than {_LANES})"
-    written = "chunked" if platform == "cpu" and tokens >= CHUNK_SIZE else "xla"
+    written = "chunked" if platform == "cpu" and tokens >= 2 * CHUNK_SIZE else "xla"
     chosen = written if flash is None or obstacle else flash
     if log:
         why = f", as {flash} {obstacle}" if flash and obstacle else ""

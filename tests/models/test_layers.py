@@ -52,6 +52,33 @@ def test_gelu_is_exact(dtype):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_derivative_of_gelu(dtype):
+    x = jnp.linspace(-6, 6, 101).astype(dtype)
+    wide = np.asarray(x, np.float64)
+    expected = [
+        (1 + math.erf(v / 2**0.5)) / 2 + v * math.exp(-(v**2) / 2) / (2 * math.pi) ** 0.5
+        for v in wide
+    ]
+    tolerance = {"atol": 1e-6} if dtype == jnp.float32 else {"rtol": 1 / 128, "atol": 1e-3}
+    actual = jax.grad(lambda x: layers.exact_gelu(x).astype(jnp.float32).sum())(x)
+    assert actual.dtype == dtype
+    np.testing.assert_allclose(np.asarray(actual, np.float64), expected, **tolerance)
+
+
+def test_the_backward_pass_of_gelu_keeps_its_input_and_result_only():
+    """Erf is computed again; kept, it would be as large as the input."""
+    shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in [(512, 64), (2, 64, 256), (2, 256, 64)]]
+
+    def loss(x, up, down):
+        for one, other in zip(up, down, strict=True):
+            x = layers.exact_gelu(x @ one) @ other
+        return x.sum()
+
+    text = jax.jit(jax.grad(loss, argnums=(1, 2))).lower(*shapes).compile().as_text()
+    assert text.count(" erf(") == 4  # Of two layers, forward and backward.
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_layer_norm_has_the_epsilon_of_videomae_and_float32_statistics(dtype):
     # Variances near the epsilon in float32, and a mean in bfloat16 that its sums would lose.
     x = np.random.default_rng(0).standard_normal((2, 3, 512))
