@@ -148,7 +148,7 @@ def key_frame_of(
     shown = np.flatnonzero((~np.isnan(record.boxes[:frames])).all(axis=-1).any(axis=-1))
     if not len(shown):
         raise VideoError(f"{record.video_id}: no frame has a box; leave it out")
-    frame = int(shown[np.abs(shown - frames // 2).argmin()])
+    frame = int(shown[np.argmin(np.abs(shown - frames // 2))])
     boxes = boxes_at(record.boxes, np.array([frame]))[0]
     boxes = boxes[~np.isnan(boxes).any(axis=-1)] / np.tile(size[::-1], 2)
     actions = np.zeros((len(boxes), num_classes), np.uint8)

@@ -131,7 +131,7 @@ def rasterise(
     rows, columns = -(-height // MOTION_CELL), -(-width // MOTION_CELL)
     vectors = frames[0]
     if any(map(len, frames)):
-        vectors = np.frombuffer(b"".join(frames), RECORD)  # type: ignore[arg-type]
+        vectors = np.frombuffer(b"".join(frame.tobytes() for frame in frames), RECORD)
     displacement = _from_past(vectors)
     block_rows = _covered_cells(vectors["dst_y"].copy(), vectors["h"], rows)
     block_columns = _covered_cells(vectors["dst_x"].copy(), vectors["w"], columns)
@@ -184,7 +184,7 @@ def _covered_cells(
     # 16-bit shifts, because 64-bit division takes several times as long.
     reach = (extent.astype(np.int16) >> 1) - np.int16(MOTION_CELL // 2)
     first, last = (centre - reach) >> _LOG2_CELL, (centre + reach) >> _LOG2_CELL
-    most = 2 * int(reach.max(initial=0)) // MOTION_CELL + 1
+    most = 2 * int(np.max(reach, initial=0)) // MOTION_CELL + 1
     cells = [first, *(np.minimum(first + step, last) for step in range(1, most - 1)), last][:most]
     # As unsigned integers, negative numbers are larger than `num_cells`.
     return [np.minimum(cell.view(np.uint16), num_cells).astype(np.intp) for cell in cells]

@@ -160,13 +160,14 @@ def index_packets(
         VideoError: The file cannot be read, its stream is empty, or it is cut off. Truncation goes
             unnoticed in formats that do not announce their frames (MPEG program streams, WebM).
     """
-    packets, room = [], 2 * container.size + _SMALL_FILE_BYTES
+    size = container.size or 0
+    packets, room = [], 2 * size + _SMALL_FILE_BYTES
     try:
         for packet in demultiplex(container, stream):
             if packet.size:
                 packets.append(packet)
                 room -= packet.size
-                check_announced(len(packets), container.size, name)
+                check_announced(len(packets), size, name)
                 if room < 0:
                     raise VideoError(
                         f"{name}: its tables claim more data than the file holds; get it again, or "
