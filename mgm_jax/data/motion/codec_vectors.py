@@ -20,7 +20,7 @@ future one, which takes the coming motion for the past one. Limits of these maps
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -131,7 +131,7 @@ def rasterise(
     rows, columns = -(-height // MOTION_CELL), -(-width // MOTION_CELL)
     vectors = frames[0]
     if any(map(len, frames)):
-        vectors = np.frombuffer(b"".join(frame.tobytes() for frame in frames), RECORD)
+        vectors = np.frombuffer(b"".join(cast(Any, frames)), RECORD)  # Arrays are buffers.
     displacement = _from_past(vectors)
     block_rows = _covered_cells(vectors["dst_y"].copy(), vectors["h"], rows)
     block_columns = _covered_cells(vectors["dst_x"].copy(), vectors["w"], columns)
