@@ -25,6 +25,7 @@ _LANES = 128
 _WIDEST_HEAD = 128
 _LARGEST_BLOCK = 2048  # Tokens; larger ones do not fit a TPU's fast memory.
 _LARGEST_COMPUTE_BLOCK = 512
+_TOKENS_LAST = splash.splash_attention_kernel.QKVLayout.SEQ_MINOR
 
 
 def choose(
@@ -104,6 +105,10 @@ def _splash_on_one_device(query: Array, key: Array, value: Array, interpret: boo
             block_kv_dkv=block_kv,
             block_kv_dkv_compute=compute,
             use_fused_bwd_kernel=True,
+            # Tokens last, as heads of 64 would be padded to 128 in memory.
+            q_layout=_TOKENS_LAST,
+            k_layout=_TOKENS_LAST,
+            v_layout=_TOKENS_LAST,
         ),
         interpret=interpret,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PyTree
@@ -20,9 +21,10 @@ def value_and_grad(
 ) -> tuple[tuple[Float[Array, ""], Any], PyTree]:
     """As `jax.value_and_grad(..., has_aux=True)`, but computes the batch in parts, one by one.
 
-    Part i has every `num_parts`-th clip from clip i on, so each part is spread over all devices
-    that the batch is spread over, and no data moves between devices. The result is that of the
-    whole batch up to rounding, except that each part draws its own randomness.
+    Each part has clips of all devices, so no clip moves between devices. Along the mesh axis `data`
+    each device sums the gradients of its own clips, and the sums are reduced once, after the last
+    part. The result is that of the whole batch up to rounding, except that each part, and each
+    device along `data`, draws its own randomness.
 
     `rows` is a tree of arrays with a row per clip. `loss_fn(params, rows, key)` returns the mean
     loss, weighted by `weights`, and a tree of arrays with a row per clip, or None. `num_parts` must
@@ -31,27 +33,39 @@ def value_and_grad(
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     if num_parts == 1:
         return grad_fn(params, rows, key)
-    weight = _split(weights, num_parts).astype(jnp.float32).sum(axis=1)
+    mesh = jax.sharding.get_abstract_mesh()
+    data, fsdp = (1, 1) if mesh.empty else (mesh.shape["data"], mesh.shape["fsdp"])
+    grad_fn = jax.vmap(grad_fn, (None, 0, 0), spmd_axis_name=None if mesh.empty else "data")
+
+    def split(leaf: Array) -> Array:
+        """[clips, ...] to [parts, data, clips of a part, ...], where every device keeps its own."""
+        leaf = jnp.moveaxis(leaf.reshape(data, fsdp, num_parts, -1, *leaf.shape[1:]), 2, 0)
+        return leaf.reshape(num_parts, data, -1, *leaf.shape[4:])
+
+    def join(leaf: Array) -> Array:
+        leaf = jnp.moveaxis(leaf.reshape(num_parts, data, fsdp, -1, *leaf.shape[3:]), 0, 2)
+        return leaf.reshape(-1, *leaf.shape[4:])
+
+    weight = split(weights).astype(jnp.float32).sum(axis=2)
     total = weight.sum()
 
     def add_part(sums: tuple[Any, Any], part: tuple[Any, Any, Any]) -> tuple[tuple[Any, Any], Any]:
-        part_rows, share, part_key = part
-        (loss, aux), gradients = grad_fn(params, part_rows, part_key)
-        return jax.tree.map(lambda s, new: s + share * new, sums, (loss, gradients)), aux
+        part_rows, share, part_keys = part
+        (loss, aux), gradients = grad_fn(params, part_rows, part_keys)
+
+        def add(old: Array, new: Array) -> Array:
+            return old + share.reshape(data, *[1] * (new.ndim - 1)) * new
+
+        return jax.tree.map(add, sums, (loss, gradients)), aux
 
     parts = (
-        jax.tree.map(lambda leaf: _split(leaf, num_parts), rows),
+        jax.tree.map(split, rows),
         weight / jnp.where(total > 0, total, 1.0),
-        jax.random.split(key, num_parts),
+        jax.random.split(key, (num_parts, data)),
     )
-    zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
-    (loss, gradients), aux = jax.lax.scan(add_part, zeros, parts)
-    return (loss, jax.tree.map(_join, aux)), gradients
-
-
-def _split(leaf: Array, num_parts: int) -> Array:
-    return leaf.reshape(-1, num_parts, *leaf.shape[1:]).swapaxes(0, 1)
-
-
-def _join(leaf: Array) -> Array:
-    return leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[2:])
+    zeros = jax.tree.map(lambda leaf: jnp.zeros((data, *leaf.shape)), (jnp.zeros(()), params))
+    # `data` is the axis of the vmap; within it, clips are split over the rest.
+    with nn.logical_axis_rules((("batch", "fsdp"), ("heads", "tensor"))):
+        sums, aux = jax.lax.scan(add_part, zeros, parts)
+    loss, gradients = jax.tree.map(lambda leaf: leaf.sum(axis=0), sums)
+    return (loss, jax.tree.map(join, aux)), gradients

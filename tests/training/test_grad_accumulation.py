@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from tiny_models import assert_close
 
+from mgm_jax.aot import hlo
+from mgm_jax.aot.collectives import find_collectives, summarise
 from mgm_jax.models import classifier
 from mgm_jax.models.layers import TransformerConfig
 from mgm_jax.training import grad_accumulation, losses, sharding
@@ -47,16 +49,37 @@ def test_parts_add_up_to_the_batch():
     assert_close(compute(*inputs(), 4), compute(*inputs(), 1))
 
 
-def test_parts_are_spread_over_the_devices_and_nothing_moves():
+def on_mesh(axis_sizes, num_parts):
+    """The result over devices, and the bytes reduced along `data`."""
     params, rows = inputs()
-    mesh = sharding.make_mesh({"data": 4, "fsdp": 2, "tensor": 1})
+    mesh = sharding.make_mesh(axis_sizes)
     rows = sharding.global_batch(sharding.batch_sharding(mesh), rows)
     params = jax.device_put(params, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
-    compiled = compute.lower(params, rows, 2).compile()
+    function = jax.jit(
+        sharding.on_mesh(lambda params, rows: compute(params, rows, num_parts), mesh)
+    )
+    compiled = function.lower(params, rows).compile()
     for movement in ("all-to-all", "collective-permute", "all-gather"):
         assert movement not in compiled.as_text()
-    assert "all-reduce" in compiled.as_text()
-    assert_close(compiled(params, rows), compute(*inputs(), 1))
+    found = find_collectives(hlo.parse(compiled.as_text()), mesh.shape)
+    reduced = sum(
+        bytes for (_, along), (_, bytes, _) in summarise(found).items() if "data" in along
+    )
+    return compiled(params, rows), reduced
+
+
+def test_parts_are_spread_over_the_devices_and_nothing_moves():
+    result, _ = on_mesh({"data": 4, "fsdp": 2, "tensor": 1}, 2)
+    assert_close(result, compute(*inputs(), 1))
+
+
+def test_gradients_are_reduced_once_whatever_the_number_of_parts():
+    axis_sizes = {"data": 4, "fsdp": 1, "tensor": 2}
+    (result, reduced), (_, in_two) = on_mesh(axis_sizes, 4), on_mesh(axis_sizes, 2)
+    assert_close(result, compute(*inputs(), 1))
+    num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(inputs()[0]))
+    assert num_bytes <= reduced < 1.1 * num_bytes
+    assert reduced == in_two
 
 
 def test_a_part_without_a_clip_that_counts_adds_nothing():
