@@ -84,6 +84,9 @@ def pretrain() -> ConfigDict:
 
     # Targets are the pixels of each tubelet normalised by its own mean and variance.
     config.norm_pix_loss = True
+    # Added to the standard deviation, of RGB in [0, 1]. Of tubelets that are flat but for the noise
+    # of compression, VideoMAE's 1e-6 makes targets that are all noise; 0.02 does not.
+    config.norm_pix_eps = 1e-6
 
     config.eval = ConfigDict()
     config.eval.holdout = 0.0  # Leaves out the videos that finetuning would hold out.

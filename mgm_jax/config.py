@@ -176,6 +176,8 @@ def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
             name, value = "norm_pix_loss", value == "normalised_pixels"
         if name == "model.remat" and isinstance(value, bool):
             value = "full" if value else "none"
+        if name == "norm_pix_loss":
+            upgraded.setdefault("norm_pix_eps", 1e-6)  # Earlier versions had no other.
         *groups, leaf = RENAMED.get(name, name).split(".")
         place = upgraded
         for group in groups:

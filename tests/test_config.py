@@ -70,6 +70,7 @@ def of_an_earlier_version(saved):
     saved["data"]["window"] = saved["data"].pop("host_crop_size")
     saved["data"]["max_skipped_share"] = saved["data"].pop("max_bad_fraction")
     saved["masking"]["guide_first_step"] = saved["masking"].pop("guide_first_tubelet")
+    del saved["norm_pix_eps"]
     saved["target"] = "normalised_pixels" if saved.pop("norm_pix_loss") else "pixels"
     saved["data"] |= {"modality": "rgb", "motion_frames": "sampled"}
     saved["model"]["remat"] = False

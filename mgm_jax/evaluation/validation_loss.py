@@ -62,7 +62,8 @@ def _make_measure_fn(config: ConfigDict, model: nn.Module) -> Any:
         patches, predictions = patches_lib.patchify(made["clips"], tubelet), made["predictions"]
         targets = patches_lib.gather_tokens(patches, made["masked_ids"])
         if config.norm_pix_loss:
-            return {"loss": _mse(predictions, losses.pixel_target(targets))}
+            targets = losses.pixel_target(targets, eps=config.norm_pix_eps)
+            return {"loss": _mse(predictions, targets)}
         visible = ~made["mask"].reshape(len(patches), -1, 1, 1)
         mean_colour = patches.mean(axis=(1, 3), keepdims=True, where=visible)
         return {

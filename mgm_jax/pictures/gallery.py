@@ -149,14 +149,14 @@ class Gallery:
         """
         key = jax.random.key(self._config.seed)
         made = jax.device_get(self._reconstruct_fn(params, self._batch, key))
-        tubelet = tuple(self._config.model.tubelet)
+        tubelet, eps = tuple(self._config.model.tubelet), self._config.norm_pix_eps
         statistics: list[Statistics] = ["none"]
         if self._config.norm_pix_loss:
             statistics = ["visible", "target"] if leaky else ["visible"]
         for i, clip in enumerate(self._clips):
             output = (made["predictions"][i], made["masked_ids"][i], made["clips"][i], tubelet)
             made_frames = {
-                _LABELS[name]: _to_uint8(to_frames(*output, name)[:: tubelet[0]])
+                _LABELS[name]: _to_uint8(to_frames(*output, name, eps)[:: tubelet[0]])
                 for name in statistics
             }
             mask, strategy = made["mask"][i], self._config.masking.strategy

@@ -5,9 +5,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
-# As in the target of the loss: (x - mean) / (standard deviation + EPSILON).
-EPSILON = 1e-6
-
 # *Decision*: weights fall with the fourth power of the distance, and a step to the next tubelet in
 # time counts as half a step in space, because the same place a moment earlier is a better guide.
 _POWER, _TIME_DISTANCE = 4.0, 0.5
@@ -22,6 +19,7 @@ def to_frames(
     frames: Float[np.ndarray, "T H W 3"],
     tubelet: tuple[int, int, int],
     statistics: Statistics,
+    eps: float = 1e-6,
 ) -> Float[np.ndarray, "T H W 3"]:
     """Frames of one clip: visible tubelets from the input, masked ones from the model.
 
@@ -38,6 +36,7 @@ def to_frames(
         tubelet: (frames, rows, columns) in pixels; they divide the frames.
         statistics: Un-normalise with those of the visible tubelets or of the target; "none": the
             predictions are RGB in [0, 1].
+        eps: Of the target, see `losses.pixel_target`.
 
     Returns:
         RGB in [0, 1].
@@ -55,7 +54,7 @@ def to_frames(
         if statistics == "visible":
             weights = _inverse_distance_weights(masked, grid)
             mean, deviation = weights @ mean, weights @ deviation
-        made = made * (deviation[:, None] + EPSILON) + mean[:, None]
+        made = made * (deviation[:, None] + eps) + mean[:, None]
     pixels[positions[masked]] = made
     return np.clip(pixels.reshape(frames.shape), 0.0, 1.0)
 

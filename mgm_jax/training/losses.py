@@ -7,19 +7,22 @@ from jaxtyping import Array, Bool, Float, Float32
 
 @jax.named_scope("loss")
 def pixel_target(
-    patches: Float[Array, "b n c p"], normalise: bool = True
+    patches: Float[Array, "b n c p"], normalise: bool = True, eps: float = 1e-6
 ) -> Float32[Array, "b n c p"]:
     """The pixels to predict: each tubelet and channel normalised by its own statistics.
 
     As in VideoMAE, over the 512 values of a channel in a tubelet of 2x16x16, with the unbiased
     variance. Computed in float32 whatever the type of the tubelets, which are RGB in [0, 1], not
     normalised by a data set's statistics. `normalise=False` returns the pixels as they are.
+
+    `eps` is added to the standard deviation; VideoMAE's 1e-6 is too small for clips with flat areas
+    (`base_config.pretrain`).
     """
     pixels = patches.astype(jnp.float32)
     if not normalise:
         return pixels
     mean = pixels.mean(axis=-1, keepdims=True)
-    return (pixels - mean) / (pixels.std(axis=-1, keepdims=True, ddof=1) + 1e-6)
+    return (pixels - mean) / (pixels.std(axis=-1, keepdims=True, ddof=1) + eps)
 
 
 @jax.named_scope("loss")

@@ -79,7 +79,7 @@ def make_pretrain_step(
             )
             # As in VideoMAE: normalised targets are made from RGB, plain ones from the inputs.
             masked = masked if normalise else rgb.normalise(masked, -2)
-            targets = losses.pixel_target(masked, normalise)
+            targets = losses.pixel_target(masked, normalise, config.norm_pix_eps)
             predictions = apply(
                 {"params": params},
                 rgb.normalise(visible, -2),

@@ -51,6 +51,12 @@ def test_a_flat_tubelet_has_target_zero():
     np.testing.assert_array_equal(target, np.zeros((1, 8, 3, 32)))
 
 
+def test_a_larger_eps_keeps_the_noise_of_a_flat_tubelet_small():
+    noise = jnp.asarray(np.random.default_rng(0).normal(0.5, 1e-3, (1, 8, 3, 32)), jnp.float32)
+    assert np.std(losses.pixel_target(noise)) == pytest.approx(1, abs=0.05)
+    assert np.std(losses.pixel_target(noise, eps=0.02)) < 0.06
+
+
 @pytest.mark.parametrize(
     "compute",
     [
