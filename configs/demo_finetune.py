@@ -24,8 +24,8 @@ def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe."""
     config = base_config.finetune()
     config.batch_size = 32
-    config.num_steps = 1200
-    config.warmup_steps = 60
+    config.num_steps = 2400
+    config.warmup_steps = 120
 
     config.data.repeated_augmentation = 1
     config.data.area = (0.7, 1.0)
@@ -42,8 +42,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.head_init_scale = 1.0
     config.augment.label_smoothing = 0.0
 
-    config.optimizer.base_lr = 8e-3
-    config.optimizer.min_lr = 8e-5
+    config.optimizer.base_lr = 2.4e-3
+    config.optimizer.min_lr = 2.4e-5
     config.optimizer.layer_decay = 1.0
 
     config.checkpoint_every = 300

@@ -42,7 +42,7 @@ from mgm_jax.program import run_program
 
 FPS = 25.0
 # To be raised if a change to the rendering or the encoding changes the clips.
-_VERSION = 5
+_VERSION = 6
 _CLIPS_PER_SHARD = 200
 
 

@@ -5,10 +5,10 @@ starts at a random moment, so that one frame does not tell the class: shapes ent
 leave, grow from nothing and fade, turn, circle, or shake. Shapes are large, some are limbs that
 reach to the border, and the camera may pan.
 
-Backgrounds are gradients between four colours, which a model can continue where they are hidden;
-shapes tint them. The clips of a group, one of each class, share their looks; groups belong to one
-split. A clip is a function of (seed, split, index) only. Lengths are in pixels, x to the right and
-y down, angles clockwise in radians.
+Backgrounds have one colour, so that what is hard to predict where it is hidden is the motion. The
+clips of a group, one of each class, share their looks; groups belong to one split. A clip is a
+function of (seed, split, index) only. Lengths are in pixels, x to the right and y down, angles
+clockwise in radians.
 """
 
 import dataclasses
@@ -23,7 +23,6 @@ NUM_FRAMES = 24
 _RADII = (12.0, 19.0)
 _NUM_SHAPES = (1, 1, 2)
 _PAN_PROBABILITY, _PAN_SPEED = 0.35, (0.2, 0.6)
-_MARGIN = 8  # More than the camera pans in half of a clip.
 _CONTRAST = (80.0, 140.0)  # In RGB, of 0..255.
 _TIME = np.arange(NUM_FRAMES, dtype=np.float32)
 _Y, _X = np.mgrid[:SIZE, :SIZE].astype(np.float32) + 0.5
@@ -38,7 +37,7 @@ class DemoClip:
         boxes: x1, y1, x2, y2 of the visible part of each of the k shapes, NaN where the shape
             is hidden.
         label: Index into `CLASS_NAMES`.
-        pan: Displacement of the whole scene, (x, y) in pixels per frame.
+        pan: Displacement of all shapes by the camera, (x, y) in pixels per frame.
     """
 
     frames: UInt8[np.ndarray, "t h w 3"]
@@ -122,27 +121,15 @@ _MOTIONS: dict[str, tuple[_Motion, dict[str, int]]] = {
 CLASS_NAMES: tuple[str, ...] = tuple(_MOTIONS)
 
 
-def _corners(random: np.random.Generator) -> Float32[np.ndarray, "2 2 3"]:
-    """Colours of the background's corners."""
-    return random.uniform(0, 255, size=(2, 2, 3)).astype(np.float32)
+def _background(random: np.random.Generator) -> Float32[np.ndarray, "3"]:
+    """A colour that is far enough from black and white to be tinted."""
+    return random.uniform(64, 192, size=3).astype(np.float32)
 
 
 def _tint(random: np.random.Generator) -> Float32[np.ndarray, "3"]:
-    """What a shape adds to the colours behind it."""
+    """What a shape adds to the colour behind it."""
     direction = random.normal(size=3)
     return np.float32(random.uniform(*_CONTRAST) * direction / np.linalg.norm(direction))
-
-
-def _background(
-    corners: Float32[np.ndarray, "2 2 3"], shift: Float[np.ndarray, "t 2"]
-) -> Float32[np.ndarray, "t h w 3"]:
-    """A gradient that moves by `shift`, between corners `_MARGIN` pixels outside of the frame."""
-    x, y = (
-        np.float32((grid - offset[:, None, None] + _MARGIN) / (SIZE + 2 * _MARGIN))[..., None]
-        for grid, offset in zip((_X, _Y), shift.T, strict=True)
-    )
-    top, bottom = (left + (right - left) * x for left, right in corners)
-    return top + (bottom - top) * y
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,11 +185,11 @@ HEADINGS = ("going left", "going right", "going up", "going down", "standing sti
 
 def _draw_mixed(
     seed: int, split: str, index: int
-) -> tuple[list[tuple[int, _Track, _Shape]], Float32[np.ndarray, "2 2 3"]]:
-    """Heading, track and shape of two or three objects, and the background's corners."""
+) -> tuple[list[tuple[int, _Track, _Shape]], Float32[np.ndarray, "3"]]:
+    """Heading, track and shape of two or three objects, and the background's colour."""
     random = np.random.default_rng([seed, zlib.crc32(split.encode()), 2, index])
     ways = ({"dx": -1, "dy": 0}, {"dx": 1, "dy": 0}, {"dx": 0, "dy": -1}, {"dx": 0, "dy": 1}, None)
-    corners = _corners(random)
+    background = _background(random)
     objects = []
     for _ in range(int(random.integers(2, 4))):
         heading = int(random.integers(len(HEADINGS)))
@@ -213,7 +200,7 @@ def _draw_mixed(
             track = _pass(random, track, **way)
         shape = _Shape(int(random.integers(4)), random.uniform(0.6, 0.9), _tint(random))
         objects.append((heading, track, shape))
-    return objects, corners
+    return objects, background
 
 
 def mixed_boxes(
@@ -237,8 +224,8 @@ def mixed_boxes(
 
 def render_mixed_clip(seed: int, split: str, index: int) -> UInt8[np.ndarray, "t h w 3"]:
     """Renders a clip of two or three objects, each of which goes its own way or stands still."""
-    objects, corners = _draw_mixed(seed, split, index)
-    frames = _background(corners, np.zeros((NUM_FRAMES, 2)))
+    objects, background = _draw_mixed(seed, split, index)
+    frames = np.tile(background, (NUM_FRAMES, SIZE, SIZE, 1))
     for _, track, shape in objects:
         frames += shape.tint * shape.coverage(track)[..., None]
     return np.uint8(np.clip(frames + 0.5, 0, 255))
@@ -255,7 +242,7 @@ def render_clip(seed: int, split: str, index: int) -> DemoClip:
     looks = np.random.default_rng([*place, 0, group])
     motion = np.random.default_rng([*place, 1, index])
 
-    corners = _corners(looks)
+    background = _background(looks)
     shapes = [_shape(looks) for _ in range(max(_NUM_SHAPES))]
     speed = motion.uniform(*_PAN_SPEED) if motion.uniform() < _PAN_PROBABILITY else 0.0
     direction = motion.uniform(0, 2 * np.pi)
@@ -266,7 +253,7 @@ def render_clip(seed: int, split: str, index: int) -> DemoClip:
     num_shapes = int(motion.choice(_NUM_SHAPES))
     tracks = [move(motion, _still(motion), **sense) for _ in range(num_shapes)]
 
-    frames = _background(corners, shift)
+    frames = np.tile(background, (NUM_FRAMES, SIZE, SIZE, 1))
     boxes = []
     for track, shape in zip(tracks, shapes, strict=False):
         track = dataclasses.replace(track, x=track.x + shift[:, 0], y=track.y + shift[:, 1])

@@ -33,7 +33,7 @@ def test_a_row_may_finetune_in_its_own_way(tmp_path):
     row = ROWS["from scratch, twice as long"]
     stages = study_rows.commands(row, 0, tmp_path, "data", [])
     assert list(stages) == ["finetune"]
-    assert "--config.num_steps=2400" in stages["finetune"]
+    assert "--config.num_steps=4800" in stages["finetune"]
 
 
 def test_pretrained_runs_start_from_their_own_pretraining(tmp_path):
