@@ -61,6 +61,6 @@ def test_means_have_standard_errors_and_differences_are_paired():
 def test_the_short_form_trains_a_larger_model_on_more_clips(tmp_path):
     (name,) = (name for name in study_rows.BUDGETS["gpu10"] if name.startswith("random_tube"))
     stages = study_rows.commands(ROWS[name], 0, tmp_path, "data", [], "gpu10")
-    assert "--config.batch_size=512" in stages["pretrain"]
+    assert "--config.batch_size=256" in stages["pretrain"]
     for command in stages.values():
         assert "--config.model.encoder.dim=256" in command
