@@ -84,8 +84,8 @@ def pretrain() -> ConfigDict:
 
     # Targets are the pixels of each tubelet normalised by its own mean and variance.
     config.norm_pix_loss = True
-    # Added to the standard deviation, of RGB in [0, 1]. Of tubelets that are flat but for the noise
-    # of compression, VideoMAE's 1e-6 makes targets that are all noise; 0.02 does not.
+    # Added to the standard deviation, of RGB in [0, 1]. The target of a tubelet that is flat except
+    # for compression is all noise with VideoMAE's 1e-6, and almost zero with 0.02.
     config.norm_pix_eps = 1e-6
 
     config.eval = ConfigDict()
@@ -167,11 +167,8 @@ def probe_as_m3video(config: ConfigDict) -> None:
 def demo_vit(config: ConfigDict) -> None:
     """Sets a small ViT on the demo set, and values with which it learns in minutes."""
     small_vit(config)
-    config.data.stride = 1
-    config.data.size = 64
-    config.data.host_crop_size = 64
-    config.model.tubelet = (8, 8, 8)
-    config.model.positions = "sincos_axes"
+    config.data.update(stride=1, size=64, host_crop_size=64)
+    config.model.update(tubelet=(8, 8, 8), positions="sincos_axes")
 
 
 def small_vit(config: ConfigDict) -> None:

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
+from mgm_jax.training import sharding
+
 LossFn = Callable[[Any, Any, Key[Array, ""]], tuple[Float[Array, ""], Any]]
 
 
@@ -64,8 +66,7 @@ def value_and_grad(
         jax.random.split(key, (num_parts, data)),
     )
     zeros = jax.tree.map(lambda leaf: jnp.zeros((data, *leaf.shape)), (jnp.zeros(()), params))
-    # `data` is the axis of the vmap; within it, clips are split over the rest.
-    with nn.logical_axis_rules((("batch", "fsdp"), ("heads", "tensor"))):
+    with nn.logical_axis_rules(sharding.ACTIVATION_RULES_WITHIN_DATA):
         sums, aux = jax.lax.scan(add_part, zeros, parts)
     loss, gradients = jax.tree.map(lambda leaf: leaf.sum(axis=0), sums)
     return (loss, jax.tree.map(join, aux)), gradients

@@ -56,6 +56,9 @@ def make_mesh(axis_sizes: dict[str, int], devices: Sequence[jax.Device] | None =
 ACTIVATION_RULES = (("batch", ("data", "fsdp")), ("heads", "tensor"))
 """Mesh axes of the models' logical axes, for `flax.linen.logical_axis_rules`."""
 
+ACTIVATION_RULES_WITHIN_DATA = (("batch", "fsdp"), ("heads", "tensor"))
+"""The same for the clips of one part of the axis `data`."""
+
 
 def on_mesh(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     """Wraps a function so that its models shard their activations over a mesh; to be jitted."""

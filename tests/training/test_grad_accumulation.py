@@ -62,9 +62,8 @@ def on_mesh(axis_sizes, num_parts):
     for movement in ("all-to-all", "collective-permute", "all-gather"):
         assert movement not in compiled.as_text()
     found = find_collectives(hlo.parse(compiled.as_text()), mesh.shape)
-    reduced = sum(
-        bytes for (_, along), (_, bytes, _) in summarise(found).items() if "data" in along
-    )
+    totals = summarise(found).items()
+    reduced = sum(num_bytes for (_, along), (_, num_bytes, _) in totals if "data" in along)
     return compiled(params, rows), reduced
 
 
