@@ -1,10 +1,10 @@
 """What only a GPU can show, in stages that take 25 minutes together: run benchmarks/gpu.sh.
 
-`tests` runs the tests marked `gpu`. `steps` runs our pretraining step beside Hugging Face's in
-PyTorch, eager and compiled, each with the largest batch that fits. `attention` runs ours with
-cuDNN's flash attention and without. `shares` times the conversion of frames and the masks alone.
-`training` trains on prepared clips and tells how long it waited for data. `study` is the short form
-of `benchmarks.masking_study`, on a demo set that it makes.
+`tests` runs the tests marked `gpu`. `steps_S` and `steps_B` run our pretraining step beside Hugging
+Face's in PyTorch, eager and compiled, each with the largest batch that fits. `attention` runs ours
+with cuDNN's flash attention and without. `shares` times the conversion of frames and the masks
+alone. `training` trains on prepared clips and tells how long it waited for data. `study` is the
+short form of `benchmarks.masking_study`, on a demo set that it makes.
 
 Every stage is written to OUT/gpu.json when it is done, and the same command goes on with those that
 are missing; the tables' rows are printed at the end. `--rehearse` runs them with tiny shapes, on
@@ -112,14 +112,12 @@ def run_tests(plan: Plan) -> dict[str, Any]:
     return {"exit": done.returncode, "summary": done.stdout.strip().splitlines()[-1:]}
 
 
-def run_steps(plan: Plan) -> list[dict[str, Any]]:
-    """Our step and PyTorch's, for ViT-S and B at ratios 0.75 and 0.9."""
+def run_steps(plan: Plan, size: str) -> list[dict[str, Any]]:
+    """Our step and PyTorch's, of a ViT at ratios 0.75 and 0.9."""
     peak = _matmul_rate(plan)
-    sizes, ratios = (("Ti",), (0.75,)) if plan.rehearse else (("S", "B"), (0.75, 0.9))
     return [
         _step_row(name, plan.setting(size, ratio), plan.batches, peak)
-        for size in sizes
-        for ratio in ratios
+        for ratio in ((0.75,) if plan.rehearse else (0.75, 0.9))
         for name in (OURS, EAGER, COMPILED)
         if not (plan.rehearse and name == COMPILED)  # Which takes a minute.
     ]
@@ -175,6 +173,7 @@ def run_training(plan: Plan) -> dict[str, float]:
         "checkpoint_every": steps,
         "pictures_every": 0,
         "batch_size": plan.batches[-1] if plan.rehearse else 128,
+        "data.num_workers": os.cpu_count() or 1,
     }
     if plan.rehearse:
         values |= {"model.size": "Ti", "model.encoder.depth": 1, "data.num_workers": 0}
@@ -188,30 +187,44 @@ def run_training(plan: Plan) -> dict[str, float]:
 
 
 def _main(workdir: pathlib.Path, recipe: str, values: Mapping[str, Any]) -> None:
-    command = [sys.executable, "-m", "mgm_jax.main", f"--config={recipe}", f"--workdir={workdir}"]
-    subprocess.run([*command, *config_flags(values)], check=True)
+    command = ["mgm_jax.main", f"--config={recipe}", f"--workdir={workdir}"]
+    _modules([[*command, *config_flags(values)]])
 
 
 def run_study(plan: Plan) -> list[dict[str, Any]]:
-    """The short form of the study, on the demo set."""
+    """The short form of the study, on the demo set; several runs share the GPU."""
     data, out = plan.out / "demo_data", plan.out / "study"
     counts = (36, 12) if plan.rehearse else (10080, 1008)
     demo = ["data_prep.demo", f"--out={data}"]
     demo += [f"--num_train={counts[0]}", f"--num_validation={counts[1]}"]
-    study = ["benchmarks.masking_study", f"--out={out}", f"--data={data}", "--report", "--seeds=1"]
-    study += ["--budget=gpu10"]  # Of ten minutes.
+    study = ["benchmarks.masking_study", f"--out={out}"]
+    train, jobs = [*study, f"--data={data}", "--budget=gpu10"], 16
     if plan.rehearse:
         values = {"num_steps": 1, "warmup_steps": 0, "batch_size": 32, "data.num_workers": 0}
-        values |= {"model.encoder.depth": 1, "model.dtype": "float32"}
-        study += ["--only=random_tube 0.75", "--", *config_flags(values)]
-    for module in (demo, study):
-        subprocess.run([sys.executable, "-m", *module], check=True)
+        values |= {"model.encoder.depth": 1}
+        train += ["--seeds=1", "--only=random_tube 0.75", "--", *config_flags(values)]
+        jobs = 2  # One of them finds nothing to do.
+    else:
+        train += ["--", "--config.data.num_workers=2"]
+    _modules([demo])
+    _modules([train] * jobs)  # A run takes a small part of the GPU; CPU cores limit their number.
+    _modules([[*study, "--report"]])
     return json.loads((out / "results.json").read_text())
+
+
+def _modules(commands: Sequence[Sequence[str]]) -> None:
+    """Runs modules at the same time, and raises CalledProcessError if one of them fails."""
+    full = [[sys.executable, "-m", *command] for command in commands]
+    running = [subprocess.Popen(command) for command in full]
+    for process, command in zip(running, full, strict=True):
+        if status := process.wait():
+            raise subprocess.CalledProcessError(status, command)
 
 
 STAGES: Mapping[str, Callable[[Plan], Any]] = {
     "tests": run_tests,
-    "steps": run_steps,
+    "steps_S": functools.partial(run_steps, size="S"),
+    "steps_B": functools.partial(run_steps, size="B"),
     "attention": run_attention,
     "shares": run_shares,
     "training": run_training,
@@ -257,10 +270,12 @@ def step_rows(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 
 def main(_: Sequence[str]) -> None:
     """Runs the stages, and prints the rows."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # Processes share the GPU.
     values = flags.FLAGS
     plan = Plan(pathlib.Path(values.out), values.videos, values.rehearse)
     results = run(plan, values.stages)
-    rows = step_rows([*results.get("steps", ()), *results.get("attention", ())])
+    stages = ("steps_S", "steps_B", "attention")
+    rows = step_rows([row for stage in stages for row in results.get(stage, ())])
     header = ("", "clips a batch", "clips/s", "utilisation", "memory, GiB")
     print_table(header, rows, results["device"])
     for stage in ("tests", "shares", "training", "study"):

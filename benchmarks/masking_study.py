@@ -5,11 +5,11 @@
     python -m benchmarks.masking_study --out=DIR --data=DATA
     python -m benchmarks.masking_study --out=DIR --report
 
-A run pretrains with one setting and one seed (`configs/demo_pretrain.py`), finetunes with few
-labels and probes linearly (`configs/demo_finetune.py`, `configs/small_linear_probe.py`), each in a
-folder of its own below DIR. Stop it at any moment: the same command goes on where it was, also
-several at once. `--only` chooses rows; `--budget=gpu10` those that a GPU trains in ten minutes,
-with a larger model. `--report` writes results.json, table.md and a figure, and keeps results whose
+A run pretrains with one setting and one seed (`configs/demo_pretrain.py`), finetunes with 600
+labels (`configs/demo_finetune.py`) and probes linearly with all (`configs/small_linear_probe.py`),
+each in a folder of its own below DIR. Stop it at any moment: the same command goes on where it was,
+also several at once. `--only` chooses rows; `--budget=gpu10` those that benchmarks/gpu.py trains in
+a quarter of an hour. `--report` writes results.json, table.md and a figure, and keeps results whose
 runs are elsewhere. Optical flow is needed for `--split=validation` as well.
 """
 
@@ -34,7 +34,6 @@ def run(
     out: pathlib.Path,
     data: str,
     extra: Sequence[str],
-    budget: str | None = None,
 ) -> int:
     """Trains what is missing, the first seed of every row before the second.
 
@@ -46,7 +45,7 @@ def run(
             folder = folder_of(out, row, seed)
             # Another process may be at work on this run.
             with contextlib.suppress(ConfigError), locked(folder, f"{folder} is in use"):
-                if status := _run_missing(folder, commands(row, seed, folder, data, extra, budget)):
+                if status := _run_missing(folder, commands(row, seed, folder, data, extra)):
                     return status
     return 0
 
@@ -71,7 +70,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("data", None, "Folder of the demo set; without it nothing is trained.")
     flags.DEFINE_integer("seeds", 3, "Runs of every row.")
     flags.DEFINE_multi_string("only", [], "Name of a row, all by default; may be repeated.")
-    flags.DEFINE_enum("budget", None, list(BUDGETS), "Train what fits this time and machine.")
+    flags.DEFINE_enum("budget", None, list(BUDGETS), "Rows that fit a time and machine.")
     flags.DEFINE_bool("report", False, "Write results.json, table.md and accuracies.png.")
 
 
@@ -85,7 +84,7 @@ def main(argv: Sequence[str]) -> None:
     if values.data:
         only = values.only or BUDGETS.get(values.budget)
         rows = [row for row in ROWS if not only or row.name in only]
-        if status := run(rows, values.seeds, out, values.data, argv[1:], values.budget):
+        if status := run(rows, values.seeds, out, values.data, argv[1:]):
             sys.exit(status)
     if values.report:
         results = collect(out)

@@ -42,8 +42,8 @@ def get_config(arg: str = "") -> ConfigDict:
         base_config.demo_vit(config)
         config.data.source, config.eval.holdout = "records", 0.0
         config.batch_size = 64
-        config.num_steps = 500
-        config.warmup_steps = 25
+        config.num_steps = 1000
+        config.warmup_steps = 50
         config.data.flip = False
         config.data.area = (0.7, 1.0)
         config.eval.split = "validation"

@@ -78,9 +78,10 @@ def read_clips(
         region = host_crop_region(crop, size, spec.host_crop_size)
         windows.append(Window(None if size == source_size else size, region))
         fitted.append((crop, size, region))
+    distinct = list(dict.fromkeys(windows))  # Small frames fit whole, in all copies.
     decoded = video.read(
         frames,
-        windows=windows,
+        windows=distinct,
         motion="none" if spec.motion == "flow" else spec.motion,
         # The previous sampled frame is decoded anyway; segments are not evenly spaced.
         motion_fallback_distance=1 if spec.sampling == "segments" else spec.stride,
@@ -92,13 +93,14 @@ def read_clips(
     sides = np.array([(crop.top, crop.left, crop.height, crop.width) for crop, *_ in fitted])
     origins = [(*region[:2], 0, 0) for *_, region in fitted]
     copies = len(crops)
+    planes = [decoded.planes[distinct.index(window)] for window in windows]
     maps = [
         crop_motion(motion, crop, source_size=source_size, frame_size=size, size=spec.size)
         for crop, size, _ in fitted
     ]
     return {
-        "luma": np.stack([luma for luma, _ in decoded.planes]),
-        "chroma": np.stack([chroma for _, chroma in decoded.planes]),
+        "luma": np.stack([luma for luma, _ in planes]),
+        "chroma": np.stack([chroma for _, chroma in planes]),
         "crop_box": np.subtract(sides, origins).astype(np.float32),
         "frame_box": np.array([(-r[0], -r[1], *size) for _, size, r in fitted], np.float32),
         "flip": np.array([crop.flip for crop in crops], bool),

@@ -24,7 +24,7 @@ def test_rehearsed_steps_have_rows(monkeypatch, tmp_path):
         return {names[0]: (0.5, 2**30)}
 
     monkeypatch.setattr(gpu.train_step, "measure", measure)
-    rows = gpu.run_steps(gpu.Plan(tmp_path, "", rehearse=True))
+    rows = gpu.run_steps(gpu.Plan(tmp_path, "", rehearse=True), "S")
     assert [row[:3] for row in gpu.step_rows(rows)] == [
         ("ViT-Ti, ratio 0.75: mgm_jax", "1", "2"),
         ("ViT-Ti, ratio 0.75: PyTorch eager", "1", "2"),
