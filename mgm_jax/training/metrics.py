@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -60,8 +62,7 @@ class Writer:
         self._active = jax.process_index() == 0
         if not self._active:
             return
-        import tensorboardX  # Takes seconds with its optional packages, so only where it is used.
-
+        self._tensorboard = _import_tensorboard()
         self._workdir, self._upload_at = workdir, 0.0
         self._staging = tempfile.TemporaryDirectory() if in_bucket(workdir) else None
         folder = pathlib.Path(self._staging.name) if self._staging else workdir
@@ -77,7 +78,6 @@ class Writer:
         with writing(workdir):
             (folder / "tensorboard").mkdir(parents=True, exist_ok=True)
             self._file = path.open("a")
-            self._tensorboard = tensorboardX
             # Its SummaryWriter loses errors in a thread, and then waits for it forever.
             self._events = self._tensorboard.event_file_writer.EventsWriter(
                 str(folder / "tensorboard" / "events")
@@ -85,7 +85,7 @@ class Writer:
             self._add_event(from_step + 1, session_log={"status": "START"})
             text = json.dumps(config_lib.to_json(config), indent=2)
             as_code = "".join(f"    {line}\n" for line in text.splitlines())
-            self._add_event(from_step, summary=tensorboardX.summary.text("config", as_code))
+            self._add_event(from_step, summary=self._tensorboard.summary.text("config", as_code))
         self._wandb = WandbRun(workdir, config) if config.tracker == "wandb" else None
 
     def write(self, step: int, values: Mapping[str, float | UInt8[np.ndarray, "h w 3"]]) -> None:
@@ -136,6 +136,22 @@ class Writer:
     def _add_event(self, step: int, **content: Any) -> None:
         event = self._tensorboard.proto.event_pb2.Event
         self._events.write_event(event(step=step, wall_time=time.time(), **content))
+
+
+def _import_tensorboard() -> ModuleType:
+    """Imports tensorboardX without PyTorch and Google's client, which it loads where it finds them.
+
+    They take seconds and hundreds of megabytes, and are not needed to write local files.
+    """
+    left_out = [name for name in ("torch", "google.cloud.storage") if name not in sys.modules]
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(left_out))  # None makes an import fail.
+    try:
+        import tensorboardX
+    finally:
+        for name in left_out:
+            del modules[name]
+    return tensorboardX
 
 
 def read_lines(file: AnyPath) -> list[dict[str, float]]:

@@ -1,6 +1,10 @@
 import json
+import os
+import pathlib
 import shutil
 import struct
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -37,6 +41,22 @@ def test_writer_drops_what_an_interrupted_run_wrote_after_its_checkpoint(tmp_pat
         {"step": 2, "train/loss": 2.0},
         {"step": 3, "train/loss": 30.0},
     ]
+
+
+def test_writing_metrics_does_not_load_pytorch(tmp_path):
+    code = """
+import pathlib, sys, shrunk
+from mgm_jax.training import metrics
+writer = metrics.Writer(pathlib.Path(sys.argv[1]), shrunk.recipe("demo_pretrain", "unused"))
+writer.write(1, {"train/loss": 1.0})
+writer.close()
+assert "torch" not in sys.modules
+"""
+    tests = pathlib.Path(shrunk.__file__).parent
+    path = os.pathsep.join((str(tests), str(tests.parent)))
+    environment = os.environ | {"PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=environment)
+    assert list((tmp_path / "tensorboard").iterdir())
 
 
 @pytest.mark.parametrize("line", [b"\xff\xfe", b"{}", b"null", b"[1]", b'{"step": "3"}'])
