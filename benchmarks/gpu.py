@@ -198,7 +198,7 @@ def run_study(plan: Plan) -> list[dict[str, Any]]:
     demo = ["data_prep.demo", f"--out={data}"]
     demo += [f"--num_train={counts[0]}", f"--num_validation={counts[1]}"]
     study = ["benchmarks.masking_study", f"--out={out}"]
-    train, jobs = [*study, f"--data={data}", "--budget=gpu10"], 16
+    train, jobs = [*study, f"--data={data}", "--budget=gpu10"], 9
     if plan.rehearse:
         values = {"num_steps": 1, "warmup_steps": 0, "batch_size": 32, "data.num_workers": 0}
         values |= {"model.encoder.depth": 1}
@@ -207,7 +207,7 @@ def run_study(plan: Plan) -> list[dict[str, Any]]:
     else:
         train += ["--", "--config.data.num_workers=2"]
     _modules([demo])
-    _modules([train] * jobs)  # A run takes a small part of the GPU; CPU cores limit their number.
+    _modules([train] * jobs)  # Each takes runs that no other has begun.
     _modules([[*study, "--report"]])
     return json.loads((out / "results.json").read_text())
 

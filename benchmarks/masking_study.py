@@ -9,8 +9,8 @@ A run pretrains with one setting and one seed (`configs/demo_pretrain.py`), fine
 labels (`configs/demo_finetune.py`) and probes linearly with all (`configs/small_linear_probe.py`),
 each in a folder of its own below DIR. Stop it at any moment: the same command goes on where it was,
 also several at once. `--only` chooses rows; `--budget=gpu10` those that benchmarks/gpu.py trains in
-a quarter of an hour. `--report` writes results.json, table.md and a figure, and keeps results whose
-runs are elsewhere. Optical flow is needed for `--split=validation` as well.
+ten minutes. `--report` writes results.json, table.md and a figure, and keeps results whose runs are
+elsewhere. Optical flow is needed for `--split=validation` as well.
 """
 
 import contextlib
