@@ -1,18 +1,25 @@
-"""Finetuning of the demo model on the demo set's classes, on two CPU cores.
+"""Finetuning of the demo model on the demo set's 12 motions, on two CPU cores.
 
     python -m mgm_jax.main --config=configs/demo_finetune.py \
         --config.init_from=runs/demo --config.data.path=runs/demo_data --workdir=runs/demo_finetune
 
-`configs/demo_pretrain.py` makes `runs/demo_data` and `runs/demo`. Argument: `backbone`. With 50
-labels a class: `--config.data.split='train[:600]'`. Without `config.init_from` it trains from
-scratch. What both reach: docs/results.md.
+`configs/demo_pretrain.py` makes `runs/demo_data` and `runs/demo`. Without `config.init_from` it
+trains from scratch. Argument: `backbone`.
 
-Partial domain adaptation in miniature (Table 3 is the real one), finetuned on coloured clips of 12
-classes and evaluated on grey negatives of 6 of them, which it has never seen:
+With 50 labels a class, from the pretraining that pays (seven minutes on one core; what it reaches:
+docs/results.md):
 
-    python -m data_prep.demo --domain_shift --out=runs/adaptation_data
-    python -m mgm_jax.main --config=configs/demo_finetune.py --config.init_from=runs/demo \
-        --config.data.path=runs/adaptation_data --workdir=runs/adaptation
+    python -m mgm_jax.main --config=configs/demo_finetune.py --config.data.split='train[:600]' \
+        --config.init_from=runs/demo_normalised --config.data.path=runs/demo_data \
+        --config.data.size=32 --workdir=runs/demo_few_labels
+
+Partial domain adaptation in miniature (Table 3 is the real one): finetuned on coloured clips of 12
+classes, evaluated on grey negatives of 6 of them, which it has never seen.
+
+    python -m data_prep.demo --domain_shift --num_train=600 --out=runs/adaptation_data
+    python -m mgm_jax.main --config=configs/demo_finetune.py \
+        --config.init_from=runs/demo_normalised --config.data.path=runs/adaptation_data \
+        --config.data.size=32 --workdir=runs/adaptation
 """
 
 from ml_collections import ConfigDict

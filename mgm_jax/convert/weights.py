@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from flax import traverse_util
 
 from mgm_jax.convert import architecture as architecture_lib
@@ -32,6 +33,7 @@ class Weights:
         size: Side of a clip in pixels; None if unknown.
         class_names: Classes of a classifier; empty if unknown.
         norm_pix_loss: Whether an autoencoder predicts normalised pixels.
+        norm_pix_eps: As `config.norm_pix_eps`.
         stride: Distance of a clip's frames; None if unknown.
         sampling: As `config.data.sampling`.
         training: What a run tells of itself, for a model card (`model_card.describe_run`).
@@ -44,6 +46,7 @@ class Weights:
     size: int | None = None
     class_names: tuple[str, ...] = ()
     norm_pix_loss: bool = True
+    norm_pix_eps: float = 1e-6
     stride: int | None = None
     sampling: str = "dense"
     training: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -134,6 +137,11 @@ def write_hugging_face(folder: AnyPath, weights: Weights) -> None:
         weights.norm_pix_loss,
     )
     config |= {"frame_sampling": weights.sampling}
+    if config.get("norm_pix_loss") and weights.norm_pix_eps != 1e-6:
+        logging.warning(
+            "%s was trained with norm_pix_eps=%g; transformers computes its loss with 1e-6",
+            *(weights.origin, weights.norm_pix_eps),
+        )
     if weights.stride is not None:
         config |= {"frame_sampling_rate": weights.stride}
     folder.mkdir(parents=True, exist_ok=True)
@@ -193,5 +201,6 @@ def _read_run(workdir: AnyPath, step: int | None = None) -> Weights:
         sampling=config.data.sampling,
         class_names=run.class_names if config.task != "pretrain" else (),
         norm_pix_loss=config.get("norm_pix_loss", True),
+        norm_pix_eps=config.get("norm_pix_eps", 1e-6),
         training=model_card.describe_run(run, workdir),
     )

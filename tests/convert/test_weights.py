@@ -77,6 +77,18 @@ def test_a_hugging_face_folder_comes_back_bit_exact(tmp_path, architecture):
     assert read.norm_pix_loss is (architecture is CLASSIFIER)
 
 
+@BOTH
+def test_another_divisor_of_the_target_than_transformers_has_is_said(
+    tmp_path, architecture, caplog
+):
+    params = random_params(architecture)
+    classes = tuple("abcde") if architecture.num_classes else ()
+    run, task = tmp_path / "run", "finetune" if classes else "pretrain"
+    write_run(run, params, task, classes, norm_pix_loss=True, norm_pix_eps=0.02)
+    weights.write_hugging_face(tmp_path / "model", weights.read(run))
+    assert ("norm_pix_eps=0.02" in caplog.text) == (task == "pretrain")
+
+
 @pytest.mark.slow
 @BOTH
 def test_transformers_loads_what_is_written_and_writes_what_is_read(tmp_path, architecture):
