@@ -12,6 +12,9 @@ from mgm_jax.evaluation.results import NUMBERS_FILE
 from mgm_jax.masking.statistics import mean_and_error
 from mgm_jax.pictures.figures import DPI, LABEL_SIZE
 
+_BASELINES = {"finetune": ("from scratch", "mgm"), "linear_probe": ("mgm",)}
+"""Rows from which the others' differences are given."""
+
 
 def collect(out: pathlib.Path) -> list[dict]:
     """What all runs that are done reached: row, seed and, by stage, top-1 or the last loss.
@@ -55,20 +58,22 @@ def _cell(values: Sequence[float]) -> str:
 def table(results: Sequence[Mapping]) -> str:
     """The results as Markdown: means over seeds ± their standard error.
 
-    Differences from mgm are taken seed by seed, in percentage points. The loss is that of the
+    Differences are taken seed by seed, in percentage points. The loss is that of the
     row's own masks, the same for all seeds, on validation clips: lower for masks that hide less.
     """
     columns = ["", "", "seeds"]
-    for name in MEASURES.values():
-        columns += [f"{name}, top-1 %", "vs mgm"]
+    for measure, name in MEASURES.items():
+        columns += [f"{name}, top-1 %", *(f"vs {base}" for base in _BASELINES[measure])]
     columns.append("loss")
     lines = [columns, ["---"] * len(columns)]
     for row in ROWS:
         cells = [row.name, row.part, ""]
         for measure in MEASURES:
-            own, mgm = (accuracies(results, name, measure) for name in (row.name, "mgm"))
-            both = [own[seed] - mgm[seed] for seed in sorted(own.keys() & mgm.keys())]
-            cells += [_cell(list(own.values())), _cell(both) if row.name != "mgm" else ""]
+            own = accuracies(results, row.name, measure)
+            cells.append(_cell(list(own.values())))
+            for base in _BASELINES[measure]:
+                other = accuracies(results, base, measure) if base != row.name else {}
+                cells.append(_cell([own[s] - other[s] for s in sorted(own.keys() & other.keys())]))
             cells[2] = cells[2] or str(len(own) or "")
         losses = list(accuracies(results, row.name, "loss").values())
         cells.append(f"{np.mean(losses):.3f}" if losses else "")

@@ -55,7 +55,8 @@ def test_means_have_standard_errors_and_differences_are_paired():
         for seed, value in enumerate(values)
     ]
     lines = study_report.table(results).splitlines()
-    assert lines[2] == "| from scratch |  | 2 | 30.0 ± 10.0 | -25.0 ± 5.0 |  |  | 0.600 |"
+    assert lines[2] == "| from scratch |  | 2 | 30.0 ± 10.0 |  | -25.0 ± 5.0 |  |  | 0.600 |"
+    assert lines[3] == "| mgm | Table 4e | 2 | 55.0 ± 5.0 | 25.0 ± 5.0 |  |  |  | 1.100 |"
     assert study_report.figure(results).axes
 
 
