@@ -1,6 +1,7 @@
 """Space-time patches: clips are cut into tubelets, and each tubelet becomes one token."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -65,23 +66,86 @@ def cut_by_transposition(
 def cut_by_convolution(
     planes: Float[Array, "b c T H W"], tubelet: tuple[int, int, int]
 ) -> Float[Array, "b n c p"]:
-    """`patchify` for TPUs, whose matrix units move pixels between the lanes of a vector.
-
-    A transposition would pad rows of 16 pixels to 128. The products with ones and zeros are exact.
-    """
+    """`patchify` for TPUs."""
     b, channels, frames, height, width = planes.shape
-    p0, p1, p2 = tubelet
-    kernel = jnp.eye(p1 * p2, dtype=planes.dtype).reshape(p1, p2, 1, p1 * p2)
-    cut = jax.lax.conv_general_dilated(
-        planes.reshape(-1, height, width, 1),
+    cut = _cut_frames(planes.reshape(-1, height, width), tubelet, "NHWC")
+    cut = cut.reshape(b, channels, frames // tubelet[0], tubelet[0], -1, cut.shape[-1])
+    return cut.transpose(0, 2, 4, 1, 3, 5).reshape(b, -1, channels, math.prod(tubelet))
+
+
+def cut_tokens(
+    plane: Float[Array, "b T H W"],
+    *ids: Int[Array, "b _"],
+    tubelet: tuple[int, int, int],
+) -> tuple[Float[Array, "b _ p"], ...]:
+    """Cuts the tubelets at some positions out of one plane of clips, for each array of positions.
+
+    The same numbers as `patchify` and `gather_tokens`. Positions outside of the clip are undefined
+    behaviour. On a TPU nothing is moved but the tubelets: what converts their colours later has
+    less to read than what converts whole clips.
+    """
+    return jax.lax.platform_dependent(
+        plane,
+        *ids,
+        tpu=functools.partial(cut_tokens_by_convolution, tubelet=tubelet),
+        default=functools.partial(cut_tokens_by_transposition, tubelet=tubelet),
+    )
+
+
+def cut_tokens_by_transposition(
+    plane: Float[Array, "b T H W"], *ids: Int[Array, "b _"], tubelet: tuple[int, int, int]
+) -> tuple[Float[Array, "b _ p"], ...]:
+    """`cut_tokens` for CPU and GPU."""
+    tokens = cut_by_transposition(plane[:, None], tubelet)[:, :, 0]
+    return tuple(gather_tokens(tokens, positions) for positions in ids)
+
+
+def cut_tokens_by_convolution(
+    plane: Float[Array, "b T H W"], *ids: Int[Array, "b _"], tubelet: tuple[int, int, int]
+) -> tuple[Float[Array, "b _ p"], ...]:
+    """`cut_tokens` for TPUs: the convolution's result is gathered in the order that it has."""
+    b, frames, height, width = plane.shape
+    cut = _cut_frames(plane.reshape(-1, height, width), tubelet, "HWNC")
+    per_frame, pixels = cut.shape[0] * cut.shape[1], cut.shape[3]
+    cut = cut.reshape(per_frame, b, frames, pixels)
+    clip_by_clip = jax.lax.GatherDimensionNumbers(
+        offset_dims=(2,),
+        collapsed_slice_dims=(0, 2),
+        start_index_map=(0, 2),
+        operand_batching_dims=(1,),
+        start_indices_batching_dims=(0,),
+    )
+
+    def take(positions: Int[Array, "b k"], frame: int) -> Float[Array, "b k pixels"]:
+        time, place = jnp.divmod(positions, per_frame)
+        where = jnp.stack([place, time * tubelet[0] + frame], axis=-1)
+        sizes = (1, 1, 1, pixels)
+        return jax.lax.gather(cut, where, clip_by_clip, sizes, mode="promise_in_bounds")
+
+    return tuple(
+        jnp.concatenate([take(positions, frame) for frame in range(tubelet[0])], axis=-1)
+        for positions in ids
+    )
+
+
+def _cut_frames(
+    frames: Float[Array, "n H W"], tubelet: tuple[int, int, int], output: str
+) -> Float[Array, "..."]:
+    """Cuts frames into squares, whose pixels are the axis C of the `output`, as NHWC or HWNC.
+
+    A TPU's matrix units move pixels between the lanes of a vector; a transposition would pad rows
+    of 16 pixels to 128. The products with ones and zeros are exact.
+    """
+    _, p1, p2 = tubelet
+    kernel = jnp.eye(p1 * p2, dtype=frames.dtype).reshape(p1, p2, 1, p1 * p2)
+    return jax.lax.conv_general_dilated(
+        frames[..., None],
         kernel,
         window_strides=(p1, p2),
         padding="VALID",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        dimension_numbers=("NHWC", "HWIO", output),
         precision=jax.lax.Precision.HIGHEST,
     )
-    cut = cut.reshape(b, channels, frames // p0, p0, -1, p1 * p2)
-    return cut.transpose(0, 2, 4, 1, 3, 5).reshape(b, -1, channels, p0 * p1 * p2)
 
 
 def gather_tokens(

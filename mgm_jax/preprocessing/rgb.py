@@ -1,6 +1,6 @@
 """From 4:2:0 planes and crop boxes to normalised RGB clips, on the device."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,31 +12,51 @@ STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 
 
 def batch_to_rgb(batch: Mapping[str, Array], *, size: int) -> Float[Array, "b t size size 3"]:
-    """Crops, resizes, flips and converts the clips of a batch to RGB in [0, 1], float32.
+    """The clips of a batch in RGB in [0, 1], float32: `resample_planes`, then `planes_to_rgb`.
+
+    `size` is the output's side in pixels.
+    """
+    planes = resample_planes(batch, size=size)
+    # Stacked in front of the pixels: XLA keeps that order in memory (`models.patches.patchify`).
+    return jnp.moveaxis(planes_to_rgb(planes, batch["yuv_to_rgb"], axis=1), 1, -1)
+
+
+def resample_planes(
+    batch: Mapping[str, Array], *, size: int
+) -> list[Float[Array, "b t {size} {size}"]]:
+    """Crops, resizes and flips the planes Y, U and V of the clips of a batch, in 0..255.
 
     Each plane is resampled by one matrix per axis with the antialiased triangle kernel of Pillow's
-    bilinear resize, restricted to the crop; then colours are converted. Chroma samples are taken to
-    lie at the centre of their four luma pixels.
+    bilinear resize, restricted to the crop. Chroma samples are taken to lie at the centre of their
+    four luma pixels.
 
     Args:
         batch: A batch of the input pipeline, of which it uses luma uint8 [b, t, window, window],
             chroma uint8 [b, t, window/2, window/2, 2] (U and V), crop_box float32 [b, 4] (top,
-            left, height, width in luma pixels, may be fractional), flip bool [b] (left to right)
-            and yuv_to_rgb float32 [b, 3, 4] (affine from (Y, U, V, 1) in 0..255 to RGB in 0..1).
+            left, height, width in luma pixels, may be fractional) and flip bool [b] (left to
+            right).
         size: Output side, pixels.
     """
     box, flip = batch["crop_box"], batch["flip"]
     u, v = jnp.moveaxis(batch["chroma"], -1, 0)
-    planes = [_resample(batch["luma"], box, flip, size)]
-    planes += [_resample(plane, box / 2, flip, size) for plane in (u, v)]
+    luma = _resample(batch["luma"], box, flip, size)
+    return [luma, *(_resample(plane, box / 2, flip, size) for plane in (u, v))]
+
+
+def planes_to_rgb(
+    planes: Sequence[Float[Array, "b *pixels"]], yuv_to_rgb: Float[Array, "b 3 4"], *, axis: int
+) -> Float[Array, "..."]:
+    """Converts Y, U and V in 0..255 to RGB in [0, 1], with the channels at `axis`.
+
+    `yuv_to_rgb` is the affine map from (Y, U, V, 1) of each clip.
+    """
     # Written as sums, because a matrix product would be a 3x3 one per pixel.
-    weights = batch["yuv_to_rgb"][:, :, :, None, None, None]
-    rgb = [
+    weights = yuv_to_rgb.reshape(*yuv_to_rgb.shape, *[1] * (planes[0].ndim - 1))
+    channels = [
         weights[:, channel, 3] + sum(weights[:, channel, i] * planes[i] for i in range(3))
         for channel in range(3)
     ]
-    # Stacked in front of the pixels: XLA keeps that order in memory (`models.patches.patchify`).
-    return jnp.moveaxis(jnp.clip(jnp.stack(rgb, axis=1), 0.0, 1.0), 1, -1)
+    return jnp.clip(jnp.stack(channels, axis=axis), 0.0, 1.0)
 
 
 def normalise(clips: Float[Array, "*shape"], axis: int = -1) -> Float[Array, "*shape"]:

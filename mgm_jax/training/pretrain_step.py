@@ -18,17 +18,18 @@ from mgm_jax.preprocessing import rgb
 from mgm_jax.training import grad_accumulation, losses
 from mgm_jax.training.state import Batch, StepFn, TrainState
 
+MaskFn = Callable[[Batch, Key[Array, ""]], Bool[Array, "b t h w"]]
 PrepareFn = Callable[
     [Batch, Key[Array, ""]], tuple[Float[Array, "b T H W 3"], Bool[Array, "b t h w"]]
 ]
 
 
-def make_prepare_fn(config: Any, grid: tuple[int, int, int]) -> PrepareFn:
-    """Builds the function that turns a batch into RGB clips and masks of a token grid (t, h, w).
+def make_guided_mask_fn(config: Any, grid: tuple[int, int, int]) -> MaskFn:
+    """Builds the function that draws the masks of a batch on a token grid (t, h, w).
 
     Returns:
-        `(batch, key) -> (clips, mask)`: RGB in [0, 1], and True for masked tokens. A clip's mask
-        depends on the key and the clip's `index`, not on its place in the batch.
+        `(batch, key) -> mask`: True for masked tokens. A clip's mask depends on the key and the
+        clip's `index`, not on its place in the batch.
 
     Raises:
         CheckpointError: RAFT is the motion source, and its weights are missing or do not fit.
@@ -37,18 +38,33 @@ def make_prepare_fn(config: Any, grid: tuple[int, int, int]) -> PrepareFn:
     tubelet_frames = config.model.tubelet[0]
     flow_params = load_weights(config.data.flow_weights) if config.data.motion == "raft" else None
 
-    def prepare_fn(
-        batch: Batch, key: Key[Array, ""]
-    ) -> tuple[Float[Array, "b T H W 3"], Bool[Array, "b t h w"]]:
-        clips = rgb.batch_to_rgb(batch, size=config.data.size)
+    def mask_fn(batch: Batch, key: Key[Array, ""]) -> Bool[Array, "b t h w"]:
         if flow_params is None:
             vectors, valid = batch["motion"], batch["motion_valid"]
         else:
+            clips = rgb.batch_to_rgb(batch, size=config.data.size)
             vectors, valid = raft.flow_motion(flow_params, clips)
         guiding = motion_maps.compensate_camera(vectors, valid, config.masking.camera_compensation)
         magnitude = motion_maps.magnitude_per_tubelet(guiding, valid, tubelet_frames)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
-        return clips, draw_masks(keys, magnitude)
+        return draw_masks(keys, magnitude)
+
+    return mask_fn
+
+
+def make_prepare_fn(config: Any, grid: tuple[int, int, int]) -> PrepareFn:
+    """Builds the function that turns a batch into RGB clips and masks, for pictures.
+
+    Returns:
+        `(batch, key) -> (clips, mask)`: RGB in [0, 1], and the mask of `make_guided_mask_fn`, whose
+        errors it raises.
+    """
+    mask_fn = make_guided_mask_fn(config, grid)
+
+    def prepare_fn(
+        batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Float[Array, "b T H W 3"], Bool[Array, "b t h w"]]:
+        return rgb.batch_to_rgb(batch, size=config.data.size), mask_fn(batch, key)
 
     return prepare_fn
 
@@ -60,7 +76,7 @@ def make_pretrain_step(
     schedule: optax.Schedule,
 ) -> StepFn:
     """Builds the pretraining step of a masked autoencoder; `schedule` is for the metrics."""
-    prepare_fn = make_prepare_fn(config, model.grid)
+    mask_fn = make_guided_mask_fn(config, model.grid)
     num_masked = strategies.num_masked(model.grid, mask_ratio(config.masking))
     tubelet, normalise = tuple(config.model.tubelet), config.norm_pix_loss
     apply: Callable[..., Any] = model.apply
@@ -71,11 +87,15 @@ def make_pretrain_step(
         def loss_fn(
             params: Any, batch: Batch, dropout_key: Key[Array, ""]
         ) -> tuple[Float[Array, ""], None]:
-            clips, mask = prepare_fn(batch, mask_key)
+            mask = mask_fn(batch, mask_key)
             visible_ids, masked_ids = strategies.split_ids(mask, num_masked)
-            patches = patches_lib.patchify(clips, tubelet)
+            cut = [
+                patches_lib.cut_tokens(plane, visible_ids, masked_ids, tubelet=tubelet)
+                for plane in rgb.resample_planes(batch, size=config.data.size)
+            ]
             visible, masked = (
-                patches_lib.gather_tokens(patches, ids) for ids in (visible_ids, masked_ids)
+                rgb.planes_to_rgb(planes, batch["yuv_to_rgb"], axis=2)
+                for planes in zip(*cut, strict=True)
             )
             # As in VideoMAE: normalised targets are made from RGB, plain ones from the inputs.
             masked = masked if normalise else rgb.normalise(masked, -2)

@@ -1,5 +1,7 @@
 """Tubelets: order of tokens and of the values in one, and the layers into and out of them."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,27 @@ def test_values_lie_where_a_loop_puts_them(cut):
         cube = clips[:, 2 * t : 2 * t + 2, 3 * h : 3 * h + 3, 4 * w : 4 * w + 4]
         expected = cube.reshape(2, -1, 3).swapaxes(1, 2)
         np.testing.assert_array_equal(patches[:, token], expected)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [patches_lib.cut_tokens_by_transposition, patches_lib.cut_tokens_by_convolution],
+    ids=["cpu", "tpu"],
+)
+def test_tokens_are_cut_where_all_are(cut):
+    r = np.random.default_rng(0)
+    clips = jnp.asarray(r.standard_normal((3, 4, 6, 8, 3), np.float32))
+    ids = [jnp.asarray(r.permuted(np.tile(np.arange(8), (3, 1)), axis=1)[:, :n]) for n in (3, 5)]
+    patches = patches_lib.patchify(clips, (2, 3, 4))
+    for channel in range(3):
+        found = cut(clips[..., channel], *ids, tubelet=(2, 3, 4))
+        mapped = jax.vmap(functools.partial(cut, tubelet=(2, 3, 4)))(
+            clips[None, ..., channel], *(positions[None] for positions in ids)
+        )
+        for tokens, again, positions in zip(found, mapped, ids, strict=True):
+            expected = patches_lib.gather_tokens(patches, positions)[:, :, channel]
+            np.testing.assert_array_equal(tokens, expected)
+            np.testing.assert_array_equal(again[0], expected)
 
 
 def test_the_layers_are_linear_layers_of_videomae():
