@@ -135,16 +135,16 @@ def run_shares(plan: Plan) -> dict[str, float]:
     """Seconds of a step of ViT-B, and of what comes before its model: RGB clips, and masks."""
     import jax
 
+    from mgm_jax.preprocessing import rgb
     from mgm_jax.training import pretrain_step, tasks
 
     setting = dataclasses.replace(plan.setting("B", 0.75), clips=plan.batches[-1])
     config = setting.recipe()
     grid = tasks.make_task(config, (), total_steps=1).model.grid
-    prepare_fn = pretrain_step.make_prepare_fn(config, grid)
     batch, key = jax.device_put(train_step.device_batch(config, setting.clips)), jax.random.key(0)
     parts: dict[str, Callable[..., Any]] = {
-        "rgb": jax.jit(lambda batch, key: prepare_fn(batch, key)[0]),
-        "masks": jax.jit(lambda batch, key: prepare_fn(batch, key)[1]),
+        "rgb": jax.jit(lambda batch, key: rgb.batch_to_rgb(batch, size=config.data.size)),
+        "masks": jax.jit(pretrain_step.make_guided_mask_fn(config, grid)),
     }
     seconds = {name: _median_seconds(lambda fn=fn: fn(batch, key)) for name, fn in parts.items()}
     step = train_step.measure([OURS], setting, rounds=5)[OURS][0]

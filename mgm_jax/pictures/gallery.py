@@ -69,9 +69,8 @@ def make_mask_fns(
     grid = patches.token_grid(data.clip_frames, data.size, data.size, tuple(config.model.tubelet))
 
     def mask_fn(name: str) -> Callable[[Mapping[str, Any], Any], Any]:
-        prepare_fn = pretrain_step.make_prepare_fn(variants.with_strategy(config, name), grid)
-        # XLA does not compute the clips, which are not used.
-        return jax.jit(jax.vmap(lambda batch, key: prepare_fn(batch, key)[1], in_axes=(None, 0)))
+        draw = pretrain_step.make_guided_mask_fn(variants.with_strategy(config, name), grid)
+        return jax.jit(jax.vmap(draw, in_axes=(None, 0)))
 
     return {name: mask_fn(name) for name in strategies}
 

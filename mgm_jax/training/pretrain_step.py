@@ -19,9 +19,6 @@ from mgm_jax.training import grad_accumulation, losses
 from mgm_jax.training.state import Batch, StepFn, TrainState
 
 MaskFn = Callable[[Batch, Key[Array, ""]], Bool[Array, "b t h w"]]
-PrepareFn = Callable[
-    [Batch, Key[Array, ""]], tuple[Float[Array, "b T H W 3"], Bool[Array, "b t h w"]]
-]
 
 
 def make_guided_mask_fn(config: Any, grid: tuple[int, int, int]) -> MaskFn:
@@ -50,23 +47,6 @@ def make_guided_mask_fn(config: Any, grid: tuple[int, int, int]) -> MaskFn:
         return draw_masks(keys, magnitude)
 
     return mask_fn
-
-
-def make_prepare_fn(config: Any, grid: tuple[int, int, int]) -> PrepareFn:
-    """Builds the function that turns a batch into RGB clips and masks, for pictures.
-
-    Returns:
-        `(batch, key) -> (clips, mask)`: RGB in [0, 1], and the mask of `make_guided_mask_fn`, whose
-        errors it raises.
-    """
-    mask_fn = make_guided_mask_fn(config, grid)
-
-    def prepare_fn(
-        batch: Batch, key: Key[Array, ""]
-    ) -> tuple[Float[Array, "b T H W 3"], Bool[Array, "b t h w"]]:
-        return rgb.batch_to_rgb(batch, size=config.data.size), mask_fn(batch, key)
-
-    return prepare_fn
 
 
 def make_pretrain_step(
@@ -132,14 +112,14 @@ def make_reconstruct_fn(
         `(params, batch, key) -> {clips, mask, masked_ids, predictions}`; predictions are the
         masked tubelets: normalised pixels, or RGB in [0, 1] without `config.norm_pix_loss`.
     """
-    prepare_fn = make_prepare_fn(config, model.grid)
+    mask_fn = make_guided_mask_fn(config, model.grid)
     num_masked = strategies.num_masked(model.grid, mask_ratio(config.masking))
     apply: Callable[..., Any] = model.apply
 
     def reconstruct_fn(
         params: Mapping[str, Any], batch: Batch, key: Key[Array, ""]
     ) -> dict[str, Array]:
-        clips, mask = prepare_fn(batch, key)
+        clips, mask = rgb.batch_to_rgb(batch, size=config.data.size), mask_fn(batch, key)
         visible_ids, masked_ids = strategies.split_ids(mask, num_masked)
         predictions = apply({"params": params}, rgb.normalise(clips), visible_ids, masked_ids)
         predictions = predictions.astype(jnp.float32)

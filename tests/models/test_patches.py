@@ -9,6 +9,7 @@ import pytest
 from flax import linen as nn
 
 from mgm_jax.models import patches as patches_lib
+from mgm_jax.training import sharding
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,15 @@ def test_tokens_are_cut_where_all_are(cut):
             expected = patches_lib.gather_tokens(patches, positions)[:, :, channel]
             np.testing.assert_array_equal(tokens, expected)
             np.testing.assert_array_equal(again[0], expected)
+
+
+def test_devices_cut_their_own_clips_on_a_tpu():
+    rows = sharding.batch_sharding(sharding.make_mesh({"data": 4, "fsdp": 2, "tensor": 1}))
+    cut = functools.partial(patches_lib.cut_tokens_by_convolution, tubelet=(2, 4, 4))
+    arrays = jnp.zeros((8, 4, 8, 8)), jnp.zeros((8, 3), jnp.int32), jnp.ones((8, 5), jnp.int32)
+    compiled = jax.jit(cut, in_shardings=rows, out_shardings=rows).lower(*arrays).compile()
+    assert "all-" not in compiled.as_text()
+    assert "collective" not in compiled.as_text()
 
 
 def test_the_layers_are_linear_layers_of_videomae():

@@ -15,6 +15,7 @@ from mgm_jax.errors import CheckpointError
 from mgm_jax.flow import raft
 from mgm_jax.flow.weights import load_weights
 from mgm_jax.masking import motion_maps
+from mgm_jax.preprocessing import rgb
 from mgm_jax.training import pretrain_step, tasks
 from tests.flow import make_reference
 
@@ -107,8 +108,9 @@ def test_raft_on_the_device_gives_the_masks_their_motion(video_folder, tmp_path)
     clip = loader.random_map((0, 0), np.random.default_rng(0))
     assert not clip["motion_valid"].any()
     batch = {name: rows for name, rows in clip.items() if name not in HOST_FIELDS}
-    prepare_fn = jax.jit(pretrain_step.make_prepare_fn(config, (2, 8, 8)))
-    clips, mask = prepare_fn(batch, jax.random.key(0))
+    mask_fn = jax.jit(pretrain_step.make_guided_mask_fn(config, (2, 8, 8)))
+    mask = mask_fn(batch, jax.random.key(0))
+    clips = rgb.batch_to_rgb(jax.device_put(batch), size=64)
     vectors, valid = raft.flow_motion(load_weights(weights), clips)
     magnitude = motion_maps.magnitude_per_tubelet(vectors, valid, 2)
     row, column = np.unravel_index(magnitude[0, 1].argmax(), (8, 8))
@@ -121,4 +123,4 @@ def test_raft_without_weights_says_where_to_get_them(video_folder, tmp_path):
         "demo_pretrain", video_folder, data__motion="raft", data__flow_weights=str(tmp_path / "no")
     )
     with pytest.raises(CheckpointError, match=r"(?s)no RAFT-Small weights.*savez"):
-        pretrain_step.make_prepare_fn(config, (4, 4, 4))
+        pretrain_step.make_guided_mask_fn(config, (4, 4, 4))

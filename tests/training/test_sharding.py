@@ -122,10 +122,9 @@ def test_every_mesh_computes_what_one_device_does(batch, video_folder):
     """The pretraining loss with its gradients, and a classifier's logits."""
     config, pretrain = make_task("demo_pretrain", video_folder)
     _, finetune = make_task("demo_finetune", video_folder)
-    clips, mask = jax.jit(pretrain_step.make_prepare_fn(config, pretrain.model.grid))(
-        batch, jax.random.key(0)
-    )
-    clips, mask = np.asarray(clips), np.asarray(mask).reshape(8, -1)
+    mask_fn = jax.jit(pretrain_step.make_guided_mask_fn(config, pretrain.model.grid))
+    mask = np.asarray(mask_fn(batch, jax.random.key(0))).reshape(8, -1)
+    clips = np.asarray(rgb.batch_to_rgb(jax.device_put(batch), size=config.data.size))
     ids = np.argsort(mask, axis=1, kind="stable").astype(np.int32)
     visible = mask.shape[1] - int(mask[0].sum())
 
