@@ -27,13 +27,14 @@ from typing import Any
 from absl import flags, logging
 
 from benchmarks import train_step
-from benchmarks.study_rows import config_flags
+from benchmarks.study_rows import BUDGETS, config_flags
 from benchmarks.timing import print_table
 from benchmarks.train_step import COMPILED, EAGER, MATMUL, OURS, Setting
 from mgm_jax.program import run_program
 
 BATCHES = (256, 128, 64, 32)
 _TRAINING_STEPS = 200
+_STUDY_SEEDS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,17 +179,13 @@ def run_training(plan: Plan) -> dict[str, float]:
     if plan.rehearse:
         values |= {"model.size": "Ti", "model.encoder.depth": 1, "data.num_workers": 0}
         values |= {"data.size": 32, "data.host_crop_size": 64}
-    _main(workdir, "configs/ssv2_pretrain.py", values)
+    command = ["mgm_jax.main", "--config=configs/ssv2_pretrain.py", f"--workdir={workdir}"]
+    _run_modules([[*command, *config_flags(values)]])
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     # The first half compiles and fills the buffers.
     late = [line for line in lines if "data/wait" in line and line["step"] > steps // 2]
     names = {"clips_per_second": "train/clips_per_second", "waiting": "data/wait"}
     return {name: statistics.fmean(line[tag] for line in late) for name, tag in names.items()}
-
-
-def _main(workdir: pathlib.Path, recipe: str, values: Mapping[str, Any]) -> None:
-    command = ["mgm_jax.main", f"--config={recipe}", f"--workdir={workdir}"]
-    _modules([[*command, *config_flags(values)]])
 
 
 def run_study(plan: Plan) -> list[dict[str, Any]]:
@@ -198,7 +195,8 @@ def run_study(plan: Plan) -> list[dict[str, Any]]:
     demo = ["data_prep.demo", f"--out={data}"]
     demo += [f"--num_train={counts[0]}", f"--num_validation={counts[1]}"]
     study = ["benchmarks.masking_study", f"--out={out}"]
-    train, jobs = [*study, f"--data={data}", "--budget=gpu10"], 9
+    train = [*study, f"--data={data}", "--budget=gpu10", f"--seeds={_STUDY_SEEDS}"]
+    jobs = _STUDY_SEEDS * len(BUDGETS["gpu10"])
     if plan.rehearse:
         values = {"num_steps": 1, "warmup_steps": 0, "batch_size": 32, "data.num_workers": 0}
         values |= {"model.encoder.depth": 1}
@@ -206,18 +204,19 @@ def run_study(plan: Plan) -> list[dict[str, Any]]:
         jobs = 2  # One of them finds nothing to do.
     else:
         train += ["--", "--config.data.num_workers=2"]
-    _modules([demo])
-    _modules([train] * jobs)  # Each takes runs that no other has begun.
-    _modules([[*study, "--report"]])
+    _run_modules([demo])
+    _run_modules([train] * jobs)  # Each takes runs that no other has begun.
+    _run_modules([[*study, "--report"]])
     return json.loads((out / "results.json").read_text())
 
 
-def _modules(commands: Sequence[Sequence[str]]) -> None:
-    """Runs modules at the same time, and raises CalledProcessError if one of them fails."""
+def _run_modules(commands: Sequence[Sequence[str]]) -> None:
+    """Runs modules at once; when all have ended, raises CalledProcessError if one failed."""
     full = [[sys.executable, "-m", *command] for command in commands]
     running = [subprocess.Popen(command) for command in full]
-    for process, command in zip(running, full, strict=True):
-        if status := process.wait():
+    # The next stage is timed, so nothing may be left behind.
+    for status, command in zip([process.wait() for process in running], full, strict=True):
+        if status:
             raise subprocess.CalledProcessError(status, command)
 
 

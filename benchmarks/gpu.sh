@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures what only a GPU can show, on one NVIDIA GPU in 25 minutes; needs no network:
 #
-#   bash benchmarks/gpu.sh --out=DIR --videos=PREPARED [--stages=tests,steps,...] [--rehearse]
+#   bash benchmarks/gpu.sh --out=DIR --videos=PREPARED [--stages=tests,steps_B,...] [--rehearse]
 #
 #   WHEELS=DIR   folder of the dependencies, made for the same Python where there is a network:
 #                pip download -d DIR "jax[cuda13]" -c requirements.txt $(sed 's/^/-r /' FILES), of

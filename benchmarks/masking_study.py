@@ -28,13 +28,7 @@ from mgm_jax.errors import ConfigError
 from mgm_jax.io import locked
 
 
-def run(
-    rows: Sequence[Row],
-    seeds: int,
-    out: pathlib.Path,
-    data: str,
-    extra: Sequence[str],
-) -> int:
+def run(rows: Sequence[Row], seeds: int, out: pathlib.Path, data: str, extra: Sequence[str]) -> int:
     """Trains what is missing, the first seed of every row before the second.
 
     Returns:

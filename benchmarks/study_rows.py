@@ -12,7 +12,10 @@ SIZE = "--config.data.size=32"  # 2x4x4 tokens, for speed.
 FEW_LABELS = "train[:600]"
 _TARGET = "target=normalised"
 MEASURES = {"finetune": "finetuned", "linear_probe": "linear probe"}
-RECIPES = {"finetune": "demo_finetune.py", "linear_probe": "small_linear_probe.py:dataset=demo"}
+_RECIPES = {
+    "finetune": ("--config=configs/demo_finetune.py", f"--config.data.split={FEW_LABELS}"),
+    "linear_probe": ("--config=configs/small_linear_probe.py:dataset=demo",),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +77,7 @@ BUDGETS = {"gpu10": ("from scratch", "mgm", "random_tube 0.75")}
 
 
 def commands(
-    row: Row,
-    seed: int,
-    folder: pathlib.Path,
-    data: str,
-    extra: Sequence[str],
+    row: Row, seed: int, folder: pathlib.Path, data: str, extra: Sequence[str]
 ) -> dict[str, list[str]]:
     """The commands of a run, in a folder, by the name of the stage, in the order to run them in.
 
@@ -95,9 +94,7 @@ def commands(
     for name in MEASURES:
         if name == "linear_probe" and row.argument is None:
             continue  # Of features that are random.
-        recipes[name] = [f"--config=configs/{RECIPES[name]}"]
-        if name == "finetune":
-            recipes[name].append(f"--config.data.split={FEW_LABELS}")
+        recipes[name] = [*_RECIPES[name]]
         if row.argument is not None:
             recipes[name].append(f"--config.init_from={folder / 'pretrain'}")
     recipes["finetune" if row.argument is None else "pretrain"] += [

@@ -74,15 +74,13 @@ def cut_by_convolution(
 
 
 def cut_tokens(
-    plane: Float[Array, "b T H W"],
-    *ids: Int[Array, "b _"],
-    tubelet: tuple[int, int, int],
+    plane: Float[Array, "b T H W"], *ids: Int[Array, "b _"], tubelet: tuple[int, int, int]
 ) -> tuple[Float[Array, "b _ p"], ...]:
     """Cuts the tubelets at some positions out of one plane of clips, for each array of positions.
 
     The same numbers as `patchify` and `gather_tokens`. Positions outside of the clip are undefined
-    behaviour. On a TPU nothing is moved but the tubelets: what converts their colours later has
-    less to read than what converts whole clips.
+    behaviour. On a TPU `patchify` copies whole RGB clips several times to change the order of their
+    pixels in memory; this cuts planes with one such copy, and colours are converted afterwards.
     """
     return jax.lax.platform_dependent(
         plane,
