@@ -12,7 +12,11 @@ from mgm_jax.evaluation.results import NUMBERS_FILE
 from mgm_jax.masking.statistics import mean_and_error
 from mgm_jax.pictures.figures import DPI, LABEL_SIZE
 
-_BASELINES = {"finetune": ("from scratch", "mgm"), "linear_probe": ("mgm",)}
+_BASELINES = {
+    "finetune": ("from scratch", "mgm"),
+    "finetune_longer": ("from scratch", "mgm"),
+    "linear_probe": ("random features", "mgm"),
+}
 """Rows from which the others' differences are given."""
 
 
@@ -84,10 +88,11 @@ def table(results: Sequence[Mapping]) -> str:
 
 def figure(results: Sequence[Mapping]) -> Figure:
     """Accuracy of every row, with the standard error over seeds."""
-    named = [row.name for row in ROWS if accuracies(results, row.name, "finetune")]
+    trained = {result["row"] for result in results}
+    named = [row.name for row in ROWS if row.name in trained]
     chart = Figure(figsize=(7, 1 + 0.25 * len(named)), dpi=DPI, layout="constrained")
     axes = chart.subplots()
-    for shift, (measure, label) in zip((-0.12, 0.12), MEASURES.items(), strict=True):
+    for shift, (measure, label) in zip((-0.2, 0.0, 0.2), MEASURES.items(), strict=True):
         values = [list(accuracies(results, name, measure).values()) for name in named]
         drawn = [(i, v) for i, v in enumerate(values) if v]
         axes.errorbar(

@@ -11,10 +11,10 @@ from configs import demo_finetune, demo_pretrain
 SIZE = "--config.data.size=32"  # 2x4x4 tokens, for speed.
 FEW_LABELS = "train[:600]"
 _TARGET = "target=normalised"
-MEASURES = {"finetune": "finetuned", "linear_probe": "linear probe"}
-_RECIPES = {
-    "finetune": ("--config=configs/demo_finetune.py", f"--config.data.split={FEW_LABELS}"),
-    "linear_probe": ("--config=configs/small_linear_probe.py:dataset=demo",),
+MEASURES = {
+    "finetune": "finetuned",
+    "finetune_longer": "finetuned for twice the steps",
+    "linear_probe": "linear probe",
 }
 
 
@@ -28,6 +28,7 @@ class Row:
         argument: Of configs/demo_pretrain.py; None for no pretraining.
         steps: Length of pretraining over that of the recipe.
         flags: Of pretraining, or of finetuning without one; {data} is the folder of the demo set.
+        measures: What is measured of it, a part of `MEASURES`.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Row:
     argument: str | None
     steps: float = 1.0
     flags: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ("finetune", "linear_probe")
 
 
 def config_flags(values: Mapping[str, Any]) -> list[str]:
@@ -42,22 +44,30 @@ def config_flags(values: Mapping[str, Any]) -> list[str]:
     return [f"--config.{name}={value}" for name, value in values.items()]
 
 
-def _longer(times: int) -> tuple[str, ...]:
+def _finetuning(times: int) -> tuple[str, ...]:
     config = demo_finetune.get_config()
-    return tuple(config_flags({n: times * config[n] for n in ("num_steps", "warmup_steps")}))
+    length = config_flags({name: times * config[name] for name in ("num_steps", "warmup_steps")})
+    few_labels = f"--config.data.split={FEW_LABELS}"
+    return ("--config=configs/demo_finetune.py", few_labels, *length)
 
 
+_RECIPES = {
+    "finetune": _finetuning(1),
+    "finetune_longer": _finetuning(2),
+    "linear_probe": ("--config=configs/small_linear_probe.py:dataset=demo",),
+}
+_UNTRAINED = ("--config.optimizer.base_lr=0", "--config.optimizer.min_lr=0")
 _FASTER = ("--config.optimizer.base_lr=8e-3", "--config.optimizer.min_lr=8e-5")
 _FLOW = "--config.data.flow_path={data}_flow"
 _FIRST_TUBELET = "--config.masking.guide_first_tubelet"
 _MEDIAN = "--config.masking.camera_compensation=median"
 _MASKS = ("mgm_sparse", "smm", "smm_sparse", "random_block", "random_tube", "random")
 ROWS = (
-    Row("from scratch", "", None),
-    Row("from scratch, twice as long", "", None, flags=_longer(2)),
-    Row("from scratch, rate 1e-3", "", None, flags=_FASTER),
+    Row("from scratch", "", None, measures=("finetune", "finetune_longer")),
+    Row("from scratch, rate 1e-3", "", None, flags=_FASTER, measures=("finetune",)),
+    Row("random features", "", "mask=mgm", 0, _UNTRAINED, ("linear_probe",)),
     Row("mgm", "Table 4e", "mask=mgm"),
-    Row("random_tube 0.75", "Table 4e", "mask=random_tube,ratio=0.75"),
+    Row("random_tube 0.75", "Table 4e", "mask=random_tube,ratio=0.75", measures=tuple(MEASURES)),
     *(Row(mask, "Table 4e", f"mask={mask}") for mask in _MASKS),
     *(Row(f"mgm {ratio}", "Figure 3a", f"ratio={ratio}") for ratio in (0.5, 0.6, 0.9)),
     *(
@@ -85,21 +95,18 @@ def commands(
     """
     recipes: dict[str, list[str]] = {}
     if row.argument is not None:
-        steps = int(row.steps * demo_pretrain.get_config(_TARGET).num_steps)
+        steps = max(int(row.steps * demo_pretrain.get_config(_TARGET).num_steps), 1)
         recipes["pretrain"] = [
             f"--config=configs/demo_pretrain.py:{_TARGET},{row.argument}",
             "--config.eval.split=validation",
             *(f"--config.num_steps={steps}", f"--config.warmup_steps={steps // 20}"),
         ]
-    for name in MEASURES:
-        if name == "linear_probe" and row.argument is None:
-            continue  # Of features that are random.
+    for name in row.measures:
         recipes[name] = [*_RECIPES[name]]
         if row.argument is not None:
             recipes[name].append(f"--config.init_from={folder / 'pretrain'}")
-    recipes["finetune" if row.argument is None else "pretrain"] += [
-        flag.format(data=data) for flag in row.flags
-    ]
+    for name in row.measures if row.argument is None else ("pretrain",):
+        recipes[name] += [flag.format(data=data) for flag in row.flags]
     common = [SIZE, f"--config.data.path={data}", f"--config.seed={seed}", *extra]
     return {
         name: [

@@ -1,5 +1,6 @@
 """From 4:2:0 planes and crop boxes to normalised RGB clips, on the device."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -86,9 +87,20 @@ def _resample(
     make_matrix = jax.vmap(resize_matrix, in_axes=(0, 0, 0, None, None))
     rows = make_matrix(box[:, 0], box[:, 2], jnp.zeros_like(flip), size, plane.shape[2])
     columns = make_matrix(box[:, 1], box[:, 3], flip, size, plane.shape[3])
-    highest = jax.lax.Precision.HIGHEST
-    narrow = jnp.einsum("bthw,bjw->bthj", plane.astype(jnp.float32), columns, precision=highest)
-    return jnp.einsum("bih,bthj->btij", rows, narrow, precision=highest)
+    # Samples are exact in bfloat16, so a TPU needs half of the passes; a GPU would round weights.
+    narrow = jax.lax.platform_dependent(
+        plane.astype(jnp.float32),
+        columns,
+        tpu=functools.partial(_narrow, precision=jax.lax.Precision.HIGH),
+        default=functools.partial(_narrow, precision=jax.lax.Precision.HIGHEST),
+    )
+    return jnp.einsum("bih,bthj->btij", rows, narrow, precision=jax.lax.Precision.HIGHEST)
+
+
+def _narrow(
+    plane: Float[Array, "b t h w"], columns: Float[Array, "b j w"], precision: jax.lax.Precision
+) -> Float[Array, "b t h j"]:
+    return jnp.einsum("bthw,bjw->bthj", plane, columns, precision=precision)
 
 
 def resize_matrix(

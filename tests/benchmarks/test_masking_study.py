@@ -18,7 +18,8 @@ def test_runs_are_trained_once_and_reported(tmp_path):
     for _ in range(2):
         assert masking_study.run([SCRATCH], 1, out, data, tiny) == 0
     folder = study_rows.folder_of(out, SCRATCH, 0)
-    assert (folder / "finetune.log").read_text().count("step 1/1") == 1
+    for measure in SCRATCH.measures:
+        assert (folder / f"{measure}.log").read_text().count("step 1/1") == 1
     (result,) = study_report.collect(out)
     assert result["num_videos"] == 12
     assert f"| {100 * result['finetune']:.1f} |" in study_report.table([result])
@@ -29,11 +30,15 @@ def test_runs_are_trained_once_and_reported(tmp_path):
     assert masking_study.run([SCRATCH], 2, out, data, [*tiny, "--config.no_such_flag=1"]) != 0
 
 
-def test_a_row_may_finetune_in_its_own_way(tmp_path):
-    row = ROWS["from scratch, twice as long"]
-    stages = study_rows.commands(row, 0, tmp_path, "data", [])
-    assert list(stages) == ["finetune"]
-    assert "--config.num_steps=4800" in stages["finetune"]
+def test_a_row_may_be_measured_in_its_own_way(tmp_path):
+    stages = study_rows.commands(SCRATCH, 0, tmp_path, "data", [])
+    assert list(stages) == ["finetune", "finetune_longer"]
+    assert "--config.num_steps=2400" in stages["finetune"]
+    assert "--config.num_steps=4800" in stages["finetune_longer"]
+    untrained = study_rows.commands(ROWS["random features"], 0, tmp_path, "data", [])
+    assert list(untrained) == ["pretrain", "linear_probe"]
+    assert "--config.optimizer.base_lr=0" in untrained["pretrain"]
+    assert "--config.num_steps=1" in untrained["pretrain"]
 
 
 def test_pretrained_runs_start_from_their_own_pretraining(tmp_path):
@@ -55,8 +60,13 @@ def test_means_have_standard_errors_and_differences_are_paired():
         for seed, value in enumerate(values)
     ]
     lines = study_report.table(results).splitlines()
-    assert lines[2] == "| from scratch |  | 2 | 30.0 ± 10.0 |  | -25.0 ± 5.0 |  |  | 0.600 |"
-    assert lines[3] == "| mgm | Table 4e | 2 | 55.0 ± 5.0 | 25.0 ± 5.0 |  |  |  | 1.100 |"
+    assert (
+        lines[2]
+        == "| from scratch |  | 2 | 30.0 ± 10.0 |  | -25.0 ± 5.0 |  |  |  |  |  |  | 0.600 |"
+    )
+    assert (
+        lines[3] == "| mgm | Table 4e | 2 | 55.0 ± 5.0 | 25.0 ± 5.0 |  |  |  |  |  |  |  | 1.100 |"
+    )
     assert study_report.figure(results).axes
 
 
