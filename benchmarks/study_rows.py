@@ -58,6 +58,7 @@ _RECIPES = {
 }
 _UNTRAINED = ("--config.optimizer.base_lr=0", "--config.optimizer.min_lr=0")
 _FASTER = ("--config.optimizer.base_lr=8e-3", "--config.optimizer.min_lr=8e-5")
+_ALL_LABELS = "--config.data.split=train"
 _FLOW = "--config.data.flow_path={data}_flow"
 _FIRST_TUBELET = "--config.masking.guide_first_tubelet"
 _MEDIAN = "--config.masking.camera_compensation=median"
@@ -65,6 +66,7 @@ _MASKS = ("mgm_sparse", "smm", "smm_sparse", "random_block", "random_tube", "ran
 ROWS = (
     Row("from scratch", "", None, measures=("finetune", "finetune_longer")),
     Row("from scratch, rate 1e-3", "", None, flags=_FASTER, measures=("finetune",)),
+    Row("from scratch, all labels", "", None, flags=(_ALL_LABELS,), measures=("finetune",)),
     Row("random features", "", "mask=mgm", 0, _UNTRAINED, ("linear_probe",)),
     Row("mgm", "Table 4e", "mask=mgm"),
     Row("random_tube 0.75", "Table 4e", "mask=random_tube,ratio=0.75", measures=tuple(MEASURES)),

@@ -44,7 +44,7 @@ def test_stages_are_rehearsed_written_and_not_run_again(tmp_path, monkeypatch):
     assert [row[0] for row in gpu.step_rows(results["attention"])] == [
         "ViT-Ti, ratio 0.75: mgm_jax, xla"
     ]
-    assert results["study"][0]["row"] == "from scratch"
+    assert results["study"][0]["row"] == "from scratch, rate 1e-3"
     assert 0 <= results["training"]["waiting"] <= 1
     monkeypatch.setattr(gpu, "STAGES", {})
     assert gpu.run(plan, stages) == results

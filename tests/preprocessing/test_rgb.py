@@ -66,6 +66,23 @@ def test_resize_matrix_averages_and_follows_a_ramp(start, length):
     np.testing.assert_allclose(ramp[2:-2], expected[2:-2], atol=0.15)
 
 
+def test_a_tpus_three_passes_keep_the_colours():
+    batch = make_batch(np.random.default_rng(0), BOXES[:1], [False])
+    traced = jax.jit(rgb.batch_to_rgb, static_argnames="size").trace(batch, size=SIZE)
+    text = {name: traced.lower(lowering_platforms=(name,)).as_text() for name in ("tpu", "cuda")}
+    assert text["tpu"].count("precision = [HIGH, HIGH]") == 3  # Y, U and V.
+    assert "[HIGH, HIGH]" not in text["cuda"]  # TF32 there.
+
+    # Of a product of two parts in bfloat16 each, three passes leave out that of the small parts.
+    samples = jnp.arange(256, dtype=jnp.float32)
+    np.testing.assert_array_equal(samples.astype(jnp.bfloat16).astype(jnp.float32), samples)
+    weights = rgb.resize_matrix(3.3, 17.9, jnp.asarray(False), SIZE, WINDOW)
+    large = weights.astype(jnp.bfloat16).astype(jnp.float32)
+    small = (weights - large).astype(jnp.bfloat16).astype(jnp.float32)
+    lost = np.abs(np.asarray(weights - large - small)).sum(axis=1)  # Times 255 / 255.
+    assert lost.max() < 1e-5
+
+
 def test_normalise_is_imagenet_statistics():
     grey = jnp.array([0.485, 0.456, 0.406])
     np.testing.assert_allclose(rgb.normalise(grey), 0, atol=1e-6)
