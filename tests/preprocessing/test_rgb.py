@@ -76,7 +76,9 @@ def test_a_tpus_three_passes_keep_the_colours():
     # Of a product of two parts in bfloat16 each, three passes leave out that of the small parts.
     samples = jnp.arange(256, dtype=jnp.float32)
     np.testing.assert_array_equal(samples.astype(jnp.bfloat16).astype(jnp.float32), samples)
-    weights = rgb.resize_matrix(3.3, 17.9, jnp.asarray(False), SIZE, WINDOW)
+    weights = rgb.resize_matrix(
+        jnp.float32(3.3), jnp.float32(17.9), jnp.asarray(False), SIZE, WINDOW
+    )
     large = weights.astype(jnp.bfloat16).astype(jnp.float32)
     small = (weights - large).astype(jnp.bfloat16).astype(jnp.float32)
     lost = np.abs(np.asarray(weights - large - small)).sum(axis=1)  # Times 255 / 255.
