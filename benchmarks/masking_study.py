@@ -7,10 +7,11 @@
 
 A run pretrains with one setting and one seed (`configs/demo_pretrain.py`), finetunes with 600
 labels (`configs/demo_finetune.py`; some settings again for twice the steps) and probes linearly
-with all (`configs/small_linear_probe.py`), each in a folder of its own below DIR. Stop it at any moment: the same command goes on where it was,
-also several at once. `--only` chooses rows; `--budget=gpu10` those that benchmarks/gpu.py trains in
-ten minutes. `--report` writes results.json, table.md and a figure, and keeps results whose runs are
-elsewhere. Optical flow is needed for `--split=validation` as well.
+with all (`configs/small_linear_probe.py`), each in a folder of its own below DIR. Stop it at any
+moment: the same command goes on where it was, also several at once. `--only` chooses rows;
+`--budget=gpu10` those that benchmarks/gpu.py trains in ten minutes. `--report` writes results.json,
+table.md and a figure, and keeps results whose runs are elsewhere. Optical flow is needed for
+`--split=validation` as well.
 """
 
 import contextlib
