@@ -26,7 +26,7 @@ class Row:
         name: In the table.
         part: The table or figure of the paper that it belongs to.
         argument: Of configs/demo_pretrain.py; None for no pretraining.
-        steps: Length of pretraining over that of the recipe.
+        steps: Length of pretraining over that of the recipe; it has one step at least.
         flags: Of pretraining, or of finetuning without one; {data} is the folder of the demo set.
         measures: What is measured of it, a part of `MEASURES`.
     """
@@ -73,7 +73,7 @@ ROWS = (
         flags=(_ALL_LABELS,),
         measures=("finetune", "finetune_longer"),
     ),
-    Row("random features", "", "mask=mgm", 0, _UNTRAINED, ("linear_probe",)),
+    Row("random features", "", "mask=mgm", steps=0, flags=_UNTRAINED, measures=("linear_probe",)),
     Row("mgm", "Table 4e", "mask=mgm"),
     Row("random_tube 0.75", "Table 4e", "mask=random_tube,ratio=0.75", measures=tuple(MEASURES)),
     *(Row(mask, "Table 4e", f"mask={mask}") for mask in _MASKS),

@@ -91,13 +91,13 @@ def _resample(
     narrow = jax.lax.platform_dependent(
         plane.astype(jnp.float32),
         columns,
-        tpu=functools.partial(_narrow, precision=jax.lax.Precision.HIGH),
-        default=functools.partial(_narrow, precision=jax.lax.Precision.HIGHEST),
+        tpu=functools.partial(_resize_columns, precision=jax.lax.Precision.HIGH),
+        default=functools.partial(_resize_columns, precision=jax.lax.Precision.HIGHEST),
     )
     return jnp.einsum("bih,bthj->btij", rows, narrow, precision=jax.lax.Precision.HIGHEST)
 
 
-def _narrow(
+def _resize_columns(
     plane: Float[Array, "b t h w"], columns: Float[Array, "b j w"], precision: jax.lax.Precision
 ) -> Float[Array, "b t h j"]:
     return jnp.einsum("bthw,bjw->bthj", plane, columns, precision=precision)

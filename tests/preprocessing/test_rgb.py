@@ -73,7 +73,7 @@ def test_a_tpus_three_passes_keep_the_colours():
     assert text["tpu"].count("precision = [HIGH, HIGH]") == 3  # Y, U and V.
     assert "[HIGH, HIGH]" not in text["cuda"]  # TF32 there.
 
-    # Of a product of two parts in bfloat16 each, three passes leave out that of the small parts.
+    # Three passes multiply samples, which are exact, by weights in two parts of bfloat16.
     samples = jnp.arange(256, dtype=jnp.float32)
     np.testing.assert_array_equal(samples.astype(jnp.bfloat16).astype(jnp.float32), samples)
     weights = rgb.resize_matrix(
