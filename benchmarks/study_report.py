@@ -13,9 +13,9 @@ from mgm_jax.masking.statistics import mean_and_error
 from mgm_jax.pictures.figures import DPI, LABEL_SIZE
 
 _BASELINES = {
-    "finetune": ("from scratch", "mgm"),
-    "finetune_longer": ("from scratch", "mgm"),
-    "linear_probe": ("random features", "mgm"),
+    "finetune": ("from scratch", "mgm 0.5"),
+    "finetune_longer": ("from scratch",),
+    "linear_probe": ("random features", "mgm 0.5"),
 }
 """Rows from which the others' differences are given."""
 
