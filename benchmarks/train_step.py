@@ -149,7 +149,7 @@ def matmul_side() -> int:
     """Rows and columns of the matrices that `MATMUL` multiplies."""
     import jax
 
-    return 4096 if jax.default_backend() == "cpu" else 8192
+    return 2048 if jax.default_backend() == "cpu" else 8192
 
 
 def make_matmul(dtype: str) -> Callable[[], None]:

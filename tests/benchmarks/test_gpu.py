@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import quick_compilation
 
 from benchmarks import gpu
 from data_prep import demo
@@ -33,7 +34,7 @@ def test_rehearsed_steps_have_rows(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_stages_are_rehearsed_written_and_not_run_again(tmp_path, monkeypatch):
-    monkeypatch.delenv("XLA_FLAGS")  # A machine with one device.
+    monkeypatch.setenv("XLA_FLAGS", quick_compilation.XLA_FLAGS)  # A machine with one device.
     demo.make_demo(tmp_path / "clips", num_train=12, num_validation=2)
     plan = gpu.Plan(tmp_path / "out", str(tmp_path / "clips"), rehearse=True)
     stages = ("attention", "shares", "training", "study")
