@@ -12,7 +12,7 @@ from mgm_jax.evaluation.results import NUMBERS_FILE
 from mgm_jax.masking.statistics import mean_and_error
 from mgm_jax.pictures.figures import DPI, LABEL_SIZE
 
-_BASELINES = {
+BASELINES = {
     "finetune": ("from scratch", "mgm 0.5"),
     "finetune_longer": ("from scratch",),
     "linear_probe": ("random features", "mgm 0.5"),
@@ -67,7 +67,7 @@ def table(results: Sequence[Mapping]) -> str:
     """
     columns = ["", "", "seeds"]
     for measure, name in MEASURES.items():
-        columns += [f"{name}, top-1 %", *(f"vs {base}" for base in _BASELINES[measure])]
+        columns += [f"{name}, top-1 %", *(f"vs {base}" for base in BASELINES[measure])]
     columns.append("loss")
     lines = [columns, ["---"] * len(columns)]
     for row in ROWS:
@@ -75,7 +75,7 @@ def table(results: Sequence[Mapping]) -> str:
         for measure in MEASURES:
             own = accuracies(results, row.name, measure)
             cells.append(_cell(list(own.values())))
-            for base in _BASELINES[measure]:
+            for base in BASELINES[measure]:
                 other = accuracies(results, base, measure) if base != row.name else {}
                 cells.append(_cell([own[s] - other[s] for s in sorted(own.keys() & other.keys())]))
             cells[2] = cells[2] or str(len(own) or "")

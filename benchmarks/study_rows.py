@@ -23,7 +23,7 @@ class Row:
     """One setting of the study.
 
     Attributes:
-        name: In the table; a number is the mask ratio, 0.5 if there is none.
+        name: In the table: mask and ratio, or what differs from "mgm 0.5".
         part: The table or figure of the paper that it belongs to.
         argument: Of configs/demo_pretrain.py; None for no pretraining.
         steps: Length of pretraining over that of the recipe; it has one step at least.

@@ -70,6 +70,6 @@ def test_means_have_standard_errors_and_differences_are_paired():
     assert study_report.figure(results).axes
 
 
-def test_the_short_form_is_made_of_rows():
-    for names in study_rows.BUDGETS.values():
+def test_the_short_form_and_the_baselines_are_rows():
+    for names in (*study_rows.BUDGETS.values(), *study_report.BASELINES.values()):
         assert set(names) < ROWS.keys()

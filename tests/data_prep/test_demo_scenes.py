@@ -10,10 +10,10 @@ from data_prep.demo_scenes import CLASS_NAMES, NUM_FRAMES, SIZE, render_clip
 CLASSES = len(CLASS_NAMES)
 
 
-def accuracy(features, num_train):
+def accuracy(name, features, num_train):
     """Top-1 on the rest of a linear classifier by ridge regression, trained on the first groups.
 
-    Prints it for docs/results.md.
+    Prints it by the name of the features, for docs/results.md.
     """
     values = features.reshape(len(features), -1).astype(float)
     mean, scale = values[:num_train].mean(0), values[:num_train].std(0) + 1e-6
@@ -25,7 +25,7 @@ def accuracy(features, num_train):
     weights = np.linalg.solve(kernel + ridge, targets)
     chosen = (values[num_train:] @ (values[:num_train].T @ weights)).argmax(-1)
     top1 = (chosen == labels[num_train:]).mean()
-    print(f"{num_train} labels: top-1 {100 * top1:.1f} % of {len(chosen)} clips")
+    print(f"{name}, {num_train} labels: top-1 {100 * top1:.1f} % of {len(chosen)} clips")
     return top1
 
 
@@ -36,14 +36,13 @@ def test_neither_the_colours_nor_one_frame_tell_the_class():
     colours = np.array([clip.frames.mean((0, 1, 2)) for clip in clips])
     chance, num_test = 1 / CLASSES, len(clips) - num_train
     limit = chance + 3 * (chance * (1 - chance) / num_test) ** 0.5
-    assert accuracy(colours, num_train) < limit
+    assert accuracy("mean colours", colours, num_train) < limit
     for frame in (0, NUM_FRAMES // 2):
         pixels = np.array([clip.frames[frame, ::2, ::2] for clip in clips])
-        assert accuracy(pixels, num_train) < limit
+        assert accuracy("one frame", pixels, num_train) < limit
         # Nor what differs from the frame's own background.
-        assert (
-            accuracy(np.abs(pixels - np.median(pixels, (1, 2))[:, None, None]), num_train) < limit
-        )
+        shapes = np.abs(pixels - np.median(pixels, (1, 2))[:, None, None])
+        assert accuracy("one frame less its background", shapes, num_train) < limit
 
 
 @pytest.mark.slow
@@ -67,7 +66,7 @@ def test_the_codec_vectors_tell_the_class():
         return np.sqrt(moved / max(moved.sum(), 1))
 
     histograms = np.array([histogram(index) for index in range(24 * CLASSES)])
-    assert accuracy(histograms, 16 * CLASSES) > 3 / CLASSES
+    assert accuracy("codec vectors", histograms, 16 * CLASSES) > 3 / CLASSES
 
 
 @pytest.mark.parametrize("label", range(4))
