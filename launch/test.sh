@@ -11,4 +11,5 @@ export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
 source "$(dirname "$0")/environment.sh"
 unset XLA_FLAGS # Those of training; the tests have their own, equal in all their processes.
 [ "${1:-}" != --quick ] || set -- -m "not slow" "${@:2}"
-exec python -m pytest -n "${MGM_TEST_PROCESSES:-2}" --dist=worksteal "$@"
+# Many tests wait, so three processes keep two cores busy.
+exec python -m pytest -n 3 --dist=worksteal "$@"
