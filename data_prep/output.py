@@ -14,22 +14,27 @@ Every file, and OUT itself, appears by a rename when it is complete.
 import collections
 import contextlib
 import dataclasses
+import hashlib
 import json
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import logging
 
 from data_prep import records
-from data_prep.entries import UNREADABLE, Listing
+from data_prep.entries import UNLABELLED, UNREADABLE, Listing
 from data_prep.shards import Convert, Shard, ShardResult, plan_shards, read_result
+from mgm_jax.data import manifest
+from mgm_jax.data.identity import fingerprint
+from mgm_jax.data.records import read_listed_videos
 from mgm_jax.errors import ConfigError, differences
 from mgm_jax.io import locked
 
 REPORT = "report.json"
 _PROBLEMS_LOGGED = 20
+_FINGERPRINTS = 256
 
 
 def _work_folder(out: pathlib.Path) -> pathlib.Path:
@@ -54,15 +59,64 @@ def is_complete(out: pathlib.Path, request: Mapping[str, Any]) -> bool:
             f"--out: {out} holds something else; name another folder, or delete it"
         ) from error
     _check_same(found, request, f"{out} holds another dataset")
-    logging.info("%s already holds this dataset; nothing to do", out)
     shutil.rmtree(_work_folder(out), ignore_errors=True)  # Of an interrupted completion.
     return True
 
 
 def _check_same(found: Mapping[str, Any], request: Mapping[str, Any], message: str) -> None:
     if found != request:
-        text = "; ".join(differences(found, request))
-        raise ConfigError(f"--out: {message} ({text}); name another folder, or delete it first")
+        _refuse(message, differences(found, request))
+
+
+def _refuse(message: str, found: Sequence[str]) -> NoReturn:
+    text = "; ".join(found)
+    raise ConfigError(f"--out: {message} ({text}); name another folder, or delete it first")
+
+
+def _check_videos(out: pathlib.Path, listing: Listing, videos: str) -> None:
+    """Compares the videos that are listed and exist with those that `out` was made of.
+
+    Of some files the content is compared too. Videos that are gone do not matter.
+
+    Raises:
+        ConfigError: They are others, or have other classes.
+    """
+    report, metadata = (json.loads((out / f).read_text()) for f in (REPORT, "metadata.json"))
+    left_out = {(p["split"], p["video_id"]) for p in report["problems"] if p["kind"] == UNREADABLE}
+    stored = {
+        (split, video_id): [f"{split}/{video_id}", _class_name(metadata["class_names"], label), of]
+        for split, rows in read_listed_videos(out).items()
+        for video_id, label, of in rows
+    }
+    listed = {
+        key: entry
+        for entry in listing.entries
+        if entry.file is not None and (key := (entry.split, entry.video_id)) not in left_out
+    }
+    then = [row for key, row in sorted(stored.items()) if key in listed]
+    now = []
+    step = max(len(listed) // _FINGERPRINTS, 1)
+    for number, (key, entry) in enumerate(sorted(listed.items())):
+        path = pathlib.Path(videos, entry.file or "")
+        content = stored[key][2] if key in stored else ""
+        if number % step == 0 and path.is_file():
+            content = fingerprint(path)
+        now.append(["/".join(key), _class_name(listing.class_names, entry.label), content])
+    message = f"{out} was made of other videos"
+    if then != now:
+        found = {"classes": [], "videos": then}, {"classes": [], "videos": now}
+        _refuse(message, manifest.differences(*found))
+    if metadata.get("key_frames", digest := _digest_of_key_frames(listing)) != digest:
+        _refuse(message, ["the boxes or actions of its key frames"])
+
+
+def _digest_of_key_frames(listing: Listing) -> str:
+    frames = [dataclasses.astuple(e.key_frame) for e in listing.entries if e.key_frame]
+    return hashlib.sha256(json.dumps(frames).encode()).hexdigest()
+
+
+def _class_name(names: Sequence[str], label: int) -> str:
+    return names[label] if label != UNLABELLED else ""
 
 
 @contextlib.contextmanager
@@ -104,10 +158,12 @@ def build(
         problems of each kind, and all problems. None if the dataset existed.
 
     Raises:
-        ConfigError: No video can be read, `out` holds something else, or another process or
-            request builds it.
+        ConfigError: No video can be read, `out` holds something else or was made of other videos,
+            or another process or request builds it.
     """
     if is_complete(out, request):
+        _check_videos(out, listing, videos)
+        logging.info("%s already holds this dataset; nothing to do", out)
         return None
     with building(out, request) as work:
         shards = plan_shards(work, request, listing, videos, convert, records_per_shard)
@@ -165,6 +221,11 @@ def _complete(
     sizes = {split: of for split, of in sizes.items() if any(s.num_records for s in of)}
     most = max((len(e.key_frame.boxes) for e in listing.entries if e.key_frame), default=0)
     folder = _work_folder(out) / "dataset"
+    metadata: dict[str, Any] = {"request": request}
+    if listing.has_key_frames:
+        metadata["key_frames"] = _digest_of_key_frames(listing)
+    if most:
+        metadata["most_boxes"] = most
     # Other files are of a listing that has changed since, or of an interrupted completion.
     for path in set(folder.iterdir()) - {s.path for s in shards if s.split in sizes}:
         path.unlink()
@@ -175,7 +236,7 @@ def _complete(
         sizes,
         {split: videos[split] for split in sizes},
         description=listing.description,
-        metadata={"request": request, **({"most_boxes": most} if most else {})},
+        metadata=metadata,
     )
     (folder / REPORT).write_bytes(_to_json(report))
     folder.rename(out)

@@ -6,7 +6,7 @@
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 
-data=${MGM_DEMO_DATA:-$repository/runs/demo_data}
+data=${MGM_DEMO_DATA:-$repository/runs/small_demo_data}
 workdir=${MGM_DEMO_WORKDIR:-$repository/runs/demo_$(date +%Y%m%d_%H%M%S)}
 steps=${MGM_DEMO_STEPS:-360}
 

@@ -3,7 +3,7 @@
 All arithmetic is in integers, so masks are bit-identical with and without jit, on any device and
 under any sharding. `grid` is the token grid (t, h, w); a clip has one box per tubelet, i.e. per
 temporal position of the grid. Places and sizes are (vertical, horizontal), in fractions of a token
-cell (see `units_per_cell`). What is drawn is made of random 32-bit numbers, one for each draw.
+(see `units_per_token`). What is drawn is made of random 32-bit numbers, one for each draw.
 """
 
 import itertools
@@ -36,8 +36,8 @@ class Boxes(NamedTuple):
     size: Int[Array, "t 2"]
 
 
-def units_per_cell(grid: tuple[int, int, int]) -> int:
-    """The number of integer units in the side of a token cell, e.g. 512 for the grid (8, 14, 14).
+def units_per_token(grid: tuple[int, int, int]) -> int:
+    """The number of integer units in the side of a token, e.g. 512 for the grid (8, 14, 14).
 
     It is the largest power of two for which no computation here overflows int32.
 
@@ -66,11 +66,11 @@ def jittered_sizes(
     The first box is a square of side sqrt(ratio · h · w). Height and width change together if there
     is one draw for each of the t - 1 changes (Eq. 5), and on their own if there are two (Eq. 7).
 
-    Decision: changes from tubelet to tubelet are uniform in ± `jitter` cells, minus their mean.
+    Decision: changes from tubelet to tubelet are uniform in ± `jitter` tokens, minus their mean.
     They sum to zero, so the last box has the size of the first. Sizes may exceed the grid.
     """
     tubelets, height, width = grid
-    unit = units_per_cell(grid)
+    unit = units_per_token(grid)
     limit = round(jitter * unit)
     path = jnp.cumsum(_uniform(-limit, limit, bits), axis=0)
     elapsed = jnp.arange(1, tubelets)[:, None]
@@ -84,11 +84,11 @@ def fit_sizes(
 ) -> Int[Array, "t 2"]:
     """Scales all boxes of a clip by one factor so that their areas sum to the exact count.
 
-    Decision: every side is clipped to between one cell and the frame, and the factor makes up for
+    Decision: every side is clipped to between one token and the frame, and the factor makes up for
     the clipping. On a grid that is not square, boxes become as flat as needed. The factor is found
-    by bisection; it gives the largest total area that does not exceed `num_masked` cells.
+    by bisection; it gives the largest total area that does not exceed `num_masked` tokens.
     """
-    unit = units_per_cell(grid)
+    unit = units_per_token(grid)
     extent = _extent(grid)
     side = max(grid[1:])
     size = jnp.clip(size, unit, extent)
@@ -139,10 +139,10 @@ def walking_boxes(
 ) -> Boxes:
     """Boxes whose top-left corner follows a random walk from `start` (Eq. 5).
 
-    Decision: each move is uniform in ± `velocity` cells per axis, and the walk is reflected at the
+    Decision: each move is uniform in ± `velocity` tokens per axis, and the walk is reflected at the
     frame's border.
     """
-    limit = round(velocity * units_per_cell(grid))
+    limit = round(velocity * units_per_token(grid))
     moves = _uniform(-limit, limit, bits)
     room = _extent(grid) - size
 
@@ -171,14 +171,14 @@ def mask_boxes(
     most one tubelet of a clip therefore has an incomplete row or column, and all others are solid
     rectangles, for any jitter and grid.
     """
-    unit = units_per_cell(grid)
+    unit = units_per_token(grid)
     tie_bits, direction_bits = random_bits(key, (grid[0], 2, 2), ())
     ties, backwards = _uniform(0, _TIE_LEVELS - 1, tie_bits), direction_bits % 2 == 1
     twice_centre = 2 * boxes.top_left + boxes.size
 
-    def along(axis: int) -> Int[Array, "t cells"]:
-        cell_centres = (2 * jnp.arange(grid[1 + axis]) + 1) * unit
-        offset = cell_centres - twice_centre[:, axis, None]
+    def along(axis: int) -> Int[Array, "t tokens"]:
+        token_centres = (2 * jnp.arange(grid[1 + axis]) + 1) * unit
+        offset = token_centres - twice_centre[:, axis, None]
         distance = jnp.abs(offset) * _DISTANCE_LEVELS // boxes.size[:, axis, None]
         before, after = ties[:, axis, :1], ties[:, axis, 1:]
         return distance * _TIE_LEVELS + jnp.where(offset < 0, before, after)
@@ -205,7 +205,7 @@ def _uniform(
 
 def _extent(grid: tuple[int, int, int]) -> Int[Array, "2"]:
     """Size of the frame."""
-    return jnp.array(grid[1:], jnp.int32) * units_per_cell(grid)
+    return jnp.array(grid[1:], jnp.int32) * units_per_token(grid)
 
 
 def _reflect(position: Int[Array, "2"], room: Int[Array, "2"]) -> Int[Array, "2"]:

@@ -31,7 +31,7 @@ from mgm_jax.masking.moving_boxes import (
     mask_boxes,
     random_bits,
     random_start,
-    units_per_cell,
+    units_per_token,
     walking_boxes,
 )
 
@@ -95,7 +95,7 @@ def mgm_boxes(key: ClipKey, magnitude: Magnitude, settings: MaskSettings) -> Box
     motion keeps the previous centre. Beyond the paper, `guidance="window"` places the box where it
     covers the most motion, and `guide_first_tubelet` lets motion place the first box as well.
     """
-    grid, unit = settings.grid, units_per_cell(settings.grid)
+    grid, unit = settings.grid, units_per_token(settings.grid)
     box_key, _ = jax.random.split(key)
     size_bits, start_bits, priority = random_bits(
         box_key, (grid[0] - 1, 2), (2,), magnitude.shape[1:]
@@ -163,11 +163,11 @@ def smm_sparse(key: ClipKey, magnitude: Magnitude, settings: MaskSettings) -> Ma
     """
     del magnitude
     _, height, width = settings.grid
-    unit = units_per_cell(settings.grid)
+    unit = units_per_token(settings.grid)
     corner = smm_boxes(key, settings).top_left
     shift = (2 * (corner - corner[0]) + unit) // (2 * unit)
     _, pattern_key = jax.random.split(key)
-    pattern = _random_cells(pattern_key, (height, width), settings.masked_per_tubelet)
+    pattern = _random_tokens(pattern_key, (height, width), settings.masked_per_tubelet)
     rows = (jnp.arange(height) - shift[:, :1]) % height
     columns = (jnp.arange(width) - shift[:, 1:]) % width
     return pattern[rows[:, :, None], columns[:, None, :]]
@@ -187,14 +187,14 @@ def random_block(key: ClipKey, magnitude: Magnitude, settings: MaskSettings) -> 
 def random_tube(key: ClipKey, magnitude: Magnitude, settings: MaskSettings) -> Mask:
     """Random tokens, the same in every tubelet (VideoMAE)."""
     del magnitude
-    pattern = _random_cells(key, settings.grid[1:], settings.masked_per_tubelet)
+    pattern = _random_tokens(key, settings.grid[1:], settings.masked_per_tubelet)
     return jnp.broadcast_to(pattern, settings.grid)
 
 
 def random(key: ClipKey, magnitude: Magnitude, settings: MaskSettings) -> Mask:
     """Random tokens of the whole clip (ST-MAE); the count is exact per clip, not per tubelet."""
     del magnitude
-    return _random_cells(key, settings.grid, settings.num_masked)
+    return _random_tokens(key, settings.grid, settings.num_masked)
 
 
 STRATEGIES: dict[str, Callable[[ClipKey, Magnitude, MaskSettings], Mask]] = {
@@ -226,7 +226,7 @@ def make_mask_fn(
                 f"config.masking.{name}={masking[name]} is not between 0 and {max(grid[1:])}, the "
                 f"longer side of the token grid {grid}"
             )
-    units_per_cell(grid)
+    units_per_token(grid)
     names = [field.name for field in dataclasses.fields(MaskSettings) if field.name != "grid"]
     values = {name: masking[name] for name in names} | {"ratio": mask_ratio(masking)}
     settings = MaskSettings(grid, **values)
@@ -268,7 +268,7 @@ def _mask_boxes(key: ClipKey, boxes: Boxes, settings: MaskSettings) -> Mask:
     return mask_boxes(tie_key, boxes, settings.grid, settings.num_masked)
 
 
-def _random_cells(key: ClipKey, shape: tuple[int, ...], count: int) -> Bool[Array, "*shape"]:
+def _random_tokens(key: ClipKey, shape: tuple[int, ...], count: int) -> Bool[Array, "*shape"]:
     (scores,) = random_bits(key, (math.prod(shape),))
     return mark_lowest(scores, count).reshape(shape)
 

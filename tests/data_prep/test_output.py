@@ -41,3 +41,26 @@ def test_a_folder_is_built_by_one_process_and_for_one_request(tmp_path):
         output.building(out, {"name": "toy", "seed": 4}),
     ):
         pass
+
+
+def test_a_dataset_of_other_videos_or_classes_is_refused(tmp_path, one_video, run):
+    videos, table = tmp_path / "videos", tmp_path / "list.csv"
+    videos.mkdir()
+    rows = {"1.mp4": "a", "2.mp4": "b", "broken.mp4": "b"}
+    for name in (*rows, "3.mp4"):
+        (videos / name).write_bytes(b"no video" if name == "broken.mp4" else one_video)
+
+    def prepare(rows):
+        lines = "".join(f"{path},{label},train\n" for path, label in rows.items())
+        table.write_text(f"path,label,split\n{lines}")
+        return run(videos, tmp_path / "out", "csv", table)
+
+    assert prepare(rows)
+    assert prepare(rows) is None
+    with pytest.raises(ConfigError, match=r"made of other videos .*another class: .*1.mp4.*a -> c"):
+        prepare(rows | {"1.mp4": "c"})
+    with pytest.raises(ConfigError, match=r"made of other videos .*3.mp4.* added"):
+        prepare(rows | {"3.mp4": "a"})
+    (videos / "2.mp4").write_bytes(one_video + b"longer")
+    with pytest.raises(ConfigError, match=r"made of other videos .*other content: .*2.mp4"):
+        prepare(rows)

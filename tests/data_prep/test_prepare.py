@@ -111,6 +111,10 @@ def test_ava(tmp_path, run):
     assert (len(names), names[79]) == (80, "action 80")
     kinds = {problem["video_id"]: problem["kind"] for problem in report["problems"]}
     assert kinds == {"-5KQ66BBWC4_0902": "unreadable", "1j20qq1JyX4_0902": "missing"}
+    assert run(tmp_path / "trainval", tmp_path / "out", "ava", annotations) is None
+    (annotations / "ava_val_v2.2.csv").write_text("1j20qq1JyX4,0902,0.0,0.1,0.2,0.3,13,4\n")
+    with pytest.raises(ConfigError, match=r"made of other videos \(the boxes or actions"):
+        run(tmp_path / "trainval", tmp_path / "out", "ava", annotations)
     (annotations / "ava_val_v2.2.csv").write_text("1j20qq1JyX4,0902,0.0,0.1,0.2,0.3,81,4\n")
     with pytest.raises(ConfigError, match=r"ava_val_v2\.2\.csv, line 1: .*1j20"):
         run(tmp_path / "trainval", tmp_path / "other", "ava", annotations)

@@ -28,7 +28,7 @@ def jitted(grid, count):
 
 def draw_boxes(grid, count, seed):
     """A clip of boxes of the size Eq. 7 gives them, here and there or all in one place."""
-    rng, unit = np.random.default_rng(seed), moving_boxes.units_per_cell(grid)
+    rng, unit = np.random.default_rng(seed), moving_boxes.units_per_token(grid)
     side = np.sqrt(count / grid[0]) + rng.uniform(-1, 1, (grid[0], 2)) * rng.choice([0, 0.7])
     centre = rng.uniform(0, 1, (grid[0], 2))
     centre = np.where(rng.random() < 0.3, np.round(centre), centre)
@@ -45,7 +45,7 @@ def draw_boxes(grid, count, seed):
 def test_boxes_have_the_area_of_the_count_and_masks_are_their_nearest_tokens(layout, seed):
     grid, count = layout
     top_left, size, mask = draw_boxes(grid, count, seed)
-    unit = moving_boxes.units_per_cell(grid)
+    unit = moving_boxes.units_per_token(grid)
     assert mask.sum() == count
     assert (size >= 1).all()
     assert (top_left >= 0).all()
@@ -70,7 +70,7 @@ def test_boxes_have_the_area_of_the_count_and_masks_are_their_nearest_tokens(lay
 @pytest.mark.parametrize("grid", [(8, 14, 14), (2, 3, 3), (1, 4, 4)])
 @pytest.mark.parametrize("shared", [True, False])
 def test_jitter_sums_to_zero(grid, shared):
-    jitter, unit = 0.5, moving_boxes.units_per_cell(grid)
+    jitter, unit = 0.5, moving_boxes.units_per_token(grid)
     bits = jax.random.bits(jax.random.key(0), (100, grid[0] - 1, 1 if shared else 2))
     sizes = jax.vmap(lambda bits: moving_boxes.jittered_sizes(bits, grid, 0.75, jitter))
     size = np.array(jax.jit(sizes)(bits)) / unit
@@ -86,7 +86,7 @@ def test_jitter_sums_to_zero(grid, shared):
 
 def test_incomplete_lines_favour_no_tubelet_and_no_side():
     grid, count = PAPER
-    unit = moving_boxes.units_per_cell(grid)
+    unit = moving_boxes.units_per_token(grid)
     centre, side = np.full((2, 8, 2), 14 * unit, np.int32)
     draw = functools.partial(boxes_and_mask, grid=grid, count=count)
     draw = jax.jit(jax.vmap(draw, in_axes=(0, None, None)))
@@ -100,7 +100,7 @@ def test_incomplete_lines_favour_no_tubelet_and_no_side():
 @pytest.mark.parametrize(("velocity", "side"), [(0.25, 12.0), (3.0, 4.0), (5.0, 13.0)])
 def test_a_walk_moves_by_its_velocity_at_most_and_stays_inside(velocity, side):
     grid, _ = PAPER
-    unit = moving_boxes.units_per_cell(grid)
+    unit = moving_boxes.units_per_token(grid)
     size = jnp.full((8, 2), round(side * unit), jnp.int32)
 
     def walk(key):

@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from mgm_jax.masking import strategies
-from mgm_jax.masking.moving_boxes import units_per_cell
+from mgm_jax.masking.moving_boxes import units_per_token
 
 PAPER = ((8, 14, 14), 2, 0.75, 0.5)
 # (token grid, motion cells per token, mask ratio, jitter): square and not, large and small.
@@ -105,13 +105,13 @@ def test_mgm_boxes_are_solid_and_cover_the_peak(layout, kind, seed):
 
 
 def boxes_of(strategy, chosen, keys, magnitude):
-    """The boxes behind a strategy's masks, in token cells: top-left corners and sizes."""
+    """The boxes behind a strategy's masks, in tokens: top-left corners and sizes."""
     find = {
         "mgm": lambda key, magnitude: strategies.mgm_boxes(key, magnitude, chosen),
         "smm": lambda key, _: strategies.smm_boxes(key, chosen),
     }[strategy]
     boxes = jax.jit(jax.vmap(find))(keys, magnitude)
-    unit = units_per_cell(chosen.grid)
+    unit = units_per_token(chosen.grid)
     return np.array(boxes.top_left) / unit, np.array(boxes.size) / unit
 
 
@@ -192,7 +192,7 @@ def test_mgm_box_follows_the_motion():
     centre = top_left + size / 2
     # The centre of the winning cell, one of the square's four, unless the frame's border is near.
     expected = np.clip((places + 1) / 2, size / 2, 14 - size / 2)
-    assert np.abs(centre - expected)[:, 1:].max() <= 0.25 + 1 / units_per_cell(SMALL.grid)
+    assert np.abs(centre - expected)[:, 1:].max() <= 0.25 + 1 / units_per_token(SMALL.grid)
     assert np.ptp(centre[:, 1:], axis=1).min() > 5
 
 
