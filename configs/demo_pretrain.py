@@ -4,7 +4,8 @@
     python -m mgm_jax.main --config=configs/demo_pretrain.py \
         --config.data.path=runs/demo_data --workdir=runs/demo
 
-`bash launch/demo.sh` does the same with fewer clips and steps. Any folder of videos works instead of the demo set:
+`bash launch/demo.sh` does the same with fewer clips and steps. Any folder of videos works instead
+of the demo set:
 
     --config.data.source=folder --config.data.path=DIR
 

@@ -1,7 +1,6 @@
 """Decodes every frame of a video file, or of a time segment of one, and downscales frames."""
 
 import dataclasses
-import fractions
 import math
 from collections.abc import Iterator
 
@@ -11,8 +10,9 @@ import numpy as np
 from data_prep.transcode import Colours
 from mgm_jax.data.video.containers import open_demuxer
 from mgm_jax.data.video.decoder import decode_packets
-from mgm_jax.data.video.packets import demultiplex, index_packets
+from mgm_jax.data.video.packets import index_packets
 from mgm_jax.data.video.planes import FrameLayout, PlaneReader, Window, is_full_range
+from mgm_jax.data.video.seeking import frames_from
 from mgm_jax.errors import VideoError
 
 
@@ -120,23 +120,15 @@ class SegmentFrames(_OpenVideo):
         Raises:
             VideoError: The frames have no time stamps.
         """
-        stream, first = self._stream, self._stream.start_time or 0
-        assert stream.time_base is not None
-        start = fractions.Fraction(self._start) / stream.time_base
+        frames = frames_from(self._container, self._stream, self._start, self._name)
         try:
-            self._container.seek(math.floor(start) + first, stream=stream)
-            packets = demultiplex(self._container, stream)
-            for frame in (frame for packet in packets for frame in packet.decode()):
-                if frame.pts is None:
-                    raise VideoError(f"{self._name}: its frames have no time stamps; convert it")
-                seconds = float((frame.pts - first) * stream.time_base)
+            for seconds, frame in frames:
                 if seconds >= self._end:
                     break
-                if seconds >= self._start:
-                    self.times.append(seconds)
-                    self.stats.decoded += 1
-                    self.stats.damaged += frame.is_corrupt
-                    yield frame
+                self.times.append(seconds)
+                self.stats.decoded += 1
+                self.stats.damaged += frame.is_corrupt
+                yield frame
         except av.FFmpegError as error:
             second = self.times[-1] if self.times else self._start
             self.stats.error = f"the decoder says after second {second:g}: {error.strerror}"

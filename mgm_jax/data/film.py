@@ -1,7 +1,5 @@
 """Key frames of whole films, read without preparation: only the frames around them are decoded."""
 
-import fractions
-import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -16,9 +14,9 @@ from mgm_jax.data.identity import VideoFacts
 from mgm_jax.data.key_frames import KeyFrame
 from mgm_jax.data.records import UNLABELLED, VideoRecord
 from mgm_jax.data.video.containers import open_demuxer
-from mgm_jax.data.video.packets import demultiplex
 from mgm_jax.data.video.planes import FrameLayout, Window
-from mgm_jax.errors import ConfigError, VideoError
+from mgm_jax.data.video.seeking import frames_from
+from mgm_jax.errors import ConfigError, VideoError, printable
 
 
 class FilmPart:
@@ -41,22 +39,15 @@ class FilmPart:
         container, stream = open_demuxer(path, name)
         with container:
             self._codec = stream.codec_context.name
-            first, unit = stream.start_time or 0, stream.time_base
             rate = float(stream.average_rate or stream.guessed_rate or 25)
-            assert unit is not None
             low, high = seconds - reach / rate, seconds + reach / rate
-            container.seek(math.floor(fractions.Fraction(low) / unit) + first, stream=stream)
             self._frames: list[av.VideoFrame] = []
             distances = []
-            for frame in (f for packet in demultiplex(container, stream) for f in packet.decode()):
-                if frame.pts is None:
-                    raise VideoError(f"{name}: its frames have no time stamps; convert it")
-                time = float((frame.pts - first) * unit)
+            for time, frame in frames_from(container, stream, low, name):
                 if time > high:
                     break
-                if time >= low:
-                    self._frames.append(frame)
-                    distances.append(abs(time - seconds))
+                self._frames.append(frame)
+                distances.append(abs(time - seconds))
         if not distances or min(distances) > 0.5:
             raise VideoError(f"{name}: it has no frame around second {seconds:g}; get all of it")
         self.key, self.num_frames = int(np.argmin(distances)), len(distances)
@@ -92,12 +83,19 @@ class FilmKeyFrames:
         class_names: Of the model.
 
     Raises:
-        ConfigError: The key frames are not those of the films.
+        ConfigError: The key frames are not those of the films, or two films have one name.
     """
 
     def __init__(self, files: Sequence[str], names: Sequence[str], class_names: tuple[str, ...]):
         self.class_names = class_names
-        self._films = {os.path.splitext(os.path.basename(file))[0]: file for file in files}
+        self._films: dict[str, str] = {}
+        for file in files:
+            stem = os.path.splitext(os.path.basename(file))[0]
+            if (other := self._films.setdefault(stem, file)) != file:
+                raise ConfigError(
+                    f"--boxes: {printable(other)} and {printable(file)} have one name; films are "
+                    "known by their file names"
+                )
         self._moments = [
             (film, int(second)) for film, _, second in (n.rpartition("_") for n in names)
         ]

@@ -9,7 +9,10 @@ from mgm_jax.data.identity import VideoFacts
 from mgm_jax.data.records import UNLABELLED, VideoRecord, VideoSource
 from mgm_jax.errors import ConfigError
 
-_SLICE = re.compile(r"(?P<split>.*)\[(?P<first>-?\d+%?)?:(?P<last>-?\d+%?)?\]")
+_SPLIT = re.compile(
+    r"(?P<name>|[^\s\[\]:+%](?:[^\[\]:+%]*[^\s\[\]:+%])?)"
+    r"(?P<slice>\[(?P<first>-?\d+%?)?:(?P<last>-?\d+%?)?\])?"
+)
 
 
 class SubsetSource:
@@ -37,9 +40,18 @@ class SubsetSource:
 
 
 def parse_split(text: str) -> tuple[str, tuple[str | None, str | None] | None]:
-    """A split's name, and the bounds of its slice; `train[:600]` gives "train", (None, "600")."""
-    match = _SLICE.fullmatch(text)
-    return (text, None) if match is None else (match["split"], (match["first"], match["last"]))
+    """A split's name, and the bounds of its slice; `train[:600]` gives "train", (None, "600").
+
+    Raises:
+        ConfigError: It is neither a name nor a slice.
+    """
+    match = _SPLIT.fullmatch(text)
+    if match is None:
+        raise ConfigError(
+            f"config.data.split={text!r} is neither a split nor a slice of one, as train[:600] or "
+            "train[10%:20%]"
+        )
+    return match["name"], (match["first"], match["last"]) if match["slice"] else None
 
 
 def take_slice(
@@ -51,13 +63,15 @@ def take_slice(
     end, as in tensorflow-datasets. `name` is the split as the user wrote it.
 
     Raises:
-        ConfigError: The slice holds no video, or none of a class of which the source has some; or
-            one bound is a percentage and the other a number.
+        ConfigError: The slice holds no video, or none of a class of which the source has some; one
+            bound is a percentage and the other a number, or a bound is larger than the source.
+
     """
     first, last = bounds
     if first and last and first.endswith("%") != last.endswith("%"):
         raise ConfigError(f"config.data.split={name}: give both bounds in %, or neither")
-    indices = np.arange(len(source))[_position(first, len(source)) : _position(last, len(source))]
+    start, stop = (_position(bound, len(source), name) for bound in bounds)
+    indices = np.arange(len(source))[start:stop]
     if not len(indices):
         raise ConfigError(f"config.data.split={name}: none of the {len(source)} videos are in it")
     labels = [video.label for video in source.facts()]
@@ -72,7 +86,11 @@ def take_slice(
     return SubsetSource(source, indices)
 
 
-def _position(bound: str | None, count: int) -> int | None:
-    if bound is None or not bound.endswith("%"):
-        return None if bound is None else int(bound)
-    return round(int(bound[:-1]) * count / 100)
+def _position(bound: str | None, count: int, name: str) -> int | None:
+    if bound is None:
+        return None
+    number, in_percent = int(bound.removesuffix("%")), bound.endswith("%")
+    position = round(number * count / 100) if in_percent else number
+    if abs(number) > (100 if in_percent else count) or (position == 0 != number):
+        raise ConfigError(f"config.data.split={name}: {bound} cannot bound {count} videos")
+    return position

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import tensorflow_datasets as tfds
 
@@ -26,12 +28,30 @@ def test_slices_are_those_of_tensorflow_datasets(prepared, split):
 
 
 @pytest.mark.parametrize(
-    "split", ["train[:0]", "train[30:]", "train[:11]", "train[90%:]", "train[5:99%]"]
+    "split",
+    [
+        *("train[:0]", "train[30:]", "train[:11]", "train[90%:]", "train[5:99%]", "train[:27]"),
+        *("train[-27:]", "train[:101%]", "train[-1%:]"),
+    ],
 )
 def test_slices_that_lack_classes_or_mix_units_are_refused(prepared, split):
     with pytest.raises(ConfigError) as caught:
         make_source("records", str(prepared), split)
     assert f"config.data.split={split}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        *("train[:0.5]", "train[:50 %]", "train[::2]", "train[:4] ", "train[:4", " train"),
+        *("train[:4]+train[8:]", "train[4]"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["folder", "records"])
+def test_what_is_no_slice_is_refused(prepared, video_folder, kind, split):
+    path = prepared if kind == "records" else video_folder
+    with pytest.raises(ConfigError, match=re.escape(f"{split!r} is neither a split nor a slice")):
+        make_source(kind, str(path), split)
 
 
 def test_lists_have_slices_too(tmp_path, video_folder):

@@ -36,15 +36,19 @@ def flow_path(folder: str | os.PathLike, video_id: str) -> pathlib.Path:
 
 
 def read_flow(
-    path: str | os.PathLike, frame_indices: Sequence[SupportsIndex] | Int[np.ndarray, " t"]
+    path: str | os.PathLike,
+    frame_indices: Sequence[SupportsIndex] | Int[np.ndarray, " t"],
+    shape: tuple[int, int, int],
 ) -> tuple[Float32[np.ndarray, "t rows columns 2"], Bool[np.ndarray, " t"]]:
     """Reads the motion of some frames, in any order, from a video's file of flow.
+
+    `shape` is the video's number of frames, and the rows and columns of its motion.
 
     Returns:
         `motion` and `motion_valid` as in `DecodedClip`; frame 0 has no motion.
 
     Raises:
-        VideoError: No such file, it is damaged or not finite, or it has no such frame.
+        VideoError: No such file, it is damaged or not finite, or it is of another video.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -55,13 +59,13 @@ def read_flow(
         raise VideoError(
             f"{path}: the flow cannot be read ({error}); delete it and run {_COMMAND} again"
         ) from error
-    numbers = np.array([int(index) for index in frame_indices], np.int64)
-    outside = numbers[(numbers < 0) | (numbers >= len(motion))]
-    if len(outside):
+    if motion.shape != (*shape, 2):
         raise VideoError(
-            f"{path}: no flow for frame {outside[0]}, only for frames 0 to {len(motion) - 1}; if "
-            f"the video has changed, delete the file and run {_COMMAND} again"
+            f"{path}: the flow is of another video: its array is {motion.shape}, this video's "
+            f"{(*shape, 2)} (frames, rows and columns of 8x8 pixels, dx and dy); give the folder "
+            f"of this video's flow, or delete the file and run {_COMMAND} again"
         )
+    numbers = np.array([int(index) for index in frame_indices], np.int64)
     chosen = motion[numbers].astype(np.float32)
     if not np.isfinite(chosen).all():
         raise VideoError(

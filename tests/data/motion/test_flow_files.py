@@ -6,10 +6,12 @@ import pytest
 from mgm_jax.data.motion import flow_files
 from mgm_jax.errors import ConfigError, VideoError
 
+SHAPE = (9, 3, 4)
+
 
 @pytest.fixture
 def stored(tmp_path):
-    motion = np.random.default_rng(0).standard_normal((9, 3, 4, 2)).astype(np.float16)
+    motion = np.random.default_rng(0).standard_normal((*SHAPE, 2)).astype(np.float16)
     motion[0] = 0
     path = flow_files.flow_path(tmp_path, "class/clip.mp4")
     flow_files.write_flow(path, motion)
@@ -19,24 +21,24 @@ def stored(tmp_path):
 def test_frames_are_read_in_any_order_and_repeated(stored):
     path, motion = stored
     assert path.parts[-2:] == ("class", "clip.mp4.flow.npz")
-    found, valid = flow_files.read_flow(path, np.array([8, 0, 3, 3]))
+    found, valid = flow_files.read_flow(path, np.array([8, 0, 3, 3]), SHAPE)
     np.testing.assert_array_equal(found, motion[[8, 0, 3, 3]].astype(np.float32), strict=True)
     np.testing.assert_array_equal(valid, [True, False, True, True])
 
 
-def test_a_frame_that_is_not_stored_is_refused(stored):
-    for number in (9, -1):
-        with pytest.raises(VideoError, match=rf"clip\.mp4.*frame {number}, only .* 0 to 8"):
-            flow_files.read_flow(stored[0], [2, number])
+def test_the_flow_of_a_longer_or_larger_video_is_refused(stored):
+    for shape in ((8, 3, 4), (9, 6, 8)):
+        with pytest.raises(VideoError, match=r"clip\.mp4.*another video.*\(9, 3, 4, 2\), this"):
+            flow_files.read_flow(stored[0], [2, 5], shape)
 
 
 def test_missing_and_damaged_files_are_refused_with_the_cure(stored, tmp_path):
     with pytest.raises(VideoError, match=r"absent.*python -m mgm_jax\.flow\.precompute"):
-        flow_files.read_flow(tmp_path / "absent", [0])
+        flow_files.read_flow(tmp_path / "absent", [0], SHAPE)
     path, _ = stored
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(VideoError, match=r"clip\.mp4.*delete it and run"):
-        flow_files.read_flow(path, [0])
+        flow_files.read_flow(path, [0], SHAPE)
 
 
 def test_flow_made_in_two_ways_is_kept_apart(tmp_path):

@@ -1,0 +1,49 @@
+"""Frames of a long file from one of its seconds on, without decoding all that comes before."""
+
+import fractions
+import itertools
+import math
+from collections.abc import Iterator
+
+import av
+
+from mgm_jax.data.video.packets import demultiplex
+from mgm_jax.errors import VideoError
+
+_MARGIN = 10.0
+"""Seconds before the wanted one, or before the first frame, to seek to if that one fails."""
+
+
+def frames_from(
+    container: av.container.InputContainer, stream: av.VideoStream, seconds: float, name: str
+) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Decodes the frames from a second on, each with its own second, to the end of the file.
+
+    Seconds count from the first frame. In some formats (MPEG-TS) a seek may end at a packet that is
+    no key frame, and nothing can be decoded up to the next one; then it is tried from further back.
+
+    Raises:
+        VideoError: The frames have no time stamps.
+        av.FFmpegError: A packet cannot be decoded.
+    """
+    first = None
+    for start in (seconds, seconds - _MARGIN, -_MARGIN):
+        frames = _frames_after_seek(container, stream, start, name)
+        first = next(frames, None)
+        if first is not None and first[0] <= seconds:
+            break
+    if first is not None:
+        yield from (frame for frame in itertools.chain([first], frames) if frame[0] >= seconds)
+
+
+def _frames_after_seek(
+    container: av.container.InputContainer, stream: av.VideoStream, seconds: float, name: str
+) -> Iterator[tuple[float, av.VideoFrame]]:
+    first, unit = stream.start_time or 0, stream.time_base
+    assert unit is not None
+    container.seek(math.floor(fractions.Fraction(seconds) / unit) + first, stream=stream)
+    for packet in demultiplex(container, stream):
+        for frame in packet.decode():
+            if frame.pts is None:
+                raise VideoError(f"{name}: its frames have no time stamps; convert it")
+            yield float((frame.pts - first) * unit), frame

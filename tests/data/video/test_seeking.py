@@ -1,0 +1,40 @@
+import itertools
+
+import av
+import encoded
+import pytest
+
+from mgm_jax.data.film import FilmKeyFrames, FilmPart
+from mgm_jax.data.video.seeking import frames_from
+from mgm_jax.errors import ConfigError
+
+FPS = 25
+OPTIONS = {"x264-params": "keyint=60:min-keyint=60:scenecut=0:log-level=none", "crf": "30"}
+
+
+@pytest.fixture(scope="module", params=["mpegts", "matroska", "mp4"])
+def film(request, tmp_path_factory):
+    """12 seconds with a key frame every 2.4 seconds."""
+    path = tmp_path_factory.mktemp("film") / f"film.{request.param}"
+    frames = encoded.moving_square(12 * FPS)
+    path.write_bytes(encoded.encode(frames, container=request.param, options=OPTIONS))
+    return path
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.0, 2.0, 4.4, 7.0, 11.5])
+def test_all_frames_from_a_second_on_are_decoded(film, seconds):
+    with av.open(str(film)) as container:
+        frames = frames_from(container, container.streams.video[0], seconds, "film")
+        times = [time for time, _ in itertools.islice(frames, 5)]
+    first = max(round(seconds * FPS), 0)
+    assert times == pytest.approx([(first + i) / FPS for i in range(5)], abs=0.01)
+
+
+def test_the_key_frame_of_a_film_is_the_nearest(film):
+    part = FilmPart(str(film), "film", 7.0, 8)
+    assert (part.num_frames, part.key) == (17, 8)
+
+
+def test_films_of_one_name_are_refused():
+    with pytest.raises(ConfigError, match=r"x/film\.mp4 and y/film\.mkv have one name"):
+        FilmKeyFrames(["x/film.mp4", "y/film.mkv"], ["film_0902"], ("c",))
