@@ -15,13 +15,13 @@ import zipfile
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32
 from ml_collections import ConfigDict
 
 from mgm_jax.data.records import VideoRecord, VideoSource
 from mgm_jax.data.sources import VIDEO_SUFFIXES, make_source
 from mgm_jax.data.subsets import SubsetSource
-from mgm_jax.errors import ConfigError
+from mgm_jax.errors import ConfigError, VideoError
 
 _JHMDB_FILE = re.compile(r"(?P<video>.+)_(?P<frame>\d{5})\.txt")
 
@@ -63,7 +63,7 @@ def open_with_boxes(config: ConfigDict, boxes: str | None = None) -> VideoSource
 def read_jhmdb_boxes(path: str | os.PathLike) -> dict[str, Float32[np.ndarray, "_ _ 4"]]:
     """Reads person boxes as they are published for J-HMDB.
 
-    One file for each frame, `class_video_frame.txt`, frames counted from 1; in it a line
+    One file for each frame of a video, `class_video_frame.txt`, frames counted from 1; in it a line
     `class x1 y1 x2 y2` for each person, whole pixels counted from 1, both corners included.
 
     Returns:
@@ -77,7 +77,7 @@ def read_jhmdb_boxes(path: str | os.PathLike) -> dict[str, Float32[np.ndarray, "
         match = _JHMDB_FILE.fullmatch(name)
         try:
             lines = [[float(word) for word in line.split()] for line in text.splitlines() if line]
-            if not match or any(len(line) != 5 for line in lines):
+            if not match or not int(match["frame"]) or any(len(line) != 5 for line in lines):
                 raise ValueError
         except ValueError:
             raise ConfigError(
@@ -106,13 +106,21 @@ def without_empty(
     return np.where(((x2 > x1) & (y2 > y1))[..., None], boxes, np.nan).astype(boxes.dtype)
 
 
-def boxes_at(
-    boxes: Float[np.ndarray, "num_frames k 4"], frames: Int[np.ndarray, " t"]
-) -> Float[np.ndarray, "t k 4"]:
-    """The boxes of some frames; NaN for frames past the last that has any."""
-    known = frames < len(boxes)
-    chosen = boxes[np.where(known, frames, 0)]
-    return np.where(known[:, None, None], chosen, np.nan).astype(boxes.dtype)
+def check_boxes(
+    boxes: Float[np.ndarray, "num_frames k 4"], size: tuple[int, int], num_frames: int, name: str
+) -> None:
+    """Compares boxes with the size, (height, width), and the length of the video `name`.
+
+    Raises:
+        VideoError: They are of another video, or of one of another size.
+    """
+    right, bottom = (np.nanmax(boxes[..., axis], initial=0) for axis in (2, 3))
+    if len(boxes) != num_frames or right > size[1] + 1 or bottom > size[0] + 1:
+        raise VideoError(
+            f"{name}: its boxes are of another video, or of another size of it: of {len(boxes)} "
+            f"frames of at least {right:g}x{bottom:g} pixels, where it has {num_frames} of "
+            f"{size[1]}x{size[0]}"
+        )
 
 
 def crop_boxes(

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from mgm_jax.data import boxes
 from mgm_jax.data.clips import LoadClip, error_message
+from mgm_jax.data.decoding import Video
 from mgm_jax.data.loader import HOST_FIELDS
 from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import VideoError, reading_video
@@ -56,8 +57,11 @@ class CentreClips:
             record = self.source[video]
             own_boxes = record.boxes
             if own_boxes is not None:
+                with Video(record.video, record.video_id) as opened:
+                    size, num_frames = (opened.height, opened.width), opened.num_frames
+                boxes.check_boxes(own_boxes, size, num_frames, record.video_id)
                 own_boxes = boxes.crop_boxes(
-                    boxes.boxes_at(own_boxes, clip["frames"][0]),
+                    own_boxes[clip["frames"][0]],
                     clip["source_box"][0],
                     bool(clip["flip"][0]),
                     self.spec.size,

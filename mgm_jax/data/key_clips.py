@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mgm_jax.data import crops, key_frames
-from mgm_jax.data.boxes import boxes_at, crop_boxes
+from mgm_jax.data.boxes import check_boxes, crop_boxes
 from mgm_jax.data.clip_reader import read_clips
 from mgm_jax.data.clips import ClipLoader, LoadClip, LoadViews
 from mgm_jax.data.decoding import Video
@@ -135,7 +135,7 @@ def key_frame_of(
     (height, width), and `frames` their number.
 
     Raises:
-        VideoError: It has neither.
+        VideoError: It has neither, or the boxes are of another video.
     """
     if record.key is not None:
         if record.key.frame >= frames:
@@ -145,11 +145,12 @@ def key_frame_of(
         return record.key
     if record.boxes is None or record.label == UNLABELLED:
         raise VideoError(f"{record.video_id}: it has no boxes, or no class; leave it out")
-    shown = np.flatnonzero((~np.isnan(record.boxes[:frames])).all(axis=-1).any(axis=-1))
+    check_boxes(record.boxes, size, frames, record.video_id)
+    shown = np.flatnonzero((~np.isnan(record.boxes)).all(axis=-1).any(axis=-1))
     if not len(shown):
         raise VideoError(f"{record.video_id}: no frame has a box; leave it out")
     frame = int(shown[np.argmin(np.abs(shown - frames // 2))])
-    boxes = boxes_at(record.boxes, np.array([frame]))[0]
+    boxes = record.boxes[frame]
     boxes = boxes[~np.isnan(boxes).any(axis=-1)] / np.tile(size[::-1], 2)
     actions = np.zeros((len(boxes), num_classes), np.uint8)
     actions[:, record.label] = 1

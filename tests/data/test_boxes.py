@@ -13,7 +13,7 @@ from mgm_jax.data.clip_reader import ReadSpec
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.records import VideoRecord
 from mgm_jax.data.sources import FolderSource
-from mgm_jax.errors import ConfigError
+from mgm_jax.errors import ConfigError, VideoError
 from mgm_jax.preprocessing import rgb as preprocess
 
 NAN = (np.nan,) * 4
@@ -48,7 +48,10 @@ def test_jhmdb_boxes_are_edges_counted_from_zero(published):
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("frame", "1 1 1 2 2"), ("a_b_00001", "1 1 2 2"), ("a_b_00001", "one 1 1 2 2")],
+    [
+        *(("frame", "1 1 1 2 2"), ("a_b_00000", "1 1 1 2 2")),
+        *(("a_b_00001", "1 1 2 2"), ("a_b_00001", "one 1 1 2 2")),
+    ],
 )
 def test_other_files_are_named(tmp_path, name, text):
     file = write_zip(tmp_path / "boxes.zip", {name: text})
@@ -95,11 +98,14 @@ def test_boxes_of_other_videos_are_refused(folder, published):
         boxes.BoxedSource(FolderSource(str(folder / "sit")), boxes.read_jhmdb_boxes(published))
 
 
-def test_boxes_of_frames_and_past_the_last():
-    known = np.arange(24, dtype=np.float32).reshape(3, 2, 4)
-    chosen = boxes.boxes_at(known, np.array([2, 0, 3, 2]))
-    np.testing.assert_array_equal(chosen[[0, 1, 3]], known[[2, 0, 2]])
-    assert np.isnan(chosen[2]).all()
+def test_boxes_of_a_longer_or_larger_video_are_refused():
+    known = np.full((3, 2, 4), np.nan, np.float32)
+    boxes.check_boxes(known, (80, 100), 3, "clip")
+    known[1, 1] = (10, 20, 100, 80)
+    boxes.check_boxes(known, (80, 100), 3, "clip")
+    for size, num_frames in (((80, 100), 4), ((40, 100), 3), ((80, 50), 3)):
+        with pytest.raises(VideoError, match=r"^clip: its boxes are of another video.*100x80"):
+            boxes.check_boxes(known, size, num_frames, "clip")
 
 
 @pytest.mark.parametrize("crop", ["multi_scale", "random_resized", "centre"])
@@ -132,7 +138,7 @@ def test_the_box_of_an_encoded_square_is_where_the_clip_shows_it(tmp_path, crop)
     seen = 0
     for copy in range(4):
         moved = boxes.crop_boxes(
-            boxes.boxes_at(known, clips["frames"][copy]),
+            known[clips["frames"][copy]],
             clips["source_box"][copy],
             bool(clips["flip"][copy]),
             64,
