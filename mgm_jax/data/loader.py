@@ -14,7 +14,7 @@ import math
 import multiprocessing
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grain
@@ -142,6 +142,7 @@ class ClipBatches:
                 worker_init_fn=set_up_worker,
             )
         self._iterator: Any = iter(dataset)
+        self._other_children: frozenset[Any] | None = None  # Known when the workers start.
 
     @classmethod
     def from_config(cls, config: ConfigDict, load: ClipLoader, **settings: Any) -> "ClipBatches":
@@ -198,6 +199,8 @@ class ClipBatches:
 
     def _fetch(self) -> dict[str, np.ndarray]:
         iterator, results = self._iterator, queue.SimpleQueue[Any]()
+        if self._other_children is None:
+            self._other_children = frozenset(multiprocessing.active_children())
 
         def take() -> None:
             try:
@@ -226,11 +229,15 @@ class ClipBatches:
         closing.join(_CLOSE_SECONDS)
         if closing.is_alive():
             logging.warning("data workers did not end within %d s; killing them", _CLOSE_SECONDS)
-            for worker in multiprocessing.active_children():
+            for worker in self._workers():
                 worker.kill()
         # Grain's iterator keeps its last batch in a reference cycle; free its shared memory.
         self._iterator = None
         gc.collect()
+
+    def _workers(self) -> list[Any]:
+        others = self._other_children or ()
+        return [child for child in multiprocessing.active_children() if child not in others]
 
     def _timeout(self) -> ReadTimeoutError:
         reads = [
@@ -239,8 +246,8 @@ class ClipBatches:
         ]
         what = f"being read: {', '.join(reads)}" if reads else "nothing is being read"
         if self._num_workers:
-            running = len(multiprocessing.active_children())
-            what += f"; {running} of config.data.num_workers={self._num_workers} processes run"
+            running, wanted = len(self._workers()), self._num_workers
+            what += f"; {running} of config.data.num_workers={wanted} processes run"
         return ReadTimeoutError(
             f"no batch came within config.data.read_timeout={self.read_timeout:g} seconds; {what}. "
             "Check whether these files can be read at all (a stalled network mount, a locked "
@@ -258,14 +265,21 @@ class ClipBatches:
             if video not in self.errors:
                 self.errors[video] = reason
                 logging.warning("skipped %s", reason)
-        source = self._load.source
-        enough = min(_MIN_CLIPS_TO_JUDGE, len(source))
-        if self.seen >= enough and self.skipped > self._max_bad_fraction * self.seen:
-            raise TooManySkippedError(
-                f"{self.skipped} of the {self.seen} clips read so far come from videos that "
-                f"cannot be read, more than config.data.max_bad_fraction="
-                f"{self._max_bad_fraction}; among them: "
-                + ", ".join(source.describe(video) for video in sorted(self.errors)[:5])
-                + ". The warnings above give the reason for each: repair or remove these videos, "
-                "or raise the fraction."
-            )
+        if self.seen >= min(_MIN_CLIPS_TO_JUDGE, len(self._load.source)):
+            names = [self._load.source.describe(video) for video in sorted(self.errors)]
+            check_skipped(self.skipped, self.seen, self._max_bad_fraction, names)
+
+
+def check_skipped(skipped: int, seen: int, max_bad_fraction: float, names: Sequence[str]) -> None:
+    """Compares the clips that could not be read, of the videos `names`, with what is allowed.
+
+    Raises:
+        TooManySkippedError: They are more.
+    """
+    if skipped > max_bad_fraction * seen:
+        raise TooManySkippedError(
+            f"{skipped} of the {seen} clips read so far come from videos that cannot be read, more "
+            f"than config.data.max_bad_fraction={max_bad_fraction}; among them: "
+            f"{', '.join(names[:5])}. The warnings in the log give the reason for each: repair or "
+            "remove these videos, or raise the fraction."
+        )

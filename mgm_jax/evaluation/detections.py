@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from absl import logging
 from jax.sharding import Mesh
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -46,7 +46,8 @@ class Detections:
         scores: Of each box and class: the model's times the detector's.
         truth: The annotated boxes of each key frame.
         truth_actions: 1 for each of their actions.
-        errors: Why a key frame could not be read, by its index; only those of this process.
+        read: Whether a key frame could be read.
+        errors: Why one could not be read, by its index; only those of this process.
     """
 
     names: tuple[str, ...]
@@ -55,7 +56,13 @@ class Detections:
     scores: Sequence[Float32[np.ndarray, "_ classes"]]
     truth: Sequence[Float32[np.ndarray, "_ 4"]]
     truth_actions: Sequence[UInt8[np.ndarray, "_ classes"]]
+    read: Bool[np.ndarray, " key_frames"]
     errors: Mapping[int, str]
+
+    @property
+    def unread(self) -> list[str]:
+        """Names of the key frames that could not be read."""
+        return [self.names[index] for index in np.flatnonzero(~self.read)]
 
     @functools.cached_property
     def rows(self) -> BoxRows:
@@ -130,7 +137,7 @@ class Detections:
             "num_key_frames": len(self.names),
             "num_boxes": sum(map(len, self.boxes)),
             "num_annotated_boxes": sum(map(len, self.truth)),
-            "unread": [self.names[index] for index in sorted(self.errors)],
+            "unread": self.unread,
             "not_finite": self.not_finite,
             "per_class": self.result.per_class(),
         }
@@ -160,6 +167,7 @@ def detect(
     classes = len(source.class_names)
     none, scores = np.zeros((0, 4), np.float32), np.zeros((0, classes), np.float32)
     found: list[Any] = [(none, scores, none, scores.astype(np.uint8))] * len(source)
+    read = np.zeros(len(source), bool)
     batches = evaluator.batches(loader)
     for outputs in evaluator.outputs(variables, batches):
         outputs = {
@@ -171,6 +179,7 @@ def detect(
                 int(one[name][0]) for name in ("index", "num_boxes", "num_truth")
             )
             index //= views
+            read[index] = True
             most = max(count, truths)
             if most > data.max_boxes:
                 raise ConfigError(
@@ -187,9 +196,12 @@ def detect(
                 one["truth_boxes"][0, :truths],
                 one["truth_actions"][0, :truths].astype(np.uint8),
             )
+    evaluator.check_read(np.where(read, 0, 1), 1, names)
     parts = ("boxes", "scores", "truth", "truth_actions")
     columns = {name: [one[i] for one in found] for i, name in enumerate(parts)}
-    result = Detections(names, tuple(source.class_names), **columns, errors=batches.errors)
+    result = Detections(
+        names, tuple(source.class_names), **columns, read=read, errors=batches.errors
+    )
     if result.not_finite:
         logging.warning(
             "%d key frames count as without actions: their scores are not finite, as those of %s. "
@@ -264,7 +276,7 @@ class DetectionReporter:
 
 def describe(found: Detections) -> str:
     """One line about an evaluation."""
-    unread = f", {len(found.errors)} of them unread" if found.errors else ""
+    unread = f", {len(found.unread)} of them unread" if found.unread else ""
     return (
         f"frame mAP {100 * found.result.mean:.2f} % of {sum(map(len, found.boxes))} boxes in "
         f"{len(found.names)} key frames{unread}"

@@ -1,18 +1,19 @@
 """Multi-view evaluation: each video is counted once, on any number of devices and hosts."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from mgm_jax.data.clip_reader import ReadSpec
 from mgm_jax.data.clips import ClipLoader, LoadViews
-from mgm_jax.data.loader import ClipBatches
+from mgm_jax.data.loader import ClipBatches, check_skipped
 from mgm_jax.data.records import UNLABELLED, VideoSource
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.training import sharding
@@ -64,6 +65,20 @@ class Evaluator:
         finally:
             batches.close()
 
+    def check_read(
+        self, missing: Int[np.ndarray, " videos"], views: int, names: Sequence[str]
+    ) -> None:
+        """Compares the views that could not be read on any host with the allowed fraction.
+
+        `missing` is their number for each of the videos `names`, of `views` each.
+
+        Raises:
+            TooManySkippedError: They are more.
+        """
+        unread = [names[video] for video in np.flatnonzero(missing)]
+        allowed = self._config.data.max_bad_fraction
+        check_skipped(int(missing.sum()), views * len(names), allowed, unread)
+
     def run(
         self,
         variables: Mapping[str, Any],
@@ -101,6 +116,8 @@ class Evaluator:
             np.add.at(num_views, videos, 1)
             labels[videos] = outputs["label"][valid]
         names = tuple(source.describe(index) for index in range(len(source)))
+        missing = loader.copies * temporal_views - num_views
+        self.check_read(missing, loader.copies * temporal_views, names)
         faulty = np.flatnonzero(~np.isfinite(sums).all(axis=(0, 2))).tolist()
         if faulty:
             logging.warning(

@@ -89,3 +89,26 @@ def test_a_reader_that_hangs_or_leaves_is_an_error_with_the_name(
     assert f"{running} of config.data.num_workers=1 processes run" in message
     reader.close()
     assert not multiprocessing.active_children()
+
+
+class Stuck:
+    def close(self):
+        time.sleep(3600)
+
+
+@pytest.mark.slow
+def test_a_loader_that_does_not_close_leaves_the_workers_of_another(video_folder, monkeypatch):
+    monkeypatch.setattr(loader_module, "_CLOSE_SECONDS", 1)
+    settings = {"global_batch": 4, "num_batches": 100, "seed": None, "num_workers": 1}
+    training, other = (
+        ClipBatches(LoadClip(FolderSource(str(video_folder)), SPEC), **settings) for _ in range(2)
+    )
+    next(training)
+    (own,) = multiprocessing.active_children()
+    next(other)
+    assert len(multiprocessing.active_children()) == 2
+    other._iterator = Stuck()
+    other.close()
+    own_only = multiprocessing.active_children()
+    training.close()
+    assert own_only == [own]

@@ -6,6 +6,7 @@ import rendered
 import shrunk
 
 from mgm_jax.data.sources import FolderSource
+from mgm_jax.errors import TooManySkippedError
 from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.training import sharding
 
@@ -52,3 +53,13 @@ def test_an_unreadable_video_is_not_counted_and_its_error_is_kept(tmp_path):
     assert predictions.errors.keys() == {3}
     assert "video_03.mp4" in predictions.errors[3]
     assert np.isfinite(predictions.accuracy())
+
+
+def test_videos_that_other_hosts_could_not_read_count_too(video_folder):
+    config = shrunk.recipe("demo_finetune", video_folder, data__max_bad_fraction=0.1)
+    mesh = sharding.make_mesh({"data": -1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
+    evaluator = Evaluator(config, mesh, predict)
+    names = [str(video) for video in range(10)]
+    evaluator.check_read(np.eye(10, dtype=int)[3], 1, names)
+    with pytest.raises(TooManySkippedError, match=r"2 of the 10 clips.*among them: 3, 7\."):
+        evaluator.check_read(np.eye(10, dtype=int)[[3, 7]].sum(axis=0), 1, names)
