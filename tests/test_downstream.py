@@ -78,6 +78,23 @@ def test_evaluating_the_checkpoint_alone_gives_the_same(finetuned, caplog):
     assert one.accuracy() == pytest.approx(before["top1"])
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("positions", "sincos"),
+        ("tubelet", (2, 16, 16)),
+        ("backbone", "timesformer_joint"),
+        ("encoder.depth", 3),
+    ],
+)
+def test_a_run_is_not_evaluated_as_another_model(finetuned, name, value):
+    config, folder, _ = finetuned
+    changed = config.copy_and_resolve_references()
+    changed.update_from_flattened_dict({f"model.{name}": value})
+    with pytest.raises(CheckpointError, match=rf"another model.*\n  model\.{name}: .* -> "):
+        load_run(folder, config=changed)
+
+
 def test_a_probe_keeps_its_encoder_and_chooses_its_head_on_held_out_videos(
     videos, pretrained, tmp_path
 ):

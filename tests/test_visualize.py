@@ -25,6 +25,8 @@ from mgm_jax.training import runs, tasks
 from mgm_jax.training.checkpoints import Checkpoints
 from mgm_jax.training.runs import read_config
 
+SMALL = {"num_pictures": 2, "model__encoder__depth": 1}
+
 
 def make_run(workdir, config, classes=()):
     task = tasks.make_task(config, classes)
@@ -37,8 +39,7 @@ def make_run(workdir, config, classes=()):
 
 @pytest.fixture(scope="module")
 def run(video_folder, tmp_path_factory):
-    changes = {"norm_pix_loss": True, "num_pictures": 2, "model__encoder__depth": 1}
-    config = shrunk.recipe("demo_pretrain", video_folder, **changes)
+    config = shrunk.recipe("demo_pretrain", video_folder, norm_pix_loss=True, **SMALL)
     return make_run(tmp_path_factory.mktemp("run"), config)
 
 
@@ -59,9 +60,10 @@ def test_reconstructions_of_the_last_checkpoint(run, tmp_path):
     assert np.asarray(sheet).std() > 20
     shorter = draw(config, run, tmp_path / "without")[0]
     assert Image.open(shorter).height < sheet.height
-    config.data.path = str(rendered.write_folder(tmp_path / "others", num_videos=1))
-    config.norm_pix_loss = False
-    assert len(draw(config, run, tmp_path / "out")) == 1
+    one_video = str(rendered.write_folder(tmp_path / "others", num_videos=1))
+    config = shrunk.recipe("demo_pretrain", one_video, norm_pix_loss=False, **SMALL)
+    (tmp_path / "pixels").mkdir()
+    assert len(draw(config, make_run(tmp_path / "pixels", config), tmp_path / "out")) == 1
 
 
 @pytest.mark.slow

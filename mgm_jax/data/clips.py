@@ -40,6 +40,7 @@ class ClipLoader:
 
     source: VideoSource
     spec: ReadSpec
+    _: dataclasses.KW_ONLY
     copies: int = 1
     temporal_views: int = 1
     needs_class: bool = False

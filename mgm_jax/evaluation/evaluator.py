@@ -99,14 +99,14 @@ class Evaluator:
             TooManySkippedError: More views than `config.data.max_bad_fraction` cannot be read.
         """
         spec = ReadSpec.from_config(self._config.data)
-        loader = LoadViews(source, spec, temporal_views, spatial_views)
+        loader = LoadViews(source, spec, temporal_views=temporal_views, copies=spatial_views)
         batches = self.batches(loader)
         sums: Any = 0.0
         num_views = np.zeros(len(source), np.int64)
         labels = np.full(len(source), UNLABELLED)
         for outputs in self.outputs(variables, batches):
             valid = outputs["valid"]
-            videos = outputs["index"][valid] // (loader.copies * loader.temporal_views)
+            videos = outputs["index"][valid] // (temporal_views * spatial_views)
             probabilities = outputs["probabilities"]
             if np.ndim(sums) == 0:
                 shape = (len(probabilities), len(source), probabilities.shape[-1])
@@ -116,8 +116,8 @@ class Evaluator:
             np.add.at(num_views, videos, 1)
             labels[videos] = outputs["label"][valid]
         names = tuple(source.describe(index) for index in range(len(source)))
-        missing = loader.copies * temporal_views - num_views
-        self.check_read(missing, loader.copies * temporal_views, names)
+        views = temporal_views * spatial_views
+        self.check_read(views - num_views, views, names)
         faulty = np.flatnonzero(~np.isfinite(sums).all(axis=(0, 2))).tolist()
         if faulty:
             logging.warning(

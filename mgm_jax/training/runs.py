@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from typing import Any
 
 import flax.linen as nn
@@ -20,6 +21,16 @@ from mgm_jax.training.state import abstract_state
 
 CONFIG_FILE = "config.json"
 CLASSES_FILE = "classes.json"
+
+_OF_THE_MODEL = ("task", "model.*", "probe.*", "norm_pix_*")
+_OF_TRAINING_ALONE = (
+    "model.dtype",
+    "model.drop_path",
+    "model.head_dropout",
+    "model.head_init_scale",
+    "model.init",
+    "probe.held_out",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,16 +96,17 @@ def load_run(
 
     Every file of the checkpoint is verified against its digest first, those of the optimizer too:
     Orbax stores all arrays of the state together. `checkpoint` is "last", "best" by the accuracy
-    during training, or a step. `config` replaces the run's own, for example to use other data. The
-    variables go to the first local device by default.
+    during training, or a step. `config` replaces the run's own, to use other data. The variables go
+    to the first local device by default.
 
     Raises:
         CheckpointError: There is no run, no complete checkpoint, or none that was evaluated, or it
-            is damaged or does not fit the config's model.
+            is damaged, or the config's model is another.
     """
     workdir = make_path(workdir)
     saved_config = read_config(workdir)
     config = config or saved_config
+    _check_model(config, saved_config, workdir)
     checkpoints = Checkpoints(workdir / "checkpoints")
     try:
         best = checkpoint == "best"
@@ -124,3 +136,17 @@ def load_run(
     finally:
         checkpoints.close()
     return Run(config, class_names, model, variables, step, mesh, manifest)
+
+
+def _check_model(config: ConfigDict, saved: ConfigDict, workdir: AnyPath) -> None:
+    def differs(name: str) -> bool:
+        return any(fnmatch(name, one) for one in _OF_THE_MODEL) and name not in _OF_TRAINING_ALONE
+
+    changes = config_lib.changes(config, config_lib.to_json(saved))
+    found = [change for change in changes if differs(change.partition(":")[0])]
+    if found:
+        raise CheckpointError(
+            f"the run at {workdir} has another model than the config:\n  "
+            + "\n  ".join(found)
+            + "\nGive the recipe, its arguments and the flags that the run was trained with."
+        )

@@ -5,6 +5,8 @@ import pytest
 import rendered
 import shrunk
 
+from mgm_jax.data.clip_reader import ReadSpec
+from mgm_jax.data.clips import LoadViews
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import TooManySkippedError
 from mgm_jax.evaluation.evaluator import Evaluator
@@ -39,6 +41,15 @@ def test_every_view_of_every_video_counts_once_on_any_number_of_devices(video_fo
         np.testing.assert_allclose(other.probabilities, first.probabilities, rtol=1e-6)
         np.testing.assert_array_equal(other.num_views, first.num_views)
         np.testing.assert_array_equal(other.labels, first.labels)
+    config = shrunk.recipe("demo_finetune", video_folder)
+    spec, source = ReadSpec.from_config(config.data), FolderSource(str(video_folder))
+    for views in ((2, 3), (2, 1), (1, 3)):
+        loader = LoadViews(source, spec, temporal_views=views[0], copies=views[1])
+        rng = np.random.default_rng(0)
+        items = [loader.random_map((item, item), rng) for item in range(2 * views[0])]
+        light = np.mean([clip["luma"].mean(axis=(1, 2, 3)) / 255 for clip in items], axis=1)
+        found = run(video_folder, 1, views=views)[0].probabilities[:2, 1]
+        np.testing.assert_allclose(found, light.reshape(2, -1).mean(axis=1), rtol=1e-5)
     one_view, _ = run(video_folder, 1, views=(1, 1))
     assert one_view.num_views.tolist() == [1] * 12
     assert not np.array_equal(one_view.probabilities, first.probabilities)
