@@ -4,7 +4,7 @@
         --config.init_from=runs/demo --config.data.path=runs/demo_data --workdir=runs/demo_finetune
 
 `configs/demo_pretrain.py` makes `runs/demo_data` and `runs/demo`. Without `config.init_from` it
-trains from scratch. Argument: `backbone`.
+trains from scratch.
 
 With 50 labels a class, from the pretraining that pays (seven minutes on one core; what it reaches:
 docs/results.md):
@@ -58,5 +58,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config.eval.subset = 252
     config.eval.temporal_views = 1
     config.eval.spatial_views = 1
-    base_config.apply_arg(config, arg, backbone="model.backbone")
+    base_config.apply_arg(config, arg)
     return config

@@ -15,8 +15,8 @@ Pretraining that pays in finetuning (docs/results.md) takes half an hour on one 
         --config=configs/demo_pretrain.py:target=normalised,mask=random_tube,ratio=0.75 \
         --workdir=runs/demo_normalised
 
-Arguments: `target` (pixels or normalised), and `mask`, `ratio`, `jitter`, `guidance`, `motion`,
-`backbone` as in configs/ssv2_pretrain.py.
+Arguments: `target` (pixels or normalised), and `mask`, `ratio`, `jitter`, `guidance`, `motion`
+as in configs/ssv2_pretrain.py.
 """
 
 from ml_collections import ConfigDict
@@ -52,7 +52,6 @@ def get_config(arg: str = "") -> ConfigDict:
         jitter="masking.jitter",
         guidance="masking.guidance",
         motion="data.motion",
-        backbone="model.backbone",
     )
     if chosen["target"] == "normalised":
         config.norm_pix_loss = True

@@ -79,15 +79,16 @@ if [ "$dry_run" ]; then
   run source "$(dirname "$0")/environment.sh"
 else
   present=$(count_gpus)
+  # A scheduler may have restricted them already.
+  [ -z "${CUDA_VISIBLE_DEVICES:-}" ] || present=$(tr , '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c .)
   gpus=${gpus:-$present}
-  [ "$gpus" -le "$present" ] || fail "--gpus=$gpus, but nvidia-smi sees $present"
+  [ "$gpus" -le "$present" ] || fail "--gpus=$gpus, but only $present can be seen"
   # shellcheck source=environment.sh
   source "$(dirname "$0")/environment.sh"
 fi
 # -c keeps the version of requirements.txt.
 run python -m pip install --quiet --disable-pip-version-check -c requirements.txt "jax[cuda13]"
 
-# A scheduler may have restricted the GPUs already.
 CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-$(seq -s, 0 $((gpus - 1)))}
 CUDA_VISIBLE_DEVICES=$(cut -d, -f"1-$gpus" <<<"$CUDA_VISIBLE_DEVICES")
 export CUDA_VISIBLE_DEVICES

@@ -202,12 +202,13 @@ ensure_slice() {
 }
 
 install_on_workers() {
-  local archive=mgm_jax_code.tar.gz folder
+  local archive=mgm_jax_code.tar.gz folder failed=''
   folder=$(mktemp -d)
-  run tar -czf "$folder/$archive" --exclude=./.git --exclude='./.venv*' --exclude=./runs -C "$here" .
-  tpu scp "$folder/$archive" "$name:$archive" "${place[@]}" --worker=all
+  # Called in a condition, where `set -e` has no effect.
+  run tar -czf "$folder/$archive" --exclude=./.git --exclude='./.venv*' --exclude=./runs -C "$here" . &&
+    tpu scp "$folder/$archive" "$name:$archive" "${place[@]}" --worker=all || failed=1
   rm -r "$folder"
-  on_workers all "mkdir -p $remote && tar -xzf $archive -C $remote && $(on_worker_script install)"
+  [ -z "$failed" ] && on_workers all "mkdir -p $remote && tar -xzf $archive -C $remote && $(on_worker_script install)"
 }
 
 is_training() {

@@ -30,11 +30,12 @@ def apply_arg(config: ConfigDict, arg: str, **arguments: str | tuple[str, ...]) 
         ConfigError: An argument that the recipe does not have, or a value that does not fit.
     """
     chosen = {name: known[0] for name, known in arguments.items() if isinstance(known, tuple)}
+    names = ", ".join(arguments) or "none"
     for pair in filter(None, arg.split(",")):
         name, _, text = pair.partition("=")
         if name not in arguments:
             near = difflib.get_close_matches(name, arguments, n=1, cutoff=0.7)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(arguments)}"
+            hint = f"did you mean {near[0]}?" if near else f"it has {names}"
             raise ConfigError(f"the recipe has no argument {name!r}; {hint}")
         known = arguments[name]
         if isinstance(known, tuple):
@@ -71,8 +72,7 @@ def pretrain() -> ConfigDict:
     config.masking = ConfigDict()
     # mgm, mgm_sparse, smm, smm_sparse, random_block, random_tube or random.
     config.masking.strategy = "mgm"
-    # Fraction of masked tokens: by default 0.75, and 0.9 for random_tube and random.
-    config.masking.ratio = placeholder(float)
+    config.masking.ratio = placeholder(float)  # By default 0.75; 0.9 for random_tube and random.
     config.masking.jitter = 0.5  # mgm, smm: largest change of a box side per tubelet, in tokens.
     config.masking.velocity = 1.0  # smm, smm_sparse: largest move per tubelet and axis, in tokens.
     # Beyond the paper, for mgm. "window" places the box where it covers the most motion.
@@ -94,7 +94,7 @@ def pretrain() -> ConfigDict:
     config.eval.split = placeholder(str)
     config.eval.subset = 64
 
-    config.pictures_every = 5000  # Reconstructions in TensorBoard; 0 for none.
+    config.pictures_every = 5000  # Reconstructions in TensorBoard, and that loss; 0 for neither.
     config.num_pictures = 4
     return config
 

@@ -32,6 +32,8 @@ CHANGEABLE_ON_RESUME = (
     "model.remat",
 )
 
+_GUIDED = ("mgm", "mgm_sparse")
+
 RENAMED = {
     "accumulate_steps": "grad_accum_steps",
     "data.max_skipped_share": "data.max_bad_fraction",
@@ -89,10 +91,11 @@ def check_values(config: ConfigDict) -> None:
     if config.model.positions != "sincos" and config.model.backbone != "vit":
         raise ConfigError(
             f"config.model.positions={config.model.positions} is for config.model.backbone=vit; "
-            f"{config.model.backbone} learns its positions"
+            f"{config.model.backbone} learns its positions; set --config.model.positions=sincos"
         )
     _check_motion(config)
     _check_sizes(config)
+    _check_effects(config)
 
 
 def _check_motion(config: ConfigDict) -> None:
@@ -135,6 +138,41 @@ def _check_sizes(config: ConfigDict) -> None:
         raise ConfigError(
             f"config.model.tubelet={tubelet}: height and width must be equal and a multiple of 8, "
             "the side of a motion cell"
+        )
+
+
+def _check_effects(config: ConfigDict) -> None:
+    """Refuses what would be ignored, or would have another effect than its name says."""
+    masking, strategy = config.get("masking", {}), config.get("masking", {}).get("strategy")
+    ignored = {
+        "optimizer.layer_decay": config.task in ("pretrain", "linear_probe")
+        and config.optimizer.layer_decay != 1,
+        "masking.guidance": strategy != "mgm" and masking.get("guidance", "peak") != "peak",
+        "masking.guide_first_tubelet": strategy != "mgm" and masking.get("guide_first_tubelet"),
+        "masking.camera_compensation": strategy not in _GUIDED
+        and masking.get("camera_compensation", "none") != "none",
+    }
+    for name, has_no_effect in ignored.items():
+        if has_no_effect:
+            raise ConfigError(
+                f"config.{name} has no effect with config.task={config.task}"
+                + (f" and config.masking.strategy={strategy}" if strategy else "")
+            )
+    if strategy in _GUIDED and config.data.motion == "none":
+        raise ConfigError(
+            f"config.masking.strategy={strategy} needs motion, and config.data.motion=none reads "
+            "none; set it to auto"
+        )
+    heads = len(config.probe.learning_rate_factors) if config.task == "linear_probe" else 1
+    if heads > 1 and config.optimizer.clip_norm is not None:
+        raise ConfigError(
+            "config.optimizer.clip_norm would clip the gradient of all heads of "
+            "config.probe.learning_rate_factors together; give one factor, or no clip_norm"
+        )
+    if config.task == "pretrain" and config.eval.holdout and config.eval.split is not None:
+        raise ConfigError(
+            f"config.eval.holdout={config.eval.holdout} and config.eval.split="
+            f"{config.eval.split} both say what to measure the loss on; leave one out"
         )
 
 

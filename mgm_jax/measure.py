@@ -72,14 +72,16 @@ def measure(
         ConfigError: There is no such strategy or source of motion.
         VideoError: No video can be read.
     """
-    configs = {name: variants.with_motion(config, name) for name in motions}
+    # What guides masks has an effect with mgm alone, whatever the recipe's own strategy is.
+    own = variants.with_strategy(config, "mgm")
+    configs = {name: variants.with_motion(own, name) for name in motions}
     for name, changed in configs.items():
-        config_lib.check_values(changed)
         if changed.data.motion in ("raft", "none"):
             raise ConfigError(
                 f"--motions={name}: config.data.motion={changed.data.motion!r} gives no motion to "
                 "measure; for optical flow, compute it with mgm_jax.flow.precompute and use flow"
             )
+        config_lib.check_values(changed)
     mask_fns = {name: make_mask_fns(changed, strategies) for name, changed in configs.items()}
     # Each clip is read once for all sources of motion that read it in the same way.
     readers = {str(c.data): CentreClips(c, source) for c in configs.values()}
@@ -190,7 +192,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("boxes", None, "Zip of J-HMDB's person boxes.")
     flags.DEFINE_list("strategies", ["all"], "Strategies; 'all', 'variants' stand for several.")
     flags.DEFINE_list("motions", ["codec", "median"], "Sources of motion.")
-    flags.DEFINE_integer("num_clips", None, "Clips, evenly spaced over the videos; else all.")
+    flags.DEFINE_integer("num_clips", None, "Clips, evenly spaced over the videos; else all.", 1)
     flags.DEFINE_integer("num_draws", 8, "Masks drawn for each clip.", lower_bound=1)
     flags.DEFINE_string("out", None, "Folder for the tables.", required=True)
     flags.mark_flag_as_required("config")

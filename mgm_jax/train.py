@@ -198,7 +198,11 @@ def _start_or_resume(
     if config.init_from:
         names = () if config.task == "pretrain" else manifest["classes"]
         params, report = init_from.initialise(
-            state.params, config.init_from, names, config.model.positions
+            state.params,
+            config.init_from,
+            names,
+            config.model.positions,
+            tuple(config.model.tubelet),
         )
         logging.info("%s", report)
         state = state.replace(params=jax.tree.map(jax.device_put, params, shardings.params))

@@ -45,6 +45,43 @@ def test_fixed_positions_are_not_for_a_backbone_that_learns_them():
         config_lib.check_values(config)
 
 
+@pytest.mark.parametrize(
+    ("task", "changes", "named"),
+    [
+        ("pretrain", {"optimizer.layer_decay": 0.75}, "optimizer.layer_decay"),
+        ("linear_probe", {"optimizer.layer_decay": 0.75}, "optimizer.layer_decay"),
+        (
+            "pretrain",
+            {"masking.strategy": "mgm_sparse", "masking.guidance": "window"},
+            "masking.guidance",
+        ),
+        (
+            "pretrain",
+            {"masking.strategy": "smm", "masking.guide_first_tubelet": True},
+            "masking.guide_first_tubelet",
+        ),
+        (
+            "pretrain",
+            {"masking.strategy": "smm", "masking.camera_compensation": "median"},
+            "masking.camera_compensation",
+        ),
+        ("pretrain", {"data.motion": "none"}, "data.motion=none"),
+        ("pretrain", {"eval.holdout": 0.2, "eval.split": "test"}, "eval.split=test"),
+        (
+            "linear_probe",
+            {"optimizer.clip_norm": 1.0, "probe.learning_rate_factors": (1.0, 3.0)},
+            "optimizer.clip_norm",
+        ),
+    ],
+)
+def test_values_that_would_be_ignored_are_refused(task, changes, named):
+    config = getattr(base_config, task)()
+    config_lib.check_values(config)
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(ConfigError, match=rf"config\.{named}"):
+        config_lib.check_values(config)
+
+
 def test_differences_name_what_changed_and_pass_over_what_cannot_matter():
     config = base_config.pretrain()
     saved = config_lib.to_json(config)

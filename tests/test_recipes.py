@@ -116,7 +116,7 @@ def test_finetuning_has_the_values_of_table_6(
 
 @pytest.mark.parametrize("dataset", ["k400", "ssv2"])
 def test_supervised_baselines_have_the_values_of_mvit(dataset):
-    expected = {  # SlowFast's configs/Kinetics/MVIT_B_16x4_CONV.yaml; MViT's paper: 1.6e-3 for 512
+    expected = {  # SlowFast's configs/Kinetics/MVIT_B_16x4_CONV.yaml, 16 videos a step
         "epochs": 200.0,
         "warmup_epochs": 30.0,
         "data.repeated_augmentation": 2,
@@ -130,7 +130,9 @@ def test_supervised_baselines_have_the_values_of_mvit(dataset):
         "model.drop_path": 0.2,
         "model.head_dropout": 0.5,
         "model.init": "trunc_normal",
-        "optimizer.base_lr": 1.6e-3 * 256 / 512,
+        "optimizer.base_lr": 1e-4 * 256 / 16,
+        "optimizer.min_lr": 1e-6 * 256 / 16,
+        "optimizer.warmup_lr": 1e-6 * 256 / 16,
         "optimizer.weight_decay": 0.05,
         "optimizer.layer_decay": 1.0,
         "optimizer.clip_norm": 1.0,
@@ -139,6 +141,7 @@ def test_supervised_baselines_have_the_values_of_mvit(dataset):
     assert select(config, expected) == expected
     assert config.data.flip == (dataset == "k400")
     assert config.data.sampling == ("dense" if dataset == "k400" else "segments")
+    assert config.eval.temporal_views == (5 if dataset == "k400" else 2)
 
 
 @pytest.mark.parametrize("name", shrunk.RECIPES)

@@ -46,7 +46,10 @@ def write_run(
     config_lib.check_values(config)
     task = tasks.make_task(config, tuple(class_names))
     params, report = init_from.initialise(
-        jax.eval_shape(task.init_fn).params, source, positions=config.model.positions
+        jax.eval_shape(task.init_fn).params,
+        source,
+        positions=config.model.positions,
+        tubelet=tuple(config.model.tubelet),
     )
     if report.fresh or report.dropped:
         raise CheckpointError(f"{source} is not the whole model of the recipe:\n{report}")
@@ -75,7 +78,7 @@ def convert(
 
     Raises:
         CheckpointError: The source cannot be read, or has no counterpart in this form.
-        ConfigError: The arguments contradict each other, or `out` exists.
+        ConfigError: The arguments contradict each other or the source, or `out` exists.
     """
     out = make_path(out)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
@@ -89,6 +92,7 @@ def convert(
         raise ConfigError(f"--classes: {len(class_names)} class names for {num_classes} classes")
     class_names = tuple(class_names) or weights.class_names
     if config is not None:
+        _compare(weights, config)
         write_run(out, source, config, class_names or tuple(map(str, range(num_classes))))
     elif to == "hugging_face":
         weights_lib.write_hugging_face(out, dataclasses.replace(weights, class_names=class_names))
@@ -97,6 +101,28 @@ def convert(
     else:
         weights_lib.write_original(out, weights)
     logging.info("wrote %s", out)
+
+
+def _compare(weights: weights_lib.Weights, config: ConfigDict) -> None:
+    """Compares what the source says of its clips and targets with the config of the run."""
+    if weights.frames is None:
+        return  # A file of tensors says nothing.
+    data = config.data
+    pairs = {
+        "data.clip_frames": (weights.frames, data.clip_frames),
+        "data.size": (weights.size, data.size),
+        "data.stride": (weights.stride or data.stride, data.stride),
+        "data.sampling": (weights.sampling, data.sampling),
+    }
+    for name, (theirs, ours) in pairs.items():
+        if theirs != ours:
+            logging.warning("config.%s: %s in %s, %s here", name, theirs, weights.origin, ours)
+    own = config.get("norm_pix_loss")
+    if weights.architecture.decoder and own not in (None, weights.norm_pix_loss):
+        raise ConfigError(
+            f"config.norm_pix_loss={own}, but {weights.origin} was trained with "
+            f"{weights.norm_pix_loss}"
+        )
 
 
 def _define_flags() -> None:

@@ -123,6 +123,21 @@ def _check(config: Mapping[str, Any], where: str) -> None:
             raise CheckpointError(f"{where}: {name} in its config.json is {value!r}; {expected}")
 
 
+def check_preprocessor(config: Mapping[str, Any], where: str) -> None:
+    """Compares the normalisation in a preprocessor_config.json with this project's.
+
+    Raises:
+        CheckpointError: The model takes clips of another mean and standard deviation.
+    """
+    own = {"image_mean": list(rgb.MEAN), "image_std": list(rgb.STANDARD_DEVIATION)}
+    found = {name: config.get(name, [0.5, 0.5, 0.5]) for name in own}
+    if not config.get("do_normalize", True) or found != own:
+        raise CheckpointError(
+            f"{where}: its preprocessor_config.json normalises clips by {found}; only {own} is "
+            "supported"
+        )
+
+
 def _transformer(values: Mapping[str, Any], prefix: str = "") -> TransformerConfig:
     dim = values[f"{prefix}hidden_size"]
     return TransformerConfig(

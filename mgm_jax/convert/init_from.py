@@ -59,6 +59,7 @@ def initialise(
     path: str | AnyPath,
     class_names: Sequence[str] = (),
     positions: str = "sincos",
+    tubelet: tuple[int, int, int] | None = None,
 ) -> tuple[dict, Report]:
     """Replaces a model's parameters by those of the source at `path` (`weights.read`).
 
@@ -70,6 +71,7 @@ def initialise(
         class_names: Classes of the model; a head for classes of other names, or in another order,
             is not taken. Empty takes a head of the same shape.
         positions: The model's `TransformerConfig.positions`, which must be those of the source.
+        tubelet: The model's, in frames and pixels, likewise; None takes one of the same volume.
 
     Returns:
         The tree with float32 NumPy arrays where parameters were loaded and the given leaves
@@ -78,7 +80,7 @@ def initialise(
     Raises:
         CheckpointError: There is no model at the path, or its encoder (or decoder, if both have
             one) does not match; the message lists the parameters with both shapes, or the
-            positions.
+            positions or tubelets.
     """
     own = traverse_util.flatten_dict(params, sep="/")
     heads = {
@@ -95,6 +97,11 @@ def initialise(
     if weights.architecture.encoder.positions != positions:
         theirs = weights.architecture.encoder.positions
         faults.append(f"config.model.positions: {theirs} in the source, {positions} in the model")
+    theirs_of_tubelet = tuple(weights.architecture.tubelet)
+    if tubelet is not None and theirs_of_tubelet != tubelet:
+        faults.append(
+            f"config.model.tubelet: {theirs_of_tubelet} in the source, {tubelet} in the model"
+        )
     for_others = [_shapes(name, other, own) for name in sorted(heads_of_other_classes)]
     same_shape = {name for name in both - unfit if re.match(_HEAD, name)}
     known = not all(re.fullmatch(r"LABEL_\d+", name) for name in weights.class_names)

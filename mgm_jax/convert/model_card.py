@@ -25,11 +25,11 @@ def describe_run(run: Run, workdir: AnyPath) -> dict[str, str]:
         numbers = json.loads(results.read_text())
         if numbers.get("step") == run.step and numbers.get("top1") is not None:
             sections["Accuracy"] = (
-                f"Top-1 {100 * numbers['top1']:.2f} % of {numbers['num_counted']} videos that were "
-                f"not trained on, with {numbers['temporal_views']} temporal and "
-                f"{numbers['spatial_views']} spatial views of each."
+                f"Top-1 {100 * numbers['top1']:.2f} % of {numbers['num_counted']} videos, with "
+                f"{numbers['temporal_views']} temporal and {numbers['spatial_views']} spatial "
+                "views of each."
             )
-            if config.eval.allow_overlap:
+            if config.eval.allow_overlap or numbers.get("allow_overlap"):
                 sections["Accuracy"] += " The evaluation allowed videos that were trained on."
     return sections
 

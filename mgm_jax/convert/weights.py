@@ -160,6 +160,9 @@ def _read_tensors(file: AnyPath, config_file: AnyPath | None, heads: Mapping[str
             raise CheckpointError(
                 f"{config_file}: model_type is {config['model_type']!r}; only 'videomae' is read"
             )
+        preprocessor = file.parent / "preprocessor_config.json"
+        if preprocessor.is_file():
+            hugging_face.check_preprocessor(_read_config(preprocessor), str(file.parent))
         architecture = hugging_face.architecture_of(config, list(state), heads, str(file.parent))
         values = hugging_face.DEFAULTS | config
         return Weights(

@@ -49,7 +49,7 @@ class PictureReporter:
                 self._gallery = Gallery(config, model, videos.train)
             except VideoError as error:
                 self.every = 0
-                logging.warning("training without pictures: %s", error)
+                logging.warning("training without pictures or a validation loss: %s", error)
 
     def report(self, variables: Mapping[str, Any], step: int) -> Report:
         """Draws sheets of the clips, and measures the loss."""
@@ -115,6 +115,8 @@ class AccuracyReporter:
         """Evaluates all views of all videos; also returns the settings of this evaluation."""
         head, held_out_top1 = self._choose_head(variables)
         settings: dict[str, Any] = dict(self._views)
+        if self.config.eval.allow_overlap:
+            settings["allow_overlap"] = True
         if held_out_top1 is not None:
             settings |= {"head": head, "held_out_top1": held_out_top1}
         return self._evaluator.run(variables, self.source, **self._views)[head], settings

@@ -1,4 +1,4 @@
 """Which tokens are hidden: strategies, moving boxes, motion maps, statistics of masks.
 
-Imports errors alone.
+Imports config and errors alone.
 """

@@ -35,9 +35,11 @@ def with_strategy(config: ConfigDict, name: str) -> ConfigDict:
     """A copy of the config with another strategy, e.g. `mgm+window`, and the same mask ratio.
 
     Raises:
-        ConfigError: A word is unknown.
+        ConfigError: A word is unknown, or the strategy is not `mgm` and has words.
     """
     strategy, *words = name.split("+")
+    if words and strategy != "mgm":
+        raise ConfigError(f"--strategies={name}: {'+'.join(words)} changes mgm alone")
     changed = _with_words(config, words, STRATEGY_WORDS, name, "--strategies")
     changed.masking.ratio = mask_ratio(config.masking)
     changed.masking.strategy = strategy

@@ -127,6 +127,11 @@ def test_other_positions_are_refused(folders):
         initialise(fresh(CLASSIFIER), folders / "pretrained", positions="sincos_axes")
 
 
+def test_another_tubelet_of_the_same_volume_is_refused(folders):
+    with pytest.raises(CheckpointError, match=r"model\.tubelet: \(2, 8, 8\) in the source, \(8"):
+        initialise(fresh(CLASSIFIER), folders / "pretrained", tubelet=(8, 4, 4))
+
+
 def test_files_that_do_not_say_their_heads_have_the_models(tmp_path):
     file = tmp_path / "model.safetensors"
     weights.write_original(file, random_weights(AUTOENCODER))

@@ -18,7 +18,10 @@ from mgm_jax.training import runs
 
 ENCODER, DECODER = TransformerConfig(32, 1, 2), TransformerConfig(16, 1, 2)
 SHAPES = {"model__encoder": {"dim": 32, "depth": 1, "heads": 2}, "model__positions": "sincos"}
-PRETRAINING = SHAPES | {"model__decoder": {"dim": 16, "depth": 1, "heads": 2}}
+PRETRAINING = SHAPES | {
+    "model__decoder": {"dim": 16, "depth": 1, "heads": 2},
+    "norm_pix_loss": True,
+}
 AUTOENCODER = Architecture(ENCODER, (2, 8, 8), DECODER)
 CLASSIFIER = Architecture(ENCODER, (2, 8, 8), num_classes=3, final_norm=False)
 
@@ -49,6 +52,25 @@ def test_a_run_is_made_of_the_whole_model_only(tmp_path):
     with pytest.raises(CheckpointError, match=r"dropped: head \(2\), norm \(2\)"):
         convert(source, tmp_path / "run", "run", config=config)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_has_the_targets_of_its_source(tmp_path, caplog):
+    source = hugging_face_folder(tmp_path / "model", AUTOENCODER)
+    config = recipe("demo_pretrain", tmp_path, **PRETRAINING | {"norm_pix_loss": False})
+    config.data.size = 64
+    with pytest.raises(ConfigError, match=r"norm_pix_loss=False, but .* was trained with True"):
+        convert(source, tmp_path / "run", "run", config=config)
+    assert "config.data.size: 32 in Hugging Face's" in caplog.text
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_another_normalisation_is_refused(tmp_path):
+    source = hugging_face_folder(tmp_path / "model", CLASSIFIER)
+    weights.read(source)
+    file = source / "preprocessor_config.json"
+    file.write_text(file.read_text().replace("0.485", "0.5"))
+    with pytest.raises(CheckpointError, match=r"preprocessor_config\.json normalises .*\[0\.5, 0"):
+        weights.read(source)
 
 
 @pytest.mark.slow

@@ -50,7 +50,14 @@ def test_fewer_gpus_than_there_are(machine):
     assert machine.launch(SCRIPT, "--gpus=1", *TRAINING)[0] == 0
     assert "jax.local_device_count() != 1" in machine.calls("python -c")[0]
     code, said = machine.launch(SCRIPT, "--gpus=3", *TRAINING)
-    assert (code, "--gpus=3, but nvidia-smi sees 2" in said) == (1, True)
+    assert (code, "--gpus=3, but only 2 can be seen" in said) == (1, True)
+
+
+def test_all_gpus_that_a_scheduler_leaves(machine):
+    machine.training_ends(0)
+    machine.environment["CUDA_VISIBLE_DEVICES"] = "1"
+    assert machine.launch(SCRIPT, *TRAINING)[0] == 0
+    assert "jax.local_device_count() != 1" in machine.calls("python -c")[0]
 
 
 def test_says_what_is_missing(machine):

@@ -20,7 +20,7 @@ case $action in
           [ -e "$STOCKOUT" ] && rm "$STOCKOUT" && exit 1
           echo READY > "$SLICE" ;;
   delete) rm "$SLICE" ;;
-  scp) cp "$source" "$HOME" ;;
+  scp) [ ! -e "$NO_COPY" ] && cp "$source" "$HOME" ;;
   ssh) for argument; do [[ $argument == --command=* ]] && command=${argument#--command=}; done
        cd "$HOME" && said=$(bash -c "$command") || code=$?
        [ -e "$BROKEN" ] && [[ $command == *follow* ]] && rm "$BROKEN" && exit 1
@@ -37,6 +37,7 @@ def machine(tmp_path):
     machine.environment |= {
         "BROKEN": str(tmp_path / "broken"),
         "STOCKOUT": str(tmp_path / "stockout"),
+        "NO_COPY": str(tmp_path / "no_copy"),
         "MGM_STOP_SECONDS": "20",
     }
     return machine
@@ -129,6 +130,16 @@ def test_stop_saves_and_a_second_run_joins_what_trains(machine):
     assert len(machine.calls(MAIN)) == 1
     assert machine.launch(SCRIPT, "delete", *SLICE)[0] == 0
     assert machine.launch(SCRIPT, "status", *SLICE)[1] == "ABSENT\n"
+
+
+def test_code_that_could_not_be_copied_does_not_train(machine):
+    machine.training_ends(0)
+    assert machine.launch(SCRIPT, "run", *SLICE, *KIND, *TRAINING)[0] == 0
+    (machine.folder / "no_copy").touch()
+    code, said = machine.launch(SCRIPT, "run", *SLICE, *KIND, *TRAINING)
+    assert (code, "the workers could not be prepared" in said) == (1, True), said
+    assert actions(machine)[-1] == "scp"
+    assert len(machine.calls(MAIN)) == 1
 
 
 def test_says_what_is_missing(machine):
