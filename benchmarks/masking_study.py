@@ -1,7 +1,11 @@
-"""What pretraining with each mask is worth, on the demo set: Table 4 and Figure 3 in small.
+r"""What pretraining with each mask is worth, on the demo set: Table 4 and Figure 3 in small.
 
     python -m data_prep.demo --out=DATA
-    python -m mgm_jax.flow.precompute --source=records --videos=DATA --method=dis --out=DATA_flow
+    pip install -r requirements-test.txt  # OpenCV, for the row with optical flow.
+    for split in train validation; do
+      python -m mgm_jax.flow.precompute --source=records --videos=DATA --split=$split \
+          --method=dis --out=DATA_flow
+    done
     python -m benchmarks.masking_study --out=DIR --data=DATA
     python -m benchmarks.masking_study --out=DIR --report
 
@@ -10,8 +14,7 @@ labels (`configs/demo_finetune.py`; some settings again for twice the steps) and
 with all (`configs/small_linear_probe.py`), each in a folder of its own below DIR. Stop it at any
 moment: the same command goes on where it was, also several at once. `--only` chooses rows;
 `--budget=gpu10` those that benchmarks/gpu.py trains in ten minutes. `--report` writes results.json,
-table.md and a figure, and keeps results whose runs are elsewhere. Optical flow is needed for
-`--split=validation` as well.
+table.md and a figure, and keeps results whose runs are elsewhere.
 """
 
 import contextlib
@@ -24,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from absl import app, flags, logging
 
 from benchmarks.study_report import collect, figure, table
-from benchmarks.study_rows import BUDGETS, ROWS, Row, commands, folder_of
+from benchmarks.study_rows import BUDGETS, FLOW, ROWS, Row, commands, folder_of
 from mgm_jax.errors import ConfigError
 from mgm_jax.io import locked
 
@@ -79,6 +82,9 @@ def main(argv: Sequence[str]) -> None:
     if values.data:
         only = values.only or BUDGETS.get(values.budget)
         rows = [row for row in ROWS if not only or row.name in only]
+        flow = pathlib.Path(f"{values.data}_flow")
+        if FLOW in {flag for row in rows for flag in row.flags} and not flow.is_dir():
+            sys.exit(f"error: no optical flow in {flow}; see the commands in --help, or use --only")
         if status := run(rows, values.seeds, out, values.data, argv[1:]):
             sys.exit(status)
     if values.report:

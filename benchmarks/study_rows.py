@@ -59,7 +59,7 @@ _RECIPES = {
 _UNTRAINED = ("--config.optimizer.base_lr=0", "--config.optimizer.min_lr=0")
 _FASTER = ("--config.optimizer.base_lr=8e-3", "--config.optimizer.min_lr=8e-5")
 _ALL_LABELS = "--config.data.split=train"
-_FLOW = "--config.data.flow_path={data}_flow"
+FLOW = "--config.data.flow_path={data}_flow"
 _FIRST_TUBELET = "--config.masking.guide_first_tubelet"
 _MEDIAN = "--config.masking.camera_compensation=median"
 _MASKS = ("mgm", "mgm_sparse", "smm", "smm_sparse", "random_block", "random_tube", "random")
@@ -86,7 +86,7 @@ ROWS = (
     *(Row(f"mgm, {n:g} times as long", "Figure 3b", _MGM, n) for n in (0.25, 0.5, 2.0)),
     Row("mgm 0.75, 2 times as long", "Figure 3b", "ratio=0.75", 2.0),
     *(Row(f"mgm, jitter {jitter}", "Table 4c", f"{_MGM},jitter={jitter}") for jitter in (0.0, 1.0)),
-    Row("mgm, optical flow", "Table 4b", f"{_MGM},motion=flow", flags=(_FLOW,)),
+    Row("mgm, optical flow", "Table 4b", f"{_MGM},motion=flow", flags=(FLOW,)),
     Row("mgm, window", "ours", f"{_MGM},guidance=window"),
     Row("mgm, first tubelet guided", "ours", _MGM, flags=(_FIRST_TUBELET,)),
     Row("mgm, median", "ours", _MGM, flags=(_MEDIAN,)),

@@ -82,8 +82,18 @@ class VideoFinder:
         """The data set of the rows (split, video, class name or "").
 
         Files are best in a folder that is named like the class, or in `folders` of the split.
+
+        Raises:
+            ConfigError: A class of a row is unknown.
         """
         label_of = {name: label for label, name in enumerate(class_names)} | {"": UNLABELLED}
+        rows = list(rows)
+        for split, video, class_name in rows:
+            if class_name not in label_of:
+                raise ConfigError(
+                    f"--annotations: {video} of {split} is of the class {class_name!r}, which is "
+                    f"not among the {len(class_names)} classes of the data set"
+                )
         places = folders or {}
         entries = tuple(
             self.entry(

@@ -130,11 +130,12 @@ def _read_split(
         num_bytes += size
     frames = np.array(num_frames or [0])
     kinds = ", ".join(f"{count} {profile}" for profile, count in profiles.items())
-    counts = [labels[label] for label in range(len(names)) if labels[label]] or [0]
+    counts = [labels[label] for label in range(len(names)) if labels[label]]
     lines += [
         f"{split}: {len(num_frames)} records, {num_bytes / 1e6:.1f} MB; {kinds}; "
         f"{frames.min()} to {frames.max()} frames, median {np.median(frames):.0f}",
-        f"  {len(labels)} of {len(names)} classes, {min(counts)} to {max(counts)} records each",
+        f"  {len(counts)} of {len(names)} classes, {min(counts, default=0)} to "
+        f"{max(counts, default=0)} records each",
     ]
     return readable
 

@@ -201,7 +201,10 @@ def chosen_head(run: Run, workdir: AnyPath) -> int:
     if run.config.task != "linear_probe" or len(run.config.probe.learning_rate_factors) == 1:
         return 0
     try:
-        return int(json.loads((workdir / NUMBERS_FILE).read_bytes())["head"])
+        numbers = json.loads((workdir / NUMBERS_FILE).read_bytes())
+        if numbers["step"] != run.step:
+            raise ValueError(f"of step {numbers['step']}, this checkpoint is of step {run.step}")
+        return int(numbers["head"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"no evaluation in {workdir} says which head to use ({NUMBERS_FILE}: {error!r}); train "

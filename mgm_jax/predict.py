@@ -89,6 +89,12 @@ def predict_boxes(run: Run, films: Sequence[str], boxes: str, out: str | None) -
         sys.exit(f"error: {len(found.errors)} key frames could not be read:\n  {reasons}")
 
 
+_WITHOUT_EFFECT = {
+    "boxes": ("features", "temporal_views", "spatial_views"),
+    "features": ("out",),
+}
+
+
 def _define_flags() -> None:
     flags.DEFINE_string("checkpoint", None, "Run, Hugging Face folder or Hub model.", required=True)
     flags.DEFINE_enum("which", "last", ["last", "best"], "Which of the run's checkpoints.")
@@ -108,6 +114,10 @@ def main(argv: Sequence[str]) -> None:
     args = flags.FLAGS
     if len(argv) < 2:
         raise ConfigError("name video files, or folders of them, to classify")
+    for flag, ignored in _WITHOUT_EFFECT.items():
+        for name in ignored:
+            if getattr(args, flag) and getattr(args, name) is not None:
+                raise ConfigError(f"--{name}={getattr(args, name)} has no effect with --{flag}")
     distributed.use_compile_cache()
     files = find_files(argv[1:])
     model = load_classifier(args.checkpoint, checkpoint=args.which)

@@ -1,4 +1,5 @@
 import csv
+import json
 
 import command_line
 import jax
@@ -66,12 +67,13 @@ def test_a_probe_uses_the_head_that_its_evaluation_chose(workdir, tmp_path):
     assert chosen_head(run, tmp_path) == 0
     run.config.task = "linear_probe"
     run.config.probe = {"learning_rate_factors": (0.1, 1.0)}
-    for content in (None, "", "{}", "null"):
+    other = json.dumps({"head": 1, "step": run.step + 1})
+    for content in (None, "", "{}", "null", '{"head": 1}', other):
         if content is not None:
             (tmp_path / "evaluation.json").write_text(content)
         with pytest.raises(CheckpointError, match=r"evaluation\.json.*--config\.mode=eval"):
             chosen_head(run, tmp_path)
-    (tmp_path / "evaluation.json").write_text('{"head": 1}')
+    (tmp_path / "evaluation.json").write_text(json.dumps({"head": 1, "step": run.step}))
     assert chosen_head(run, tmp_path) == 1
 
 
@@ -101,3 +103,16 @@ def test_the_command_prints_classes_and_reports_broken_files(
     assert str(broken) in rows[0]["error"]
     assert float(rows[1]["probability_1"]) >= float(rows[1]["probability_2"])
     assert {rows[1]["class_1"], rows[1]["class_2"]} == {"even", "odd"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "ignored"),
+    [
+        (("--features=a.npz", "--out=a.csv"), "--out=a.csv"),
+        (("--boxes=a.csv", "--spatial_views=3"), "--spatial_views=3"),
+    ],
+)
+def test_flags_without_effect_are_refused(flags, ignored):
+    done = command_line.run("mgm_jax.predict", "--checkpoint=run", *flags, "a.mp4")
+    assert done.returncode == 1
+    assert f"error: {ignored} has no effect with {flags[0].partition('=')[0]}" in done.stderr

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import types
 
 import pytest
 
@@ -15,6 +16,7 @@ def test_runs_are_trained_once_and_reported(tmp_path):
     demo.make_demo(tmp_path / "data", num_train=36, num_validation=12)
     tiny = ["--config.num_steps=1", "--config.warmup_steps=0", "--config.batch_size=32"]
     tiny += ["--config.data.num_workers=0", "--config.model.encoder.depth=1"]
+    tiny += ["--config.data.split=train"]
     data, out = str(tmp_path / "data"), tmp_path / "study"
     row = dataclasses.replace(SCRATCH, measures=("finetune",))
     for _ in range(2):
@@ -73,3 +75,13 @@ def test_means_have_standard_errors_and_differences_are_paired():
 def test_the_short_form_and_the_baselines_are_rows():
     for names in (*study_rows.BUDGETS.values(), *study_report.BASELINES.values()):
         assert set(names) < ROWS.keys()
+
+
+def test_flow_that_is_needed_is_asked_for_before_anything_is_trained(tmp_path, monkeypatch):
+    values = types.SimpleNamespace(
+        out=str(tmp_path), data=str(tmp_path / "data"), seeds=1, only=[], budget=None, report=False
+    )
+    monkeypatch.setattr(masking_study.flags, "FLAGS", values)
+    monkeypatch.setattr(masking_study, "run", lambda *_: pytest.fail("trains"))
+    with pytest.raises(SystemExit, match="data_flow"):
+        masking_study.main([""])
