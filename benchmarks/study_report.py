@@ -51,7 +51,7 @@ def accuracies(results: Sequence[Mapping], row: str, measure: str) -> dict[int, 
     return {r["seed"]: r[measure] for r in results if r["row"] == row and measure in r}
 
 
-def _cell(values: Sequence[float]) -> str:
+def cell(values: Sequence[float]) -> str:
     """Mean ± standard error, in percent."""
     if not values:
         return ""
@@ -74,10 +74,10 @@ def table(results: Sequence[Mapping]) -> str:
         cells = [row.name, row.part, ""]
         for measure in MEASURES:
             own = accuracies(results, row.name, measure)
-            cells.append(_cell(list(own.values())))
+            cells.append(cell(list(own.values())))
             for base in BASELINES[measure]:
                 other = accuracies(results, base, measure) if base != row.name else {}
-                cells.append(_cell([own[s] - other[s] for s in sorted(own.keys() & other.keys())]))
+                cells.append(cell([own[s] - other[s] for s in sorted(own.keys() & other.keys())]))
             cells[2] = cells[2] or str(len(own) or "")
         losses = list(accuracies(results, row.name, "loss").values())
         cells.append(f"{np.mean(losses):.3f}" if losses else "")

@@ -75,7 +75,7 @@ class Evaluator:
         Raises:
             TooManySkippedError: They are more.
         """
-        unread = [names[video] for video in np.flatnonzero(missing)]
+        unread = [names[video] for video in np.flatnonzero(missing).tolist()]
         allowed = self._config.data.max_bad_fraction
         check_skipped(int(missing.sum()), views * len(names), allowed, unread)
 
