@@ -7,6 +7,7 @@ class_names    the one name of a class
 identity       what is known of a video without decoding it; whether two are the same
 manifest       which videos a run uses, and how two such lists differ
 sources        where videos come from: prepared records, a folder, or a csv list
+subsets        some videos of a source; slices of splits
 records        what is known of a video before it is opened; reads prepared records
 sampling       which frames make a clip
 crops          crops and flips of pixels and motion
@@ -20,4 +21,9 @@ workers        set-up of the worker processes
 loader         batches in a global order that can be resumed
 boxes          boxes around objects, in pixels of the clip
 centre_clips   clips for pictures and measurements
+key_frames     annotated moments of films (AVA)
+key_clips      clips around key frames, with their boxes
+ava_files      AVA's csv files
+detected       boxes of a person detector
+film           key frames of films as they are
 """
