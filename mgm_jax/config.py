@@ -143,7 +143,8 @@ def _check_sizes(config: ConfigDict) -> None:
 
 def _check_effects(config: ConfigDict) -> None:
     """Refuses what would be ignored, or would have another effect than its name says."""
-    masking, strategy = config.get("masking", {}), config.get("masking", {}).get("strategy")
+    masking = config.get("masking", {})
+    strategy = masking.get("strategy")
     ignored = {
         "optimizer.layer_decay": config.task in ("pretrain", "linear_probe")
         and config.optimizer.layer_decay != 1,
