@@ -73,10 +73,13 @@ def _refuse(message: str, found: Sequence[str]) -> NoReturn:
     raise ConfigError(f"--out: {message} ({text}); name another folder, or delete it first")
 
 
-def _check_videos(out: pathlib.Path, listing: Listing, videos: str) -> None:
+def _check_videos(out: pathlib.Path, listing: Listing, videos: str) -> int:
     """Compares the videos that are listed and exist with those that `out` was made of.
 
     Of some files the content is compared too. Videos that are gone do not matter.
+
+    Returns:
+        The number of those that were unreadable, which are not compared.
 
     Raises:
         ConfigError: They are others, or have other classes.
@@ -108,6 +111,7 @@ def _check_videos(out: pathlib.Path, listing: Listing, videos: str) -> None:
         _refuse(message, manifest.differences(*found))
     if metadata.get("key_frames", digest := _digest_of_key_frames(listing)) != digest:
         _refuse(message, ["the boxes or actions of its key frames"])
+    return len(left_out)
 
 
 def _digest_of_key_frames(listing: Listing) -> str:
@@ -162,8 +166,11 @@ def build(
             or another process or request builds it.
     """
     if is_complete(out, request):
-        _check_videos(out, listing, videos)
-        logging.info("%s already holds this dataset; nothing to do", out)
+        unreadable = _check_videos(out, listing, videos)
+        more = f" (unreadable: {unreadable} videos; delete it to try them again)"
+        logging.info(
+            "%s already holds this dataset; nothing to do%s", out, more if unreadable else ""
+        )
         return None
     with building(out, request) as work:
         shards = plan_shards(work, request, listing, videos, convert, records_per_shard)

@@ -204,7 +204,7 @@ ensure_slice() {
 install_on_workers() {
   local archive=mgm_jax_code.tar.gz folder failed=''
   folder=$(mktemp -d)
-  # Called in a condition, where `set -e` has no effect.
+  # The caller tests the result, which switches `set -e` off in here.
   run tar -czf "$folder/$archive" --exclude=./.git --exclude='./.venv*' --exclude=./runs -C "$here" . &&
     tpu scp "$folder/$archive" "$name:$archive" "${place[@]}" --worker=all || failed=1
   rm -r "$folder"

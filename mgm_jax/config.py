@@ -158,6 +158,7 @@ def _check_effects(config: ConfigDict) -> None:
             raise ConfigError(
                 f"config.{name} has no effect with config.task={config.task}"
                 + (f" and config.masking.strategy={strategy}" if strategy else "")
+                + "; leave it out"
             )
     if strategy in _GUIDED and config.data.motion == "none":
         raise ConfigError(
@@ -170,10 +171,11 @@ def _check_effects(config: ConfigDict) -> None:
             "config.optimizer.clip_norm would clip the gradient of all heads of "
             "config.probe.learning_rate_factors together; give one factor, or no clip_norm"
         )
-    if config.task == "pretrain" and config.eval.holdout and config.eval.split is not None:
+    measured = config.get("eval", {})  # Pretraining runs of version 0.1.0 have none.
+    if config.task == "pretrain" and measured.get("holdout") and measured.get("split") is not None:
         raise ConfigError(
-            f"config.eval.holdout={config.eval.holdout} and config.eval.split="
-            f"{config.eval.split} both say what to measure the loss on; leave one out"
+            f"config.eval.holdout={measured.holdout} and config.eval.split={measured.split} both "
+            "say what to measure the loss on; leave one out"
         )
 
 

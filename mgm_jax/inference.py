@@ -208,7 +208,8 @@ def chosen_head(run: Run, workdir: AnyPath) -> int:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"no evaluation in {workdir} says which head to use ({NUMBERS_FILE}: {error!r}); train "
-            "the run to its end, or evaluate it with --config.mode=eval"
+            "the run to its end, or evaluate this checkpoint with --config.mode=eval "
+            "--config.eval.checkpoint=last (or best)"
         ) from error
 
 

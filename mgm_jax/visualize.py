@@ -99,7 +99,8 @@ def main(_: Sequence[str]) -> None:
     given = {name: flag.value for name, flag in data_flags.items()}
     config.data.update({name: value for name, value in given.items() if value is not None})
     config.num_pictures = _NUM_CLIPS.value
-    config_lib.check_values(config)
+    if _CONFIG.value:
+        config_lib.check_values(config)
     if _STRATEGIES.value:
         strategies = variants.all_strategies(_STRATEGIES.value)
         source = open_with_boxes(config.data, _BOXES.value)

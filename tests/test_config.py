@@ -1,4 +1,5 @@
 import pytest
+from ml_collections import ConfigDict
 
 from mgm_jax import base_config
 from mgm_jax import config as config_lib
@@ -119,6 +120,12 @@ def test_a_config_of_an_earlier_version_is_todays():
     earlier = of_an_earlier_version(config_lib.to_json(config))
     assert config_lib.upgrade(earlier) == config_lib.to_json(config)
     assert config_lib.changes(config, earlier) == []
+
+
+def test_pretraining_runs_of_the_first_version_had_no_values_of_evaluation():
+    saved = of_an_earlier_version(config_lib.to_json(base_config.pretrain()))
+    del saved["eval"]
+    config_lib.check_values(ConfigDict(config_lib.upgrade(saved)))
 
 
 @pytest.mark.parametrize(

@@ -120,8 +120,8 @@ def _compare(weights: weights_lib.Weights, config: ConfigDict) -> None:
     own = config.get("norm_pix_loss")
     if weights.architecture.decoder and own not in (None, weights.norm_pix_loss):
         raise ConfigError(
-            f"config.norm_pix_loss={own}, but {weights.origin} was trained with "
-            f"{weights.norm_pix_loss}"
+            f"{weights.origin} was trained with norm_pix_loss={weights.norm_pix_loss}; set "
+            f"--config.norm_pix_loss={weights.norm_pix_loss}"
         )
 
 

@@ -134,7 +134,8 @@ def check_preprocessor(config: Mapping[str, Any], where: str) -> None:
     if not config.get("do_normalize", True) or found != own:
         raise CheckpointError(
             f"{where}: its preprocessor_config.json normalises clips by {found}; only {own} is "
-            "supported"
+            "supported. If the file is wrong, as those of transformers' conversion script are, "
+            "correct or remove it"
         )
 
 

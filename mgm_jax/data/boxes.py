@@ -117,9 +117,9 @@ def check_boxes(
     right, bottom = (np.nanmax(boxes[..., axis], initial=0) for axis in (2, 3))
     if len(boxes) != num_frames or right > size[1] + 1 or bottom > size[0] + 1:
         raise VideoError(
-            f"{name}: its boxes are of another video, or of another size of it: of {len(boxes)} "
-            f"frames of at least {right:g}x{bottom:g} pixels, where it has {num_frames} of "
-            f"{size[1]}x{size[0]}"
+            f"{name}: its boxes are of another video, or of another size of it: they are for "
+            f"{len(boxes)} frames of at least {right:g}x{bottom:g} pixels, but it has {num_frames} "
+            f"of {size[1]}x{size[0]}"
         )
 
 

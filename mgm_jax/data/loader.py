@@ -148,7 +148,7 @@ class ClipBatches:
     def from_config(cls, config: ConfigDict, load: ClipLoader, **settings: Any) -> "ClipBatches":
         """Batches with the workers, the timeout and the tolerance of a run's config.data."""
         names = ("num_workers", "max_bad_fraction", "read_timeout")
-        return cls(load, **{name: config[name] for name in names}, **settings)
+        return cls(load, **({name: config[name] for name in names} | settings))
 
     def __iter__(self) -> "ClipBatches":
         return self
@@ -278,7 +278,7 @@ def check_skipped(skipped: int, seen: int, max_bad_fraction: float, names: Seque
     """
     if skipped > max_bad_fraction * seen:
         raise TooManySkippedError(
-            f"{skipped} of the {seen} clips read so far come from videos that cannot be read, more "
+            f"{skipped} of {seen} clips come from videos that cannot be read, more "
             f"than config.data.max_bad_fraction={max_bad_fraction}; among them: "
             f"{', '.join(names[:5])}. The warnings in the log give the reason for each: repair or "
             "remove these videos, or raise the fraction."

@@ -9,10 +9,7 @@ from mgm_jax.data.identity import VideoFacts
 from mgm_jax.data.records import UNLABELLED, VideoRecord, VideoSource
 from mgm_jax.errors import ConfigError
 
-_SPLIT = re.compile(
-    r"(?P<name>|[^\s\[\]:+%](?:[^\[\]:+%]*[^\s\[\]:+%])?)"
-    r"(?P<slice>\[(?P<first>-?\d+%?)?:(?P<last>-?\d+%?)?\])?"
-)
+_SPLIT = re.compile(r"(?P<name>[^\[\]]*)(?P<slice>\[(?P<first>-?\d+%?)?:(?P<last>-?\d+%?)?\])?")
 
 
 class SubsetSource:
@@ -92,5 +89,6 @@ def _position(bound: str | None, count: int, name: str) -> int | None:
     number, in_percent = int(bound.removesuffix("%")), bound.endswith("%")
     position = round(number * count / 100) if in_percent else number
     if abs(number) > (100 if in_percent else count) or (position == 0 != number):
-        raise ConfigError(f"config.data.split={name}: {bound} cannot bound {count} videos")
+        fault = "is none" if position == 0 else "is more than there are"
+        raise ConfigError(f"config.data.split={name}: {bound} of {count} videos {fault}")
     return position

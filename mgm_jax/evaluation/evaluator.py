@@ -42,13 +42,17 @@ class Evaluator:
         )
 
     def batches(self, loader: ClipLoader) -> ClipBatches:
-        """Every item of a loader once, in order; the last batch is filled up with invalid ones."""
+        """Every item of a loader once, in order; the last batch is filled up with invalid ones.
+
+        It is for `check_read` to judge whether too many could not be read.
+        """
         return ClipBatches.from_config(
             self._config.data,
             loader,
             global_batch=self._global_batch,
             num_batches=-(-loader.num_items // self._global_batch),
             seed=None,
+            max_bad_fraction=1.0,
             process=(jax.process_index(), jax.process_count()),
         )
 
@@ -68,9 +72,9 @@ class Evaluator:
     def check_read(
         self, missing: Int[np.ndarray, " videos"], views: int, names: Sequence[str]
     ) -> None:
-        """Compares the views that could not be read on any host with the allowed fraction.
+        """Compares the views that could not be read, on all hosts, with the allowed fraction.
 
-        `missing` is their number for each of the videos `names`, of `views` each.
+        `missing`: for each video in `names`, how many of its `views` could not be read.
 
         Raises:
             TooManySkippedError: They are more.

@@ -139,7 +139,7 @@ def test_too_many_corrupt_videos_stop_with_their_names(tmp_path):
     reader = ClipBatches(
         make_loader(folder), global_batch=4, num_batches=4, seed=3, max_bad_fraction=0.25
     )
-    with pytest.raises(TooManySkippedError, match=r"2 of the 4 clips.*video_00.*video_01"):
+    with pytest.raises(TooManySkippedError, match=r"2 of 4 clips.*video_00.*video_01"):
         next(reader)
     reader.close()
 

@@ -43,7 +43,7 @@ def test_slices_that_lack_classes_or_mix_units_are_refused(prepared, split):
 @pytest.mark.parametrize(
     "split",
     [
-        *("train[:0.5]", "train[:50 %]", "train[::2]", "train[:4] ", "train[:4", " train"),
+        *("train[:0.5]", "train[:50 %]", "train[::2]", "train[:4] ", "train[:4"),
         *("train[:4]+train[8:]", "train[4]"),
     ],
 )

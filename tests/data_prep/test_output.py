@@ -43,7 +43,7 @@ def test_a_folder_is_built_by_one_process_and_for_one_request(tmp_path):
         pass
 
 
-def test_a_dataset_of_other_videos_or_classes_is_refused(tmp_path, one_video, run):
+def test_a_dataset_of_other_videos_or_classes_is_refused(tmp_path, one_video, run, caplog):
     videos, table = tmp_path / "videos", tmp_path / "list.csv"
     videos.mkdir()
     rows = {"1.mp4": "a", "2.mp4": "b", "broken.mp4": "b"}
@@ -56,7 +56,9 @@ def test_a_dataset_of_other_videos_or_classes_is_refused(tmp_path, one_video, ru
         return run(videos, tmp_path / "out", "csv", table)
 
     assert prepare(rows)
-    assert prepare(rows) is None
+    with caplog.at_level("INFO", "absl"):
+        assert prepare(rows) is None
+    assert "nothing to do (unreadable: 1 videos" in caplog.text
     with pytest.raises(ConfigError, match=r"made of other videos .*another class: .*1.mp4.*a -> c"):
         prepare(rows | {"1.mp4": "c"})
     with pytest.raises(ConfigError, match=r"made of other videos .*3.mp4.* added"):

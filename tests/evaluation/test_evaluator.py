@@ -72,5 +72,5 @@ def test_videos_that_other_hosts_could_not_read_count_too(video_folder):
     evaluator = Evaluator(config, mesh, predict)
     names = [str(video) for video in range(10)]
     evaluator.check_read(np.eye(10, dtype=int)[3], 1, names)
-    with pytest.raises(TooManySkippedError, match=r"2 of the 10 clips.*among them: 3, 7\."):
+    with pytest.raises(TooManySkippedError, match=r"2 of 10 clips.*among them: 3, 7\."):
         evaluator.check_read(np.eye(10, dtype=int)[[3, 7]].sum(axis=0), 1, names)

@@ -11,7 +11,7 @@ from mgm_jax.data.video.packets import demultiplex
 from mgm_jax.errors import VideoError
 
 _MARGIN = 10.0
-"""Seconds before the wanted one, or before the first frame, to seek to if that one fails."""
+"""If a seek ends too late: how many seconds earlier the next one goes."""
 
 
 def frames_from(
@@ -26,7 +26,7 @@ def frames_from(
         VideoError: The frames have no time stamps.
         av.FFmpegError: A packet cannot be decoded.
     """
-    first = None
+    first, seconds = None, max(seconds, 0.0)
     for start in (seconds, seconds - _MARGIN, -_MARGIN):
         frames = _frames_after_seek(container, stream, start, name)
         first = next(frames, None)
@@ -41,7 +41,11 @@ def _frames_after_seek(
 ) -> Iterator[tuple[float, av.VideoFrame]]:
     first, unit = stream.start_time or 0, stream.time_base
     assert unit is not None
-    container.seek(math.floor(fractions.Fraction(seconds) / unit) + first, stream=stream)
+    target = math.floor(fractions.Fraction(seconds) / unit) + first
+    try:
+        container.seek(target, stream=stream)
+    except av.FFmpegError:  # Some formats refuse what is before the first frame.
+        container.seek(first, stream=stream)
     for packet in demultiplex(container, stream):
         for frame in packet.decode():
             if frame.pts is None:

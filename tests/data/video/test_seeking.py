@@ -38,3 +38,11 @@ def test_the_key_frame_of_a_film_is_the_nearest(film):
 def test_films_of_one_name_are_refused():
     with pytest.raises(ConfigError, match=r"x/film\.mp4 and y/film\.mkv have one name"):
         FilmKeyFrames(["x/film.mp4", "y/film.mkv"], ["film_0902"], ("c",))
+
+
+def test_a_film_that_cannot_be_sought_before_its_start(tmp_path):
+    path = tmp_path / "film.avi"
+    path.write_bytes(encoded.encode(encoded.moving_square(FPS), container="avi", options=OPTIONS))
+    with av.open(str(path)) as container:
+        frames = frames_from(container, container.streams.video[0], -1.0, "film")
+        assert len(list(frames)) == FPS
