@@ -72,6 +72,7 @@ class Entry:
         file: Path of the video relative to the video folder, with slashes; None if it is missing.
         key_frame: Set if the record is a clip around one moment of a longer video.
         other_files: Further files that match; they are not used.
+        group: What must not be divided between training and evaluation, if the list says so.
     """
 
     video_id: str
@@ -80,6 +81,7 @@ class Entry:
     file: str | None
     key_frame: KeyFrame | None = None
     other_files: tuple[str, ...] = ()
+    group: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -89,7 +89,7 @@ def _check_videos(out: pathlib.Path, listing: Listing, videos: str) -> int:
     stored = {
         (split, video_id): [f"{split}/{video_id}", _class_name(metadata["class_names"], label), of]
         for split, rows in read_listed_videos(out).items()
-        for video_id, label, of in rows
+        for video_id, label, of, *_ in rows
     }
     listed = {
         key: entry

@@ -6,7 +6,7 @@ Layout of a dataset folder, which `tfds.builder_from_directory(folder)` opens:
     features.json                      fields of a record (`record_features`)
     label.labels.txt                   class names, one per line, in the order of the labels
     metadata.json                      class names, and how the dataset was made
-    videos.json                        id, label and file of each record, to find videos again
+    videos.json                        id, label, file and group of each record
     NAME-SPLIT.array_record-NNNNN      records, in the order in which they were given
 """
 
@@ -29,8 +29,8 @@ from data_prep.entries import UNLABELLED
 from mgm_jax.data.records import VIDEOS_FILE, check_label_file
 from mgm_jax.errors import ConfigError
 
-ListedRecord = tuple[str, int, str]
-"""Id, label, and fingerprint (`mgm_jax.data.identity`) of the file that a record was made of."""
+ListedRecord = tuple[str, int, str] | tuple[str, int, str, str]
+"""Id, label, fingerprint (`mgm_jax.data.identity`) of the file of a record, and group if known."""
 
 
 def record_features(

@@ -165,7 +165,8 @@ def _make_records(
             problems.append(conversion.problem)
         if not conversion.video:
             continue
-        videos.append((entry.video_id, entry.label, conversion.fingerprint))
+        group = (entry.group,) if entry.group else ()
+        videos.append((entry.video_id, entry.label, conversion.fingerprint, *group))
         fields = dict(conversion.facts)
         if entry.key_frame is not None:
             fields |= entry.key_frame.fields(fields["key_frame"], len(shard.class_names))

@@ -87,7 +87,8 @@ class VideoClassifier:
         cannot be read are in `errors`.
 
         Raises:
-            ConfigError: A pretrained model, or a detector, which classify no videos.
+            ConfigError: A pretrained model, or a detector, which classify no videos; no files or
+                views.
         """
         task = self.run.config.task
         if task not in ("finetune", "linear_probe"):
@@ -120,15 +121,17 @@ class VideoClassifier:
         temporal_views: int | None,
         spatial_views: int | None,
     ) -> list[Predictions]:
+        if isinstance(files, str | os.PathLike) or not len(files):
+            raise ConfigError(f"give a list of video files, not {files!r}")
         config = self.run.config.copy_and_resolve_references()
         config.data.num_workers = 0  # Starting processes does not pay off for a few files.
         config.data.max_bad_fraction = 1.0
         config.data.motion = "none"
         own = config.get("eval", {})
-        views = {
-            "temporal_views": temporal_views or own.get("temporal_views", 1),
-            "spatial_views": spatial_views or own.get("spatial_views", 1),
-        }
+        given = {"temporal_views": temporal_views, "spatial_views": spatial_views}
+        views = {n: own.get(n, 1) if value is None else value for n, value in given.items()}
+        if min(views.values()) < 1:
+            raise ConfigError(f"{views}: at least one view of each kind is needed")
         config.eval = ConfigDict({"batch_size": views["temporal_views"]})
         evaluator = Evaluator(config, self.run.mesh, predict_fn)
         names = [os.fspath(file) for file in files]
@@ -146,8 +149,13 @@ def load_classifier(source: str | os.PathLike, *, checkpoint: str = "last") -> V
 
     Raises:
         CheckpointError: There is no model, or it does not say how its clips are read.
+        ConfigError: There is no such checkpoint.
     """
     path = hub.find_model(os.fspath(source))
+    if checkpoint != "last" and not (path / "checkpoints").is_dir():
+        raise ConfigError(
+            f"checkpoint={checkpoint!r} chooses among those of a run; {source} is none"
+        )
     if (path / "checkpoints").is_dir():
         run = load_run(path, checkpoint=checkpoint)
         return VideoClassifier(run, chosen_head(run, path))

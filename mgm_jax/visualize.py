@@ -99,6 +99,10 @@ def main(_: Sequence[str]) -> None:
     given = {name: flag.value for name, flag in data_flags.items()}
     config.data.update({name: value for name, value in given.items() if value is not None})
     config.num_pictures = _NUM_CLIPS.value
+    if _BLOCK.present and not _ATTENTION.value:
+        raise ConfigError("--block has no effect without --attention")
+    if _LEAKY.value and _ATTENTION.value:
+        raise ConfigError("--leaky has no effect with --attention")
     if _CONFIG.value:
         config_lib.check_values(config)
     if _STRATEGIES.value:

@@ -81,7 +81,7 @@ def test_evaluating_the_checkpoint_alone_gives_the_same(finetuned, caplog):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("positions", "sincos"),
+        ("positions", "sincos_axes"),
         ("tubelet", (2, 16, 16)),
         ("backbone", "timesformer_joint"),
         ("encoder.depth", 3),
@@ -116,6 +116,13 @@ def test_a_resumed_finetuning_equals_an_uninterrupted_one(finetuned, tmp_path):
     train(parts, str(tmp_path))
     parts.stop_at_step = None
     assert_same_state(train(parts, str(tmp_path)), whole)
+
+
+def test_videos_of_pretraining_are_not_evaluated_on(video_folder, pretrained, tmp_path):
+    changes = {"init_from": str(pretrained), "eval__holdout": 0.2, "eval__allow_overlap": False}
+    config = shrunk.recipe("demo_finetune", video_folder, **changes)
+    with pytest.raises(ConfigError, match=r"was trained on 2 of the 2 videos to evaluate on"):
+        train(config, str(tmp_path))
 
 
 def test_what_cannot_be_evaluated_is_refused(videos, pretrained, tmp_path):

@@ -43,6 +43,9 @@ def test_a_run_and_its_export_find_the_same(tmp_path, files):
     # By default, a run has the views of its evaluation, and an exported model one.
     assert models[0].predict(files[:1]).num_views.tolist() == [2]
     assert models[1].predict(files[:1]).num_views.tolist() == [1]
+    for wrong, views in ((str(files[0]), {}), ([], {}), (files, {"spatial_views": 0})):
+        with pytest.raises(ConfigError):
+            models[0].predict(wrong, **views)
 
 
 def test_a_pretrained_model_only_encodes(tmp_path, files):

@@ -27,7 +27,8 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
         file = existing(videos.folder, video.path)
         if file:
             file = os.path.relpath(os.path.join(videos.folder, file), videos.folder)
-        entries.append(Entry(video.path, video.split or "train", video.label, file))
+        split = video.split or "train"
+        entries.append(Entry(video.path, split, video.label, file, group=video.group))
     path = pathlib.Path(options.annotations)
     name = re.sub(r"[^a-z0-9_]+", "_", path.stem.lower()).lstrip("0123456789_") or "videos"
     return Listing(name, class_names, tuple(entries), f"The videos of {printable(path.name)}.")

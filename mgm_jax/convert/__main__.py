@@ -26,6 +26,7 @@ from mgm_jax.convert import init_from
 from mgm_jax.convert import weights as weights_lib
 from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.io import AnyPath, make_path
+from mgm_jax.models import vit
 from mgm_jax.program import run_program
 from mgm_jax.training import runs, tasks
 from mgm_jax.training.checkpoints import Checkpoints
@@ -92,7 +93,7 @@ def convert(
         raise ConfigError(f"--classes: {len(class_names)} class names for {num_classes} classes")
     class_names = tuple(class_names) or weights.class_names
     if config is not None:
-        _compare(weights, config)
+        _compare(weights, config, heads or {})
         write_run(out, source, config, class_names or tuple(map(str, range(num_classes))))
     elif to == "hugging_face":
         weights_lib.write_hugging_face(out, dataclasses.replace(weights, class_names=class_names))
@@ -103,8 +104,23 @@ def convert(
     logging.info("wrote %s", out)
 
 
-def _compare(weights: weights_lib.Weights, config: ConfigDict) -> None:
-    """Compares what the source says of its clips and targets with the config of the run."""
+def _compare(weights: weights_lib.Weights, config: ConfigDict, heads: Mapping[str, int]) -> None:
+    """Compares what the source says of its model, clips and targets with the config of the run."""
+    kind = "autoencoder" if config.task == "pretrain" else "classifier"
+    if weights.architecture.kind != kind:
+        raise ConfigError(
+            f"{weights.origin} ({weights.architecture.kind}) is no {kind}, as a run of config.task="
+            f"{config.task} needs; give another recipe, or train one with --config.init_from"
+        )
+    own_heads = {"encoder": vit.transformer_config(config.model, "encoder").heads}
+    if config.task == "pretrain":
+        own_heads["decoder"] = vit.transformer_config(config.model, "decoder").heads
+    for part, number in heads.items():
+        if own_heads.get(part, number) != number:
+            raise ConfigError(
+                f"--{part}_heads={number}, but the recipe's model has {own_heads[part]}; set "
+                f"--config.model.{part}.heads={number}"
+            )
     if weights.frames is None:
         return  # A file of tensors says nothing.
     data = config.data

@@ -29,6 +29,11 @@ def describe_run(run: Run, workdir: AnyPath) -> dict[str, str]:
                 f"{numbers['temporal_views']} temporal and {numbers['spatial_views']} spatial "
                 "views of each."
             )
+            if "videos" in numbers:
+                sections["Accuracy"] += f" The videos: `{numbers['videos']}`."
+            if numbers.get("changes"):
+                changes = ", ".join(numbers["changes"])
+                sections["Accuracy"] += f" Clips were not those of training: {changes}."
             if config.eval.allow_overlap or numbers.get("allow_overlap"):
                 sections["Accuracy"] += " The evaluation allowed videos that were trained on."
     return sections

@@ -27,7 +27,7 @@ UNLABELLED = -1
 """Label of a video whose class is not known."""
 
 VIDEOS_FILE = "videos.json"
-"""In a prepared data set: id, label and fingerprint of each record, by split."""
+"""In a prepared data set: id, label, fingerprint and, if known, group of each record, by split."""
 
 _ESCAPE = "backslashreplace"
 # Records are read in random order. Without both options, dozens more are read after each.
@@ -151,8 +151,8 @@ class RecordSource:
     def facts(self) -> list[VideoFacts]:
         """What the list of the data set says."""
         return [
-            VideoFacts(name, label, group_of(name), fingerprint=of_file)
-            for name, label, of_file in read_listed_videos(self._folder)[self._split]
+            VideoFacts(name, label, group[0] if group else group_of(name), fingerprint=of_file)
+            for name, label, of_file, *group in read_listed_videos(self._folder)[self._split]
         ]
 
 

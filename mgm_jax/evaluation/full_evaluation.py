@@ -48,14 +48,15 @@ def evaluate(
         devices=devices or jax.devices(),
     )
     saved = read_config(workdir)
+    inputs = tuple(f"data.{name}:" for name in _INPUT_VALUES)
     changes = config_lib.changes(config, config_lib.to_json(saved))
+    changes = [change for change in changes if change.startswith(inputs)]
     for change in changes:
-        if change.startswith(tuple(f"data.{name}:" for name in _INPUT_VALUES)):
-            logging.warning("differs from training, which may cost accuracy: config.%s", change)
+        logging.warning("differs from training, which may cost accuracy: config.%s", change)
     videos = reopen_videos(config, saved, run.class_names, run.manifest)
-    consistency.check_videos(vars(videos))
+    consistency.check_videos(videos.sources)
     reporter = make_reporter(config, run.mesh, make_predict_fn(config, run.model), videos)
-    return write_evaluation(reporter, run.variables, run.step, make_path(workdir))
+    return write_evaluation(reporter, run.variables, run.step, make_path(workdir), changes)
 
 
 def make_reporter(
@@ -71,12 +72,18 @@ def write_evaluation(
     variables: Mapping[str, Any],
     step: int,
     folder: AnyPath,
+    changes: Sequence[str] = (),
 ) -> Predictions | Detections:
-    """Evaluates all views of all videos; logs and writes the result."""
+    """Evaluates all views of all videos; logs and writes the result.
+
+    `changes` are config values that differ from training.
+    """
     if isinstance(reporter, DetectionReporter):
         return reporter.write(variables, step, folder)
     logging.info("evaluating all views of all videos")
     predictions, settings = reporter.evaluate_all(variables)
+    if changes:
+        settings["changes"] = list(changes)
     logging.info(
         "step %d: top-1 %.2f %% of %d videos, %d more could not be read; %s",
         step,

@@ -82,7 +82,7 @@ class AccuracyReporter:
         assert videos.evaluated is not None
         self.every = config.eval.every
         self.config = config
-        self.source = videos.evaluated
+        self.source, self._place = videos.evaluated, videos.place
         self._subset = evenly_spaced(self.source, config.eval.subset)
         self._held_out = videos.held_out
         self._views = {
@@ -114,7 +114,7 @@ class AccuracyReporter:
     def evaluate_all(self, variables: Mapping[str, Any]) -> tuple[Predictions, dict[str, Any]]:
         """Evaluates all views of all videos; also returns the settings of this evaluation."""
         head, held_out_top1 = self._choose_head(variables)
-        settings: dict[str, Any] = dict(self._views)
+        settings: dict[str, Any] = dict(self._views) | {"videos": self._place}
         if self.config.eval.allow_overlap:
             settings["allow_overlap"] = True
         if held_out_top1 is not None:

@@ -1,8 +1,6 @@
 """Which videos a run is trained on, and which it is evaluated on: never the same ones."""
 
-import collections
 import dataclasses
-import hashlib
 
 import numpy as np
 from absl import logging
@@ -15,6 +13,7 @@ from mgm_jax.data.records import UNLABELLED, VideoSource
 from mgm_jax.data.sources import make_source
 from mgm_jax.data.subsets import SubsetSource
 from mgm_jax.errors import ConfigError
+from mgm_jax.evaluation.hold_out import hold_out
 from mgm_jax.evaluation.key_frame_videos import with_detections
 
 SPLIT_FOLDERS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
@@ -37,11 +36,18 @@ class Videos:
         held_out: Training videos kept to choose among the heads of a linear probe, if there are
             several.
         evaluated: To measure the accuracy on; in pretraining the loss, or None.
+        place: Where those are, for people.
     """
 
     train: VideoSource
     held_out: VideoSource | None = None
     evaluated: VideoSource | None = None
+    place: str = ""
+
+    @property
+    def sources(self) -> dict[str, VideoSource | None]:
+        """All of them, by their use."""
+        return {"train": self.train, "held_out": self.held_out, "evaluated": self.evaluated}
 
 
 def open_videos(config: ConfigDict) -> Videos:
@@ -77,6 +83,7 @@ def open_videos(config: ConfigDict) -> Videos:
                 f"config.eval.holdout={config.eval.holdout} and config.eval.{given[0]} both say "
                 "what to evaluate on; leave one out"
             )
+        _check_no_split(config, source)
         source, evaluated = hold_out(source, config.eval.holdout, config.seed)
     else:
         evaluated = _open_others(config, source.class_names)
@@ -86,7 +93,8 @@ def open_videos(config: ConfigDict) -> Videos:
             "others with --config.eval.split or --config.eval.path"
         )
     _check_disjoint(config, evaluated, source)
-    return Videos(*_split_for_heads(config, source), evaluated)
+    place = _place(config, held_out=bool(config.eval.holdout))
+    return Videos(*_split_for_heads(config, source), evaluated, place)
 
 
 def reopen_videos(
@@ -99,12 +107,14 @@ def reopen_videos(
 
     Args:
         config: What the evaluation asks for.
-        saved: The config that the run was trained with. What it held out is held out again.
+        saved: The config that the run was trained with. What it held out is held out again, unless
+            `config.eval` names other videos.
         class_names: Classes of the run.
         manifest: The videos that the run was trained on, if it says so.
 
     Raises:
-        ConfigError: As `open_videos`, or the run held out videos and the data has changed since.
+        ConfigError: As `open_videos`, or the run held out videos, to evaluate on or to choose the
+            head of a probe, and the data has changed since.
     """
     share = saved.eval.get("holdout", 0.0)
     if config.eval.holdout not in (0.0, share):
@@ -114,14 +124,19 @@ def reopen_videos(
         )
     config = config.copy_and_resolve_references()
     config.seed = saved.seed
+    if config.task == "linear_probe":
+        config.probe.held_out = saved.probe.held_out
     source = _open(config.data)
+    same_split = config.eval.split == saved.eval.split
+    again = share and same_split and all(config.eval[name] is None for name in _PLACES)
     evaluated: VideoSource
-    again = share and all(config.eval[name] is None for name in _PLACES)
     if again:
         _check_classes(source, class_names, config.data.path)
-        source, evaluated = hold_out(source, share, saved.seed)
     else:
         evaluated = _open_others(config, class_names)
+    if again or (share and _has_several_heads(config)):
+        source, held = hold_out(source, share, saved.seed)
+        evaluated = held if again else evaluated
     try:
         trained = _open(saved.data)
     except ConfigError as error:
@@ -135,69 +150,22 @@ def reopen_videos(
     train, held_out = _split_for_heads(config, source)
     if held_out is not None:
         _check_classes(source, class_names, config.data.path)
-    changes = differences(manifest, make_manifest(train)) if again and manifest else []
+    chosen = again or held_out is not None
+    changes = differences(manifest, make_manifest(train)) if chosen and manifest else []
     if changes:
         raise ConfigError(
             f"config.data.path={config.data.path}: the videos are not those that the run held out "
-            f"some of ({'; '.join(changes)}); restore them, or name others with --config.eval.path"
+            f"some of ({'; '.join(changes)}); restore them, or name others with --config.eval.path "
+            "(to choose the head of a probe, the run's own are needed)"
         )
-    return Videos(train, held_out, evaluated)
+    return Videos(train, held_out, evaluated, _place(config, held_out=bool(again)))
 
 
-def hold_out(
-    source: VideoSource, share: float, seed: int, flag: str = "config.eval.holdout"
-) -> tuple[VideoSource, VideoSource]:
-    """Divides videos into those to train on and about `share` of each class to evaluate on.
-
-    Videos of one group, such as clips of one recording, stay together. The draw depends on the
-    names of the groups and on the seed, so every host makes the same. Messages name the flag.
-
-    Raises:
-        ConfigError: No class can be divided.
-    """
-    facts = source.facts()
-    labels = [video.label for video in facts]
-    groups: dict[str, list[int]] = {}
-    for index, video in enumerate(facts):
-        groups.setdefault(video.group, []).append(index)
-    order = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
-    sizes = {name: collections.Counter(labels[i] for i in groups[name]) for name in order}
-    kept = collections.Counter(labels)
-    missing = {label: max(1, round(share * count)) for label, count in kept.items()}
-    held: set[str] = set()
-
-    def hold(name: str) -> bool:
-        """Holds a group out, unless it is the last of one of its classes."""
-        if name in held or any(kept[label] <= count for label, count in sizes[name].items()):
-            return False
-        held.add(name)
-        for label, count in sizes[name].items():
-            kept[label] -= count
-            missing[label] -= count
-        return True
-
-    for name in order:
-        wanted = sum(min(n, max(missing[label], 0)) for label, n in sizes[name].items())
-        if 2 * wanted > sizes[name].total():
-            hold(name)
-    # A class whose groups are all larger than its share gives the smallest.
-    by_size = sorted(order, key=lambda name: sizes[name].total())
-    for label in sorted(label for label in kept if not any(label in sizes[name] for name in held)):
-        if not any(hold(name) for name in by_size if label in sizes[name]):
-            name = source.class_names[label] if label != UNLABELLED else "none"
-            logging.warning(
-                "%s: all videos of class %s are trained on, since they are one, or one group",
-                flag,
-                name,
-            )
-    if not held:
-        raise ConfigError(
-            f"{flag}: no class has two videos, or two groups of them, to divide; add videos, or do "
-            "without: name others with --config.eval.path, or probe with one learning rate"
-        )
-    inside = np.array([video.group in held for video in facts])
-    parts = (np.flatnonzero(~inside), np.flatnonzero(inside))
-    return SubsetSource(source, parts[0]), SubsetSource(source, parts[1])
+def _place(config: ConfigDict, held_out: bool) -> str:
+    data, own = config.data, config.eval
+    if held_out:
+        return f"held out of {data.path}[{data.split}]"
+    return f"{data.path if own.path is None else own.path}[{own.split}]"
 
 
 def _open(data: ConfigDict) -> VideoSource:
@@ -279,6 +247,26 @@ def _split_for_heads(
     config: ConfigDict, source: VideoSource
 ) -> tuple[VideoSource, VideoSource | None]:
     """Holds out training videos to choose among the heads of a linear probe."""
-    if config.task != "linear_probe" or len(config.probe.learning_rate_factors) == 1:
+    if not _has_several_heads(config):
         return source, None
     return hold_out(source, config.probe.held_out, config.seed, "config.probe.held_out")
+
+
+def _has_several_heads(config: ConfigDict) -> bool:
+    return config.task == "linear_probe" and len(config.probe.learning_rate_factors) > 1
+
+
+def _check_no_split(config: ConfigDict, source: VideoSource) -> None:
+    """Refuses to hold videos out if the data has the split that `config.eval` names as well."""
+    data, split = config.data, config.eval.split
+    try:
+        other = make_source(data.source, data.path, split, data.root)
+    except ConfigError:
+        return
+    names = [{video.name for video in part.facts()} for part in (source, other)]
+    if names[0] != names[1]:
+        raise ConfigError(
+            f"config.eval.holdout={config.eval.holdout} and the split {split!r} of the data both "
+            "say what to evaluate on; give --config.eval.holdout=0 for the split, or "
+            f"--config.eval.split={data.split} to hold videos out"
+        )

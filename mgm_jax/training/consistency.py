@@ -90,6 +90,35 @@ def check_checkpoint(checkpoints: Checkpoints, config: ConfigDict, videos: Manif
     )
 
 
+def check_init_from(config: ConfigDict, evaluated: VideoSource | None) -> None:
+    """Refuses to start from a run that was trained on videos that this one is evaluated on.
+
+    Raises:
+        ConfigError: There are some, and `config.eval.allow_overlap` is not set.
+    """
+    folder = io.make_path(config.init_from) / "checkpoints"
+    if not config.init_from or evaluated is None or not folder.is_dir():
+        return
+    with contextlib.closing(Checkpoints(folder)) as checkpoints:
+        step = checkpoints.latest_step()
+        _, data = checkpoints.description(step) if step is not None else ({}, {})
+    # By name and size: of most files the fingerprint is not known.
+    rows = (data.get("videos") or {}).get("videos", ())
+    trained = {(name, content.partition("-")[0]) for name, _, content in rows}
+    shared = [
+        name
+        for name, _, content in manifest.make_manifest(evaluated)["videos"]
+        if (name, content.partition("-")[0]) in trained
+    ]
+    if shared and not config.eval.get("allow_overlap", False):
+        raise ConfigError(
+            f"config.init_from={config.init_from} was trained on {len(shared)} of the "
+            f"{len(evaluated)} videos to evaluate on, the first is {shared[0]}. Hold the same out "
+            "of both, with the same --config.eval.holdout and --config.seed, or accept it with "
+            "--config.eval.allow_overlap"
+        )
+
+
 def check_configs(config: ConfigDict, workdir: str) -> None:
     """Refuses processes of one run that differ in their configs; all processes call it first.
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
 from mgm_jax.data.manifest import Manifest
-from mgm_jax.errors import CheckpointError
+from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.io import AnyPath, make_path, replacing
 from mgm_jax.training import sharding, tasks
 from mgm_jax.training.checkpoints import Checkpoints
@@ -102,7 +102,10 @@ def load_run(
     Raises:
         CheckpointError: There is no run, no complete checkpoint, or none that was evaluated, or it
             is damaged, or the config's model is another.
+        ConfigError: `checkpoint` is another word.
     """
+    if isinstance(checkpoint, str) and checkpoint not in ("last", "best"):
+        raise ConfigError(f"checkpoint={checkpoint!r} must be 'last', 'best' or a step")
     workdir = make_path(workdir)
     saved_config = read_config(workdir)
     config = config or saved_config

@@ -49,7 +49,7 @@ def test_a_run_made_of_a_hugging_face_folder_is_trained_further(tmp_path, video_
 def test_a_run_is_made_of_the_whole_model_only(tmp_path):
     source = hugging_face_folder(tmp_path / "model", CLASSIFIER)
     config = recipe("demo_pretrain", tmp_path, **PRETRAINING)
-    with pytest.raises(CheckpointError, match=r"dropped: head \(2\), norm \(2\)"):
+    with pytest.raises(ConfigError, match=r"\(classifier\) is no autoencoder"):
         convert(source, tmp_path / "run", "run", config=config)
     assert not (tmp_path / "run").exists()
 
@@ -62,6 +62,14 @@ def test_a_run_has_the_targets_of_its_source(tmp_path, caplog):
         convert(source, tmp_path / "run", "run", config=config)
     assert "config.data.size: 32 in Hugging Face's" in caplog.text
     assert not (tmp_path / "run").exists()
+
+
+def test_heads_on_the_command_line_are_those_of_the_recipe(tmp_path):
+    file = tmp_path / "model.safetensors"
+    weights.write_original(file, Weights(random_params(CLASSIFIER), CLASSIFIER, "random"))
+    config = recipe("demo_finetune", tmp_path, **SHAPES)
+    with pytest.raises(ConfigError, match=r"--encoder_heads=4, but .* has 2; set --config\.model"):
+        convert(file, tmp_path / "run", "run", config=config, heads={"encoder": 4})
 
 
 def test_a_folder_of_another_normalisation_is_refused(tmp_path):

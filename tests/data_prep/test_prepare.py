@@ -74,6 +74,14 @@ def test_missing_videos_and_empty_shards(tmp_path, one_video, run):
     assert not list((tmp_path / "out").glob("*test*"))
 
 
+def test_groups_of_a_list_stay_together_in_records(videos, tmp_path, run):
+    csv = write_csv(tmp_path, "path,group\na/3.mp4,ida\nb/1.mp4,\nb/2.mp4,ida\n")
+    run(videos, tmp_path / "out", "csv", csv)
+    facts = RecordSource(str(tmp_path / "out"), "train").facts()
+    assert [one.group for one in facts] == ["ida", "b/1.mp4", "ida"]
+    assert run(videos, tmp_path / "out", "csv", csv) is None
+
+
 def write_ava(folder):
     folder.mkdir()
     (folder / "ava_action_list_v2.2.pbtxt").write_text(

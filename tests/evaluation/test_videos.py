@@ -10,9 +10,9 @@ from data_prep.conversion import Settings
 from data_prep.entries import DatasetOptions
 from data_prep.prepare import prepare
 from mgm_jax.data.manifest import make_manifest
-from mgm_jax.data.sources import FolderSource, make_source
+from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import ConfigError
-from mgm_jax.evaluation.videos import evenly_spaced, hold_out, open_videos, reopen_videos
+from mgm_jax.evaluation.videos import evenly_spaced, open_videos, reopen_videos
 
 
 def recipe(data_path, **changes):
@@ -146,39 +146,46 @@ def test_a_part_is_held_out_and_held_out_again(video_folder, places, tmp_path):
         open_videos(config)
 
 
-def listed(tmp_path, rows):
-    for row in rows:
-        (tmp_path / row[0]).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / row[0]).write_text(row[0])
-    lines = [",".join(row) for row in [("path", "label", "group"), *rows]]
-    (tmp_path / "list.csv").write_text("\n".join(lines))
-    return make_source("csv", str(tmp_path / "list.csv"), "train")
+def write_list(folder, video_folder, splits):
+    files = sorted(video_folder.rglob("*.mp4"))
+    rows = [f"{file},{file.parent.name},{splits(number)}" for number, file in enumerate(files)]
+    (folder / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    return str(folder / "list.csv")
 
 
-def test_groups_stay_together_and_every_class_gives_some(tmp_path):
-    clips = [
-        (f"v_{name}_g{group:02d}_c{clip:02d}.avi", name, "")
-        for name in ("Archery", "Biking")
-        for group in range(1, 11)
-        for clip in range(1, 4 + group % 3)
-    ]
-    people = [
-        (f"{person}_{name}.avi", name, person) for name in ("run", "walk") for person in "abcdefghi"
-    ]
-    large = [(f"large/{number}.avi", "swim", "pool") for number in range(9)]
-    large += [(f"large/{number}.avi", "swim", "lake") for number in range(9, 12)]
-    source = listed(tmp_path, [*clips, *people, *large, ("alone.avi", "alone", "")])
-    train, held = hold_out(source, 0.2, 0)
-    facts = train.facts(), held.facts()
-    assert not {f.group for f in facts[0]} & {f.group for f in facts[1]}
-    counts = collections.Counter(source.class_names[f.label] for f in facts[1])
-    assert counts.pop("swim") == 3
-    assert 6 <= counts.pop("Archery") <= 10
-    assert 6 <= counts.pop("Biking") <= 10
-    assert counts == {"run": 2, "walk": 2}
-    assert len(train) + len(held) == len(source)
-    with pytest.raises(ConfigError, match="no class has two"):
-        hold_out(listed(tmp_path / "one", [("a.avi", "a", ""), ("b.avi", "b", "")]), 0.2, 0)
+def test_holding_out_and_a_split_of_the_data_are_not_both_taken(tmp_path, video_folder):
+    path = write_list(tmp_path, video_folder, lambda n: "test" if n % 3 == 0 else "train")
+    config = recipe(path, data__source="csv", eval__holdout=0.2, eval__split="test")
+    with pytest.raises(ConfigError, match=r"the split 'test' .* --config\.eval\.holdout=0 for"):
+        open_videos(config)
+    config.eval.split = "train"
+    videos = open_videos(config)
+    assert videos.place == f"held out of {path}[train]"
+    # Another split may be named later.
+    again = config.copy_and_resolve_references()
+    again.eval.update(split="test", holdout=0.0)
+    classes, manifest = videos.train.class_names, make_manifest(videos.train)
+    found = reopen_videos(again, config, classes, manifest)
+    assert found.place == f"{path}[test]"
+    assert len(found.evaluated) == 4
+
+
+def test_the_head_of_a_probe_is_chosen_on_the_same_videos_again(tmp_path, video_folder, places):
+    changes = {"eval__holdout": 0.2, "eval__allow_overlap": False}
+    config = shrunk.recipe("small_linear_probe", video_folder, **changes)
+    config.probe.held_out = 0.3
+    videos = open_videos(config)
+    again = config.copy_and_resolve_references()
+    again.probe.held_out = 0.5
+    again.eval.path = str(places / "others")
+    classes, manifest = videos.train.class_names, make_manifest(videos.train)
+    found = reopen_videos(again, config, classes, manifest)
+    assert names(found.held_out) == names(videos.held_out)
+    assert len(found.evaluated) == 2
+    again.data.path = str(shutil.copytree(video_folder, tmp_path / "more"))
+    shutil.copy(places / "others" / "odd" / "video_01.mp4", tmp_path / "more" / "odd" / "new.mp4")
+    with pytest.raises(ConfigError, match=r"added.*to choose the head of a probe"):
+        reopen_videos(again, config, classes, manifest)
 
 
 def test_videos_without_a_class_are_named(tmp_path, video_folder):
