@@ -12,6 +12,7 @@ from mgm_jax.data.crops import (
     host_crop_region,
     multi_scale_crop,
     random_resized_crop,
+    random_square,
     scaled_size,
     spatial_views,
 )
@@ -148,3 +149,18 @@ def test_three_spatial_views_take_both_ends_and_the_middle():
     assert [crop.top for crop in spatial_views(320, 240, 3)] == [0, 40, 80]
     assert spatial_views(240, 320, 1) == [centre_crop(240, 320)] == [Crop(0, 40, 240, 240)]
     assert centre_crop(122, 120) == Crop(0, 0, 120, 120)  # An odd offset is rounded down.
+
+
+@pytest.mark.parametrize("size", [(40, 300), (300, 40)])
+def test_random_squares_lie_in_the_frame(size):
+    rng = np.random.default_rng(0)
+    drawn = [random_square(rng, *size, scales=(0.5, 1.0)) for _ in range(50)]
+    for crop in drawn:
+        assert_inside(crop, *size)
+    assert max(crop.top + crop.left for crop in drawn) > 200
+
+
+def test_a_crop_that_never_fits_is_the_largest_of_an_allowed_shape():
+    rng = np.random.default_rng(0)
+    assert random_resized_crop(rng, 40, 400, area=(0.9, 1.0)) == Crop(0, 173, 40, 53)
+    assert random_resized_crop(rng, 400, 40, area=(0.9, 1.0)) == Crop(173, 0, 53, 40)

@@ -195,3 +195,34 @@ def test_key_frames_of_records_are_read_back(tmp_path):
     assert source[1].key.actions.shape == (0, 3)
     rendered.write_record_folder(tmp_path / "plain", {"a": b"film"})
     assert RecordSource(str(tmp_path / "plain"), "train")[0].key is None
+
+
+class Eight(OneVideo):
+    class_names = tuple("abcdefgh")
+
+
+def test_boxes_keep_their_actions_and_only_those_shown_move(marked):
+    boxes = np.float32([[i / 10, 0, i / 10 + 0.1, 1] for i in range(8)])
+    key = KeyFrame(KEY, boxes, np.eye(8, dtype=np.uint8))
+    source = Eight(VideoRecord(marked, "film_0902", -1, key=key))
+    plain, moved = (
+        LoadKeyFrames(source, SPEC, crop="centre", max_boxes=8, jitter=jitter).random_map(
+            (0, 0), np.random.default_rng(1)
+        )
+        for jitter in ((0.0,) * 4, (0.2, 0.1, 0.1, 0.05))
+    )
+    order = np.rint(10 * moved["key_boxes"][0, :, 0]).astype(int)
+    assert sorted(order) == list(range(8)) != order.tolist()
+    np.testing.assert_array_equal(moved["actions"][0].argmax(-1), order)
+    np.testing.assert_array_equal(plain["key_boxes"], moved["key_boxes"])
+    whole = plain["box_seen"][0] == 1
+    assert (plain["boxes"][0, whole] != moved["boxes"][0, whole]).any(axis=-1).all()
+
+
+def test_a_film_is_read_as_far_as_the_clip_reaches(marked, tmp_path):
+    (tmp_path / "film.mp4").write_bytes(marked)
+    own = record(str(tmp_path / "film.mp4"), seconds=30 / 25)
+    load = LoadKeyFrameViews(Named(own), dataclasses.replace(SPEC, clip_frames=8), max_boxes=1)
+    clip = load.random_map((0, 0), np.random.default_rng(0))
+    assert clip["valid"].all()
+    assert set(np.diff(clip["frames"][0]).tolist()) == {4}

@@ -81,3 +81,8 @@ def test_the_interval_of_an_accuracy_is_wilsons():
         assert abs(bound - 0.8) == pytest.approx(1.96 * (bound * (1 - bound) / 5) ** 0.5)
     assert low < 0.8 < high < 1
     assert wilson_interval(0, 5)[0] == pytest.approx(0)
+
+
+def test_top_five_is_not_top_one():
+    found = make(np.tile(np.arange(7, 0, -1) / 28, (4, 1)), labels=[0, 1, 4, 5])
+    assert (found.summary()["top1"], found.summary()["top5"]) == (0.25, 0.75)

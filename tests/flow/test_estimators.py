@@ -132,3 +132,8 @@ def test_cells_at_the_edge_are_means_of_what_is_inside():
     for row, column in np.ndindex(2, 3):
         cell = flow[8 * row :, 8 * column :][:8, :8]
         np.testing.assert_allclose(found[row, column], cell.mean(axis=(0, 1)), rtol=1e-5)
+
+
+def test_flow_is_scaled_back_along_each_axis():
+    means = estimators.cell_means(np.ones((8, 8, 2)), flow_size=(64, 64), source_size=(128, 320))
+    np.testing.assert_allclose(means[0, 0], (5, 2))

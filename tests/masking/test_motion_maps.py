@@ -65,3 +65,10 @@ def test_window_sums_do_not_overflow():
     find = jax.jit(motion_maps.busiest_windows)
     place = find(magnitude, priority, np.array([[23, 28]], np.int32))
     np.testing.assert_array_equal(place, [[5, 0]])
+
+
+def test_the_median_is_that_of_each_frame():
+    vectors = np.zeros((2, 4, 6, 5, 2), np.float32)
+    vectors += np.arange(4)[:, None, None, None] * [3.0, -1.0]
+    found = motion_maps.compensate_camera(jnp.asarray(vectors), jnp.ones((2, 4), bool), "median")
+    assert not np.any(found)

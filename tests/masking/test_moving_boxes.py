@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgm_jax.masking import moving_boxes
+from mgm_jax.masking import moving_boxes, strategies
 
 PAPER = ((8, 14, 14), 1176)
 LAYOUTS = (PAPER, ((4, 5, 9), 4 * 30), ((3, 16, 3), 3 * 29))
@@ -119,3 +119,11 @@ def test_a_walk_moves_by_its_velocity_at_most_and_stays_inside(velocity, side):
     np.testing.assert_allclose(top_left.mean(axis=0), (14 - side) / 2, rtol=0.15)
     near_border = (top_left < 0.1 * (14 - side)).mean(axis=0)
     np.testing.assert_allclose(near_border, 0.1, atol=0.05)
+
+
+def test_walking_boxes_that_grow_stay_in_the_frame():
+    settings = strategies.MaskSettings((8, 14, 14), 0.6, jitter=2.0, velocity=5.0)
+    draw = jax.jit(jax.vmap(lambda key: strategies.smm_boxes(key, settings)))
+    boxes = draw(jax.random.split(jax.random.key(0), 64))
+    assert (boxes.top_left >= 0).all()
+    assert (boxes.top_left + boxes.size <= 14 * moving_boxes.units_per_token((8, 14, 14))).all()

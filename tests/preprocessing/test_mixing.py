@@ -129,3 +129,10 @@ def test_how_often_which():
     assert untouched.mean() == pytest.approx(0.2, abs=0.03)
     assert uniform.mean() == pytest.approx(0.8 * 0.75, abs=0.03)
     assert (draw_many(0.0, 0.5) == 1).all()
+
+
+def test_mixup_has_its_own_parameter():
+    """Of a Beta distribution: a large one halves, a small one leaves either clip."""
+    settings = {"mixup_alpha": 1e4, "cutmix_alpha": 1e-3, "switch_probability": 0.0}
+    clips, *_ = mix(jax.random.key(0), **settings)
+    np.testing.assert_allclose(clips[0], 1.5, atol=0.1)

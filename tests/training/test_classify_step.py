@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import shrunk
 
-from mgm_jax.training import tasks
+from mgm_jax.preprocessing import erasing, mixing, rand_augment
+from mgm_jax.training import classify_step, tasks
 
 CLASSES = ("even", "odd")
 
@@ -106,3 +107,31 @@ def test_predictions_are_probabilities_with_their_places(probing, batch):
     assert made["probabilities"].shape == (2, 8, 2)
     np.testing.assert_allclose(made["probabilities"].sum(axis=-1), 1, rtol=1e-5)
     np.testing.assert_array_equal(made["index"], batch["index"])
+
+
+def test_every_augmentation_has_its_own_values(monkeypatch):
+    values = {
+        **{"rand_augment_layers": 3, "rand_augment_magnitude": 6.0, "rand_augment_std": 0.25},
+        **{"rand_augment_probability": 0.4, "erasing": 0.3, "mixup": 0.7, "cutmix": 0.9},
+        **{"mix_probability": 0.8, "cutmix_share": 0.6, "label_smoothing": 0.2},
+        **{"mix_group_size": 4},
+    }
+    config = shrunk.recipe("demo_finetune", "unused")
+    config.augment.update(values)
+    clips, seen = jnp.zeros((8, 8, 32, 32, 3)), {}
+
+    def replace(module, name, result):
+        monkeypatch.setattr(module, name, lambda *_, **given: seen.update({name: given}) or result)
+
+    replace(rand_augment, "rand_augment", clips)
+    replace(erasing, "erase", clips)
+    replace(mixing, "mix", (clips, jnp.zeros((8, 2)), jnp.zeros(8)))
+    batch = {"label": jnp.zeros(8, int), "valid": jnp.ones(8, bool), "index": jnp.arange(8)}
+    classify_step.make_rows(config, 2, batch, jax.random.key(0), jax.random.key(1))
+    rand = {"num_layers": 3, "magnitude": 6.0, "magnitude_std": 0.25, "probability": 0.4}
+    mix = {"mixup_alpha": 0.7, "cutmix_alpha": 0.9, "probability": 0.8, "switch_probability": 0.6}
+    assert seen == {
+        "rand_augment": rand | {"size": 32},
+        "erase": {"probability": 0.3},
+        "mix": mix | {"num_classes": 2, "label_smoothing": 0.2, "group_size": 4},
+    }

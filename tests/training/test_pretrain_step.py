@@ -15,6 +15,7 @@ from mgm_jax.errors import CheckpointError
 from mgm_jax.flow import raft
 from mgm_jax.flow.weights import load_weights
 from mgm_jax.masking import motion_maps
+from mgm_jax.models import patches
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import pretrain_step, tasks
 from tests.flow import make_reference
@@ -124,3 +125,37 @@ def test_raft_without_weights_says_where_to_get_them(video_folder, tmp_path):
     )
     with pytest.raises(CheckpointError, match=r"(?s)no RAFT-Small weights.*savez"):
         pretrain_step.make_guided_mask_fn(config, (4, 4, 4))
+
+
+def test_the_loss_is_that_of_the_steps_own_reconstruction(video_folder):
+    changes = {"model__encoder__depth": 1, "norm_pix_loss": True, "norm_pix_eps": 0.1}
+    config = shrunk.recipe("demo_pretrain", video_folder, **changes)
+    task, batch = tasks.make_task(config, (), total_steps=10), shrunk.first_batch(config)
+
+    @jax.jit
+    def step_and_reconstruct(state, batch):
+        mask_key, _ = jax.random.split(state.step_key())
+        reconstruct = pretrain_step.make_reconstruct_fn(config, task.model)
+        return task.step_fn(state, batch)[1], reconstruct(state.params, batch, mask_key)
+
+    metrics, made = step_and_reconstruct(jax.jit(task.init_fn)(), batch)
+    pixels = patches.gather_tokens(patches.patchify(made["clips"], (2, 8, 8)), made["masked_ids"])
+    mean, deviation = pixels.mean(-1, keepdims=True), pixels.std(-1, ddof=1, keepdims=True)
+    errors = (pixels - mean) / (deviation + 0.1) - made["predictions"]
+    np.testing.assert_allclose(metrics["loss"], jnp.square(errors).mean(), rtol=1e-3)
+
+
+def test_masks_follow_compensated_motion_and_each_clip_has_its_own(parts):
+    config, _, _, _, batch = parts
+    config = config.copy_and_resolve_references()
+    config.masking.update(strategy="mgm", ratio=0.25)
+    motion = np.zeros_like(batch["motion"])
+    motion[..., 1:2, 2:3, :] = 2.0
+    masks = {}
+    for compensation, pan in (("none", 0.0), ("median", -5.0)):
+        config.masking.camera_compensation = compensation
+        moved = batch | {"motion": motion + pan, "motion_valid": np.ones((8, 8), bool)}
+        draw = jax.jit(pretrain_step.make_guided_mask_fn(config, (4, 4, 4)))
+        masks[compensation] = np.asarray(draw(moved, jax.random.key(0)))
+    np.testing.assert_array_equal(masks["none"], masks["median"])
+    assert len({mask[0].tobytes() for mask in masks["none"]}) > 1  # The first box is random.

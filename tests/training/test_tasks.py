@@ -35,3 +35,20 @@ def test_kernels_of_blocks_can_start_from_a_truncated_normal_distribution(backbo
             assert ours.std() == pytest.approx(0.02 * 0.88, rel=0.05)  # cut at 2 deviations
         else:
             np.testing.assert_array_equal(ours, params["xavier"][name])
+
+
+@pytest.mark.parametrize("name", ["demo_finetune", "demo_detect"])
+def test_the_optimizer_has_the_steps_the_videos_and_the_layers(monkeypatch, name):
+    seen, make_optimizer = [], tasks.optim.make_optimizer
+
+    def record(*numbers, **named):
+        seen.append((numbers[1:], named["multipliers"]))
+        return make_optimizer(*numbers, **named)
+
+    monkeypatch.setattr(tasks.optim, "make_optimizer", record)
+    changes = {"optimizer__layer_decay": 0.5, "data__repeated_augmentation": 2}
+    tasks.make_task(shrunk.recipe(name, "unused", **changes), ("a", "b"), 10, 4)
+    ((numbers, multipliers),) = seen
+    assert numbers == (10, 4, 8)
+    assert multipliers["head"]["kernel"] == 1.0
+    assert multipliers["encoder"]["blocks"]["1"]["mlp"]["fc1"]["kernel"] == 0.5
