@@ -72,7 +72,8 @@ def pretrain() -> ConfigDict:
     config.masking = ConfigDict()
     # mgm, mgm_sparse, smm, smm_sparse, random_block, random_tube or random.
     config.masking.strategy = "mgm"
-    config.masking.ratio = placeholder(float)  # By default 0.75; 0.9 for random_tube and random.
+    # Fraction of masked tokens: by default 0.75, and 0.9 for random_tube and random.
+    config.masking.ratio = placeholder(float)
     config.masking.jitter = 0.5  # mgm, smm: largest change of a box side per tubelet, in tokens.
     config.masking.velocity = 1.0  # smm, smm_sparse: largest move per tubelet and axis, in tokens.
     # Beyond the paper, for mgm. "window" places the box where it covers the most motion.
@@ -198,8 +199,7 @@ def _base(task: str) -> ConfigDict:
     config.num_steps = placeholder(int)  # Overrides epochs.
     config.warmup_steps = placeholder(int)  # Overrides warmup_epochs.
     config.stop_at_step = placeholder(int)  # Stops early; the schedule is that of the whole run.
-    # Weights to start from: the folder of a run, or a file or folder that mgm_jax.convert reads.
-    config.init_from = ""
+    config.init_from = ""  # Weights to start from: a run, or what mgm_jax.convert reads.
 
     config.data = ConfigDict()
     # "records" of data_prep, a "folder" of class folders of videos, or a "csv" that lists videos.

@@ -12,7 +12,7 @@ from mgm_jax.data.manifest import Manifest, differences, make_manifest
 from mgm_jax.data.records import UNLABELLED, VideoSource
 from mgm_jax.data.sources import make_source
 from mgm_jax.data.subsets import SubsetSource
-from mgm_jax.errors import ConfigError
+from mgm_jax.errors import ConfigError, printable
 from mgm_jax.evaluation.hold_out import hold_out
 from mgm_jax.evaluation.key_frame_videos import with_detections
 
@@ -164,8 +164,8 @@ def reopen_videos(
 def _place(config: ConfigDict, held_out: bool) -> str:
     data, own = config.data, config.eval
     if held_out:
-        return f"held out of {data.path}[{data.split}]"
-    return f"{data.path if own.path is None else own.path}[{own.split}]"
+        return printable(f"held out of {data.path}[{data.split}]")
+    return printable(f"{data.path if own.path is None else own.path}[{own.split}]")
 
 
 def _open(data: ConfigDict) -> VideoSource:

@@ -43,13 +43,11 @@ def test_every_view_of_every_video_counts_once_on_any_number_of_devices(video_fo
         np.testing.assert_array_equal(other.labels, first.labels)
     config = shrunk.recipe("demo_finetune", video_folder)
     spec, source = ReadSpec.from_config(config.data), FolderSource(str(video_folder))
-    for views in ((2, 3), (2, 1), (1, 3)):
-        loader = LoadViews(source, spec, temporal_views=views[0], copies=views[1])
-        rng = np.random.default_rng(0)
-        items = [loader.random_map((item, item), rng) for item in range(2 * views[0])]
-        light = np.mean([clip["luma"].mean(axis=(1, 2, 3)) / 255 for clip in items], axis=1)
-        found = run(video_folder, 1, views=views)[0].probabilities[:2, 1]
-        np.testing.assert_allclose(found, light.reshape(2, -1).mean(axis=1), rtol=1e-5)
+    loader = LoadViews(source, spec, temporal_views=2, copies=3)
+    items = [loader.random_map((item, item), np.random.default_rng(0)) for item in range(4)]
+    light = np.array([clip["luma"].mean(axis=(1, 2, 3)) / 255 for clip in items])
+    expected = light.reshape(2, -1).mean(axis=1)
+    np.testing.assert_allclose(first.probabilities[:2, 1], expected, rtol=1e-5)
     one_view, _ = run(video_folder, 1, views=(1, 1))
     assert one_view.num_views.tolist() == [1] * 12
     assert not np.array_equal(one_view.probabilities, first.probabilities)
