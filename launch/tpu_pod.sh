@@ -205,7 +205,7 @@ install_on_workers() {
   local archive=mgm_jax_code.tar.gz folder failed=''
   folder=$(mktemp -d)
   # The caller tests the result, which switches `set -e` off in here.
-  run tar -czf "$folder/$archive" --exclude=./.git --exclude='./.venv*' --exclude=./runs -C "$here" . &&
+  run tar -czf "$folder/$archive" --exclude='./.*' --exclude=./runs -C "$here" . &&
     tpu scp "$folder/$archive" "$name:$archive" "${place[@]}" --worker=all || failed=1
   rm -r "$folder"
   [ -z "$failed" ] && on_workers all "mkdir -p $remote && tar -xzf $archive -C $remote && $(on_worker_script install)"
