@@ -201,7 +201,7 @@ def run_study(plan: Plan) -> list[dict[str, Any]]:
         values = {"num_steps": 1, "warmup_steps": 0, "batch_size": 32, "data.num_workers": 0}
         values |= {"model.encoder.depth": 1, "data.split": "train"}
         train += ["--seeds=1", "--only=from scratch, rate 1e-3", "--", *config_flags(values)]
-        jobs = 2  # One of them finds nothing to do.
+        jobs = 1
     else:
         train += ["--", "--config.data.num_workers=2"]
     _run_modules([demo])
