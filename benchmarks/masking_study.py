@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
     if values.data:
         only = values.only or BUDGETS.get(values.budget)
         rows = [row for row in ROWS if not only or row.name in only]
-        flow = pathlib.Path(f"{values.data}_flow")
+        flow = pathlib.Path(FLOW.format(data=values.data).partition("=")[2])
         if FLOW in {flag for row in rows for flag in row.flags} and not flow.is_dir():
             sys.exit(f"error: no optical flow in {flow}; see the commands in --help, or use --only")
         if status := run(rows, values.seeds, out, values.data, argv[1:]):

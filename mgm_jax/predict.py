@@ -35,6 +35,12 @@ from mgm_jax.training.runs import Run
 NUM_SHOWN = 5
 _NOT_FINITE = "the model's probabilities are not finite"
 
+_WITHOUT_EFFECT = {
+    "boxes": ("features", "temporal_views", "spatial_views"),
+    "features": ("out",),
+}
+"""Flags that another one makes useless, by the other."""
+
 
 def find_files(paths: Sequence[str]) -> list[str]:
     """Replaces the folders among paths by the video files below them; other paths stay.
@@ -87,12 +93,6 @@ def predict_boxes(run: Run, films: Sequence[str], boxes: str, out: str | None) -
     if found.errors:
         reasons = "\n  ".join(found.errors.values())
         sys.exit(f"error: {len(found.errors)} key frames could not be read:\n  {reasons}")
-
-
-_WITHOUT_EFFECT = {
-    "boxes": ("features", "temporal_views", "spatial_views"),
-    "features": ("out",),
-}
 
 
 def _define_flags() -> None:

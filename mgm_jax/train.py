@@ -202,8 +202,8 @@ def _start_or_resume(
             state.params,
             config.init_from,
             names,
-            config.model.positions,
-            tuple(config.model.tubelet),
+            positions=config.model.positions,
+            tubelet=tuple(config.model.tubelet),
         )
         logging.info("%s", report)
         state = state.replace(params=jax.tree.map(jax.device_put, params, shardings.params))

@@ -106,9 +106,9 @@ def check_init_from(config: ConfigDict, evaluated: VideoSource | None) -> None:
     rows = (data.get("videos") or {}).get("videos", ())
     trained = {(name, content.partition("-")[0]) for name, _, content in rows}
     shared = [
-        name
-        for name, _, content in manifest.make_manifest(evaluated)["videos"]
-        if (name, content.partition("-")[0]) in trained
+        video.name
+        for video in evaluated.facts()
+        if (video.name, video.content(read=False).partition("-")[0]) in trained
     ]
     if shared and not config.eval.get("allow_overlap", False):
         raise ConfigError(
