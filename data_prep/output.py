@@ -82,15 +82,17 @@ def _check_videos(out: pathlib.Path, listing: Listing, videos: str) -> int:
         The number of those that were unreadable, which are not compared.
 
     Raises:
-        ConfigError: They are others, or have other classes.
+        ConfigError: They are others, or have other classes or groups.
     """
     report, metadata = (json.loads((out / f).read_text()) for f in (REPORT, "metadata.json"))
     left_out = {(p["split"], p["video_id"]) for p in report["problems"] if p["kind"] == UNREADABLE}
-    stored = {
-        (split, video_id): [f"{split}/{video_id}", _class_name(metadata["class_names"], label), of]
-        for split, rows in read_listed_videos(out).items()
-        for video_id, label, of, *_ in rows
-    }
+    stored: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[str, str], str] = {}
+    for split, rows in read_listed_videos(out).items():
+        for video_id, label, content, *group in rows:
+            name, class_name = f"{split}/{video_id}", _class_name(metadata["class_names"], label)
+            stored[split, video_id] = [name, class_name, content]
+            groups[split, video_id] = "".join(group)
     listed = {
         key: entry
         for entry in listing.entries
@@ -109,6 +111,9 @@ def _check_videos(out: pathlib.Path, listing: Listing, videos: str) -> int:
     if then != now:
         found = {"classes": [], "videos": then}, {"classes": [], "videos": now}
         _refuse(message, manifest.differences(*found))
+    if regrouped := [key for key, entry in sorted(listed.items()) if groups[key] != entry.group]:
+        name = "/".join(regrouped[0])
+        _refuse(message, [f"other groups of {len(regrouped)} videos, the first of them {name!r}"])
     if metadata.get("key_frames", digest := _digest_of_key_frames(listing)) != digest:
         _refuse(message, ["the boxes or actions of its key frames"])
     return len(left_out)

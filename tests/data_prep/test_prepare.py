@@ -80,6 +80,9 @@ def test_groups_of_a_list_stay_together_in_records(videos, tmp_path, run):
     facts = RecordSource(str(tmp_path / "out"), "train").facts()
     assert [one.group for one in facts] == ["ida", "b/1.mp4", "ida"]
     assert run(videos, tmp_path / "out", "csv", csv) is None
+    csv = write_csv(tmp_path, "path,group\na/3.mp4,ida\nb/1.mp4,ida\nb/2.mp4,ida\n")
+    with pytest.raises(ConfigError, match=r"other groups of 1 videos, the first .*'train/b/1.mp4'"):
+        run(videos, tmp_path / "out", "csv", csv)
 
 
 def write_ava(folder):
