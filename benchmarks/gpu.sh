@@ -4,8 +4,8 @@
 #   bash benchmarks/gpu.sh --out=DIR --videos=PREPARED [--stages=tests,steps_B,...] [--rehearse]
 #
 #   WHEELS=DIR   folder of the dependencies, made for the same Python where there is a network:
-#                pip download -d DIR "jax[cuda13]" -c requirements.txt $(sed 's/^/-r /' FILES), of
-#                requirements.txt, requirements-parity.txt and requirements-test.txt
+#                pip download -d DIR "jax[cuda13]" -r requirements.txt -r requirements-parity.txt \
+#                  -r requirements-test.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ -n "${WHEELS:-}" ]; then

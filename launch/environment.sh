@@ -1,11 +1,16 @@
-# Sourced by the other scripts: creates or reuses .venv and puts it on the PATH. Variables:
+# Sourced by the other scripts, and in bash by you: creates or reuses .venv, puts it on the PATH, and
+# goes to the folder of the repository, from which relative paths count. Variables:
 #   PYTHON              interpreter, 3.11 or newer
 #   MGM_ENVIRONMENT     folder of the environment (.venv)
 #   REQUIREMENTS        files to install (requirements.txt)
 #   EXTRA_REQUIREMENTS  further files, separated by spaces
 
+[ -n "${BASH_VERSION:-}" ] || {
+  echo "error: source environment.sh in bash" >&2
+  return 1
+}
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-cd "$repository" || exit 1
+cd "$repository" || return 1
 environment=${MGM_ENVIRONMENT:-$repository/.venv}
 
 find_python() {
@@ -35,14 +40,14 @@ install_requirements() {
 }
 
 if [ ! -x "$environment/bin/python" ]; then
-  python=$(find_python) || exit 1
+  python=$(find_python) || return 1
   # Debian's python may have venv without ensurepip; then use the system's pip.
   "$python" -m venv "$environment" >/dev/null 2>&1 ||
     { "$python" -m venv --clear --without-pip "$environment" &&
-      "$python" -m pip --python "$environment/bin/python" install --quiet pip; } || exit 1
+      "$python" -m pip --python "$environment/bin/python" install --quiet pip; } || return 1
 fi
 # shellcheck disable=SC2086  # lists of files
-install_requirements ${REQUIREMENTS:-requirements.txt} ${EXTRA_REQUIREMENTS:-} || exit 1
+install_requirements ${REQUIREMENTS:-requirements.txt} ${EXTRA_REQUIREMENTS:-} || return 1
 export PATH="$environment/bin:$PATH"
 # Containers often set this, and every process would compile all imported files again.
 unset PYTHONDONTWRITEBYTECODE

@@ -68,6 +68,8 @@ fi
 [ "$jax" = cpu ] ||
   run python -m pip install --quiet --disable-pip-version-check -c requirements.txt "jax[$jax]"
 
+# Without a GPU or a driver for CUDA 13, JAX would train on the CPU.
+case $jax in cuda*) export JAX_PLATFORMS=cuda ;; esac
 # All cores of the node, for the data workers; by default srun gives a process one.
 cpus=$((${SLURM_CPUS_ON_NODE:-1} / ${SLURM_NTASKS_PER_NODE:-1}))
 crashes=0
@@ -75,7 +77,8 @@ while :; do
   code=0
   run srun --kill-on-bad-exit=1 --cpus-per-task="$cpus" --cpu-bind=none \
     python -m mgm_jax.main "$@" || code=$?
-  if [ "$code" = 75 ]; then
+  # 138: by SIGUSR1 itself, before or after the steps, when there is nothing to save.
+  if [ "$code" = 75 ] || [ "$code" = 138 ]; then
     echo "preempted; requeueing the job"
     run scontrol requeue "$SLURM_JOB_ID"
     exit 0

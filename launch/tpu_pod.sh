@@ -6,11 +6,11 @@
 #   run       create or reuse the slice, install, train on all workers and show worker 0's log;
 #             after a preemption resume from the checkpoint, on a new slice if necessary
 #   create    create the slice unless it exists
-#   install   copy this working tree to all workers, with its environment
+#   install   copy mgm_jax, configs and what they need to all workers, and make the environment
 #   log       show worker 0's log until training ends
 #   status    print the slice's state, and whether worker 0 is training
-#   stop      make training save a checkpoint and end
-#   delete    delete the slice
+#   stop      make training save a checkpoint and end, and with it `run`
+#   delete    delete the slice; `run` does not make a new one
 #
 #   --project=PROJECT     default: that of gcloud
 #   --type=TYPE           accelerator type, such as v5litepod-256 or v4-64; needed to create
@@ -37,91 +37,8 @@ run() {
 
 remote=mgm_jax_code # In the home folder of each worker.
 here=$(cd "$(dirname "$0")/.." && pwd)
-state_folder=$here/runs/pod
 # The last line of the log. gcloud's exit code may be that of a broken connection instead.
 ended='mgm_jax.main ended with exit code'
-
-# ---- on a worker -------------------------------------------------------------------------------
-
-training() {
-  [ -e "$state_folder/pid" ] &&
-    grep -qs mgm_jax.main "/proc/$(cat "$state_folder/pid")/cmdline" # The process id may be reused.
-}
-
-install_here() {
-  [ -x "${MGM_ENVIRONMENT:-$here/.venv}/bin/python" ] ||
-    command -v python3.11 python3.12 python3.13 >/dev/null ||
-    { sudo apt-get update -qq && sudo apt-get install -y -qq python3.11 python3.11-venv; }
-  # shellcheck disable=SC2034  # for environment.sh
-  EXTRA_REQUIREMENTS=requirements-gcs.txt
-  # shellcheck source=environment.sh
-  source "$here/launch/environment.sh"
-  # -c keeps the version of requirements.txt.
-  python -m pip install --quiet --disable-pip-version-check -c requirements.txt "jax[tpu]"
-}
-
-start_here() {
-  ! training || return 0
-  mkdir -p "$state_folder"
-  rm -f "$state_folder/exit_code" "$state_folder/pid"
-  setsid bash "$here/launch/tpu_pod.sh" on_worker supervise "$@" \
-    </dev/null >>"$state_folder/log" 2>&1 &
-  until training || [ -e "$state_folder/exit_code" ]; do sleep 0.1; done
-}
-
-supervise_here() {
-  code=1
-  trap 'echo "$code" >"$state_folder/part" && mv "$state_folder/part" "$state_folder/exit_code"' EXIT
-  # shellcheck source=environment.sh
-  source "$here/launch/environment.sh"
-  python -m mgm_jax.main "$@" &
-  echo $! >"$state_folder/pid"
-  code=0
-  wait $! || code=$?
-}
-
-# Shows the log until training ends, then prints its exit code.
-follow_here() {
-  local code=137 tries # If the worker was switched off.
-  if training; then
-    tail -n 20 --pid="$(cat "$state_folder/pid")" -f "$state_folder/log"
-  else
-    tail -n 20 "$state_folder/log" || true
-  fi
-  for tries in 5 4 3 2 1; do
-    [ ! -e "$state_folder/exit_code" ] || break
-    sleep "$tries"
-  done
-  [ ! -e "$state_folder/exit_code" ] || code=$(cat "$state_folder/exit_code")
-  echo "$ended $code"
-}
-
-stop_here() {
-  local waited=0
-  training || return 0
-  kill -TERM "$(cat "$state_folder/pid")"
-  while training && [ "$waited" -lt "${MGM_STOP_SECONDS:-300}" ]; do
-    sleep 1
-    waited=$((waited + 1))
-  done
-  ! training || kill -KILL "$(cat "$state_folder/pid")"
-}
-
-if [ "${1:-}" = on_worker ]; then
-  action=$2 dry_run=''
-  shift 2
-  case $action in
-    install) install_here ;;
-    start) start_here "$@" ;;
-    supervise) supervise_here "$@" ;;
-    follow) follow_here ;;
-    stop) stop_here ;;
-    status) if training; then echo training; else echo idle; fi ;;
-  esac
-  exit
-fi
-
-# ---- on the machine that controls them ---------------------------------------------------------
 
 command=${1:---help}
 name='' zone='' project='' type='' version='' setup='' max_crashes=3 retry_seconds=60 dry_run=''
@@ -156,7 +73,7 @@ on_workers() { # which workers, command
 }
 
 on_worker_script() { # action and its arguments, quoted for the worker's shell
-  printf '%q ' bash "$remote/launch/tpu_pod.sh" on_worker "$@"
+  printf '%q ' bash "$remote/launch/tpu_worker.sh" "$@"
 }
 
 # The slice's state, such as READY or PREEMPTED; ABSENT if there is none.
@@ -205,7 +122,8 @@ install_on_workers() {
   local archive=mgm_jax_code.tar.gz folder failed=''
   folder=$(mktemp -d)
   # The caller tests the result, which switches `set -e` off in here.
-  run tar -czf "$folder/$archive" --exclude='./.*' --exclude=./runs -C "$here" . &&
+  run tar -czf "$folder/$archive" --exclude=__pycache__ -C "$here" mgm_jax configs data_prep \
+    launch pyproject.toml requirements.txt requirements-gcs.txt &&
     tpu scp "$folder/$archive" "$name:$archive" "${place[@]}" --worker=all || failed=1
   rm -r "$folder"
   [ -z "$failed" ] && on_workers all "mkdir -p $remote && tar -xzf $archive -C $remote && $(on_worker_script install)"
@@ -221,19 +139,20 @@ start() {
     on_workers all "$(on_worker_script start "$@")"
 }
 
-# Sets code to the exit code of training, or to "lost" if the slice is lost.
+# Sets code to the exit code of training, or to "stopped", "lost" or "deleted".
 follow() {
   local line
   while :; do
     code=''
     on_workers 0 "if [ -e $remote ]; then $(on_worker_script follow); else echo $ended 137; fi" |
       while IFS= read -r line; do
-        [[ $line =~ ^"$ended "([0-9]+)$ ]] && code=${BASH_REMATCH[1]}
+        [[ $line =~ ^"$ended "([0-9]+|stopped)$ ]] && code=${BASH_REMATCH[1]}
         printf '%s\n' "$line"
       done || true
     [ -z "$code$dry_run" ] || return 0
     case $(slice_state) in
       READY | UNKNOWN) echo "the connection broke; reconnecting" >&2 ;;
+      ABSENT | DELETING) code=deleted && return ;;
       *) code=lost && return ;;
     esac
     sleep "$retry_seconds"
@@ -241,18 +160,26 @@ follow() {
 }
 
 train() {
-  local crashes=0
+  local crashes=0 deleted="somebody deleted the slice; the same command makes a new one and resumes"
   while :; do
     if ! is_training; then
       ensure_slice
       if ! start "$@"; then
-        [ "$(slice_state)" != READY ] || fail "the workers could not be prepared; see above"
+        case $(slice_state) in
+          READY) fail "the workers could not be prepared; see above" ;;
+          ABSENT | DELETING) fail "$deleted" ;;
+        esac
         continue
       fi
     fi
     follow
     if [ "$dry_run" ] || [ "$code" = 0 ]; then
       exit 0
+    elif [ "$code" = stopped ]; then
+      echo "stopped; the same command resumes from the checkpoint"
+      exit 75
+    elif [ "$code" = deleted ]; then
+      fail "$deleted"
     elif [ "$code" = 75 ]; then
       echo "preempted; resuming from the checkpoint"
     elif [ "$code" = lost ]; then
@@ -265,7 +192,7 @@ train() {
       exit "$code"
     fi
     # Some workers may still be running.
-    [ "$(slice_state)" != READY ] || on_workers all "$(on_worker_script stop)" || true
+    [ "$(slice_state)" != READY ] || on_workers all "$(on_worker_script end)" || true
   done
 }
 

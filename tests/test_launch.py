@@ -21,7 +21,7 @@ MACHINES = {
     "--gpus=1": 1,
     "gpu_single_host.sh": 8,
     "--nodes=4": 32,
-    "v5litepod-256": 256,
+    "v5litepod-64": 64,
     "--num_processes=2": 2,
 }
 REQUIREMENTS = {"jax_cuda13_plugin": "gpu-check", "libtpu": "tpu"}
@@ -69,7 +69,7 @@ def test_every_command_suits_its_machine(command, recipe, values, devices, monke
         (1, "h100:1", "jax_cuda13_plugin"),
         (8, "h100:8", "jax_cuda13_plugin"),
         (32, "h100:4x8", "jax_cuda13_plugin"),
-        (256, "v5e:16x16", "libtpu"),
+        (64, "v5e:8x8", "libtpu"),
     ],
 )
 def test_every_command_for_gpus_and_slices_fits_them(devices, topology, compiler, monkeypatch):

@@ -50,6 +50,11 @@ def find_videos(folder: str | os.PathLike, flag: str) -> list[pathlib.PurePath]:
     found = [p for p, suffix in zip(paths, suffixes, strict=True) if suffix in VIDEO_SUFFIXES]
     ignored = collections.Counter(s or "none" for s in suffixes if s not in VIDEO_SUFFIXES)
     counts = ", ".join(f"{printable(name)} ({n})" for name, n in ignored.most_common(10))
+    if not found and any(path.name == "dataset_info.json" for path in paths):
+        raise ConfigError(
+            f"{flag}: {root} holds prepared records, not video files; training reads them with "
+            "--config.data.source=records"
+        )
     if not found:
         raise ConfigError(
             f"{flag}: no video file below {root} (looked for {', '.join(sorted(VIDEO_SUFFIXES))}; "

@@ -20,9 +20,8 @@ def what_helps(
     clips = config.batch_size // num_devices
     splits = (n for n in range(config.grad_accum_steps + 1, clips + 1) if clips % n == 0)
     parts = next(splits, None)
+    fsdp = next((n for n in (8, 4, 2) if num_devices % n == 0), num_devices)
     cures = []
-    if state and config.mesh.fsdp == 1:
-        cures.append("--config.mesh.fsdp=8, which divides the train state among chips")
     if activations and config.model.remat != "full":
         choices = "dots or full" if config.model.remat == "none" else "full"
         cures.append(f"--config.model.remat={choices}")
@@ -30,6 +29,8 @@ def what_helps(
         cures.append(
             f"--config.grad_accum_steps={parts} ({clips // parts} clips of a chip at a time)"
         )
+    if state and config.mesh.fsdp == 1 and fsdp > 1:
+        cures.append(f"--config.mesh.fsdp={fsdp}, which divides the train state among chips")
     if parts:
         cures.append(f"a smaller --config.batch_size ({clips} for each chip now)")
     return [*cures, "more chips" if parts else "chips with more memory"]

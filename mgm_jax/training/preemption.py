@@ -40,8 +40,8 @@ class Preempted(SystemExit):
 def exit_on_signal() -> Iterator[None]:
     """Within this context, a signal ends the program at once, since there is nothing to save.
 
-    With several processes, signals wait for the next `Preemption` instead: a process that exits
-    alone would make the others fail.
+    With several processes it changes nothing: SIGTERM waits for the next `Preemption`, and SIGUSR1
+    kills the process, on which `launch/slurm.sh` starts the run again.
     """
 
     def leave(number: int, frame: FrameType | None) -> None:

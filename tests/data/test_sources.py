@@ -100,6 +100,12 @@ def test_links_are_followed_once_and_not_upwards(tmp_path, caplog):
     assert paths == ["jump/d.mp4", "jump/deep/e.mp4", "run/c.mp4", "walk/a.mp4", "walk/deep/b.mp4"]
 
 
+def test_records_in_place_of_videos_are_named(tmp_path):
+    touch(tmp_path, "ssv2/dataset_info.json", "ssv2/ssv2-train.array_record-00000")
+    with pytest.raises(ConfigError, match="holds prepared records.*--config.data.source=records"):
+        FolderSource(str(tmp_path / "ssv2"))
+
+
 def test_ignored_files_are_counted(tmp_path, caplog):
     touch(tmp_path, "a.3gp", "b.MTS", "c.dat", "d.dat", "e", "f.mxf")
     with caplog.at_level("WARNING", "absl"):

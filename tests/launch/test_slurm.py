@@ -30,8 +30,9 @@ def test_installs_and_trains_with_all_processors_of_a_node(machine):
     assert not machine.calls("scontrol")
 
 
-def test_a_preempted_job_goes_back_into_the_queue(machine):
-    machine.training_ends(75)
+@pytest.mark.parametrize("ending", [75, 138])  # 138: SIGUSR1 outside of training steps.
+def test_a_preempted_job_goes_back_into_the_queue(ending, machine):
+    machine.training_ends(ending)
     assert machine.launch(SCRIPT, *TRAINING)[0] == 0
     assert machine.calls("scontrol") == ["scontrol requeue 17"]
     assert len(machine.calls("srun")) == 1

@@ -19,7 +19,7 @@ case $action in
   create) rm -rf "$HOME"; mkdir "$HOME"
           [ -e "$STOCKOUT" ] && rm "$STOCKOUT" && exit 1
           echo READY > "$SLICE" ;;
-  delete) rm "$SLICE" ;;
+  delete) rm "$SLICE"; kill -KILL "$(cat "$HOME/mgm_jax_code/runs/pod/pid")" 2>/dev/null; true ;;
   scp) [ ! -e "$NO_COPY" ] && cp "$source" "$HOME" ;;
   ssh) for argument; do [[ $argument == --command=* ]] && command=${argument#--command=}; done
        cd "$HOME" && said=$(bash -c "$command") || code=$?
@@ -53,7 +53,7 @@ def actions(machine):
     for call in tpu_calls(machine):
         action = call.split()[0]
         if action == "ssh":
-            action = call.split("on_worker ")[1].split()[0] if "on_worker" in call else "setup"
+            action = call.split("tpu_worker.sh ")[1].split()[0] if "worker.sh" in call else "setup"
         if action not in ("describe", "status"):
             made.append(action)
     return made
@@ -76,6 +76,11 @@ def test_run_creates_installs_trains_on_all_workers_and_shows_the_log(machine):
     assert installed[0].endswith("-r requirements-gcs.txt")
     assert installed[1].endswith("-c requirements.txt jax[tpu]")
     assert machine.calls(MAIN) == [f"{MAIN} {' '.join(TRAINING[1:])}"]
+    copied = {path.name for path in (machine.folder / "home" / "mgm_jax_code").iterdir()}
+    assert copied == {
+        *("mgm_jax", "configs", "data_prep", "launch", "runs"),
+        *("pyproject.toml", "requirements.txt", "requirements-gcs.txt"),
+    }
     everywhere = [call for call in tpu_calls(machine) if "--worker=all" in call]
     assert len(everywhere) == 4  # scp, install, setup, start
 
@@ -88,9 +93,9 @@ def test_goes_on_after_preemption_on_the_same_slice_or_another(machine):
     assert code == 0, said
     start = ["scp", "install", "start", "follow"]
     assert actions(machine) == [
-        *("create", "create", *start, "stop"),  # The first finds no capacity.
+        *("create", "create", *start, "end"),  # The first finds no capacity.
         *(*start, "delete", "create"),
-        *(*start, "stop", *start),
+        *(*start, "end", *start),
     ]
     assert len(machine.calls(MAIN)) == 4
 
@@ -132,6 +137,22 @@ def test_stop_saves_and_a_second_run_joins_what_trains(machine):
     assert machine.launch(SCRIPT, "status", *SLICE)[1] == "ABSENT\n"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["stop", "delete"])
+def test_run_neither_resumes_what_was_stopped_nor_makes_a_deleted_slice_anew(command, machine):
+    machine.training_ends("wait", 0)
+    follows = machine.start(SCRIPT, "run", *SLICE, *KIND, *TRAINING)
+    machine.wait_for("waiting")
+    assert machine.launch(SCRIPT, command, *SLICE)[0] == 0
+    said = follows.communicate(timeout=60)[0]
+    assert (follows.returncode, "the same command" in said) == (
+        75 if command == "stop" else 1,
+        True,
+    )
+    assert actions(machine).count("create") == 1
+    assert len(machine.calls(MAIN)) == 1
+
+
 def test_code_that_could_not_be_copied_does_not_train(machine):
     machine.training_ends(0)
     assert machine.launch(SCRIPT, "run", *SLICE, *KIND, *TRAINING)[0] == 0
@@ -157,7 +178,7 @@ def test_says_what_is_missing(machine):
 def test_a_dry_run_calls_nothing(machine):
     code, said = machine.launch(SCRIPT, "run", *SLICE, *KIND, "--dry_run", *TRAINING)
     assert code == 0
-    for expected in ("tpu-vm create pod", "scp", "install", "on_worker\\ start", "a\\\\\\ run"):
+    for expected in ("tpu-vm create pod", "scp", "install", "tpu_worker.sh\\ start", "a\\\\\\ run"):
         assert expected in said
     for command in ("create", "install", "log", "status", "stop", "delete"):
         code, said = machine.launch(SCRIPT, command, *SLICE, *KIND, "--dry_run")
