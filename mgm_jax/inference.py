@@ -35,7 +35,7 @@ from mgm_jax.io import AnyPath
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import sharding, tasks
 from mgm_jax.training.classify_step import PredictFn, make_predict_fn
-from mgm_jax.training.runs import Run, load_run
+from mgm_jax.training.runs import Run, find_run, load_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +143,9 @@ def load_classifier(source: str | os.PathLike, *, checkpoint: str = "last") -> V
     """Loads a trained model, to classify or encode video files.
 
     Args:
-        source: Folder of a run, a Hugging Face folder, or the name of a model of the Hub, as
-            `MCG-NJU/videomae-base-finetuned-kinetics`. A pretrained model only encodes.
+        source: Folder of a run or of one of its checkpoints, a Hugging Face folder, or the name of
+            a model of the Hub, as `MCG-NJU/videomae-base-finetuned-kinetics`. A pretrained model
+            only encodes.
         checkpoint: Of a run: "last", or "best" by the accuracy during training.
 
     Raises:
@@ -152,13 +153,14 @@ def load_classifier(source: str | os.PathLike, *, checkpoint: str = "last") -> V
         ConfigError: There is no such checkpoint.
     """
     path = hub.find_model(os.fspath(source))
-    if checkpoint != "last" and not (path / "checkpoints").is_dir():
+    workdir, step = find_run(path) or (None, None)
+    if checkpoint != "last" and (workdir is None or step is not None):
         raise ConfigError(
             f"checkpoint={checkpoint!r} chooses among those of a run; {source} is none"
         )
-    if (path / "checkpoints").is_dir():
-        run = load_run(path, checkpoint=checkpoint)
-        return VideoClassifier(run, chosen_head(run, path))
+    if workdir is not None:
+        run = load_run(workdir, checkpoint=checkpoint if step is None else step)
+        return VideoClassifier(run, chosen_head(run, workdir))
     return VideoClassifier(_as_run(weights_lib.read(path)))
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import shutil
 
 import jax
 import numpy as np
@@ -95,6 +96,22 @@ def test_a_run_is_not_evaluated_as_another_model(finetuned, name, value):
         load_run(folder, config=changed)
 
 
+def test_a_checkpoint_is_read_with_the_config_that_made_it(finetuned, tmp_path, caplog):
+    config, folder, _ = finetuned
+    run = shutil.copytree(folder, tmp_path / "run")
+    later = json.loads((run / "config.json").read_text())
+    later["data"]["stride"], later["model"]["positions"] = 7, "sincos_axes"
+    (run / "config.json").write_text(json.dumps(later))
+    found = load_run(run)
+    assert found.config.data.stride == found.saved_config.data.stride == config.data.stride
+    assert found.config.model.positions == config.model.positions != "sincos_axes"
+    shutil.copytree(run / "checkpoints" / "2", run / "checkpoints" / "3")
+    (run / "checkpoints" / "3" / "files.sha256").unlink()
+    with caplog.at_level(logging.WARNING, "absl"):
+        assert load_run(run).step == 2
+    assert "step 2 is used, not the checkpoint of step 3" in caplog.text
+
+
 def test_a_probe_keeps_its_encoder_and_chooses_its_head_on_held_out_videos(
     videos, pretrained, tmp_path
 ):
@@ -118,8 +135,10 @@ def test_a_resumed_finetuning_equals_an_uninterrupted_one(finetuned, tmp_path):
     assert_same_state(train(parts, str(tmp_path)), whole)
 
 
-def test_videos_of_pretraining_are_not_evaluated_on(video_folder, pretrained, tmp_path):
-    changes = {"init_from": str(pretrained), "eval__holdout": 0.2, "eval__allow_overlap": False}
+@pytest.mark.parametrize("checkpoint", ["", "checkpoints/2"])
+def test_videos_of_pretraining_are_not_evaluated_on(checkpoint, video_folder, pretrained, tmp_path):
+    changes = {"eval__holdout": 0.2, "eval__allow_overlap": False}
+    changes["init_from"] = str(pretrained / checkpoint)
     config = shrunk.recipe("demo_finetune", video_folder, **changes)
     with pytest.raises(ConfigError, match=r"was trained on 2 of the 2 videos to evaluate on"):
         train(config, str(tmp_path))

@@ -27,7 +27,8 @@ def files(video_folder):
 
 
 def test_a_run_and_its_export_find_the_same(tmp_path, files):
-    write_run(tmp_path / "run", random_params(CLASSIFIER), "finetune", CLASSES, **SHAPE)
+    run = tmp_path / "run"
+    write_run(run, random_params(CLASSIFIER), "finetune", CLASSES, **SHAPE)
     exported = weights.read(tmp_path / "run")
     weights.write_hugging_face(tmp_path / "exported", exported)
     models = [load_classifier(tmp_path / name) for name in ("run", "exported")]
@@ -43,6 +44,9 @@ def test_a_run_and_its_export_find_the_same(tmp_path, files):
     # By default, a run has the views of its evaluation, and an exported model one.
     assert models[0].predict(files[:1]).num_views.tolist() == [2]
     assert models[1].predict(files[:1]).num_views.tolist() == [1]
+    checkpoint = load_classifier(run / "checkpoints" / "7")
+    assert checkpoint.predict(files[:1]).num_views.tolist() == [2]
+    assert checkpoint.run.config == models[0].run.config
     for wrong, views in ((str(files[0]), {}), ([], {}), (files, {"spatial_views": 0})):
         with pytest.raises(ConfigError):
             models[0].predict(wrong, **views)

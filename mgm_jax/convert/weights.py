@@ -86,10 +86,9 @@ def _read(path: AnyPath, heads: Mapping[str, int]) -> Weights:
             "name of a model of the Hub, as MCG-NJU/videomae-base, or a file of tensors "
             f"({', '.join(_TENSOR_SUFFIXES)})"
         )
-    if (path / "checkpoints").is_dir():
-        return _read_run(path)
-    if path.parent.name == "checkpoints" and path.name.isdigit():
-        return _read_run(path.parent.parent, int(path.name))
+    found = runs.find_run(path)
+    if found is not None:
+        return _read_run(*found)
     deepspeed = tensors.deepspeed_file(path)
     if deepspeed is not None:
         return _read_tensors(deepspeed, None, heads)
@@ -191,7 +190,7 @@ def _read_config(file: AnyPath) -> dict[str, Any]:
     return config
 
 
-def _read_run(workdir: AnyPath, step: int | None = None) -> Weights:
+def _read_run(workdir: AnyPath, step: int | None) -> Weights:
     run = runs.load_run(workdir, checkpoint="last" if step is None else step)
     config, num_classes = run.config, len(run.class_names)
     return Weights(

@@ -1,10 +1,13 @@
 """Which videos a run uses, to notice when it goes on, or its processes work, with others."""
 
+import collections
+import pathlib
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from mgm_jax.data.identity import VideoFacts
 from mgm_jax.data.records import VideoSource
 
 Manifest: TypeAlias = dict[str, Any]
@@ -27,6 +30,37 @@ def make_manifest(source: VideoSource) -> Manifest:
         name = names[video.label] if 0 <= video.label < len(names) else ""
         rows.append([video.name, name, video.content(index in opened)])
     return {"classes": list(names), "videos": rows}
+
+
+def shared_with(manifest: Manifest, videos: Sequence[VideoFacts]) -> list[tuple[str, str]]:
+    """Pairs of names of a video and of the same one in a manifest, wherever the files are now.
+
+    The same are those of equal fingerprints and, where the manifest has none, files of equal size
+    of which the shorter path, without suffix, is the end of the longer. A file is read only if the
+    manifest has a fingerprint of its size.
+    """
+    by_fingerprint, by_file = {}, collections.defaultdict(list)
+    for name, _, content in manifest["videos"]:
+        if "-" in content:
+            by_fingerprint[content] = name
+        else:
+            parts = _parts(name)
+            by_file[parts[-1], content].append((parts, name))
+    sizes = {content.partition("-")[0] for content in by_fingerprint}
+    found = []
+    for video in videos:
+        parts, size = _parts(video.name), video.content(read=False).partition("-")[0]
+        same = by_fingerprint.get(video.content()) if size in sizes else None
+        for other, name in by_file.get((parts[-1], size), ()) if same is None else ():
+            if parts[-len(other) :] == other[-len(parts) :]:
+                same = name
+        if same is not None:
+            found.append((video.name, same))
+    return found
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return pathlib.PurePath(name).with_suffix("").parts
 
 
 def differences(then: Manifest, now: Manifest) -> list[str]:

@@ -19,7 +19,7 @@ from mgm_jax.evaluation.videos import Videos, reopen_videos
 from mgm_jax.io import AnyPath, make_path
 from mgm_jax.training import consistency
 from mgm_jax.training.classify_step import PredictFn
-from mgm_jax.training.runs import load_run, read_config
+from mgm_jax.training.runs import load_run
 from mgm_jax.training.tasks import make_predict_fn
 
 _INPUT_VALUES = ("clip_frames", "stride", "sampling", "size", "host_crop_size")
@@ -47,7 +47,8 @@ def evaluate(
         config=config,
         devices=devices or jax.devices(),
     )
-    saved = read_config(workdir)
+    saved = run.saved_config
+    assert saved is not None  # It has one, as a run.
     inputs = tuple(f"data.{name}:" for name in _INPUT_VALUES)
     changes = config_lib.changes(config, config_lib.to_json(saved))
     changes = [change for change in changes if change.startswith(inputs)]

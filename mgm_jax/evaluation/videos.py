@@ -1,6 +1,7 @@
 """Which videos a run is trained on, and which it is evaluated on: never the same ones."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
@@ -8,7 +9,7 @@ from ml_collections import ConfigDict
 
 from mgm_jax.data.centre_clips import spread
 from mgm_jax.data.identity import shared_videos
-from mgm_jax.data.manifest import Manifest, differences, make_manifest
+from mgm_jax.data.manifest import Manifest, differences, make_manifest, shared_with
 from mgm_jax.data.records import UNLABELLED, VideoSource
 from mgm_jax.data.sources import make_source
 from mgm_jax.data.subsets import SubsetSource
@@ -137,10 +138,13 @@ def reopen_videos(
     if again or (share and _has_several_heads(config)):
         source, held = hold_out(source, share, saved.seed)
         evaluated = held if again else evaluated
-    try:
+    if manifest:
+        _refuse_shared(config, evaluated, shared_with(manifest, evaluated.facts()))
+    try:  # What is there now includes what a probe held out to choose its head.
         trained = _open(saved.data)
     except ConfigError as error:
-        logging.warning("the evaluated videos are not compared with the training's: %s", error)
+        if not manifest:
+            logging.warning("the evaluated videos are not compared with the training's: %s", error)
     else:
         if share:
             trained, _ = hold_out(trained, share, saved.seed)
@@ -230,13 +234,19 @@ def _check_labels(config: ConfigDict, source: VideoSource) -> None:
 
 
 def _check_disjoint(config: ConfigDict, evaluated: VideoSource, trained: VideoSource) -> None:
-    allowed = config.eval.get("allow_overlap", False)
-    pairs = [] if allowed else shared_videos(evaluated.facts(), trained.facts())
-    if pairs:
+    if not config.eval.get("allow_overlap", False):
+        pairs = shared_videos(evaluated.facts(), trained.facts())
+        _refuse_shared(config, evaluated, [(one.name, other.name) for one, other in pairs])
+
+
+def _refuse_shared(
+    config: ConfigDict, evaluated: VideoSource, pairs: Sequence[tuple[str, str]]
+) -> None:
+    if pairs and not config.eval.get("allow_overlap", False):
         one, other = pairs[0]
         raise ConfigError(
             f"config.eval: {len(pairs)} of the {len(evaluated)} videos to evaluate on are trained "
-            f"on, the first is {one.name} (in training {other.name}). Hold some out of training "
+            f"on, the first is {one} (in training {other}). Hold some out of training "
             "with --config.eval.holdout=0.2, or name others with --config.eval.path or "
             "--config.eval.split (in a csv, the column split); to measure how well the training "
             "videos themselves are fitted, add --config.eval.allow_overlap"

@@ -38,6 +38,7 @@ class Checkpoints:
 
     Attributes:
         folder: Where they are.
+        without_digests: Steps whose files cannot be verified, which are not used.
     """
 
     def __init__(self, folder: AnyPath, *, keep: int = 2, scored: bool = True):
@@ -51,7 +52,8 @@ class Checkpoints:
         with io.writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._saving = 0
-        self._ignored = set(complete_steps(self.folder)) - set(usable_steps(self.folder))
+        complete, usable = (set(find(self.folder)) for find in (complete_steps, usable_steps))
+        self.without_digests = complete - usable
         policies = [checkpoint_managers.LatestN(keep)]
         if scored:
             best = checkpoint_managers.BestN(
@@ -107,7 +109,7 @@ class Checkpoints:
         return max(scored)[1] if scored else None
 
     def _steps(self) -> set[int]:
-        return set(self._manager.all_steps()) - self._ignored
+        return set(self._manager.all_steps()) - self.without_digests
 
     def save(
         self,

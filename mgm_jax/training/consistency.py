@@ -19,7 +19,7 @@ from mgm_jax.errors import CheckpointError, ConfigError, MgmError
 from mgm_jax.io import AnyPath
 from mgm_jax.training import sharding
 from mgm_jax.training.checkpoints import Checkpoints
-from mgm_jax.training.runs import CLASSES_FILE
+from mgm_jax.training.runs import CLASSES_FILE, find_run
 
 # The places of the data differ where each host has its own disk; what is there is compared.
 _MAY_DIFFER_BETWEEN_PROCESSES = (
@@ -96,25 +96,20 @@ def check_init_from(config: ConfigDict, evaluated: VideoSource | None) -> None:
     Raises:
         ConfigError: There are some, and `config.eval.allow_overlap` is not set.
     """
-    folder = io.make_path(config.init_from) / "checkpoints"
-    if not config.init_from or evaluated is None or not folder.is_dir():
+    found = find_run(io.make_path(config.init_from)) if config.init_from else None
+    if found is None or evaluated is None or config.eval.get("allow_overlap", False):
         return
-    with contextlib.closing(Checkpoints(folder)) as checkpoints:
-        step = checkpoints.latest_step()
+    workdir, step = found
+    with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
+        step = checkpoints.latest_step() if step is None else step
         _, data = checkpoints.description(step) if step is not None else ({}, {})
-    # By name and size: of most files the fingerprint is not known.
-    rows = (data.get("videos") or {}).get("videos", ())
-    trained = {(name, content.partition("-")[0]) for name, _, content in rows}
-    shared = [
-        video.name
-        for video in evaluated.facts()
-        if (video.name, video.content(read=False).partition("-")[0]) in trained
-    ]
-    if shared and not config.eval.get("allow_overlap", False):
+    videos = data.get("videos")
+    shared = manifest.shared_with(videos, evaluated.facts()) if videos else []
+    if shared:
         raise ConfigError(
             f"config.init_from={config.init_from} was trained on {len(shared)} of the "
-            f"{len(evaluated)} videos to evaluate on, the first is {shared[0]}. Hold the same out "
-            "of both, with the same --config.eval.holdout and --config.seed, or accept it with "
+            f"{len(evaluated)} videos to evaluate on, the first is {shared[0][0]}. Hold the same "
+            "out of both, with the same --config.eval.holdout and --config.seed, or accept it with "
             "--config.eval.allow_overlap"
         )
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
 from mgm_jax.data.manifest import Manifest
 from mgm_jax.errors import CheckpointError, ConfigError
-from mgm_jax.io import AnyPath, make_path, replacing
+from mgm_jax.io import AnyPath, absolute, make_path, replacing
 from mgm_jax.training import sharding, tasks
 from mgm_jax.training.checkpoints import Checkpoints
 from mgm_jax.training.state import abstract_state
@@ -42,6 +43,7 @@ class Run:
         variables: The model's variables, as `model.apply` takes them, on the devices of `mesh`.
         step: Number of training steps done.
         manifest: The videos it was trained on (`data.manifest`); None for runs of earlier versions.
+        saved_config: What the checkpoint was made with; None for models of other programs.
     """
 
     config: ConfigDict
@@ -51,6 +53,7 @@ class Run:
     step: int
     mesh: Mesh
     manifest: Manifest | None = None
+    saved_config: ConfigDict | None = None
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -70,6 +73,16 @@ def describe_run(folder: AnyPath, config: ConfigDict, class_names: Sequence[str]
             file.write(json.dumps(content, indent=2).encode())
 
 
+def find_run(folder: AnyPath) -> tuple[AnyPath, int | None] | None:
+    """The run that a folder is, or is a checkpoint of: its folder, and the checkpoint's step."""
+    if (folder / "checkpoints").is_dir():
+        return folder, None
+    whole = absolute(folder)
+    if whole.parent.name == "checkpoints" and whole.name.isdigit() and whole.is_dir():
+        return whole.parent.parent, int(whole.name)
+    return None
+
+
 def read_config(workdir: str | AnyPath) -> ConfigDict:
     """Reads the config of a run, for any machine: attention as is best there.
 
@@ -80,7 +93,11 @@ def read_config(workdir: str | AnyPath) -> ConfigDict:
     file = make_path(workdir) / CONFIG_FILE
     if not file.exists():
         raise CheckpointError(f"no run at {workdir}: it has no {CONFIG_FILE}; give its --workdir")
-    config = ConfigDict(config_lib.upgrade(json.loads(file.read_text())))
+    return _for_any_machine(json.loads(file.read_text()))
+
+
+def _for_any_machine(saved: Mapping[str, Any]) -> ConfigDict:
+    config = ConfigDict(config_lib.upgrade(saved))
     config.model.attention = "auto"
     return config
 
@@ -96,8 +113,8 @@ def load_run(
 
     Every file of the checkpoint is verified against its digest first, those of the optimizer too:
     Orbax stores all arrays of the state together. `checkpoint` is "last", "best" by the accuracy
-    during training, or a step. `config` replaces the run's own, to use other data. The variables go
-    to the first local device by default.
+    during training, or a step. `config` replaces that of the checkpoint, to use other data. The
+    variables go to the first local device by default.
 
     Raises:
         CheckpointError: There is no run, no complete checkpoint, or none that was evaluated, or it
@@ -107,9 +124,7 @@ def load_run(
     if isinstance(checkpoint, str) and checkpoint not in ("last", "best"):
         raise ConfigError(f"checkpoint={checkpoint!r} must be 'last', 'best' or a step")
     workdir = make_path(workdir)
-    saved_config = read_config(workdir)
-    config = config or saved_config
-    _check_model(config, saved_config, workdir)
+    read_config(workdir)  # Later than the checkpoint's, if the run goes on with another one.
     checkpoints = Checkpoints(workdir / "checkpoints")
     try:
         best = checkpoint == "best"
@@ -120,8 +135,18 @@ def load_run(
                 f"the run at {workdir} has no complete checkpoint yet"
                 + (" that was evaluated; use the last one" if best else "")
             )
+        unverified = sorted(checkpoints.without_digests)
+        if isinstance(checkpoint, str) and unverified and (best or unverified[-1] > step):
+            logging.warning(
+                "step %d is used, not the checkpoint of step %d in %s: it has no digests; it is "
+                "being written, or a copy of it was interrupted",
+                *(step, unverified[-1], checkpoints.folder),
+            )
         checkpoints.check(step)
-        _, data = checkpoints.description(step)
+        saved, data = checkpoints.description(step)
+        saved_config = _for_any_machine(saved)
+        config = config or saved_config
+        _check_model(config, saved_config, workdir)
         manifest, classes = data.get("videos"), workdir / CLASSES_FILE
         class_names = ()
         if manifest:
@@ -138,7 +163,7 @@ def load_run(
         variables = checkpoints.restore_variables(step, abstract)
     finally:
         checkpoints.close()
-    return Run(config, class_names, model, variables, step, mesh, manifest)
+    return Run(config, class_names, model, variables, step, mesh, manifest, saved_config)
 
 
 def _check_model(config: ConfigDict, saved: ConfigDict, workdir: AnyPath) -> None:

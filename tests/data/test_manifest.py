@@ -5,7 +5,8 @@ import shutil
 import pytest
 import rendered
 
-from mgm_jax.data.manifest import differences, make_manifest
+from mgm_jax.data import manifest
+from mgm_jax.data.manifest import differences, make_manifest, shared_with
 from mgm_jax.data.sources import make_source
 
 VIDEOS = (("a/one", "a"), ("a/two", "a"), ("b/three", "b"))
@@ -55,3 +56,17 @@ def test_what_was_renamed_swapped_or_relabelled_is_named(kind, tmp_path):
         (changed,) = differences(before, make_manifest(make_source(kind, str(place), "train")))
         assert changed.startswith("videos with other content: ")
         assert "a/one.mp4" in changed
+
+
+@pytest.mark.parametrize("fingerprints", [1, 256])
+@pytest.mark.parametrize("kind", ["folder", "csv", "records"])
+def test_the_same_videos_are_found_elsewhere_and_under_other_paths(
+    kind, fingerprints, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(manifest, "_FINGERPRINTS", fingerprints)
+    trained = make_manifest(write("csv", tmp_path / "trained"))
+    videos = write(kind, tmp_path / "data", (*VIDEOS[1:], ("b/another", "b")))
+    shared = shared_with(trained, videos.facts())
+    assert [other for _, other in shared] == ["files/a/two.mp4", "files/b/three.mp4"]
+    other = write(kind, tmp_path / "data", (("c/two", "a"), ("b/other", "b"))).facts()
+    assert shared_with(trained, other) == []  # Of the same sizes.

@@ -102,7 +102,7 @@ def test_links_are_followed_once_and_not_upwards(tmp_path, caplog):
 
 def test_records_in_place_of_videos_are_named(tmp_path):
     touch(tmp_path, "ssv2/dataset_info.json", "ssv2/ssv2-train.array_record-00000")
-    with pytest.raises(ConfigError, match="holds prepared records.*--config.data.source=records"):
+    with pytest.raises(ConfigError, match=r"holds prepared records.*--config.data.source=records"):
         FolderSource(str(tmp_path / "ssv2"))
 
 

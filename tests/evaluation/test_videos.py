@@ -146,6 +146,24 @@ def test_a_part_is_held_out_and_held_out_again(video_folder, places, tmp_path):
         open_videos(config)
 
 
+def test_videos_that_were_moved_from_training_are_not_evaluated(tmp_path, video_folder):
+    train, test = shutil.copytree(video_folder, tmp_path / "train"), tmp_path / "test"
+
+    def move(*paths):
+        for path in paths:
+            (test / path).parent.mkdir(parents=True, exist_ok=True)
+            (train / path).rename(test / path)
+
+    move("even/video_00.mp4", "odd/video_01.mp4")
+    config = recipe(train, eval__path=str(test))
+    videos = open_videos(config)
+    known = (videos.train.class_names, make_manifest(videos.train))
+    assert len(reopen_videos(config, config, *known).evaluated) == 2
+    move("odd/video_03.mp4")
+    with pytest.raises(ConfigError, match=r"1 of the 3 .* are trained on, .* odd/video_03.mp4"):
+        reopen_videos(config, config, *known)
+
+
 def write_list(folder, video_folder, splits):
     files = sorted(video_folder.rglob("*.mp4"))
     rows = [f"{file},{file.parent.name},{splits(number)}" for number, file in enumerate(files)]
