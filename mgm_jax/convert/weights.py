@@ -9,17 +9,20 @@ import jax
 import numpy as np
 from absl import logging
 from flax import traverse_util
+from jaxtyping import Float64
 
 from mgm_jax.convert import architecture as architecture_lib
 from mgm_jax.convert import hub, hugging_face, layouts, model_card, tensors
 from mgm_jax.convert.architecture import Architecture, FlatParams
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath, absolute
+from mgm_jax.preprocessing import rgb
 from mgm_jax.training import runs
 
 # Files of tensors in a Hugging Face folder, in order of preference. Even ViT-H is one file.
 _TENSOR_FILES = ("model.safetensors", "pytorch_model.bin")
 _TENSOR_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+_MEAN, _DEVIATION = np.array(rgb.MEAN), np.array(rgb.STANDARD_DEVIATION)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +114,8 @@ def write_original(path: AnyPath, weights: Weights) -> None:
     """
     if path.suffix not in _TENSOR_SUFFIXES:
         raise CheckpointError(f"{path}: name a file that ends with {', '.join(_TENSOR_SUFFIXES)}")
-    state = layouts.to_state(weights.params, weights.architecture, "original", weights.origin)
+    params = _predicting_rgb(weights)
+    state = layouts.to_state(params, weights.architecture, "original", weights.origin)
     tensors.write(path, state)
 
 
@@ -121,7 +125,8 @@ def write_hugging_face(folder: AnyPath, weights: Weights) -> None:
     Raises:
         CheckpointError: The model has no counterpart, or the size of its clips is unknown.
     """
-    state = layouts.to_state(weights.params, weights.architecture, "hugging_face", weights.origin)
+    params = _predicting_rgb(weights)
+    state = layouts.to_state(params, weights.architecture, "hugging_face", weights.origin)
     if weights.frames is None or weights.size is None:
         raise CheckpointError(
             f"{weights.origin} does not store the size of its clips; make a run of it (--to=run), "
@@ -151,6 +156,26 @@ def write_hugging_face(folder: AnyPath, weights: Weights) -> None:
     (folder / "README.md").write_text(model_card.make_card(config, weights.training))
 
 
+def _predicting_rgb(weights: Weights) -> FlatParams:
+    """The parameters for VideoMAE, whose targets without `norm_pix_loss` are RGB in [0, 1].
+
+    Ours are `rgb.normalise`d, as the inputs are.
+    """
+    if weights.architecture.decoder is None or weights.norm_pix_loss:
+        return weights.params
+    return _with_head(weights.params, _DEVIATION, _MEAN)
+
+
+def _with_head(
+    params: FlatParams, scale: Float64[np.ndarray, " 3"], offset: Float64[np.ndarray, " 3"]
+) -> FlatParams:
+    """Has an autoencoder predict `scale` times its colours plus `offset`."""
+    kernel, bias = (params[f"decoder/head/{name}"] for name in ("kernel", "bias"))
+    scale, offset = (np.tile(one, len(bias) // 3) for one in (scale, offset))
+    head = {"decoder/head/kernel": kernel * scale, "decoder/head/bias": bias * scale + offset}
+    return params | {name: array.astype(np.float32) for name, array in head.items()}
+
+
 def _read_tensors(file: AnyPath, config_file: AnyPath | None, heads: Mapping[str, int]) -> Weights:
     layout, state = layouts.find_layout(tensors.read(file), str(file))
     config = _read_config(config_file) if config_file else {}
@@ -164,8 +189,11 @@ def _read_tensors(file: AnyPath, config_file: AnyPath | None, heads: Mapping[str
             hugging_face.check_preprocessor(_read_config(preprocessor), str(file.parent))
         architecture = hugging_face.architecture_of(config, list(state), heads, str(file.parent))
         values = hugging_face.DEFAULTS | config
+        params = layouts.from_state(state, architecture, layout, str(file))
+        if architecture.decoder and not values["norm_pix_loss"]:
+            params = _with_head(params, 1 / _DEVIATION, -_MEAN / _DEVIATION)
         return Weights(
-            layouts.from_state(state, architecture, layout, str(file)),
+            params,
             architecture,
             f"Hugging Face's {file.parent}",
             frames=values["num_frames"],

@@ -77,7 +77,7 @@ def make_pretrain_step(
                 rgb.planes_to_rgb(planes, batch["yuv_to_rgb"], axis=2)
                 for planes in zip(*cut, strict=True)
             )
-            # As in VideoMAE: normalised targets are made from RGB, plain ones from the inputs.
+            # Normalised targets are made from RGB, as VideoMAE's, plain ones from the inputs.
             masked = masked if normalise else rgb.normalise(masked, -2)
             targets = losses.pixel_target(masked, normalise, config.norm_pix_eps)
             predictions = apply(

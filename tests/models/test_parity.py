@@ -12,9 +12,11 @@ import numpy as np
 import optax
 import pytest
 from flax import traverse_util
+from random_weights import random_params
 
 from mgm_jax.convert import hugging_face, layouts
 from mgm_jax.convert.architecture import Architecture
+from mgm_jax.convert.weights import Weights, write_hugging_face
 from mgm_jax.models import classifier, mae
 from mgm_jax.models import patches as patches_lib
 from mgm_jax.models.layers import TransformerConfig
@@ -157,6 +159,22 @@ def test_pretraining(name, normalised):
     assert_close(in_order, outputs.logits, 1e-4)
     assert_close(loss, outputs.loss, 1e-4)
     assert_same_gradients(gradient, theirs, architecture)
+
+
+def test_plain_pixels_are_exported_as_rgb(tmp_path):
+    shape = encoder, decoder, tubelet, frames, size = SHAPES["odd"]
+    architecture = Architecture(encoder, tubelet, decoder)
+    params = random_params(architecture)
+    plain = Weights(params, architecture, "ours", frames, size, norm_pix_loss=False)
+    write_hugging_face(tmp_path / "model", plain)
+    theirs = transformers.VideoMAEForPreTraining.from_pretrained(tmp_path / "model").eval()
+    clips, mask = random_clips(shape), random_mask(shape)
+    model = mae.MaskedAutoencoder(encoder, decoder, token_grid(shape), tubelet)
+    tree = {"params": traverse_util.unflatten_dict(params, sep="/")}
+    ours = model.apply(tree, rgb.normalise(clips), ids(~mask), ids(mask))
+    logits = theirs(to_torch(clips), bool_masked_pos=torch.tensor(mask)).logits
+    in_order = rgb.denormalise(ours, -2).swapaxes(2, 3).reshape(logits.shape)
+    assert_close(in_order, logits, 1e-4)
 
 
 @functools.partial(jax.jit, static_argnums=0)
