@@ -177,7 +177,8 @@ def run_training(plan: Plan) -> dict[str, float]:
         "data.num_workers": os.cpu_count() or 1,
     }
     if plan.rehearse:
-        values |= {"model.size": "Ti", "model.encoder.depth": 1, "data.num_workers": 0}
+        values |= {"model.size": "Ti", "model.encoder.depth": 1, "model.decoder.depth": 1}
+        values |= {"data.num_workers": 0}
         values |= {"data.size": 32, "data.host_crop_size": 64}
     command = ["mgm_jax.main", "--config=configs/ssv2_pretrain.py", f"--workdir={workdir}"]
     _run_modules([[*command, *config_flags(values)]])

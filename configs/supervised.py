@@ -24,6 +24,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.drop_path = 0.2
     config.model.head_dropout = 0.5
     config.model.init = "trunc_normal"
+    config.model.head_init_scale = 1.0
 
     config.optimizer.base_lr = 1.6e-3
     config.optimizer.min_lr = 1.6e-5

@@ -49,6 +49,7 @@ def pretrained(video_folder, tmp_path_factory):
 def finetuned(videos, pretrained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finetuned")
     config = shrunk.recipe("demo_finetune", "", init_from=str(pretrained), **videos)
+    config.eval.every = 1
     return config, folder, train(config, str(folder))
 
 
@@ -62,7 +63,18 @@ def test_finetuning_reports_accuracy_and_writes_its_results(finetuned):
     assert evaluation["num_videos"] == 4
     for name in ("predictions.csv", "report.html"):
         assert (folder / name).stat().st_size
-    assert load_run(folder, checkpoint="best").step == 2
+    # Every score has its checkpoint.
+    assert {path.name for path in (folder / "checkpoints").iterdir()} >= {"1", "2"}
+
+
+def test_the_best_checkpoint_is_evaluated_if_asked_for(finetuned, tmp_path):
+    config, folder, _ = finetuned
+    run = shutil.copytree(folder, tmp_path / "run")
+    shutil.rmtree(run / "checkpoints" / "2" / "metrics")
+    config = config.copy_and_resolve_references()
+    config.eval.checkpoint = "best"
+    evaluate(config, str(run), jax.devices()[:1])
+    assert json.loads((run / "evaluation.json").read_text())["step"] == 1
 
 
 def test_evaluating_the_checkpoint_alone_gives_the_same(finetuned, caplog):

@@ -45,6 +45,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one_exactly(video_folder, tmp_pat
     config = shrunk.recipe("demo_pretrain", video_folder, **TINY, num_steps=4, checkpoint_every=2)
     whole = train(config, str(tmp_path / "whole"))
     expected = logged(tmp_path / "whole")
+    rates = [line["train/learning_rate"] for line in expected if "train/learning_rate" in line]
+    assert rates[0] < rates[1] > rates[2]  # One step of warm-up.
     config.stop_at_step = 3
     config.data.num_workers = 1  # Resumed with another number of workers.
     train(config, str(tmp_path / "parts"))

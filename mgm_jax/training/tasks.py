@@ -64,16 +64,16 @@ def init_variables(config: ConfigDict, model: nn.Module, key: Key[Array, ""]) ->
 
 
 def _with_normal_kernels(variables: Mapping[str, Any], key: Key[Array, ""]) -> Mapping[str, Any]:
-    """Draws the kernels of all blocks anew, from a normal distribution cut at ±2, times 0.02.
+    """Draws the kernels of all blocks anew, from a normal distribution of deviation 0.02.
 
-    Those that start as zero (`timesformer.DividedBlock`) stay zero.
+    That is MViT's in SlowFast, which is cut at ±2, a hundred deviations. Kernels that start as zero
+    (`timesformer.DividedBlock`) stay zero.
     """
     flat = traverse_util.flatten_dict(variables)
     for number, path in enumerate(sorted(flat)):
         if "blocks" in path and path[-1] == "kernel" and "temporal_fc" not in path:
             kernel_key = jax.random.fold_in(key, number)
-            kernel = jax.random.truncated_normal(kernel_key, -2.0, 2.0, flat[path].shape)
-            flat[path] = 0.02 * kernel.astype(flat[path].dtype)
+            flat[path] = 0.02 * jax.random.normal(kernel_key, flat[path].shape, flat[path].dtype)
     return traverse_util.unflatten_dict(flat)
 
 

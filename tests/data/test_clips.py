@@ -4,6 +4,7 @@ import numpy as np
 import odd_videos
 import pytest
 import rendered
+import shrunk
 from one_video import OneVideo
 
 from data_prep import transcode
@@ -24,6 +25,16 @@ SPEC = ReadSpec(clip_frames=8, stride=2, size=32, host_crop_size=64)
 def load(folder, video=0, spec=SPEC, **settings):
     loader = LoadClip(FolderSource(str(folder)), spec, **settings)
     return loader.random_map((video, video), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_loader_has_the_values_of_the_config(flip, video_folder):
+    values = {"crop": "random_resized", "flip": flip, "scales": (0.9,), "area": (0.2, 0.4)}
+    data = shrunk.recipe("ssv2_pretrain", "unused").data
+    data.update(values | {"repeated_augmentation": 3})
+    loader = LoadClip.from_config(data, FolderSource(str(video_folder)))
+    assert {name: getattr(loader, name) for name in values} == values
+    assert loader.copies == 3
 
 
 def reason(clip):

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import rendered
+import shrunk
 from one_video import OneVideo
 
 from data_prep import transcode
@@ -226,3 +227,10 @@ def test_a_film_is_read_as_far_as_the_clip_reaches(marked, tmp_path):
     clip = load.random_map((0, 0), np.random.default_rng(0))
     assert clip["valid"].all()
     assert set(np.diff(clip["frames"][0]).tolist()) == {4}
+
+
+def test_a_loader_has_the_values_of_the_config(marked):
+    data = shrunk.recipe("ava_finetune", "unused").data
+    data.update(same_overlap=0.7, box_jitter=(0.1, 0.2, 0.3, 0.4), max_boxes=9)
+    loader = LoadKeyFrames.from_config(data, Named(record(marked)))
+    assert (loader.same, loader.jitter, loader.max_boxes) == (0.7, (0.1, 0.2, 0.3, 0.4), 9)

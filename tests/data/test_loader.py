@@ -62,6 +62,29 @@ def joined(parts):
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+class Numbers(LoadClip):
+    """Gives the number of an item and a random one, without decoding."""
+
+    def random_map(self, element, rng):
+        item, error = np.array([element[1]]), np.zeros((1, 512), np.uint8)
+        return {"video": item, "item": item, "draw": rng.random(1), "error": error}
+
+
+def test_the_order_and_the_random_numbers_follow_from_the_seed_and_the_epoch(video_folder):
+    def order(seed):
+        batches = joined(read(Numbers(FolderSource(str(video_folder)), SPEC), seed=seed))
+        return batches["item"].tolist(), set(batches["draw"])
+
+    items, draws = order(3)
+    assert sorted(items[:12]) == sorted(items[12:]) == list(range(12))
+    assert list(range(12)) != items[:12] != items[12:]
+    assert len(draws) == 24
+    others = order(4)
+    assert others[0] != items
+    assert not others[1] & draws
+    assert order(None)[0] == [*range(12)] * 2
+
+
 def test_each_epoch_holds_every_video_once_in_another_order_with_other_crops(video_folder):
     batches = read(make_loader(video_folder), batches=6)
     index = np.concatenate([batch["index"] for batch in batches])

@@ -64,6 +64,20 @@ def test_an_unreadable_video_is_not_counted_and_its_error_is_kept(tmp_path):
     assert np.isfinite(predictions.accuracy())
 
 
+def test_a_video_of_which_a_view_is_unreadable_has_the_mean_of_the_others(video_folder):
+    def half(variables, batch):
+        made = predict(variables, batch)
+        return made | {"valid": made["valid"] & (batch["index"] % 2 == 0)}
+
+    config = shrunk.recipe("demo_finetune", video_folder, data__max_bad_fraction=0.5)
+    mesh = sharding.make_mesh({"data": -1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
+    source = FolderSource(str(video_folder))
+    views = {"temporal_views": 2, "spatial_views": 1}
+    found, _ = Evaluator(config, mesh, half).run({"params": jnp.float32(0.5)}, source, **views)
+    assert found.num_views.tolist() == [1] * 12
+    np.testing.assert_allclose(found.probabilities.sum(axis=-1), 1, rtol=1e-5)
+
+
 def test_videos_that_other_hosts_could_not_read_count_too(video_folder):
     config = shrunk.recipe("demo_finetune", video_folder, data__max_bad_fraction=0.1)
     mesh = sharding.make_mesh({"data": -1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])

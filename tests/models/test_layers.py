@@ -104,3 +104,10 @@ def test_drop_path_zeroes_whole_clips_and_scales_the_others(dtype):
     assert 0.05 < np.mean(dropped == 0) < 0.4
     assert not np.array_equal(dropped, drop_path(1, ones))
     assert layers.DropPath()(0, ones) is ones
+
+
+def test_drop_path_keeps_the_mean_in_bfloat16():
+    y = jax.random.uniform(jax.random.key(0), (1, 64, 1024), jnp.bfloat16)
+    kept = layers.DropPath(jnp.float32(0.05), jax.random.key(0))(0, y)
+    means = [float(jnp.mean(clip.astype(jnp.float32))) for clip in (kept, y)]
+    assert means[0] / means[1] == pytest.approx(1 / 0.95, rel=2e-4)

@@ -109,6 +109,24 @@ def test_predictions_are_probabilities_with_their_places(probing, batch):
     np.testing.assert_array_equal(made["index"], batch["index"])
 
 
+def test_top1_is_that_of_the_clips_that_count():
+    logits = jnp.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [jnp.nan, 0.0]])
+    labels = jnp.array([1, 0, 0, 0])
+    assert float(classify_step._top1(logits, labels, jnp.ones(4))) == 0.5
+    assert float(classify_step._top1(logits, labels, jnp.array([1.0, 1, 0, 0]))) == 1
+
+
+def test_a_clip_is_augmented_the_same_wherever_it_is_in_the_batch(batch):
+    config = shrunk.recipe("demo_finetune", "unused")
+    config.augment.update(rand_augment_layers=2, erasing=0.5, mixup=0.0, cutmix=0.0)
+
+    @jax.jit
+    def clips(batch):
+        return classify_step.make_rows(config, 2, batch, jax.random.key(0), jax.random.key(1))[0]
+
+    np.testing.assert_allclose(clips({n: a[::-1] for n, a in batch.items()})[::-1], clips(batch))
+
+
 def test_every_augmentation_has_its_own_values(monkeypatch):
     values = {
         **{"rand_augment_layers": 3, "rand_augment_magnitude": 6.0, "rand_augment_std": 0.25},

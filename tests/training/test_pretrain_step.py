@@ -39,6 +39,22 @@ def test_the_mask_changes_with_the_step(parts):
     assert len(losses) == 3
 
 
+@pytest.mark.parametrize("normalise", [False, True])
+def test_the_target_is_that_of_the_config(normalise, parts, monkeypatch):
+    seen, pixel_target = [], pretrain_step.losses.pixel_target
+
+    def record(patches, *given):
+        seen.append(given)
+        return pixel_target(patches, *given)
+
+    monkeypatch.setattr(pretrain_step.losses, "pixel_target", record)
+    *_, batch = parts
+    config = shrunk.recipe("demo_pretrain", "unused", norm_pix_loss=normalise, norm_pix_eps=0.1)
+    task = tasks.make_task(config, (), total_steps=10)
+    jax.eval_shape(task.step_fn, jax.eval_shape(task.init_fn), batch)
+    assert seen == [(normalise, 0.1)]
+
+
 def test_the_order_of_clips_in_a_batch_does_not_matter(parts):
     _, _, state, step_fn, batch = parts
     shuffled = {name: rows[::-1] for name, rows in batch.items()}
