@@ -50,7 +50,6 @@ class _OpenVideo:
     def __init__(self, path: str, name: str) -> None:
         self._name = name
         self._container, self._stream = open_demuxer(path, name)
-        self._stream.thread_type, self._stream.thread_count = "NONE", 1
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or "nan")
         self.stats = DecodingStats()
 
@@ -122,7 +121,7 @@ class SegmentFrames(_OpenVideo):
         """
         frames = frames_from(self._container, self._stream, self._start, self._name)
         try:
-            for seconds, frame in frames:
+            for seconds, frame, _ in frames:
                 if seconds >= self._end:
                     break
                 self.times.append(seconds)

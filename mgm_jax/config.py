@@ -150,6 +150,9 @@ def _check_effects(config: ConfigDict) -> None:
         and config.optimizer.layer_decay != 1,
         "masking.guidance": strategy != "mgm" and masking.get("guidance", "peak") != "peak",
         "masking.guide_first_tubelet": strategy != "mgm" and masking.get("guide_first_tubelet"),
+        # A detector sees the frames around the key frame.
+        "data.sampling": config.task == "detect" and config.data.sampling != "dense",
+        "eval.temporal_views": config.task == "detect" and config.eval.temporal_views != 1,
         "masking.camera_compensation": strategy not in _GUIDED
         and masking.get("camera_compensation", "none") != "none",
     }

@@ -101,6 +101,8 @@ def main(_: Sequence[str]) -> None:
     config.num_pictures = _NUM_CLIPS.value
     if _BLOCK.present and not _ATTENTION.value:
         raise ConfigError("--block has no effect without --attention")
+    if _STRATEGIES.value and (_LEAKY.value or _ATTENTION.value):
+        raise ConfigError("--strategies draws masks alone; leave out --leaky and --attention")
     if _LEAKY.value and _ATTENTION.value:
         raise ConfigError("--leaky has no effect with --attention")
     if _CONFIG.value:

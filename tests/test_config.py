@@ -1,7 +1,7 @@
 import pytest
 from ml_collections import ConfigDict
 
-from mgm_jax import base_config
+from mgm_jax import base_config, detect_config
 from mgm_jax import config as config_lib
 from mgm_jax.errors import ConfigError
 
@@ -66,6 +66,8 @@ def test_fixed_positions_are_not_for_a_backbone_that_learns_them():
             {"masking.strategy": "smm", "masking.camera_compensation": "median"},
             "masking.camera_compensation",
         ),
+        ("detect", {"eval.temporal_views": 5}, "eval.temporal_views"),
+        ("detect", {"data.sampling": "segments"}, "data.sampling"),
         ("pretrain", {"data.motion": "none"}, "data.motion=none"),
         ("pretrain", {"eval.holdout": 0.2, "eval.split": "test"}, "eval.split=test"),
         (
@@ -76,7 +78,7 @@ def test_fixed_positions_are_not_for_a_backbone_that_learns_them():
     ],
 )
 def test_values_that_would_be_ignored_are_refused(task, changes, named):
-    config = getattr(base_config, task)()
+    config = detect_config.detect() if task == "detect" else getattr(base_config, task)()
     config_lib.check_values(config)
     config.update_from_flattened_dict(changes)
     with pytest.raises(ConfigError, match=rf"config\.{named}"):

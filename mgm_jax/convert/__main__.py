@@ -153,9 +153,16 @@ def _define_flags() -> None:
 
 def _read_classes(file: str) -> list[str]:
     try:
-        return json.loads(pathlib.Path(file).read_text())
+        names = json.loads(pathlib.Path(file).read_text())
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("for instance, an object of names and numbers has no order")
+        if len(set(names)) < len(names):
+            raise ValueError("a name occurs twice")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--classes={file} is not a JSON list of names: {error}") from error
+        raise ConfigError(
+            f"--classes={file} is not a JSON list of names, in the order of the classes: {error}"
+        ) from error
+    return names
 
 
 def main(_: Sequence[str]) -> None:

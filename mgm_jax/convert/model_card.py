@@ -56,6 +56,20 @@ def _recipe(run: Run) -> str:
     )
 
 
+def _choice(frames: int, stride: int | str | None) -> list[str]:
+    """The lines that choose a clip as one test view (`data.sampling`); without stride, segments."""
+    if stride is None:
+        return [
+            f"places = [int((i + 0.5) * len(frames) / {frames}) for i in range({frames})]",
+            "clip = [frames[place] for place in places]",
+        ]
+    return [
+        f"frames = frames[::{stride}]",
+        f"first = max(len(frames) - {frames}, 0) // 2",
+        f"clip = frames[first : first + {frames}]",
+    ]
+
+
 def make_card(config: Mapping[str, Any], training: Mapping[str, str]) -> str:
     """The text of a card.
 
@@ -82,10 +96,18 @@ def make_card(config: Mapping[str, Any], training: Mapping[str, str]) -> str:
     ]
     if classes:
         lines += [
-            *("", "```python", "import transformers", ""),
-            'classify = transformers.pipeline("video-classification", model=FOLDER)',
-            f"classify('a.mp4', frame_sampling_rate={stride or 'STRIDE'})",
-            *("```", ""),
+            *("", "```python", "import av", "import transformers", ""),
+            "model = transformers.VideoMAEForVideoClassification.from_pretrained(FOLDER).eval()",
+            "model.fc_norm.eps = 1e-6  # As trained; transformers sets 1e-5.",
+            "processor = transformers.VideoMAEImageProcessor.from_pretrained(FOLDER)",
+            'video = av.open("a.mp4").decode(video=0)',
+            'frames = [frame.to_ndarray(format="rgb24") for frame in video]',
+            *_choice(
+                frames, None if config["frame_sampling"] == "segments" else stride or "STRIDE"
+            ),
+            'inputs = processor(clip, return_tensors="pt")',
+            "probabilities = model(**inputs).logits.softmax(-1)",
+            *("```", "", "`transformers.pipeline` takes other frames of a video.", ""),
             f"Classes ({len(classes)}): {', '.join(classes.values())}.",
         ]
     for title, text in training.items():

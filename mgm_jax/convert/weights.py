@@ -146,7 +146,7 @@ def write_hugging_face(folder: AnyPath, weights: Weights) -> None:
             "%s was trained with norm_pix_eps=%g; transformers computes its loss with 1e-6",
             *(weights.origin, weights.norm_pix_eps),
         )
-    if weights.stride is not None:
+    if weights.stride is not None and weights.sampling == "dense":
         config |= {"frame_sampling_rate": weights.stride}
     folder.mkdir(parents=True, exist_ok=True)
     tensors.write(folder / "model.safetensors", state)

@@ -5,6 +5,7 @@ import dataclasses
 from typing import cast
 
 import numpy as np
+from absl import logging
 
 from mgm_jax.data.ava_files import BoxRows, read_rows
 from mgm_jax.data.records import VideoRecord, VideoSource
@@ -47,6 +48,12 @@ class DetectedSource(SubsetSource):
                 "frame has none"
             )
         self._boxes = _by_image(rows, score)
+        unsure = int((rows.scores < score).sum())
+        if unsure:
+            logging.info(
+                "%s: %d of %d boxes have a score below %g and are left out (detection_score)",
+                *(flag, unsure, len(rows.scores), score),
+            )
         counts = [(len(self._boxes.get(name, ())), name) for name in names]
         most, name = max(counts)
         if most > (max_boxes or most):

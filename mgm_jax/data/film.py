@@ -6,6 +6,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 from jaxtyping import Int
 
 from mgm_jax.data.ava_files import key_frame_name
@@ -13,7 +14,7 @@ from mgm_jax.data.clip_builder import ClipBuilder, DecodedClip
 from mgm_jax.data.identity import VideoFacts
 from mgm_jax.data.key_frames import KeyFrame
 from mgm_jax.data.records import UNLABELLED, VideoRecord
-from mgm_jax.data.video.containers import open_demuxer
+from mgm_jax.data.video.containers import GET_AGAIN, open_demuxer
 from mgm_jax.data.video.planes import FrameLayout, Window
 from mgm_jax.data.video.seeking import frames_from
 from mgm_jax.errors import ConfigError, VideoError, printable
@@ -27,6 +28,7 @@ class FilmPart:
         name: For messages.
         seconds: The moment, from the start of the film.
         reach: How many frames are wanted before and after it.
+        allow_damage: See `decoding.Video`.
 
     Attributes:
         key: Number of the frame nearest to the moment.
@@ -35,21 +37,30 @@ class FilmPart:
         VideoError: Not a video, without time stamps, or it has no frame there.
     """
 
-    def __init__(self, path: str, name: str, seconds: float, reach: int) -> None:
+    def __init__(
+        self, path: str, name: str, seconds: float, reach: int, allow_damage: bool = False
+    ) -> None:
         container, stream = open_demuxer(path, name)
         with container:
             self._codec = stream.codec_context.name
             rate = float(stream.average_rate or stream.guessed_rate or 25)
             low, high = seconds - reach / rate, seconds + reach / rate
             self._frames: list[av.VideoFrame] = []
-            distances = []
-            for time, frame in frames_from(container, stream, low, name):
+            distances: list[float] = []
+            self._damaged: list[bool] = []
+            for time, frame, damaged in frames_from(container, stream, low, name):
                 if time > high:
                     break
                 self._frames.append(frame)
                 distances.append(abs(time - seconds))
+                self._damaged.append(damaged and not allow_damage)
         if not distances or min(distances) > 0.5:
             raise VideoError(f"{name}: it has no frame around second {seconds:g}; get all of it")
+        for number in reversed(range(len(distances) - 1)):
+            # B-frames are predicted from the frame after them too.
+            if self._frames[number].pict_type in (PictureType.B, PictureType.BI):
+                self._damaged[number] |= self._damaged[number + 1]
+        self._name, self._seconds = name, seconds
         self.key, self.num_frames = int(np.argmin(distances)), len(distances)
         self._layout = FrameLayout.of_frame(self._frames[0])
         self.height, self.width = self._layout.size
@@ -67,6 +78,10 @@ class FilmPart:
         if motion != "none":
             raise VideoError("motion is not read from films; set config.data.motion=none")
         wanted = numbers.tolist()
+        if any(self._damaged[number] for number in wanted):
+            raise VideoError(
+                f"{self._name}: frames around second {self._seconds:g} are damaged; {GET_AGAIN}"
+            )
         builder = ClipBuilder(wanted, self._layout, "none", windows, self._codec)
         for number in sorted(set(wanted)):
             builder.add(number, self._frames[number])

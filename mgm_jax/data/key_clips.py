@@ -41,7 +41,8 @@ class _AroundKeyFrames(ClipLoader):
             opened: Video | FilmPart = Video(record.video, name, spec.allow_damage)
         else:
             reach = spec.clip_frames * spec.stride // 2
-            opened = FilmPart(str(record.video), name, record.key.seconds, reach)
+            seconds = record.key.seconds
+            opened = FilmPart(str(record.video), name, seconds, reach, spec.allow_damage)
             record = dataclasses.replace(
                 record, key=dataclasses.replace(record.key, frame=opened.key)
             )

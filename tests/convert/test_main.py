@@ -8,7 +8,7 @@ from random_weights import assert_equal, random_params
 from shrunk import recipe
 
 from mgm_jax.convert import weights
-from mgm_jax.convert.__main__ import convert
+from mgm_jax.convert.__main__ import _read_classes, convert
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.convert.weights import Weights
 from mgm_jax.errors import CheckpointError, ConfigError
@@ -79,6 +79,16 @@ def test_a_folder_of_another_normalisation_is_refused(tmp_path):
     file.write_text(file.read_text().replace("0.485", "0.5"))
     with pytest.raises(CheckpointError, match=r"preprocessor_config\.json normalises .*\[0\.5, 0"):
         weights.read(source)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"zumba": 2, "archery": 0, "bowling": 1}', '"abc"', '["a", "b", "a"]', "[1, 2]", "a"],
+)
+def test_a_file_that_is_no_list_of_classes_is_refused(content, tmp_path):
+    (tmp_path / "classes.json").write_text(content)
+    with pytest.raises(ConfigError, match="is not a JSON list of names, in the order"):
+        _read_classes(str(tmp_path / "classes.json"))
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import av
 from av.stream import Disposition
@@ -12,6 +12,10 @@ from av.video.reformatter import ColorRange
 from mgm_jax.data.video.mp4 import Mp4Tables, ReadAt, read_mp4_tables
 from mgm_jax.data.video.packets import PacketIndex, index_packets, index_tables
 from mgm_jax.errors import VideoError
+
+_SINGLE_THREAD: tuple[Literal["NONE"], int] = ("NONE", 1)
+"""Type and number. Workers decode side by side, so threads would only compete; and with several,
+FFmpeg does not flag the frames in which it conceals damage."""
 
 GET_AGAIN = "the file is damaged or incomplete: get it again, or leave it out"
 
@@ -75,6 +79,8 @@ def open_demuxer(
 ) -> tuple[av.container.InputContainer, av.VideoStream]:
     """Opens a file with FFmpeg, and chooses its largest video stream; never a cover picture.
 
+    It is decoded in a single thread.
+
     FFmpeg opens nothing else, in the network or among the files, whatever the file asks for.
 
     Raises:
@@ -109,6 +115,7 @@ def open_demuxer(
     except VideoError:
         container.close()
         raise
+    best.thread_type, best.thread_count = _SINGLE_THREAD
     return container, best
 
 
@@ -240,8 +247,7 @@ def _open_mp4(source: VideoInput, name: str) -> Mp4File | None:
 
 
 def _configure(decoder: av.VideoCodecContext, export_vectors: bool) -> av.VideoCodecContext:
-    # Many worker processes decode side by side; threads would only compete.
-    decoder.thread_type, decoder.thread_count = "NONE", 1
+    decoder.thread_type, decoder.thread_count = _SINGLE_THREAD
     decoder.options = {"max_pixels": str(_MAX_PIXELS)}
     if export_vectors:
         decoder.options |= {"flags2": "+export_mvs"}

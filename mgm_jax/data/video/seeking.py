@@ -16,11 +16,13 @@ _MARGIN = 10.0
 
 def frames_from(
     container: av.container.InputContainer, stream: av.VideoStream, seconds: float, name: str
-) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Decodes the frames from a second on, each with its own second, to the end of the file.
+) -> Iterator[tuple[float, av.VideoFrame, bool]]:
+    """Decodes the frames from a second on to the end of the file.
 
-    Seconds count from the first frame. In some formats (MPEG-TS) a seek may end at a packet that is
-    no key frame, and nothing can be decoded up to the next one; then it is tried from further back.
+    Each comes with its own second, counted from the first frame, and whether it has damage that
+    FFmpeg has concealed, or is predicted from such a frame. In some formats (MPEG-TS) a seek may
+    end at a packet that is no key frame, and nothing can be decoded up to the next one; then it is
+    tried from further back.
 
     Raises:
         VideoError: The frames have no time stamps.
@@ -38,7 +40,7 @@ def frames_from(
 
 def _frames_after_seek(
     container: av.container.InputContainer, stream: av.VideoStream, seconds: float, name: str
-) -> Iterator[tuple[float, av.VideoFrame]]:
+) -> Iterator[tuple[float, av.VideoFrame, bool]]:
     first, unit = stream.start_time or 0, stream.time_base
     assert unit is not None
     target = math.floor(fractions.Fraction(seconds) / unit) + first
@@ -46,8 +48,10 @@ def _frames_after_seek(
         container.seek(target, stream=stream)
     except av.FFmpegError:  # Some formats refuse what is before the first frame.
         container.seek(first, stream=stream)
+    damaged = False
     for packet in demultiplex(container, stream):
         for frame in packet.decode():
+            damaged = frame.is_corrupt or (damaged and not frame.key_frame)
             if frame.pts is None:
                 raise VideoError(f"{name}: its frames have no time stamps; convert it")
-            yield float((frame.pts - first) * unit), frame
+            yield float((frame.pts - first) * unit), frame, damaged

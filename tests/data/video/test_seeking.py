@@ -2,11 +2,14 @@ import itertools
 
 import av
 import encoded
+import numpy as np
 import pytest
 
 from mgm_jax.data.film import FilmKeyFrames, FilmPart
+from mgm_jax.data.video.planes import Window
 from mgm_jax.data.video.seeking import frames_from
-from mgm_jax.errors import ConfigError
+from mgm_jax.errors import ConfigError, VideoError
+from tests.data.video.test_decoder import damaged
 
 FPS = 25
 OPTIONS = {"x264-params": "keyint=60:min-keyint=60:scenecut=0:log-level=none", "crf": "30"}
@@ -25,7 +28,7 @@ def film(request, tmp_path_factory):
 def test_all_frames_from_a_second_on_are_decoded(film, seconds):
     with av.open(str(film)) as container:
         frames = frames_from(container, container.streams.video[0], seconds, "film")
-        times = [time for time, _ in itertools.islice(frames, 5)]
+        times = [time for time, *_ in itertools.islice(frames, 5)]
     first = max(round(seconds * FPS), 0)
     assert times == pytest.approx([(first + i) / FPS for i in range(5)], abs=0.01)
 
@@ -46,3 +49,22 @@ def test_a_film_that_cannot_be_sought_before_its_start(tmp_path):
     with av.open(str(path)) as container:
         frames = frames_from(container, container.streams.video[0], -1.0, "film")
         assert len(list(frames)) == FPS
+
+
+def test_damaged_frames_of_a_film_are_refused(tmp_path):
+    path = tmp_path / "film.mp4"
+    content = encoded.encode(encoded.moving_square(4 * FPS))
+    path.write_bytes(damaged(content, slice(52, 53), slice(300, 400)))  # Of the frames 48 to 59.
+
+    def part(second, **settings):
+        return FilmPart(str(path), "film", second, 8, **settings)
+
+    def read(part):
+        return part.read(np.arange(part.num_frames), motion="none", windows=[Window()])
+
+    for second in (1.0, 3.0):
+        assert read(part(second)).luma.any()
+    for second in (2.0, 2.5):
+        with pytest.raises(VideoError, match=rf"around second {second:g} are damaged"):
+            read(part(second))
+        assert read(part(second, allow_damage=True)).luma.any()
