@@ -89,7 +89,8 @@ def read_clips(
     motion, valid = decoded.motion, decoded.motion_valid
     if spec.motion == "flow":
         path = flow_path(spec.flow_path, record.video_id)
-        motion, valid = read_flow(path, frames, (video.num_frames, *motion.shape[1:3]))
+        shape = (video.num_frames, *motion.shape[1:3])
+        motion, valid = read_flow(path, frames, shape, record.video)
     source_per_frame = [np.tile(np.divide(source_size, size), 2) for _, size, _ in fitted]
     sides = np.array([(crop.top, crop.left, crop.height, crop.width) for crop, *_ in fitted])
     origins = [(*region[:2], 0, 0) for *_, region in fitted]

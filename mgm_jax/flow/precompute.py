@@ -3,7 +3,7 @@
     python -m mgm_jax.flow.precompute --weights=raft_small.npz --videos=DIR --out=FLOW
 
 writes `FLOW/class/clip.mp4.flow.npz` for `DIR/class/clip.mp4` (see `data.motion.flow_files`).
-Videos that already have a file are skipped, so a stopped run resumes. Several machines may share
+Videos whose flow is there are skipped, so a stopped run resumes. Several machines may share
 the work, each with a csv of its part of the videos. `--method=dis` needs OpenCV, but no weights and
 no accelerator.
 """
@@ -38,7 +38,7 @@ def write_flow_of_videos(
     *,
     short_side: int = 256,
 ) -> list[str]:
-    """Writes the flow of each video that has no flow file in the folder `out` yet.
+    """Writes the flow of each video whose flow is not in the folder `out` yet.
 
     Returns one error message for each video that could not be read.
     """
@@ -54,7 +54,7 @@ def write_flow_of_videos(
             with reading_video(name):
                 record = source[index]
                 path = flow_files.flow_path(out, record.video_id)
-                if path.exists():
+                if flow_files.has_flow(path, record.video):
                     continue
                 with Video(record.video, name) as video:
                     motion = estimators.video_flow(video, flow_fn, short_side=short_side)
@@ -62,7 +62,7 @@ def write_flow_of_videos(
             logging.warning("%s", error)
             failures.append(str(error))
             continue
-        flow_files.write_flow(path, motion)
+        flow_files.write_flow(path, motion, record.video)
         made += 1
     logging.info(
         "flow of %d videos in %s: %d computed in %.1f s, %d existed already, %d failed",

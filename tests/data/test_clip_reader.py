@@ -16,7 +16,7 @@ def test_boxes_and_motion_of_every_crop_lie_in_the_frame(tmp_path):
     # The vector of a cell is the place of its centre.
     cells = np.stack(np.meshgrid(np.arange(20) * 8 + 4, np.arange(12) * 8 + 4), -1)
     path = flow_files.flow_path(tmp_path, "a")
-    flow_files.write_flow(path, np.tile(cells, (12, 1, 1, 1)).astype(np.float16))
+    flow_files.write_flow(path, np.tile(cells, (12, 1, 1, 1)).astype(np.float16), data)
     settings = {"motion": "flow", "flow_path": str(tmp_path)}
     spec = ReadSpec(clip_frames=4, stride=2, size=32, host_crop_size=64, **settings)
     crops = [Crop(8, 60, 80, 72), Crop(0, 30, 60, 90, True), Crop(20, 90, 40, 50)]

@@ -114,7 +114,7 @@ def flow_folder(video_folder, tmp_path):
         motion = np.zeros((video.num_frames, -(-video.height // 8), -(-video.width // 8), 2))
     motion[:, :, :, 0] = np.arange(len(motion))[:, None, None]
     flow_files.write_flow(
-        flow_files.flow_path(tmp_path, record.video_id), motion.astype(np.float16)
+        flow_files.flow_path(tmp_path, record.video_id), motion.astype(np.float16), record.video
     )
     return tmp_path
 
@@ -134,7 +134,7 @@ def test_flow_that_is_missing_or_not_finite_never_reaches_a_mask(video_folder, f
     with np.load(path) as arrays:
         motion = arrays["motion"]
     motion[:, 1, 2, 1] = np.nan
-    flow_files.write_flow(path, motion)
+    flow_files.write_flow(path, motion, FolderSource(str(video_folder))[0].video)
     spec = dataclasses.replace(SPEC, motion="flow", flow_path=str(flow_folder))
     clip = load(video_folder, video=video, spec=spec)
     assert not clip["valid"].any()

@@ -29,13 +29,16 @@ def test_a_folder_is_computed_and_resumed(tmp_path):
     made = sorted(path for path in (tmp_path / "flow").rglob("*") if path.is_file())
     names = ["a/one.mp4.flow.npz", "a/two.mp4.flow.npz", "b/three.mp4.flow.npz"]
     assert [str(path.relative_to(tmp_path / "flow")) for path in made] == names
-    motion, valid = flow_files.read_flow(made[0], [0, 5], (14, 18, 22))
+    motion, valid = flow_files.read_flow(made[0], [0, 5], (14, 18, 22), square_video)
     np.testing.assert_allclose(motion[1, ..., 0], 1)
     np.testing.assert_array_equal(valid, [False, True])
     made[1].unlink()
+    other = encoded.encode(encoded.moving_square(14, height=140, width=176)[::-1])
+    (tmp_path / "videos" / "b" / "three.mp4").write_bytes(other)
     precompute.write_flow_of_videos(source, tmp_path / "flow", flow)
-    assert len(calls) == 4
-    assert made[1].exists()
+    assert len(calls) == 5
+    assert flow_files.has_flow(made[1], square_video)
+    assert flow_files.has_flow(made[2], other)
 
 
 @pytest.mark.slow
@@ -49,7 +52,7 @@ def test_the_command_makes_flow_and_reports_what_failed(tmp_path):
     assert done.returncode == 1
     assert "broken.mp4" in done.stderr
     path = flow_files.flow_path(out, "square.mp4")
-    motion, valid = flow_files.read_flow(path, range(5), (5, 18, 22))
+    motion, valid = flow_files.read_flow(path, range(5), (5, 18, 22), str(videos / "square.mp4"))
     assert motion.shape == (5, 18, 22, 2)
     assert valid.tolist() == [False, True, True, True, True]
     np.testing.assert_allclose(motion[2, 5:9, 6:10], np.broadcast_to((4, 2), (4, 4, 2)), atol=0.3)
