@@ -1,5 +1,6 @@
 """Pictures of a few clips of a dataset: strategies' masks, reconstructions, attention."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -37,12 +38,21 @@ _LABELS: Mapping[Statistics, str] = {
 def read_clips(config: ConfigDict, source: VideoSource) -> list[CentreClip]:
     """Reads `config.num_pictures` clips, cropped at the centre, of evenly spaced videos.
 
-    Videos that cannot be read are left out.
+    Videos that cannot be read are left out. The clips have RAFT's motion if that guides the masks.
 
     Raises:
         VideoError: None of the videos can be read.
     """
-    return CentreClips(config, source).read(spread(config.num_pictures, len(source)))
+    clips = CentreClips(config, source).read(spread(config.num_pictures, len(source)))
+    if config.data.motion != "raft":
+        return clips
+    motion_fn = jax.jit(pretrain_step.make_motion_fn(config))
+
+    def with_motion(clip: CentreClip) -> CentreClip:
+        motion = zip(("motion", "motion_valid"), jax.device_get(motion_fn(clip.batch)), strict=True)
+        return dataclasses.replace(clip, batch=clip.batch | dict(motion))
+
+    return [with_motion(clip) for clip in clips]
 
 
 def write_pictures(folder: AnyPath, name: str, pictures: Iterable[Picture]) -> list[AnyPath]:

@@ -19,6 +19,19 @@ from mgm_jax.training import grad_accumulation, losses
 from mgm_jax.training.state import Batch, StepFn, TrainState
 
 MaskFn = Callable[[Batch, Key[Array, ""]], Bool[Array, "b t h w"]]
+MotionFn = Callable[[Batch], tuple[Float[Array, "b T mh mw 2"], Bool[Array, "b T"]]]
+
+
+def make_motion_fn(config: Any) -> MotionFn:
+    """Builds the function that gives the motion of a batch, and which frames have any.
+
+    Raises:
+        CheckpointError: RAFT is the motion source, and its weights are missing or do not fit.
+    """
+    if config.data.motion != "raft":
+        return lambda batch: (batch["motion"], batch["motion_valid"])
+    params, size = load_weights(config.data.flow_weights), config.data.size
+    return lambda batch: raft.flow_motion(params, rgb.batch_to_rgb(batch, size=size))
 
 
 def make_guided_mask_fn(config: Any, grid: tuple[int, int, int]) -> MaskFn:
@@ -29,18 +42,13 @@ def make_guided_mask_fn(config: Any, grid: tuple[int, int, int]) -> MaskFn:
         clip's `index`, not on its place in the batch.
 
     Raises:
-        CheckpointError: RAFT is the motion source, and its weights are missing or do not fit.
+        CheckpointError: As `make_motion_fn`.
     """
     draw_masks = strategies.make_mask_fn(config.masking, grid)
-    tubelet_frames = config.model.tubelet[0]
-    flow_params = load_weights(config.data.flow_weights) if config.data.motion == "raft" else None
+    motion_fn, tubelet_frames = make_motion_fn(config), config.model.tubelet[0]
 
     def mask_fn(batch: Batch, key: Key[Array, ""]) -> Bool[Array, "b t h w"]:
-        if flow_params is None:
-            vectors, valid = batch["motion"], batch["motion_valid"]
-        else:
-            clips = rgb.batch_to_rgb(batch, size=config.data.size)
-            vectors, valid = raft.flow_motion(flow_params, clips)
+        vectors, valid = motion_fn(batch)
         guiding = motion_maps.compensate_camera(vectors, valid, config.masking.camera_compensation)
         magnitude = motion_maps.magnitude_per_tubelet(guiding, valid, tubelet_frames)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
