@@ -107,7 +107,7 @@ def _train(
         num_batches=counts.stop_step,
         seed=config.seed,
         state=data_state,
-        process=(jax.process_index(), jax.process_count()),
+        rows=sharding.host_rows(mesh, config.batch_size, jax.process_index()),
     )
     done = batches.next_batch
     throughput = Throughput(config.batch_size * config.data.repeated_augmentation)

@@ -2,8 +2,8 @@
 
 The global order is one sequence: the shuffled items (videos, or their views) of epoch 0, of epoch
 1, and so on. What is read at each position depends only on the seed and the position. Batch `b`
-is the positions `[b · batch, (b + 1) · batch)`, of which each host reads a contiguous part. So the
-batches do not depend on the number of workers or hosts, and a run resumes at any batch by its
+is the positions `[b · batch, (b + 1) · batch)`, of which each host reads those of its devices. So
+the batches do not depend on the number of workers or hosts, and a run resumes at any batch by its
 number. The last, incomplete batch of the whole run is dropped; epochs are not cut. The copies of
 an item follow each other in the batch.
 """
@@ -37,6 +37,12 @@ def _with_position(position: int, item: int) -> tuple[int, int]:
     return position, item
 
 
+def _own(clips: grain.MapDataset, rows: Sequence[int], global_batch: int, number: int) -> Any:
+    """Number `number` among the clips of some rows of all batches."""
+    batch, place = divmod(number, len(rows))
+    return clips[batch * global_batch + rows[place]]
+
+
 def _load_recorded(
     load: ClipLoader, reads: ReadsInProgress, element: tuple[int, int], rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
@@ -57,7 +63,7 @@ class ClipBatches:
         seed: Seed of the order, the start frames and the crops; None keeps the source's order, for
             loaders without randomness.
         state: Where to resume, from `state()`; None starts at the first batch.
-        process: This host's index, and the number of hosts that share each batch.
+        rows: Those of each global batch that this host reads, in items; None for all.
         num_workers: Worker processes; 0 reads in threads of this process.
         max_bad_fraction: Largest fraction of clips that may be unreadable.
         read_timeout: Longest wait for a batch, seconds.
@@ -70,8 +76,7 @@ class ClipBatches:
         worker_failure: Why a worker process died; since then, threads of this process read.
 
     Raises:
-        ConfigError: The batch is not divisible by the hosts, or the number of videos differs from
-            the state's.
+        ConfigError: The number of videos differs from the state's.
     """
 
     def __init__(
@@ -82,16 +87,11 @@ class ClipBatches:
         num_batches: int,
         seed: int | None,
         state: Mapping[str, int] | None = None,
-        process: tuple[int, int] = (0, 1),
+        rows: Sequence[int] | None = None,
         num_workers: int = 0,
         max_bad_fraction: float = 0.1,
         read_timeout: float = 600.0,
     ):
-        process_index, process_count = process
-        if global_batch % process_count:
-            raise ConfigError(
-                f"config.batch_size={global_batch} is not divisible by {process_count} processes"
-            )
         num_videos, num_items = len(load.source), load.num_items
         start = {"next_batch": 0, "skipped": 0, "seen": 0, "num_videos": num_videos}
         state = start | dict(state or {})  # A converted run has seen no data.
@@ -119,11 +119,12 @@ class ClipBatches:
         order = order.repeat(max(1, math.ceil(positions / num_items)))
         read = functools.partial(_load_recorded, load, self._reads)
         clips = order.map_with_index(_with_position).random_map(read)
-        local_batch = global_batch // process_count
+        own_rows = range(global_batch) if rows is None else tuple(rows)
+        read_own = functools.partial(_own, clips, own_rows, global_batch)
 
         def batches_from(number: int) -> grain.MapDataset:
-            parts = clips[number * global_batch : positions].batch(local_batch, drop_remainder=True)
-            return parts[process_index::process_count]
+            numbers = (batch * len(own_rows) for batch in (number, num_batches))
+            return grain.MapDataset.range(*numbers).map(read_own).batch(len(own_rows))
 
         self._batches_from = batches_from
         self._start(num_workers)

@@ -1,6 +1,5 @@
 """Multi-view evaluation: each video is counted once, on any number of devices and hosts."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,8 +31,9 @@ class Evaluator:
         """
         self._config = config
         # config.eval.batch_size, rounded up to what the devices divide evenly.
-        unit = math.lcm(mesh.shape["data"] * mesh.shape["fsdp"], jax.process_count())
+        unit = mesh.shape["data"] * mesh.shape["fsdp"]
         self._global_batch = -(-config.eval.batch_size // unit) * unit
+        self._rows = sharding.host_rows(mesh, self._global_batch, jax.process_index())
         self._batch_sharding = sharding.batch_sharding(mesh)
         self._predict_fn = jax.jit(
             sharding.on_mesh(predict_fn, mesh),
@@ -53,7 +53,7 @@ class Evaluator:
             num_batches=-(-loader.num_items // self._global_batch),
             seed=None,
             max_bad_fraction=1.0,
-            process=(jax.process_index(), jax.process_count()),
+            rows=self._rows,
         )
 
     def outputs(

@@ -79,13 +79,28 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
+def host_rows(mesh: Mesh, batch_size: int, process: int) -> list[int]:
+    """The rows of a global batch that the devices of a process hold, in ascending order.
+
+    They may lie apart: a mesh on a TPU torus follows its links, not the numbers of the hosts.
+    """
+    owners = np.array([shard[0].process_index for shard in _shards(mesh)])
+    rows = np.arange(batch_size).reshape(len(owners), -1)
+    return rows[owners == process].ravel().tolist()
+
+
+def _shards(mesh: Mesh) -> np.ndarray:
+    """The devices of each part of a batch, in the order of its rows."""
+    return mesh.devices.reshape(-1, mesh.shape["tensor"])
+
+
 def check_batch(mesh: Mesh, batch_size: int, grad_accum_steps: int = 1) -> None:
     """Refuses a global batch that the mesh, or gradient accumulation, cannot split evenly.
 
     Raises:
         ConfigError: With the nearest batch sizes, or the sizes of the mesh, that work.
     """
-    for devices in mesh.devices.reshape(-1, mesh.shape["tensor"]):
+    for devices in _shards(mesh):
         if len({device.process_index for device in devices}) > 1:
             raise ConfigError(
                 f"config.mesh.tensor={mesh.shape['tensor']} splits a clip over several processes; "
@@ -126,7 +141,7 @@ def _fit(spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> PartitionSp
 
 
 def global_batch(sharding: NamedSharding, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Assembles the rows of all hosts into the arrays of the global batch, on the devices."""
+    """Assembles the rows of all hosts (`host_rows`) into the global batch, on the devices."""
     return {
         name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
     }

@@ -42,6 +42,22 @@ def tpu_chip(number, place):
     return mock.NonCallableMock(spec=jax.Device, **facts, **kind)
 
 
+def test_each_host_reads_the_rows_of_its_devices():
+    mesh = sharding.make_mesh({"data": 4, "fsdp": 2, "tensor": 1})
+    assert sharding.host_rows(mesh, 16, 0) == list(range(16))
+    places = list(itertools.product(range(4), range(4), range(1)))
+    chips = [tpu_chip(number, place) for number, place in enumerate(places)]
+    for chip, (x, y, _) in zip(chips, places, strict=True):
+        chip.process_index = 2 * (x // 2) + y // 2  # Hosts of 2x2 chips.
+    torus = sharding.make_mesh({"data": -1, "fsdp": 1, "tensor": 1}, chips)
+    rows = [sharding.host_rows(torus, 32, host) for host in range(4)]
+    assert sorted(itertools.chain(*rows)) == list(range(32))
+    assert {len(own) for own in rows} == {8}
+    assert rows != [list(range(8 * host, 8 * host + 8)) for host in range(4)]
+    for host, own in enumerate(rows):
+        assert {torus.devices[row // 2, 0, 0].process_index for row in own} == {host}
+
+
 def test_an_axis_may_be_longer_than_a_side_of_the_torus():
     places = itertools.product(range(4), repeat=3)
     chips = [tpu_chip(number, place) for number, place in enumerate(places)]
