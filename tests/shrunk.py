@@ -56,7 +56,7 @@ def recipe(name: str, data_path: pathlib.Path | str, **changes: object) -> Confi
         config.eval.allow_overlap = True
         config.eval.every = 2
         config.eval.batch_size = 8
-        config.eval.temporal_views = 2
+        config.eval.temporal_views = 1 if config.task == "detect" else 2
         config.eval.spatial_views = 1
     config.update_from_flattened_dict(
         {name.replace("__", "."): value for name, value in changes.items()}

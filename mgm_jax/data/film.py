@@ -12,7 +12,7 @@ from jaxtyping import Int
 from mgm_jax.data.ava_files import key_frame_name
 from mgm_jax.data.clip_builder import ClipBuilder, DecodedClip
 from mgm_jax.data.identity import VideoFacts
-from mgm_jax.data.key_frames import KeyFrame
+from mgm_jax.data.key_frames import FPS, KeyFrame
 from mgm_jax.data.records import UNLABELLED, VideoRecord
 from mgm_jax.data.video.containers import GET_AGAIN, open_demuxer
 from mgm_jax.data.video.planes import FrameLayout, Window
@@ -27,11 +27,12 @@ class FilmPart:
         path: The film.
         name: For messages.
         seconds: The moment, from the start of the film.
-        reach: How many frames are wanted before and after it.
+        reach: How many frames are wanted before and after it, of 25 per second.
         allow_damage: See `decoding.Video`.
 
     Attributes:
         key: Number of the frame nearest to the moment.
+        fps: Frames per second of the film.
 
     Raises:
         VideoError: Not a video, without time stamps, or it has no frame there.
@@ -43,8 +44,10 @@ class FilmPart:
         container, stream = open_demuxer(path, name)
         with container:
             self._codec = stream.codec_context.name
-            rate = float(stream.average_rate or stream.guessed_rate or 25)
-            low, high = seconds - reach / rate, seconds + reach / rate
+            self.fps = float(stream.average_rate or stream.guessed_rate or FPS)
+            # One frame more on each side: those nearest in time may lie beyond.
+            margin = reach / FPS + 1 / self.fps
+            low, high = seconds - margin, seconds + margin
             self._frames: list[av.VideoFrame] = []
             distances: list[float] = []
             self._damaged: list[bool] = []

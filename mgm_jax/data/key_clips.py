@@ -44,13 +44,17 @@ class _AroundKeyFrames(ClipLoader):
             seconds = record.key.seconds
             opened = FilmPart(str(record.video), name, seconds, reach, spec.allow_damage)
             record = dataclasses.replace(
-                record, key=dataclasses.replace(record.key, frame=opened.key)
+                record, key=dataclasses.replace(record.key, frame=opened.key, fps=opened.fps)
             )
         with opened as video:
             size = (video.height, video.width)
             key = key_frame_of(record, len(self.source.class_names), size, video.num_frames)
             frames = key_frames.frames_around(
-                key.frame, video.num_frames, clip_frames=spec.clip_frames, stride=spec.stride
+                key.frame,
+                video.num_frames,
+                clip_frames=spec.clip_frames,
+                stride=spec.stride,
+                fps=key.fps,
             )
             frame_size = crops.scaled_size(*size, spec.host_crop_size)
             chosen = self.choose_crops(rng, *frame_size)

@@ -5,6 +5,9 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
+FPS = 25.0
+"""VideoMAE's code for AVA converts all films to this frame rate."""
+
 NOT_EVALUATED = " (not evaluated)"
 """What the names of classes end in that AVA annotates and its evaluation leaves out."""
 
@@ -20,6 +23,7 @@ class KeyFrame:
         detected: Boxes that a detector has found; None if it was not asked.
         scores: How sure the detector is of each.
         seconds: The key frame's time in a whole film, where that is what is known of it.
+        fps: Frames per second of the video.
     """
 
     frame: int
@@ -28,6 +32,7 @@ class KeyFrame:
     detected: Float32[np.ndarray, "n 4"] | None = None
     scores: Float32[np.ndarray, " n"] | None = None
     seconds: float | None = None
+    fps: float = FPS
 
     def with_detected(
         self, same: float
@@ -60,14 +65,16 @@ def iou(
 
 
 def frames_around(
-    frame: int, num_frames: int, *, clip_frames: int, stride: int
+    frame: int, num_frames: int, *, clip_frames: int, stride: int, fps: float = FPS
 ) -> Int[np.ndarray, " t"]:
     """The frames of a clip around a key frame; the first and the last of the video repeat.
 
-    VideoMAE's for AVA: 16 frames at stride 4 are those from 31 before the key frame to 29 after it.
+    VideoMAE's for AVA: 16 frames at stride 4 are those from 31 before the key frame to 29 after it,
+    of 25 per second. Of a video with another number `fps` they are the nearest in time.
     """
-    first = frame - clip_frames * stride // 2 + (stride - 1) // 2
-    return np.clip(first + stride * np.arange(clip_frames), 0, num_frames - 1)
+    first = (stride - 1) // 2 - clip_frames * stride // 2
+    places = frame + (first + stride * np.arange(clip_frames)) * fps / FPS
+    return np.clip(np.rint(places).astype(np.int64), 0, num_frames - 1)
 
 
 def jitter(

@@ -160,7 +160,8 @@ def _key_frame(fields: Mapping[str, Any], num_classes: int) -> KeyFrame:
     boxes = np.array(fields["key_boxes"].float_list.value, np.float32)
     actions = np.array(fields["key_actions"].int64_list.value, np.uint8)
     (frame,) = fields["key_frame"].int64_list.value
-    return KeyFrame(frame, boxes.reshape(-1, 4), actions.reshape(-1, num_classes))
+    (fps,) = fields["fps"].float_list.value
+    return KeyFrame(frame, boxes.reshape(-1, 4), actions.reshape(-1, num_classes), fps=fps)
 
 
 def read_listed_videos(folder: str | os.PathLike) -> dict[str, list[list[Any]]]:

@@ -85,6 +85,11 @@ def test_the_clip_lies_around_the_key_frame_as_in_videomae(marked):
     assert batch["frames"][0].tolist() == [max(0, min(i, 59)) for i in range(0, 64, 4)]
     around = key_frames.frames_around(100, 1000, clip_frames=16, stride=4)
     assert around.tolist() == list(range(69, 130, 4))
+    around = key_frames.frames_around(100, 1000, clip_frames=16, stride=4, fps=50.0)
+    assert around.tolist() == list(range(38, 159, 8))
+    slow = Named(record(marked, fps=12.5))
+    slowed = LoadKeyFrameViews(slow, SPEC, max_boxes=1).random_map((0, 0), np.random.default_rng(0))
+    assert slowed["frames"][0].tolist() == np.rint(31 + np.arange(-31, 30, 4) / 2).tolist()
     # The three views are squares from the left to the right; the middle one shows the whole box.
     assert batch["source_box"][:, 1].tolist() == [0, 32, 64]
     np.testing.assert_allclose(batch["box_seen"][:, 0], [1, 62 / 64, 30 / 64], atol=1e-5)

@@ -35,7 +35,7 @@ def test_all_frames_from_a_second_on_are_decoded(film, seconds):
 
 def test_the_key_frame_of_a_film_is_the_nearest(film):
     part = FilmPart(str(film), "film", 7.0, 8)
-    assert (part.num_frames, part.key) == (17, 8)
+    assert (part.num_frames, part.key, part.fps) == (19, 9, FPS)
 
 
 def test_films_of_one_name_are_refused():
