@@ -58,7 +58,7 @@ def test_a_step_trains_on_jittered_colours_and_weighs_parts_by_their_boxes(monke
         state = TrainState(jnp.int32(0), params, {}, optimizer.init(params), key)
         schedule = optax.constant_schedule(1.0)
         step_fn = detect_step.make_detect_step(config, Light(), optimizer, schedule)
-        after, metrics = step_fn(state, batch)
+        after, metrics = jax.jit(step_fn)(state, batch)
         found.append((float(metrics["loss"]), float(after.params["scale"])))
     assert found[0] == pytest.approx(found[1], rel=1e-5)
     assert all(modes)
