@@ -45,7 +45,7 @@ supervise() {
   trap 'echo "$code" >"$state_folder/part" && mv "$state_folder/part" "$state_folder/exit_code"' EXIT
   # shellcheck source=environment.sh
   source "$here/launch/environment.sh"
-  export JAX_PLATFORMS=tpu # Otherwise JAX falls back to the CPU.
+  export JAX_PLATFORMS=tpu,cpu # Without this, JAX falls back to the CPU if there is no TPU.
   python -m mgm_jax.main "$@" &
   echo $! >"$state_folder/pid"
   code=0
