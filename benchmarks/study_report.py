@@ -23,7 +23,7 @@ BASELINES = {
 def collect(out: pathlib.Path) -> list[dict]:
     """What all runs that are done reached: row, seed and, by stage, top-1 or the last loss.
 
-    Runs that only results.json knows come first.
+    What is not measured here is kept as results.json has it.
     """
     stored = out / "results.json"
     known = json.loads(stored.read_text()) if stored.exists() else []
@@ -42,8 +42,10 @@ def collect(out: pathlib.Path) -> list[dict]:
                     result |= {name: numbers["top1"], "num_videos": numbers["num_videos"]}
             if result.keys() & MEASURES.keys():
                 found.append(result)
-    again = {(result["row"], result["seed"]) for result in found}
-    return [r for r in known if (r["row"], r["seed"]) not in again] + found
+    merged = {(result["row"], result["seed"]): dict(result) for result in known}
+    for result in found:
+        merged.setdefault((result["row"], result["seed"]), {}).update(result)
+    return list(merged.values())
 
 
 def accuracies(results: Sequence[Mapping], row: str, measure: str) -> dict[int, float]:

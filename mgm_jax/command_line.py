@@ -30,7 +30,7 @@ def parse_flags(arguments: Sequence[str]) -> list[str]:
 
 
 def check_arguments(arguments: Sequence[str]) -> list[str]:
-    """Finds the recipe and refuses `--config.NAME` of values that it does not have.
+    """Finds the recipe and refuses `--config.NAME` of values that it does not have or heed.
 
     Args:
         arguments: The command line, without the program's name.
@@ -46,10 +46,16 @@ def check_arguments(arguments: Sequence[str]) -> list[str]:
     if recipe is None:
         return arguments
     config = recipes.load(recipe)
-    for argument in arguments:
-        if argument.startswith("--config."):
-            name = argument.removeprefix("--config.").partition("=")[0]
-            recipes.check_name(recipe, config, name)
+    values = (one for one in arguments if one.startswith("--config."))
+    given = [value.removeprefix("--config.").partition("=")[0] for value in values]
+    for name in given:
+        recipes.check_name(recipe, config, name)
+    for epochs, steps in (("epochs", "num_steps"), ("warmup_epochs", "warmup_steps")):
+        if epochs in given and (steps in given or config.get(steps) is not None):
+            raise ConfigError(
+                f"--config.{epochs} has no effect beside config.{steps} ({recipe} has "
+                f"{config.get(steps)}); give --config.{steps}"
+            )
     found = f"--config={recipes.find(recipe)}"
     return [found if one.startswith("--config=") else one for one in arguments]
 

@@ -1,7 +1,7 @@
 """The training loop, the same for every task."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import clu.parameter_overview
@@ -18,7 +18,7 @@ from mgm_jax.data.key_clips import LoadKeyFrames
 from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.manifest import Manifest, make_manifest
 from mgm_jax.data.records import VideoSource
-from mgm_jax.errors import NonFiniteLossError
+from mgm_jax.errors import ConfigError, MgmError, NonFiniteLossError
 from mgm_jax.evaluation.detections import DetectionReporter
 from mgm_jax.evaluation.full_evaluation import make_reporter, write_evaluation
 from mgm_jax.evaluation.periodic import AccuracyReporter, PictureReporter
@@ -50,7 +50,7 @@ def train(
     used by default. Returns the state after the last step.
 
     Raises:
-        ConfigError: A value that cannot work, or another run in `workdir`.
+        ConfigError: A value that cannot work, or another run in `workdir`, or it is longer already.
         CheckpointError: A save failed, or the checkpoint in `workdir` is of other data or another
             config, or damaged.
         WriteError: `workdir` cannot be written to.
@@ -94,6 +94,11 @@ def _train(
         folder / "checkpoints", keep=config.checkpoints_kept, scored=config.task != "pretrain"
     )
     state, data_state = _start_or_resume(config, checkpoints, task, abstract, manifest)
+    if state.step > counts.total_steps:
+        raise ConfigError(
+            f"the run in {folder} has done {state.step} steps, more than the {counts.total_steps} "
+            "of the config; raise config.num_steps or config.epochs"
+        )
     describe_run(folder, config, source.class_names)
     _log_setup(config, folder, mesh, source, counts, state)
 
@@ -114,6 +119,21 @@ def _train(
     profiler = metrics_lib.ProfilerWindow(folder / "profile", *config.profile_steps)
     unlogged: list[dict[str, jax.Array]] = []
 
+    def save(step: int, score: float | None = None) -> None:
+        writer.flush()
+        data_state = batches.state() | _clip_counts(batches) | {"videos": manifest}
+        checkpoints.save(step, state, data_state, config, score)
+
+    @contextlib.contextmanager
+    def keeping(step: int) -> Iterator[None]:
+        """Saves the state of a step if what is inside, reading or evaluating, fails."""
+        try:
+            yield
+        except (MgmError, jax.errors.JaxRuntimeError):
+            if jax.process_count() == 1 and step > done:  # Others may not have failed.
+                save(step)
+            raise
+
     with contextlib.closing(metrics_lib.Writer(folder, config, from_step=done)) as writer:
         with Preemption() as preemption, contextlib.ExitStack() as closing:
             progress = Progress(throughput, done=done, last=counts.stop_step)
@@ -123,7 +143,7 @@ def _train(
                 closing.callback(part.close)
             for step in range(done + 1, counts.stop_step + 1):
                 profiler.before(step)
-                with throughput.waiting():
+                with throughput.waiting(), keeping(step - 1):
                     batch = sharding.global_batch(sharding.batch_sharding(mesh), next(batches))
                 state, step_metrics = step_fn(state, batch)
                 if batches.worker_failure:
@@ -137,7 +157,12 @@ def _train(
                 last = step == counts.stop_step
                 preempted = preemption.should_stop(step) and not last
                 non_finite = None
-                if step % config.log_every == 0 or last or preempted or step == done + 1:
+                due = step % config.checkpoint_every == 0 or last or preempted
+                report = reporter.every and (
+                    step % reporter.every == 0 or step == counts.total_steps
+                )
+                # What is saved is logged: after a crash the steps before are not run again.
+                if step % config.log_every == 0 or due or report or step == done + 1:
                     finished = jax.device_get(unlogged)
                     unlogged.clear()
                     values = metrics_lib.summarise(finished) | throughput.report(len(finished))
@@ -148,18 +173,13 @@ def _train(
                     non_finite = _first_non_finite(finished, step)
 
                 # When preempted, there may be only seconds left.
-                report = reporter.every and not preempted and non_finite is None
-                report = report and (step % reporter.every == 0 or step == counts.total_steps)
                 score = None
-                if report:
-                    with throughput.pausing():
+                if report and not preempted and non_finite is None:
+                    with throughput.pausing(), keeping(step):
                         writer.write(step, reporter.report(state.variables, step))
                     score = reporter.score
-                due = step % config.checkpoint_every == 0 or last or preempted
                 if due or score is not None or non_finite is not None:
-                    writer.flush()
-                    data_state = batches.state() | _clip_counts(batches) | {"videos": manifest}
-                    checkpoints.save(step, state, data_state, config, score)
+                    save(step, score)
                 if non_finite is not None:
                     raise NonFiniteLossError(
                         f"the loss or a gradient of step {non_finite} is not finite. Such steps "

@@ -67,6 +67,24 @@ def test_a_misspelt_value_is_refused_with_the_near_one(typed, meant):
         command_line.check_arguments(["--config=demo_pretrain", "--config.xyzzy=1"])
 
 
+@pytest.mark.parametrize(
+    ("recipe", "flags", "named"),
+    [
+        ("small_pretrain", ["epochs=50"], r"num_steps .*small_pretrain has 1500"),
+        ("small_pretrain", ["warmup_epochs=5"], "warmup_steps"),
+        ("ssv2_pretrain", ["epochs=50", "num_steps=10"], "num_steps"),
+        ("ssv2_pretrain", ["epochs=50"], None),
+    ],
+)
+def test_epochs_beside_steps_are_refused(recipe, flags, named):
+    arguments = [f"--config={recipe}", *(f"--config.{flag}" for flag in flags)]
+    if named is None:
+        command_line.check_arguments(arguments)
+    else:
+        with pytest.raises(ConfigError, match=rf"no effect beside config\.{named}"):
+            command_line.check_arguments(arguments)
+
+
 def test_the_recipe_may_follow_its_flag_in_a_word_of_its_own():
     file = shrunk.CONFIGS / "demo_pretrain.py"
     for words in (["--config", "demo_pretrain"], ["-config=demo_pretrain"]):

@@ -9,7 +9,12 @@ import shrunk
 from shrunk import assert_same_state, logged
 from test_config import of_an_earlier_version
 
-from mgm_jax.errors import CheckpointError, ConfigError, NonFiniteLossError
+from mgm_jax.errors import (
+    CheckpointError,
+    ConfigError,
+    NonFiniteLossError,
+    TooManySkippedError,
+)
 from mgm_jax.evaluation.full_evaluation import evaluate
 from mgm_jax.train import train
 from mgm_jax.training import integrity
@@ -77,6 +82,23 @@ def test_another_config_is_refused_by_name_unless_allowed(video_folder, tmp_path
         train(config, str(tmp_path), jax.devices()[:1])
     config.allow_config_change = True
     assert int(train(config, str(tmp_path), jax.devices()[:1]).step) == 3
+    config.num_steps = 2
+    with pytest.raises(ConfigError, match="has done 3 steps, more than the 2"):
+        train(config, str(tmp_path), jax.devices()[:1])
+
+
+@pytest.mark.slow
+def test_a_failing_evaluation_loses_no_step(video_folder, tmp_path):
+    broken = tmp_path / "broken" / "even"
+    broken.mkdir(parents=True)
+    (tmp_path / "broken" / "odd").mkdir()
+    for place in ("even/one.mp4", "odd/two.mp4"):
+        (broken.parent / place).write_bytes(b"no video")
+    changes = {"eval__path": str(broken.parent), "eval__every": 1, "checkpoint_every": 1000}
+    config = shrunk.recipe("demo_finetune", video_folder, **ENCODER, **changes)
+    with pytest.raises(TooManySkippedError):
+        train(config, str(tmp_path / "run"), jax.devices()[:1])
+    assert load_run(tmp_path / "run").step == 1
 
 
 @pytest.mark.slow

@@ -175,9 +175,9 @@ class ClipBatches:
             self._num_workers = 0
             self._start(0)
             batch = self._fetch()
-        self.next_batch += 1
         # The copies of an item are read, and fail, together.
         self._account(batch["video"][:, 0], batch["error"][:, 0])
+        self.next_batch += 1
         return {
             name: array.reshape(-1, *array.shape[2:])
             for name, array in batch.items()

@@ -57,7 +57,10 @@ def evaluate(
     videos = reopen_videos(config, saved, run.class_names, run.manifest)
     consistency.check_videos(videos.sources)
     reporter = make_reporter(config, run.mesh, make_predict_fn(config, run.model), videos)
-    return write_evaluation(reporter, run.variables, run.step, make_path(workdir), changes)
+    described = saved.copy_and_resolve_references()  # What was trained, and how it is evaluated.
+    described.update({name: config[name] for name in ("mode", "data", "eval")})
+    folder = make_path(workdir)
+    return write_evaluation(reporter, run.variables, run.step, folder, changes, described)
 
 
 def make_reporter(
@@ -74,10 +77,12 @@ def write_evaluation(
     step: int,
     folder: AnyPath,
     changes: Sequence[str] = (),
+    config: ConfigDict | None = None,
 ) -> Predictions | Detections:
     """Evaluates all views of all videos; logs and writes the result.
 
-    `changes` are config values that differ from training.
+    `changes` are config values that differ from training; `config` is the one to show, by default
+    that of the reporter.
     """
     if isinstance(reporter, DetectionReporter):
         return reporter.write(variables, step, folder)
@@ -96,7 +101,7 @@ def write_evaluation(
     if jax.process_index() == 0:
         files = results.write_results(predictions, folder, step=step, settings=settings)
         page = html_report.write_report(
-            folder, predictions, reporter.config, step=step, settings=settings
+            folder, predictions, config or reporter.config, step=step, settings=settings
         )
         for file in (*files, page):
             logging.info("wrote %s", file)

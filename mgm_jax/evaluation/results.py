@@ -31,6 +31,7 @@ def write_results(
     `predictions.npz` (all probabilities).
     """
     files = [folder / name for name in (NUMBERS_FILE, TABLE_FILE, ARRAYS_FILE)]
+    files[0].unlink(missing_ok=True)  # Of an earlier evaluation, whose other files are replaced.
     _write_text(files[1], _table(predictions))
     write_arrays(
         files[2],

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from ml_collections import ConfigDict
 from orbax.checkpoint import checkpoint_managers
 
@@ -125,13 +126,17 @@ class Checkpoints:
         the best checkpoint. With several processes the state must consist of jax arrays.
 
         Raises:
-            CheckpointError: This save or the one before failed.
+            CheckpointError: This save failed, or could not be begun after the one before failed.
         """
         if step == self.latest_step():
             return
-        with self._writing():
-            # Until then the callback that writes the digests of the previous save uses `_saving`.
-            self._manager.wait_until_finished()
+        failure = None
+        try:
+            with self._writing():
+                # Until then the callback that writes the digests of that save uses `_saving`.
+                self._manager.wait_until_finished()
+        except CheckpointError as error:  # What failed may have passed.
+            failure = error
         self._saving = step
         items = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state),
@@ -141,6 +146,9 @@ class Checkpoints:
         metrics = None if score is None else {"score": float(score)}
         with self._writing():
             self._manager.save(step, args=items, metrics=metrics)
+            if failure is not None:
+                self._manager.wait_until_finished()
+                logging.warning("step %d is saved, but not the one before: %s", step, failure)
 
     def description(self, step: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
         """The config that a checkpoint was made with and the position in its data, as JSON types.

@@ -1,6 +1,6 @@
-"""Preemption: SIGTERM or SIGUSR1 ends training after a step, with its state saved.
+"""Preemption: SIGTERM, SIGUSR1 or Ctrl-C ends training after a step, with its state saved.
 
-Cloud machines and `kill` send SIGTERM; SLURM sends SIGUSR1 if `launch/slurm.sh` asks for it. Both
+Cloud machines and `kill` send SIGTERM; SLURM sends SIGUSR1 if `launch/slurm.sh` asks for it. All
 end the program with `EXIT_CODE`, on which the scripts in `launch/` start it again.
 """
 
@@ -63,10 +63,11 @@ class Preemption:
 
     def __enter__(self) -> "Preemption":
         if jax.process_count() == 1:
-            self._handling.enter_context(_handling(self._remember))
+            self._handling.enter_context(_handling(self._remember, (*SIGNALS, signal.SIGINT)))
         else:
             # JAX handles SIGTERM itself, and tells the other processes.
-            self._handling.enter_context(_handling(_send_sigterm, (signal.SIGUSR1,)))
+            numbers = (signal.SIGUSR1, signal.SIGINT)
+            self._handling.enter_context(_handling(_send_sigterm, numbers))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -91,6 +92,9 @@ class Preemption:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self._reason = signal.Signals(number).name
+        if number == signal.SIGINT:
+            logging.warning("saving after this step; Ctrl-C again ends the program at once")
+            signal.signal(number, signal.default_int_handler)
 
 
 def _send_sigterm(number: int, frame: FrameType | None) -> None:

@@ -53,7 +53,7 @@ class TrainState(flax.struct.PyTreeNode):
 
         Gradients are of all parameters, or of the top-level entries that `optimizer` trains;
         `model_state` is given if the step changed it. If the loss or the norm is not finite, only
-        the step count changes.
+        the step count changes, and with it the learning rate.
         """
         gradient_norm = optax.global_norm(gradients)
         trainable = {name: self.params[name] for name in gradients}
@@ -64,10 +64,12 @@ class TrainState(flax.struct.PyTreeNode):
             "model_state": self.model_state if model_state is None else model_state,
         }
         finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+
+        def choose(new: Any, old: Any) -> Any:
+            return new if _is_schedule(old) else jnp.where(finite, new, old)
+
         changed = {
-            name: jax.tree.map(
-                lambda new, old: jnp.where(finite, new, old), after, getattr(self, name)
-            )
+            name: jax.tree.map(choose, after, getattr(self, name), is_leaf=_is_schedule)
             for name, after in changed.items()
         }
         return self.replace(step=self.step + 1, **changed), gradient_norm
@@ -76,6 +78,10 @@ class TrainState(flax.struct.PyTreeNode):
     def variables(self) -> dict[str, Any]:
         """The model's variable collections, as `model.apply` takes them."""
         return {"params": self.params, **self.model_state}
+
+
+def _is_schedule(state: Any) -> bool:
+    return isinstance(state, optax.ScaleByScheduleState)
 
 
 StepFn = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Float[Array, ""]]]]

@@ -27,9 +27,9 @@ def test_runs_are_trained_once_and_reported(tmp_path, monkeypatch):
     assert result["num_videos"] == 12
     assert f"| {100 * result['finetune']:.1f} |" in study_report.table([result])
     elsewhere = {"row": "mgm 0.5", "seed": 0, "finetune": 0.5}
-    old = {"row": "from scratch", "seed": 0, "finetune": 0.25}
+    old = {"row": "from scratch", "seed": 0, "finetune": 0.25, "linear_probe": 0.3}
     (out / "results.json").write_text(json.dumps([elsewhere, old]))
-    assert study_report.collect(out) == [elsewhere, result]
+    assert study_report.collect(out) == [elsewhere, old | result]
     monkeypatch.setattr(masking_study, "commands", lambda *_: {"finetune": ["false"]})
     assert masking_study.run([row], 2, out, data, tiny) == 1
 

@@ -9,6 +9,7 @@ import shrunk
 from jax.sharding import NamedSharding, PartitionSpec
 
 from mgm_jax.errors import CheckpointError
+from mgm_jax.training import checkpoints as checkpoints_module
 from mgm_jax.training import sharding
 from mgm_jax.training.checkpoints import Checkpoints
 from mgm_jax.training.state import TrainState
@@ -70,6 +71,22 @@ def test_the_newest_and_the_best_are_kept(checkpoints, tmp_path):
     assert (checkpoints.latest_step(), checkpoints.best_step()) == (5, 2)
     kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
     assert kept == {2, 4, 5}
+
+
+def test_after_a_save_that_failed_the_next_one_is_tried(checkpoints, monkeypatch, caplog):
+    write, failures = checkpoints_module.write_digests, iter([OSError("passing"), None, None])
+
+    def write_digests(*given):
+        if (failure := next(failures)) is not None:
+            raise failure
+        write(*given)
+
+    monkeypatch.setattr(checkpoints_module, "write_digests", write_digests)
+    checkpoints.save(5, STATE, DATA, CONFIG)
+    with caplog.at_level("WARNING", "absl"):
+        checkpoints.save(6, STATE, DATA, CONFIG)
+    assert checkpoints.latest_step() == 6
+    assert "step 6 is saved, but not the one before: " in caplog.text
 
 
 def test_a_clock_that_is_set_forward_during_a_save_is_named(checkpoints, monkeypatch):

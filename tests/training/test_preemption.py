@@ -30,6 +30,15 @@ def test_within_steps_a_signal_waits_until_the_state_is_saved():
         assert signal.getsignal(signal.SIGTERM) is outside
 
 
+def test_a_second_interrupt_does_not_wait():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), Preemption() as watch:  # noqa: PT012
+        signal.raise_signal(signal.SIGINT)
+        assert watch.should_stop(3)
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_a_signal_after_the_last_step_counts_unless_there_is_an_error():
     with pytest.raises(Preempted, match="SIGUSR1"), Preemption():
         signal.raise_signal(signal.SIGUSR1)
