@@ -61,14 +61,19 @@ class VideoFinder:
     ) -> Entry:
         """The entry with the id `video`, whose file has this `key`, by default its id.
 
-        Of several files with this key, those in the most of these `folders` match best; of these
-        the first is taken.
+        Of several files with this key, those in a folder of replacements (Kinetics-400 has one, for
+        files that are corrupted) match best, and then those in the most of these `folders`; of
+        these the first is taken.
         """
         paths = self._paths.get(key or video, [])
         hints = set(folders)
-        matches = [len(hints.intersection(path.split("/")[:-1])) for path in paths]
-        best = [path for path, n in zip(paths, matches, strict=True) if n == max(matches)]
-        file, *others = best or [None]
+
+        def match(path: str) -> tuple[bool, int]:
+            parts = path.split("/")[:-1]
+            return any(p.startswith("replacement") for p in parts), len(hints.intersection(parts))
+
+        file = max(paths, key=match, default=None)
+        others = [path for path in paths if path != file]
         return Entry(video, split, label, file, key_frame, tuple(others))
 
     def listing(

@@ -45,8 +45,13 @@ def ava(tmp_path_factory):
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(film)
     items = [f'item {{\n  name: "{name}"\n  id: {n}\n}}\n' for n, name in ACTIONS.items()]
+    every = [
+        f'label {{\n  name: "{ACTIONS.get(n, f"action {n}")}"\n  label_id: {n}\n}}\n'
+        for n in range(1, 81)
+    ]
     files = {
         "ava_action_list_v2.2_for_activitynet_2019.pbtxt": "".join(items),
+        "ava_action_list_v2.2.pbtxt": "".join(every),
         "ava_train_v2.2.csv": "".join(
             f"{OTHER},{second:04d},{LEFT},{action},0\n{OTHER},{second:04d},{RIGHT},14,1\n"
             for second in (2, 3, 4)

@@ -35,6 +35,10 @@ DATASETS: dict[str, Callable[[VideoFiles, DatasetOptions], Listing]] = {
 }
 
 
+NUM_CLASSES = {"ssv2": 174, "k400": 400, "ucf101": 101, "hmdb51": 51, "diving48": 48}
+"""Of the published data sets; the others check theirs, or have any number."""
+
+
 def read_dataset(dataset: str, videos: VideoFiles, options: DatasetOptions) -> Listing:
     """Lists a dataset, a key of `DATASETS`; missing videos are entries without a file.
 
@@ -44,6 +48,12 @@ def read_dataset(dataset: str, videos: VideoFiles, options: DatasetOptions) -> L
     if dataset not in DATASETS:
         raise ConfigError(f"--dataset: {dataset!r} is not one of {', '.join(DATASETS)}")
     listing = DATASETS[dataset](videos, options)
+    expected = NUM_CLASSES.get(dataset, len(listing.class_names))
+    if len(listing.class_names) != expected:
+        raise ConfigError(
+            f"--annotations: {dataset} has {expected} classes, and the annotation files below "
+            f"{options.annotations} give {len(listing.class_names)}; get all of them, and no others"
+        )
     names = name_classes(listing.class_names, f"--annotations, --videos: {dataset}")
     if len(names) < len(listing.class_names):
         raise ConfigError(f"--annotations: {dataset} names two classes alike; correct one of them")

@@ -11,22 +11,26 @@ from mgm_jax.data.key_frames import NOT_EVALUATED
 
 _FLAG = "--annotations"
 
+_EVALUATED = "ava_action_list_v2.2_for_activitynet_2019.pbtxt"
+
 NUM_ACTIONS = 80
 
 
 def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     """Lists the key frames of the training and the validation split, without excluded ones.
 
-    Annotation files: `ava_{train,val}_v2.2.csv`, `ava_action_list_v2.2.pbtxt` and, if present,
-    `ava_{train,val}_excluded_timestamps_v2.2.csv`. An id is `YOUTUBEID_SECOND`; label i is the
-    action that AVA numbers i + 1.
+    Annotation files: `ava_{train,val}_v2.2.csv`, the list of the 60 actions that are evaluated,
+    `ava_action_list_v2.2_for_activitynet_2019.pbtxt`, and, if present, that of all 80,
+    `ava_action_list_v2.2.pbtxt`, and `ava_{train,val}_excluded_timestamps_v2.2.csv`. An id is
+    `YOUTUBEID_SECOND`; label i is the action that AVA numbers i + 1.
     """
     files = AnnotationFiles(options.annotations, "of AVA Actions 2.2: ava_train_v2.2.csv, ...")
-    # The list of the challenge names the 60 actions that are evaluated.
-    actions = files.get("ava_action_list_v2.2.pbtxt", "ava_action_list_v2.2*.pbtxt")
-    named = read_actions(actions, _FLAG, NUM_ACTIONS)
+    evaluated = read_actions(files.get(_EVALUATED), _FLAG, NUM_ACTIONS)
+    everything = files.find("ava_action_list_v2.2.pbtxt")
+    named = read_actions(everything, _FLAG, NUM_ACTIONS) if everything else {}
     class_names = tuple(
-        named.get(n, f"action {n}{NOT_EVALUATED}") for n in range(1, NUM_ACTIONS + 1)
+        evaluated.get(n) or named.get(n, f"action {n}") + NOT_EVALUATED
+        for n in range(1, NUM_ACTIONS + 1)
     )
     finder = VideoFinder(videos)
     entries = []

@@ -5,6 +5,18 @@ from collections.abc import Iterable
 
 from mgm_jax.errors import ConfigError, printable
 
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+def splits_among(folders: Iterable[str]) -> dict[str, str]:
+    """The split of each folder that is named like one, in any case: `train`, `val`, `test`, ..."""
+    found = {folder: _SPLITS.get(folder.casefold()) for folder in folders}
+    return {folder: split for folder, split in found.items() if split is not None}
+
 
 def name_classes(given: Iterable[str], where: str) -> dict[str, str]:
     """The name of each class by the name that a folder or an annotation file gives it.

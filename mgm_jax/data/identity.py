@@ -11,8 +11,11 @@ from collections.abc import Sequence
 _PART_BYTES = 65536
 _UNREADABLE = "unreadable"
 
-# Clips of one recording: UCF101 and UCF50, Kinetics, HMDB51 and J-HMDB.
-_GROUPED = re.compile(r"(.+_g\d+)(?:_.*)?|(.+)_\d{6}_\d{6}|(.+)_[a-z]_(?:cm|nm)_np\d_.*")
+# Clips of one recording: UCF101 and UCF50, Kinetics and Diving48 (of a YouTube id), HMDB51 and
+# J-HMDB.
+_GROUPED = re.compile(
+    r"(.+_g\d+)(?:_.*)?|([\w-]{11})_(?:\d{6}_\d{6}|\d{5})|(.+)_[a-z]_(?:cm|nm)_np\d+_.*"
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from absl import logging
 
-from mgm_jax.data.class_names import name_classes
+from mgm_jax.data.class_names import name_classes, splits_among
 from mgm_jax.data.csv_lists import read_list
 from mgm_jax.data.identity import VideoFacts, group_of
 from mgm_jax.data.records import UNLABELLED, RecordSource, VideoRecord, VideoSource
@@ -144,12 +144,19 @@ class FolderSource(FileSource):
     every host.
 
     Raises:
-        ConfigError: No such folder, no video file below it, or classes of one name.
+        ConfigError: No such folder, no video file below it, classes of one name, or folders of
+            several splits in place of classes.
     """
 
     def __init__(self, folder: str, flag: str = "config.data.path"):
         files = sorted(find_videos(folder, flag))
         folders = [file.parts[0] if len(file.parts) > 1 else "" for file in files]
+        splits = splits_among(folders)
+        if len(set(splits.values())) > 1:
+            raise ConfigError(
+                f"{flag}={folder}: its folders {', '.join(sorted(splits))} are splits, not "
+                "classes; name them with --config.data.path and --config.eval.path"
+            )
         names = name_classes(set(folders) - {""}, f"{flag}: {folder}")
         class_names = tuple(sorted(names.values()))
         label_of = {name: label for label, name in enumerate(class_names)}

@@ -8,6 +8,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from mgm_jax.data.centre_clips import spread
+from mgm_jax.data.class_names import splits_among
 from mgm_jax.data.identity import shared_videos
 from mgm_jax.data.manifest import Manifest, differences, make_manifest, shared_with
 from mgm_jax.data.records import UNLABELLED, VideoSource
@@ -17,7 +18,6 @@ from mgm_jax.errors import ConfigError, printable
 from mgm_jax.evaluation.hold_out import hold_out
 from mgm_jax.evaluation.key_frame_videos import with_detections
 
-SPLIT_FOLDERS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 _PLACES = ("source", "path", "root")
 
 
@@ -226,7 +226,9 @@ def _check_labels(config: ConfigDict, source: VideoSource) -> None:
             f"{without[0]}; put them into class folders, name their class in the column label, or "
             "leave them out: a classifier cannot learn from them"
         )
-    if config.data.source == "folder" and SPLIT_FOLDERS.issuperset(source.class_names):
+    if config.data.source == "folder" and len(splits_among(source.class_names)) == len(
+        source.class_names
+    ):
         raise ConfigError(
             f"config.data.path={config.data.path}: its folders {', '.join(source.class_names)} "
             "are splits, not classes; name them with --config.data.path and --config.eval.path"

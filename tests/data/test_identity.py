@@ -13,6 +13,9 @@ from mgm_jax.data.sources import FolderSource
         ("Archery/v_Archery_g01_c02.avi", "v_Archery_g01"),
         ("x/dQw4w9WgXcQ_000010_000020.mp4", "dQw4w9WgXcQ"),
         ("dive/Film_one_dive_f_cm_np1_le_bad_3.avi", "Film_one_dive"),
+        ("prelinger_LetsBeGo1953_wave_u_cm_np10_ba_med_2.avi", "prelinger_LetsBeGo1953_wave"),
+        ("-mmq0PT-u8k_00155.mp4", "-mmq0PT-u8k"),
+        ("REC_240103_101503.mp4", "REC_240103_101503.mp4"),
         ("wave/daria_wave.avi", "wave/daria_wave.avi"),
     ],
 )

@@ -87,7 +87,7 @@ def test_groups_of_a_list_stay_together_in_records(videos, tmp_path, run):
 
 def write_ava(folder):
     folder.mkdir()
-    (folder / "ava_action_list_v2.2.pbtxt").write_text(
+    (folder / "ava_action_list_v2.2_for_activitynet_2019.pbtxt").write_text(
         "".join(
             f'label {{\n  name: "action {n}"\n  label_id: {n}\n  label_type: PERSON_MOVEMENT\n}}\n'
             for n in range(1, 81)

@@ -15,7 +15,7 @@ from mgm_jax.data.video.planes import to_planar_420
 # descent at the same cost. Blocks of 8 pixels would take 3 times as long and be noisier.
 _METHOD = "epzs"
 _BLOCK = 16
-_SEARCH_RANGE = 32  # Pixels. FFmpeg's default of 7 loses fast motion.
+_SEARCH_RANGE = 0.1  # Of the short side, at least 32 pixels. FFmpeg's 7 lose fast motion.
 
 
 def estimate(previous: av.VideoFrame, current: av.VideoFrame) -> Vectors:
@@ -31,15 +31,14 @@ def estimate(previous: av.VideoFrame, current: av.VideoFrame) -> Vectors:
     # outputs only the first of two frames. Pushed in reverse, that is `current`: its "after" is
     # `previous`, and its "before" is itself, which costs next to nothing.
     graph = Graph()
+    reach = max(32, round(_SEARCH_RANGE * min(current.width, current.height)))
     source = graph.add_buffer(
         width=current.width,
         height=current.height,
         format=av.VideoFormat("yuv420p"),
         time_base=current.time_base,
     )
-    matcher = graph.add(
-        "mestimate", method=_METHOD, mb_size=str(_BLOCK), search_param=str(_SEARCH_RANGE)
-    )
+    matcher = graph.add("mestimate", method=_METHOD, mb_size=str(_BLOCK), search_param=str(reach))
     sink = graph.add("buffersink")
     source.link_to(matcher)
     matcher.link_to(sink)

@@ -9,6 +9,7 @@ import shutil
 
 import pytest
 
+from data_prep import datasets
 from data_prep.datasets import DATASETS, read_dataset
 from data_prep.datasets.kinetics import youtube_id
 from data_prep.entries import (
@@ -18,6 +19,7 @@ from data_prep.entries import (
     DatasetOptions,
     annotation_problems,
 )
+from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import ConfigError
 
 
@@ -123,6 +125,13 @@ def test_labels_have_the_published_numbers(annotations, lay_out, tmp_path):
         read("ucf101", videos, annotations / "ucf101", split_number=2)
 
 
+@pytest.fixture
+def few_classes(monkeypatch):
+    """Miniatures of data sets have fewer."""
+    monkeypatch.setattr(datasets, "NUM_CLASSES", {})
+
+
+@pytest.mark.usefixtures("few_classes")
 def test_k400_by_the_official_csv_files(lay_out, tmp_path):
     header = "label,youtube_id,time_start,time_end,split\n"
     lists = {
@@ -148,7 +157,18 @@ def test_k400_by_the_official_csv_files(lay_out, tmp_path):
     ]
     assert youtube_id("val/-_dashes_-x_000001_000011.mp4") == "-_dashes_-x"
     kinds = [[problem.kind for problem in annotation_problems(entry)] for entry in listing.entries]
-    assert kinds == [[], [MISSING], [], [NO_CLASS]]
+    assert kinds == [[SEVERAL_FILES], [MISSING], [], [NO_CLASS]]
+    good = "replacement/replacement_for_corrupted_k400/---QUuC4vJs_000084_000094.mp4"
+    entry = by_id(read("k400", lay_out(good, *files), tmp_path))["---QUuC4vJs"]
+    assert entry.file == good
+    assert files[0] in entry.other_files
+
+
+def test_incomplete_annotation_files_are_refused(annotations, lay_out, tmp_path):
+    shutil.copytree(annotations / "hmdb51" / "splits", tmp_path / "hmdb51")
+    (tmp_path / "hmdb51" / "brush_hair_test_split1.txt").unlink()
+    with pytest.raises(ConfigError, match=r"hmdb51 has 51 classes, .* give 50; get all of them"):
+        read("hmdb51", lay_out("a.avi"), tmp_path / "hmdb51")
 
 
 def test_k400_without_names_for_its_numbers(annotations, lay_out, tmp_path):
@@ -226,9 +246,9 @@ def test_partial_domain_adaptation(annotations, lay_out, setting, splits, source
             },
         ),
         (
-            ("train/b/1.mp4", "val/a/2.mp4", "val/3.mp4"),
+            ("Train/b/1.mp4", "val/a/2.mp4", "val/3.mp4"),
             {
-                "train/b/1.mp4": ("train", 1),
+                "Train/b/1.mp4": ("train", 1),
                 "val/3.mp4": ("validation", -1),
                 "val/a/2.mp4": ("validation", 0),
             },
@@ -242,6 +262,19 @@ def test_folders_of_classes_and_of_splits(lay_out, paths, listed):
     assert list(found.items()) == list(listed.items())
 
 
+def test_splits_beside_other_folders_are_refused(lay_out, tmp_path):
+    videos = lay_out("train/a/1.mp4", "Test/a/2.mp4", "extra/a/3.mp4")
+    with pytest.raises(ConfigError, match="Test, train are splits, and extra are beside them"):
+        read("folder", videos)
+    with pytest.raises(ConfigError, match="its folders Test, train are splits, not classes"):
+        FolderSource(videos.folder)
+    for vehicle in ("train", "car"):
+        (tmp_path / "vehicles" / vehicle).mkdir(parents=True)
+        (tmp_path / "vehicles" / vehicle / "1.mp4").touch()
+    assert FolderSource(str(tmp_path / "vehicles")).class_names == ("car", "train")
+
+
+@pytest.mark.usefixtures("few_classes")
 def test_files_of_equal_names_are_reported(lay_out, tmp_path):
     (tmp_path / "classInd.txt").write_text("1 ApplyEyeMakeup\r\n")
     (tmp_path / "trainlist01.txt").write_text("ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\r\n")
@@ -249,7 +282,8 @@ def test_files_of_equal_names_are_reported(lay_out, tmp_path):
     name = "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi"
     videos = lay_out(f"one/{name}", f"two/{name}", "three/v_ApplyEyeMakeup_g08_c01.avi")
     entry = by_id(read("ucf101", videos, tmp_path))["v_ApplyEyeMakeup_g08_c01"]
-    assert (entry.file, entry.other_files) == (f"one/{name}", (f"two/{name}",))
+    others = (f"two/{name}", "three/v_ApplyEyeMakeup_g08_c01.avi")
+    assert (entry.file, set(entry.other_files)) == (f"one/{name}", set(others))
     (problem,) = annotation_problems(entry)
     assert problem.kind == SEVERAL_FILES
     assert f"two/{name}" in problem.reason
