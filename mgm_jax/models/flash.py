@@ -23,8 +23,9 @@ products use a CPU's cores less well."""
 
 _LANES = 128
 _WIDEST_HEAD = 128
-_LARGEST_BLOCK = 2048  # Tokens; larger ones do not fit a TPU's fast memory.
+_LARGEST_BLOCK = 1792  # Tokens; larger ones do not fit the fast memory of v4, v5e and v5p.
 _LARGEST_COMPUTE_BLOCK = 512
+_OLDEST_GPU = 8.0  # Compute capability that cuDNN's attention needs.
 _TOKENS_LAST = splash.splash_attention_kernel.QKVLayout.SEQ_MINOR
 
 
@@ -149,7 +150,9 @@ def _obstacle(
         return "computes in bfloat16, and config.model.dtype is float32"
     if query.shape[-1] % 8 or query.shape[-1] > _WIDEST_HEAD:
         return f"takes heads of multiples of 8 up to {_WIDEST_HEAD}, not of {query.shape[-1]}"
-    return "takes no mask for an odd number of tokens" if masked and query.shape[1] % 2 else ""
+    if float(getattr(jax.devices()[0], "compute_capability", None) or _OLDEST_GPU) < _OLDEST_GPU:
+        return f"runs on GPUs from Ampere on, and this is {kind}"
+    return "takes no odd number of tokens in training" if query.shape[1] % 2 else ""
 
 
 def _device() -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """The pretraining step: mask, encode, decode, compare with the masked pixels."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -111,10 +112,19 @@ def make_pretrain_step(
     return step_fn
 
 
+def _with_attention(model: nn.Module, implementation: str) -> nn.Module:
+    configs = {name: getattr(model, name) for name in ("encoder_config", "decoder_config")}
+    changed = {n: dataclasses.replace(c, attention=implementation) for n, c in configs.items()}
+    return model.clone(**changed)
+
+
 def make_reconstruct_fn(
     config: Any, model: nn.Module
 ) -> Callable[[Mapping[str, Any], Batch, Key[Array, ""]], dict[str, Array]]:
     """Builds the function that masks clips and predicts the masked pixels, for pictures.
+
+    Attention is written out: the few clips are not divided over a mesh, and a TPU's kernel runs on
+    each device's own clips only.
 
     Returns:
         `(params, batch, key) -> {clips, mask, masked_ids, predictions}`; predictions are the
@@ -122,7 +132,7 @@ def make_reconstruct_fn(
     """
     mask_fn = make_guided_mask_fn(config, model.grid)
     num_masked = strategies.num_masked(model.grid, mask_ratio(config.masking))
-    apply: Callable[..., Any] = model.apply
+    apply: Callable[..., Any] = _with_attention(model, "xla").apply
 
     def reconstruct_fn(
         params: Mapping[str, Any], batch: Batch, key: Key[Array, ""]

@@ -21,6 +21,8 @@ PARAMETER_RULES = (
     (r"attention/qkv/kernel$", PartitionSpec("fsdp", None, "tensor", None)),
     (r"attention/(q|v)_bias$", PartitionSpec("tensor", None)),
     (r"attention/proj/kernel$", PartitionSpec("tensor", None, "fsdp")),
+    # A TPU's compiler cannot sum over tubelets' pixels that are split among all chips.
+    (r"embed/kernel$", PartitionSpec(None, "fsdp")),
     (r"mlp/fc1/kernel$", PartitionSpec("fsdp", "tensor")),
     (r"mlp/fc1/bias$", PartitionSpec("tensor")),
     (r"mlp/fc2/kernel$", PartitionSpec("tensor", "fsdp")),

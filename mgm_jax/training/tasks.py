@@ -149,6 +149,9 @@ def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.
 
 def _learning_rate_multipliers(config: ConfigDict, model: Any) -> Any:
     if config.task in ("finetune", "detect"):
+        # Parameters do not depend on the attention, which may not run on this machine.
+        plain = dataclasses.replace(model.encoder_config, attention="xla")
+        model = model.clone(encoder_config=plain)
         shapes = jax.eval_shape(lambda: init_variables(config, model, jax.random.key(0)))["params"]
         decay = config.optimizer.layer_decay
         return optim.layer_decay_multipliers(shapes, decay, model.encoder_config.depth)

@@ -73,6 +73,7 @@ def test_every_mesh_gives_what_one_device_does_without_moving_the_tokens(attenti
         ("gpu", "NVIDIA H100 80GB HBM3", 1568, 64, "bfloat16", False, "cudnn"),
         ("gpu", "NVIDIA H100 80GB HBM3", 392, 80, "bfloat16", True, "cudnn"),
         ("gpu", "NVIDIA H100 80GB HBM3", 391, 64, "bfloat16", True, "xla"),
+        ("gpu", "NVIDIA H100 80GB HBM3", 245, 64, "bfloat16", False, "xla"),
         ("gpu", "NVIDIA H100 80GB HBM3", 1568, 64, "float32", False, "xla"),
         ("gpu", "NVIDIA H100 80GB HBM3", 1568, 36, "bfloat16", False, "xla"),
         ("gpu", "AMD Instinct MI300X", 1568, 64, "bfloat16", False, "xla"),

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import jax
@@ -107,6 +108,15 @@ def test_reconstruction_predicts_the_masked_tubelets(parts, norm_pix_loss):
     assert made["predictions"].shape == (8, masked, 3, 2 * 8 * 8)
     ids = np.flatnonzero(np.asarray(made["mask"][0]))
     np.testing.assert_array_equal(made["masked_ids"][0], ids)
+
+
+def test_pictures_of_a_model_with_a_kernel_of_its_own_need_no_mesh(parts):
+    config, model, state, _, batch = parts
+    configs = {name: getattr(model, name) for name in ("encoder_config", "decoder_config")}
+    splash = {n: dataclasses.replace(c, attention="splash") for n, c in configs.items()}
+    made = pretrain_step.make_reconstruct_fn(config, model.clone(**splash))
+    shapes = jax.eval_shape(made, state.params, batch, jax.random.key(0))
+    assert shapes["predictions"].shape[0] == 8
 
 
 @pytest.mark.slow

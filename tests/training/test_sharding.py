@@ -94,6 +94,7 @@ def test_rules_apply_in_order_and_pass_over_what_does_not_divide():
     for name, shape, spec in (
         ("attention/qkv/kernel", (8, 3, 3, 4), ("fsdp", None, None, None)),
         ("mlp/fc1/kernel", (8, 16), ("fsdp", "tensor")),
+        ("encoder/embed/kernel", (24, 8), (None, "fsdp")),
         ("norm/scale", (8,), ()),
         ("odd/kernel", (7, 8), (None, None)),
     ):

@@ -79,3 +79,8 @@ def test_another_seed_gives_other_parameters_and_random_numbers():
     kernels = [state.params["encoder"]["embed"]["kernel"] for state in states]
     assert not np.array_equal(*kernels)
     assert not np.array_equal(*(state.seed for state in states))
+
+
+def test_a_task_for_other_chips_can_be_made():
+    config = shrunk.recipe("ssv2_finetune", "unused", model__attention="splash")
+    assert tasks.make_task(config, ("a", "b"), 10).predict_fn is not None
