@@ -124,8 +124,6 @@ def test_commands_help_and_refuse_without_a_traceback():
         "mgm_jax.main": ["--config=demo_pretrain", "--workdir=x"],
         "mgm_jax.visualize": ["--workdir=x"],
         "mgm_jax.measure": ["--config=demo_pretrain", "--out=x"],
-        "mgm_jax.compile": ["--config=demo_pretrain", "--topology=v5e:1x1"],
-        "mgm_jax.convert": ["--source=x", "--out=y", "--to=run"],
     }
     for module, flags in refused.items():
         done = commands.run(module, *flags, "config.batch_size=4")

@@ -143,7 +143,7 @@ def test_a_probe_keeps_its_encoder_and_chooses_its_head_on_held_out_videos(
 def test_a_resumed_finetuning_equals_an_uninterrupted_one(finetuned, tmp_path):
     config, _, whole = finetuned
     parts = config.copy_and_resolve_references()
-    parts.stop_at_step = 1
+    parts.stop_at_step, parts.eval.every = 1, 0
     train(parts, str(tmp_path))
     parts.stop_at_step = None
     assert_same_state(train(parts, str(tmp_path)), whole)
