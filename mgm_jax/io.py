@@ -18,7 +18,7 @@ import time
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -233,15 +233,15 @@ def write_arrays(path: AnyPath, arrays: Mapping[str, np.ndarray]) -> None:
         np.savez_compressed(file, **named)
 
 
-def read_arrays(path: AnyPath) -> dict[str, np.ndarray]:
-    """Reads the arrays of an .npz file.
+def read_arrays(path: AnyPath, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Reads the arrays of an .npz file, or those of these names that it has.
 
     Raises:
         ValueError: It is not such a file, or it is damaged.
     """
     try:
         with path.open("rb") as file, np.load(file) as stored:
-            return dict(stored)
+            return {n: stored[n] for n in stored.files if names is None or n in names}
     # TypeError: np.load reads a file that is no zip archive as one array, which `with` refuses.
     except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"not an .npz file, or damaged: {error}") from error

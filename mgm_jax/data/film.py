@@ -6,7 +6,6 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.frame import PictureType
 from jaxtyping import Int
 
 from mgm_jax.data.ava_files import key_frame_name
@@ -15,6 +14,7 @@ from mgm_jax.data.identity import VideoFacts
 from mgm_jax.data.key_frames import FPS, KeyFrame
 from mgm_jax.data.records import UNLABELLED, VideoRecord
 from mgm_jax.data.video.containers import GET_AGAIN, open_demuxer
+from mgm_jax.data.video.decoder import BIDIRECTIONAL_PICTURES
 from mgm_jax.data.video.planes import FrameLayout, Window
 from mgm_jax.data.video.seeking import frames_from
 from mgm_jax.errors import ConfigError, VideoError, printable
@@ -60,8 +60,8 @@ class FilmPart:
         if not distances or min(distances) > 0.5:
             raise VideoError(f"{name}: it has no frame around second {seconds:g}; get all of it")
         for number in reversed(range(len(distances) - 1)):
-            # B-frames are predicted from the frame after them too.
-            if self._frames[number].pict_type in (PictureType.B, PictureType.BI):
+            # Those are predicted from the frame after them too.
+            if self._frames[number].pict_type in BIDIRECTIONAL_PICTURES:
                 self._damaged[number] |= self._damaged[number + 1]
         self._name, self._seconds = name, seconds
         self.key, self.num_frames = int(np.argmin(distances)), len(distances)

@@ -38,7 +38,7 @@ def _with_position(position: int, item: int) -> tuple[int, int]:
 
 
 def _own(clips: grain.MapDataset, rows: Sequence[int], global_batch: int, number: int) -> Any:
-    """Number `number` among the clips of some rows of all batches."""
+    """The clip at place `number` of these rows of batch 0, of batch 1, and so on."""
     batch, place = divmod(number, len(rows))
     return clips[batch * global_batch + rows[place]]
 

@@ -138,8 +138,8 @@ def reopen_videos(
     if again or (share and _has_several_heads(config)):
         source, held = hold_out(source, share, saved.seed)
         evaluated = held if again else evaluated
-    if manifest:
-        _refuse_shared(config, evaluated, shared_with(manifest, evaluated.facts()))
+    if manifest and not config.eval.get("allow_overlap", False):
+        _refuse_shared(evaluated, shared_with(manifest, evaluated.facts()))
     try:  # What is there now includes what a probe held out to choose its head.
         trained = _open(saved.data)
     except ConfigError as error:
@@ -226,7 +226,7 @@ def _check_labels(config: ConfigDict, source: VideoSource) -> None:
             f"{without[0]}; put them into class folders, name their class in the column label, or "
             "leave them out: a classifier cannot learn from them"
         )
-    if config.data.source == "folder" and len(splits_among(source.class_names)) == len(
+    if config.data.source == "folder" and splits_among(source.class_names).keys() == set(
         source.class_names
     ):
         raise ConfigError(
@@ -238,13 +238,11 @@ def _check_labels(config: ConfigDict, source: VideoSource) -> None:
 def _check_disjoint(config: ConfigDict, evaluated: VideoSource, trained: VideoSource) -> None:
     if not config.eval.get("allow_overlap", False):
         pairs = shared_videos(evaluated.facts(), trained.facts())
-        _refuse_shared(config, evaluated, [(one.name, other.name) for one, other in pairs])
+        _refuse_shared(evaluated, [(one.name, other.name) for one, other in pairs])
 
 
-def _refuse_shared(
-    config: ConfigDict, evaluated: VideoSource, pairs: Sequence[tuple[str, str]]
-) -> None:
-    if pairs and not config.eval.get("allow_overlap", False):
+def _refuse_shared(evaluated: VideoSource, pairs: Sequence[tuple[str, str]]) -> None:
+    if pairs:
         one, other = pairs[0]
         raise ConfigError(
             f"config.eval: {len(pairs)} of the {len(evaluated)} videos to evaluate on are trained "

@@ -84,6 +84,16 @@ class TransformerConfig:
             )
 
 
+def without_kernels(model: nn.Module) -> nn.Module:
+    """A model that computes the same with attention written out, on any devices and any mesh."""
+    configs = {
+        name: dataclasses.replace(config, attention="xla")
+        for name in ("encoder_config", "decoder_config")
+        if (config := getattr(model, name, None)) is not None
+    }
+    return model.clone(**configs)
+
+
 @functools.lru_cache(maxsize=8)
 def sincos_position_table(positions: int, dim: int) -> Float32[np.ndarray, "{positions} {dim}"]:
     """VideoMAE's fixed position embeddings.

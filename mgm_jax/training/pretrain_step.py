@@ -1,6 +1,5 @@
 """The pretraining step: mask, encode, decode, compare with the masked pixels."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from mgm_jax.flow import raft
 from mgm_jax.flow.weights import load_weights
 from mgm_jax.masking import motion_maps, strategies
 from mgm_jax.models import patches as patches_lib
+from mgm_jax.models.layers import without_kernels
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import grad_accumulation, losses
 from mgm_jax.training.state import Batch, StepFn, TrainState
@@ -112,12 +112,6 @@ def make_pretrain_step(
     return step_fn
 
 
-def _with_attention(model: nn.Module, implementation: str) -> nn.Module:
-    configs = {name: getattr(model, name) for name in ("encoder_config", "decoder_config")}
-    changed = {n: dataclasses.replace(c, attention=implementation) for n, c in configs.items()}
-    return model.clone(**changed)
-
-
 def make_reconstruct_fn(
     config: Any, model: nn.Module
 ) -> Callable[[Mapping[str, Any], Batch, Key[Array, ""]], dict[str, Array]]:
@@ -132,7 +126,7 @@ def make_reconstruct_fn(
     """
     mask_fn = make_guided_mask_fn(config, model.grid)
     num_masked = strategies.num_masked(model.grid, mask_ratio(config.masking))
-    apply: Callable[..., Any] = _with_attention(model, "xla").apply
+    apply: Callable[..., Any] = without_kernels(model).apply
 
     def reconstruct_fn(
         params: Mapping[str, Any], batch: Batch, key: Key[Array, ""]

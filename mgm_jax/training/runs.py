@@ -90,10 +90,14 @@ def read_config(workdir: str | AnyPath) -> ConfigDict:
         CheckpointError: There is no run in the folder.
         ConfigError: An earlier version made it, with an option that no longer exists.
     """
+    return _for_any_machine(json.loads(_config_file(workdir).read_text()))
+
+
+def _config_file(workdir: str | AnyPath) -> AnyPath:
     file = make_path(workdir) / CONFIG_FILE
     if not file.exists():
         raise CheckpointError(f"no run at {workdir}: it has no {CONFIG_FILE}; give its --workdir")
-    return _for_any_machine(json.loads(file.read_text()))
+    return file
 
 
 def _for_any_machine(saved: Mapping[str, Any]) -> ConfigDict:
@@ -124,7 +128,7 @@ def load_run(
     if isinstance(checkpoint, str) and checkpoint not in ("last", "best"):
         raise ConfigError(f"checkpoint={checkpoint!r} must be 'last', 'best' or a step")
     workdir = make_path(workdir)
-    read_config(workdir)  # Later than the checkpoint's, if the run goes on with another one.
+    _config_file(workdir)  # Opening the checkpoints of no run would make a folder for them.
     checkpoints = Checkpoints(workdir / "checkpoints")
     try:
         best = checkpoint == "best"

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from mgm_jax.errors import ConfigError
 from mgm_jax.models import classifier, detector, mae
+from mgm_jax.models.layers import without_kernels
 from mgm_jax.training import classify_step, detect_step, pretrain_step, sharding
 from mgm_jax.training import optimizer as optim
 from mgm_jax.training.classify_step import PredictFn
@@ -149,10 +150,9 @@ def jit_step(task: Task, mesh: Mesh, state_shardings: TrainState) -> jax.stages.
 
 def _learning_rate_multipliers(config: ConfigDict, model: Any) -> Any:
     if config.task in ("finetune", "detect"):
-        # Parameters do not depend on the attention, which may not run on this machine.
-        plain = dataclasses.replace(model.encoder_config, attention="xla")
-        model = model.clone(encoder_config=plain)
-        shapes = jax.eval_shape(lambda: init_variables(config, model, jax.random.key(0)))["params"]
+        # Kernels do not change the parameters, and may not run on this machine.
+        plain = without_kernels(model)
+        shapes = jax.eval_shape(lambda: init_variables(config, plain, jax.random.key(0)))["params"]
         decay = config.optimizer.layer_decay
         return optim.layer_decay_multipliers(shapes, decay, model.encoder_config.depth)
     if config.task == "linear_probe":

@@ -96,7 +96,7 @@ def write_flow(
 def has_flow(path: str | os.PathLike, video: str | bytes) -> bool:
     """Whether a file holds the flow of this video, as far as it says."""
     try:
-        return _is_of(io.read_arrays(pathlib.Path(path)), video)
+        return _is_of(io.read_arrays(pathlib.Path(path), ("video",)), video)
     except (OSError, ValueError):
         return False
 

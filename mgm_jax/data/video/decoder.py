@@ -17,6 +17,7 @@ from mgm_jax.errors import VideoError
 NumberedFrame = tuple[int, av.VideoFrame]
 """A frame's number in presentation order, from 0, and the frame as stored."""
 
+BIDIRECTIONAL_PICTURES = frozenset({PictureType.B, PictureType.BI})
 INTER_PICTURES = frozenset({PictureType.P, PictureType.B, PictureType.S, PictureType.SP})
 """Types of frames that are predicted from other frames."""
 
@@ -217,7 +218,7 @@ class DamageTracker:
 
     def first_damaged(self, number: int, frame: av.VideoFrame) -> int | None:
         """The first wanted frame that the next frame shows to be damaged, itself or an earlier."""
-        self.is_open = frame.pict_type in (PictureType.B, PictureType.BI)
+        self.is_open = frame.pict_type in BIDIRECTIONAL_PICTURES
         self._is_damaged = frame.is_corrupt or (self._is_damaged and not frame.key_frame)
         self._in_doubt += [number] if number in self._wanted else []
         if self._is_damaged and self._in_doubt:

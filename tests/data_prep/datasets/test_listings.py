@@ -19,7 +19,6 @@ from data_prep.entries import (
     DatasetOptions,
     annotation_problems,
 )
-from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import ConfigError
 
 
@@ -231,47 +230,6 @@ def test_partial_domain_adaptation(annotations, lay_out, setting, splits, source
             assert {(n, name) for n, name, _ in published} == set(enumerate(listing.class_names))
         assert all(e.video_id.startswith(f"{source}/") == (split == "train") for e in ours)
     assert found(listing) == ({"ucf101/v_Archery_g08_c01": file} if source == "ucf101" else {})
-
-
-@pytest.mark.parametrize(
-    ("paths", "listed"),
-    [
-        (
-            ("b/1.mp4", "b/deep/2.AVI", "a/3.webm", "4.mp4", "a/notes.txt", ".cache/5.mp4"),
-            {
-                "4.mp4": ("train", -1),
-                "a/3.webm": ("train", 0),
-                "b/1.mp4": ("train", 1),
-                "b/deep/2.AVI": ("train", 1),
-            },
-        ),
-        (
-            ("Train/b/1.mp4", "val/a/2.mp4", "val/3.mp4"),
-            {
-                "Train/b/1.mp4": ("train", 1),
-                "val/3.mp4": ("validation", -1),
-                "val/a/2.mp4": ("validation", 0),
-            },
-        ),
-    ],
-)
-def test_folders_of_classes_and_of_splits(lay_out, paths, listed):
-    listing = read("folder", lay_out(*paths), name="mine")
-    assert (listing.name, listing.class_names) == ("mine", ("a", "b"))
-    found = {entry.video_id: (entry.split, entry.label) for entry in listing.entries}
-    assert list(found.items()) == list(listed.items())
-
-
-def test_splits_beside_other_folders_are_refused(lay_out, tmp_path):
-    videos = lay_out("train/a/1.mp4", "Test/a/2.mp4", "extra/a/3.mp4")
-    with pytest.raises(ConfigError, match="Test, train are splits, and extra are beside them"):
-        read("folder", videos)
-    with pytest.raises(ConfigError, match="its folders Test, train are splits, not classes"):
-        FolderSource(videos.folder)
-    for vehicle in ("train", "car"):
-        (tmp_path / "vehicles" / vehicle).mkdir(parents=True)
-        (tmp_path / "vehicles" / vehicle / "1.mp4").touch()
-    assert FolderSource(str(tmp_path / "vehicles")).class_names == ("car", "train")
 
 
 @pytest.mark.usefixtures("few_classes")
