@@ -66,13 +66,7 @@ class VideoFinder:
         these the first is taken.
         """
         paths = self._paths.get(key or video, [])
-        hints = set(folders)
-
-        def match(path: str) -> tuple[bool, int]:
-            parts = path.split("/")[:-1]
-            return any(p.startswith("replacement") for p in parts), len(hints.intersection(parts))
-
-        file = max(paths, key=match, default=None)
+        file = max(paths, key=functools.partial(_match, frozenset(folders)), default=None)
         others = [path for path in paths if path != file]
         return Entry(video, split, label, file, key_frame, tuple(others))
 
@@ -107,6 +101,12 @@ class VideoFinder:
             for split, video, class_name in rows
         )
         return Listing(name, class_names, entries, description)
+
+
+def _match(folders: frozenset[str], path: str) -> tuple[bool, int]:
+    parts = path.split("/")[:-1]
+    replaces = any(part.startswith("replacement") for part in parts)
+    return replaces, len(folders.intersection(parts))
 
 
 class AnnotationFiles:
