@@ -8,7 +8,7 @@ import av
 import numpy as np
 
 from data_prep.transcode import Colours
-from mgm_jax.data.video.containers import open_demuxer
+from mgm_jax.data.video.containers import check_complete, open_demuxer
 from mgm_jax.data.video.decoder import decode_packets
 from mgm_jax.data.video.packets import index_packets
 from mgm_jax.data.video.planes import FrameLayout, PlaneReader, Window, is_full_range
@@ -75,6 +75,7 @@ class VideoFrames(_OpenVideo):
     """
 
     def __init__(self, path: str, name: str) -> None:
+        check_complete(path, name)
         super().__init__(path, name)
         self._index = index_packets(self._container, self._stream, name)
 

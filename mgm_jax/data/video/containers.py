@@ -9,6 +9,7 @@ import av
 from av.stream import Disposition
 from av.video.reformatter import ColorRange
 
+from mgm_jax.data.video.announced_size import HEAD_BYTES, announced_size
 from mgm_jax.data.video.mp4 import Mp4Tables, ReadAt, read_mp4_tables
 from mgm_jax.data.video.packets import PacketIndex, index_packets, index_tables
 from mgm_jax.errors import VideoError
@@ -57,6 +58,27 @@ def open_container(source: VideoInput, name: str) -> "DemuxedFile | Mp4File":
     except OSError as error:
         raise _cannot_open(name, error) from error
     return _open_mp4(source, name) or DemuxedFile(source, name)
+
+
+def check_complete(source: VideoInput, name: str) -> None:
+    """Compares a file's size with its header, where that says it (AVI, Matroska, WebM).
+
+    FFmpeg takes what has arrived of such a file for all of it.
+
+    Raises:
+        VideoError: Bytes are missing, or the file cannot be read.
+    """
+    try:
+        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+            announced = announced_size(file.read(HEAD_BYTES))
+            size = file.seek(0, io.SEEK_END)
+    except OSError as error:
+        raise _cannot_open(name, error) from error
+    if announced is not None and size < announced:
+        raise VideoError(
+            f"{name}: the file is cut off: it holds {size:,} of {announced:,} bytes; get it again, "
+            "or leave it out"
+        )
 
 
 def _cannot_open(name: str, error: OSError | av.FFmpegError) -> VideoError:
@@ -134,6 +156,7 @@ class DemuxedFile:
     def __init__(self, source: VideoInput, name: str) -> None:
         self.size: tuple[int, int] | None = None
         self._source, self._name = source, name
+        check_complete(source, name)
         self._container, stream = open_demuxer(source, name)
         self._decoder: av.VideoCodecContext | None = stream.codec_context
         self.codec: str = stream.codec_context.codec.canonical_name

@@ -158,7 +158,8 @@ def index_packets(
 
     Raises:
         VideoError: The file cannot be read, its stream is empty, or it is cut off. Truncation goes
-            unnoticed in formats that do not announce their frames (MPEG program streams, WebM).
+            unnoticed in formats that do not announce their frames (MPEG program streams; WebM has
+            `containers.check_complete`).
     """
     size = container.size or 0
     packets, room = [], 2 * size + _SMALL_FILE_BYTES
