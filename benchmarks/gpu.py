@@ -30,6 +30,7 @@ from benchmarks import train_step
 from benchmarks.study_rows import BUDGETS, config_flags
 from benchmarks.timing import print_table
 from benchmarks.train_step import COMPILED, EAGER, MATMUL, OURS, Setting
+from mgm_jax.errors import ConfigError
 from mgm_jax.program import run_program
 
 BATCHES = (256, 128, 64, 32)
@@ -178,15 +179,15 @@ def run_training(plan: Plan) -> dict[str, float]:
     }
     if plan.rehearse:
         values |= {"model.size": "Ti", "model.encoder.depth": 1, "model.decoder.depth": 1}
-        values |= {"data.num_workers": 0}
-        values |= {"data.size": 32, "data.host_crop_size": 64}
+        values |= {"data.num_workers": 0, "data.size": 32, "data.host_crop_size": 64}
     command = ["mgm_jax.main", "--config=configs/ssv2_pretrain.py", f"--workdir={workdir}"]
     _run_modules([[*command, *config_flags(values)]])
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     # The first half compiles and fills the buffers.
     late = [line for line in lines if "data/wait" in line and line["step"] > steps // 2]
-    names = {"clips_per_second": "train/clips_per_second", "waiting": "data/wait"}
-    return {name: statistics.fmean(line[tag] for line in late) for name, tag in names.items()}
+    rates = [line["train/clips_per_second"] for line in late]
+    waiting = statistics.fmean([line["data/wait"] for line in late], [1 / rate for rate in rates])
+    return {"clips_per_second": statistics.harmonic_mean(rates), "waiting": waiting}
 
 
 def run_study(plan: Plan) -> list[dict[str, Any]]:
@@ -197,12 +198,11 @@ def run_study(plan: Plan) -> list[dict[str, Any]]:
     demo += [f"--num_train={counts[0]}", f"--num_validation={counts[1]}"]
     study = ["benchmarks.masking_study", f"--out={out}"]
     train = [*study, f"--data={data}", "--budget=gpu10", f"--seeds={_STUDY_SEEDS}"]
-    jobs = _STUDY_SEEDS * len(BUDGETS["gpu10"])
+    jobs = 1 if plan.rehearse else _STUDY_SEEDS * len(BUDGETS["gpu10"])
     if plan.rehearse:
         values = {"num_steps": 1, "warmup_steps": 0, "batch_size": 32, "data.num_workers": 0}
         values |= {"model.encoder.depth": 1, "data.split": "train"}
         train += ["--seeds=1", "--only=from scratch, rate 1e-3", "--", *config_flags(values)]
-        jobs = 1
     else:
         train += ["--", "--config.data.num_workers=2"]
     _run_modules([demo])
@@ -233,13 +233,21 @@ STAGES: Mapping[str, Callable[[Plan], Any]] = {
 
 
 def run(plan: Plan, stages: Sequence[str]) -> dict[str, Any]:
-    """Runs the stages that OUT/gpu.json lacks, and returns all results, by stage."""
+    """Runs the stages that OUT/gpu.json lacks, and returns all results, by stage.
+
+    Raises:
+        ConfigError: The file is of another device or version of jax.
+    """
     import jax
 
     plan.out.mkdir(parents=True, exist_ok=True)
     file = plan.out / "gpu.json"
     results = json.loads(file.read_text()) if file.exists() else {}
-    results["device"] = f"{jax.devices()[0].device_kind}, jax {jax.__version__}"
+    device = f"{jax.devices()[0].device_kind}, jax {jax.__version__}"
+    if results.setdefault("device", device) != device:
+        raise ConfigError(
+            f"{file} holds results of {results['device']}, and this is {device}; give another --out"
+        )
     for stage in stages:
         if stage in results:
             continue

@@ -5,6 +5,7 @@ import quick_compilation
 
 from benchmarks import gpu
 from data_prep import demo
+from mgm_jax.errors import ConfigError
 
 
 def test_the_largest_batch_that_fits_is_taken(monkeypatch):
@@ -52,6 +53,15 @@ def test_stages_are_rehearsed_written_and_not_run_again(tmp_path, monkeypatch):
     assert 0 <= results["training"]["waiting"] <= 1
     monkeypatch.setattr(gpu, "STAGES", {})
     assert gpu.run(plan, stages) == results
+
+
+def test_results_of_two_machines_are_not_mixed(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "STAGES", {"shares": lambda plan: {"step": 1.0}})
+    plan = gpu.Plan(tmp_path, "", rehearse=True)
+    results = gpu.run(plan, ["shares"])
+    (tmp_path / "gpu.json").write_text(json.dumps(results | {"device": "another, jax 0.1"}))
+    with pytest.raises(ConfigError, match=r"gpu\.json holds results of another, jax 0\.1"):
+        gpu.run(plan, ["shares"])
 
 
 def test_a_step_that_does_not_run_is_said_in_the_table():
