@@ -14,7 +14,8 @@ labels (`configs/demo_finetune.py`; some settings again for twice the steps) and
 with all (`configs/small_linear_probe.py`), each in a folder of its own below DIR. Stop it at any
 moment: the same command goes on where it was, also several at once. `--only` chooses rows;
 `--budget=gpu10` those that benchmarks/gpu.py trains in ten minutes. `--report` writes results.json,
-table.md and a figure, and keeps results whose runs are elsewhere.
+table.md and a figure. What results.json holds is not trained again and stays in the report: copy it
+to another machine's DIR to divide the runs.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from collections.abc import Mapping, Sequence
 
 from absl import app, flags, logging
 
-from benchmarks.study_report import collect, figure, table
+from benchmarks.study_report import collect, figure, stored_results, table
 from benchmarks.study_rows import BUDGETS, FLOW, ROWS, Row, commands, folder_of
 from mgm_jax.errors import ConfigError
 from mgm_jax.io import locked
@@ -38,8 +39,12 @@ def run(rows: Sequence[Row], seeds: int, out: pathlib.Path, data: str, extra: Se
     Returns:
         The exit status of the first command that failed or was stopped; 0 if all is done.
     """
+    known = {(result["row"], result["seed"]): result for result in stored_results(out)}
     for seed in range(seeds):
         for row in rows:
+            if set(row.measures) <= known.get((row.name, seed), {}).keys():
+                logging.info("%s, seed %d: in results.json", row.name, seed)
+                continue
             folder = folder_of(out, row, seed)
             # Another process may be at work on this run.
             with contextlib.suppress(ConfigError), locked(folder, f"{folder} is in use"):

@@ -20,13 +20,17 @@ BASELINES = {
 """Rows from which the others' differences are given."""
 
 
+def stored_results(out: pathlib.Path) -> list[dict]:
+    """What results.json holds, as `collect` returns it."""
+    file = out / "results.json"
+    return json.loads(file.read_text()) if file.exists() else []
+
+
 def collect(out: pathlib.Path) -> list[dict]:
     """What all runs that are done reached: row, seed and, by stage, top-1 or the last loss.
 
     What is not measured here is kept as results.json has it.
     """
-    stored = out / "results.json"
-    known = json.loads(stored.read_text()) if stored.exists() else []
     found: list[dict] = []
     for row in ROWS:
         for folder in sorted(out.glob(f"{folder_of(out, row, 0).name[:-1]}[0-9]*")):
@@ -42,7 +46,7 @@ def collect(out: pathlib.Path) -> list[dict]:
                     result |= {name: numbers["top1"], "num_videos": numbers["num_videos"]}
             if result.keys() & MEASURES.keys():
                 found.append(result)
-    merged = {(result["row"], result["seed"]): dict(result) for result in known}
+    merged = {(result["row"], result["seed"]): dict(result) for result in stored_results(out)}
     for result in found:
         merged.setdefault((result["row"], result["seed"]), {}).update(result)
     return list(merged.values())

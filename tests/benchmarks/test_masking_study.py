@@ -30,8 +30,19 @@ def test_runs_are_trained_once_and_reported(tmp_path, monkeypatch):
     old = {"row": "from scratch", "seed": 0, "finetune": 0.25, "linear_probe": 0.3}
     (out / "results.json").write_text(json.dumps([elsewhere, old]))
     assert study_report.collect(out) == [elsewhere, old | result]
-    monkeypatch.setattr(masking_study, "commands", lambda *_: {"finetune": ["false"]})
-    assert masking_study.run([row], 2, out, data, tiny) == 1
+
+
+def test_what_is_reported_is_not_trained_again(tmp_path, monkeypatch):
+    known = [{"row": "mgm 0.5", "seed": 1, "finetune": 0.5, "linear_probe": 0.3, "num_videos": 12}]
+    (tmp_path / "results.json").write_text(json.dumps(known))
+    monkeypatch.setattr(masking_study, "commands", lambda *_: {"finetune": ["true"]})
+    assert masking_study.run([MGM, SCRATCH], 2, tmp_path, "data", []) == 0
+    done = {path.parent.name for path in tmp_path.glob("*/finetune.done")}
+    assert done == {"mgm_0_5_seed0", "from_scratch_seed0", "from_scratch_seed1"}
+    del known[0]["linear_probe"]
+    (tmp_path / "results.json").write_text(json.dumps(known))
+    monkeypatch.setattr(masking_study, "commands", lambda *_: {"linear_probe": ["false"]})
+    assert masking_study.run([MGM], 2, tmp_path, "data", []) == 1
 
 
 def test_a_row_may_be_measured_in_its_own_way(tmp_path):
