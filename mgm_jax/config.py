@@ -143,25 +143,26 @@ def _check_sizes(config: ConfigDict) -> None:
 
 def _check_effects(config: ConfigDict) -> None:
     """Refuses what would be ignored, or would have another effect than its name says."""
-    masking = config.get("masking", {})
-    strategy = masking.get("strategy")
-    ignored = {
-        "optimizer.layer_decay": config.task in ("pretrain", "linear_probe")
-        and config.optimizer.layer_decay != 1,
-        "masking.guidance": strategy != "mgm" and masking.get("guidance", "peak") != "peak",
-        "masking.guide_first_tubelet": strategy != "mgm" and masking.get("guide_first_tubelet"),
+    values = dict(flatten(config))
+    strategy, detects = values.get("masking.strategy"), config.task == "detect"
+    # By name: the value by default, whether another has an effect, and which name decides that.
+    effects = {
+        "optimizer.layer_decay": (1.0, config.task not in ("pretrain", "linear_probe"), "task"),
         # A detector sees the frames around the key frame.
-        "data.sampling": config.task == "detect" and config.data.sampling != "dense",
-        "eval.temporal_views": config.task == "detect" and config.eval.temporal_views != 1,
-        "masking.camera_compensation": strategy not in _GUIDED
-        and masking.get("camera_compensation", "none") != "none",
+        "data.sampling": ("dense", not detects, "task"),
+        "eval.temporal_views": (1, not detects, "task"),
+        "data.flow_path": ("", config.data.motion == "flow", "data.motion"),
+        "data.flow_weights": ("", config.data.motion == "raft", "data.motion"),
+        "masking.guidance": ("peak", strategy == "mgm", "masking.strategy"),
+        "masking.guide_first_tubelet": (False, strategy == "mgm", "masking.strategy"),
+        "masking.camera_compensation": ("none", strategy in _GUIDED, "masking.strategy"),
     }
-    for name, has_no_effect in ignored.items():
-        if has_no_effect:
+    for name, (default, has_effect, because) in effects.items():
+        value = values.get(name, default)
+        if not has_effect and value != default:
             raise ConfigError(
-                f"config.{name} has no effect with config.task={config.task}"
-                + (f" and config.masking.strategy={strategy}" if strategy else "")
-                + "; leave it out"
+                f"config.{name}={value} has no effect with config.{because}={values[because]}; "
+                f"leave it out, or change config.{because}"
             )
     if strategy in _GUIDED and config.data.motion == "none":
         raise ConfigError(

@@ -68,6 +68,9 @@ def test_fixed_positions_are_not_for_a_backbone_that_learns_them():
         ),
         ("detect", {"eval.temporal_views": 5}, "eval.temporal_views"),
         ("detect", {"data.sampling": "segments"}, "data.sampling"),
+        ("pretrain", {"data.flow_path": "flow"}, "data.flow_path=flow has no effect"),
+        ("pretrain", {"data.flow_weights": "raft.npz"}, "data.flow_weights"),
+        ("finetune", {"data.flow_path": "flow"}, "data.flow_path"),
         ("pretrain", {"data.motion": "none"}, "data.motion=none"),
         ("pretrain", {"eval.holdout": 0.2, "eval.split": "test"}, "eval.split=test"),
         (

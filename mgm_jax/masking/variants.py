@@ -52,7 +52,10 @@ def with_motion(config: ConfigDict, name: str) -> ConfigDict:
     Raises:
         ConfigError: A word is unknown.
     """
-    return _with_words(config, name.split("+"), MOTION_WORDS, name, "--motions")
+    changed = _with_words(config, name.split("+"), MOTION_WORDS, name, "--motions")
+    if changed.data.motion != "flow":
+        changed.data.flow_path = ""  # That of the others.
+    return changed
 
 
 def _with_words(

@@ -17,10 +17,13 @@ def test_words_change_what_they_name_alone(config):
     plain = variants.with_strategy(config, "random_tube").masking
     assert (plain.strategy, plain.guidance) == ("random_tube", "peak")
     assert (config.masking.strategy, config.masking.guidance) == ("mgm", "peak")
+    config.data.flow_path = "flow"
     changed = variants.with_motion(config, "flow+median")
-    assert changed.data.motion == "flow"
+    assert (changed.data.motion, changed.data.flow_path) == ("flow", "flow")
     assert changed.masking.camera_compensation == "median"
-    assert variants.with_motion(changed, "codec+none").masking.camera_compensation == "none"
+    changed = variants.with_motion(changed, "codec+none")
+    assert changed.masking.camera_compensation == "none"
+    assert changed.data.flow_path == ""  # Which has no effect there.
 
 
 def test_groups_are_written_out_once_each():
