@@ -1,5 +1,6 @@
 """Multi-view evaluation: each video is counted once, on any number of devices and hosts."""
 
+import collections
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from mgm_jax.data.records import UNLABELLED, VideoSource
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.training import sharding
 from mgm_jax.training.classify_step import PredictFn
+from mgm_jax.training.tasks import STEPS_AHEAD
 
 _NAMED = 5
 
@@ -60,12 +62,15 @@ class Evaluator:
         self, variables: Mapping[str, Any], batches: ClipBatches
     ) -> Iterator[dict[str, np.ndarray]]:
         """What the model predicts for each batch, on every host; closes the batches."""
+        waiting = collections.deque[dict[str, jax.Array]]()
         try:
             for host_batch in batches:
                 batch = sharding.global_batch(self._batch_sharding, host_batch)
-                outputs = self._predict_fn(variables, batch)
+                waiting.append(self._predict_fn(variables, batch))
                 del host_batch, batch  # Frees the data workers' shared memory.
-                yield jax.device_get(outputs)
+                if len(waiting) > STEPS_AHEAD:
+                    yield jax.device_get(waiting.popleft())
+            yield from map(jax.device_get, waiting)
         finally:
             batches.close()
 
