@@ -115,13 +115,14 @@ def _train(
         rows=sharding.host_rows(mesh, config.batch_size, jax.process_index()),
     )
     done = batches.next_batch
-    throughput = Throughput(config.batch_size * config.data.repeated_augmentation)
+    copies = config.data.repeated_augmentation
+    throughput = Throughput(config.batch_size * copies)
     profiler = metrics_lib.ProfilerWindow(folder / "profile", *config.profile_steps)
     unlogged: list[dict[str, jax.Array]] = []
 
     def save(step: int, score: float | None = None) -> None:
         writer.flush()
-        data_state = batches.state() | _clip_counts(batches) | {"videos": manifest}
+        data_state = batches.state() | _item_counts(batches) | {"videos": manifest}
         checkpoints.save(step, state, data_state, config, score)
 
     @contextlib.contextmanager
@@ -167,7 +168,7 @@ def _train(
                     unlogged.clear()
                     values = metrics_lib.summarise(finished) | throughput.report(len(finished))
                     values["train/epoch"] = step / counts.steps_per_epoch
-                    values["data/skipped_clips"] = _clip_counts(batches)["skipped"]
+                    values["data/skipped_clips"] = copies * _item_counts(batches)["skipped"]
                     writer.write(step, values | metrics_lib.device_memory())
                     progress.show(step, values)
                     non_finite = _first_non_finite(finished, step)
@@ -266,7 +267,7 @@ def _log_setup(
         logging.info("%s", line)
 
 
-def _clip_counts(batches: ClipBatches) -> dict[str, int]:
+def _item_counts(batches: ClipBatches) -> dict[str, int]:
     return sharding.sum_over_processes({"seen": batches.seen, "skipped": batches.skipped})
 
 

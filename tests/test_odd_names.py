@@ -103,9 +103,16 @@ def test_predict_prints_one_line_for_each_name(run, odd_folder, tmp_path):
 
 def test_pretraining_skips_a_broken_file_by_its_name(odd_folder, tmp_path, caplog):
     config = shrunk.recipe(
-        "demo_pretrain", odd_folder, num_steps=3, data__max_bad_fraction=0.9, pictures_every=3
+        *("demo_pretrain", odd_folder),
+        num_steps=3,
+        batch_size=13,  # All videos.
+        data__repeated_augmentation=2,
+        data__max_bad_fraction=0.9,
+        pictures_every=3,
     )
     train(config, str(tmp_path), jax.devices()[:1])
+    last = (tmp_path / "metrics.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last)["data/skipped_clips"] == 3 * 2
     (skipped,) = [r.getMessage() for r in caplog.records if "skipped" in r.getMessage()][:1]
     assert "broken\\n\\udcfe.mp4" in skipped
     assert not any("\n" in r.getMessage() for r in caplog.records if "broken" in r.getMessage())
