@@ -39,7 +39,7 @@ def run(rows: Sequence[Row], seeds: int, out: pathlib.Path, data: str, extra: Se
     Returns:
         The exit status of the first command that failed or was stopped; 0 if all is done.
     """
-    known = {(result["row"], result["seed"]): result for result in stored_results(out)}
+    known = stored_results(out)
     for seed in range(seeds):
         for row in rows:
             if set(row.measures) <= known.get((row.name, seed), {}).keys():

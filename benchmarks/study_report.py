@@ -20,10 +20,11 @@ BASELINES = {
 """Rows from which the others' differences are given."""
 
 
-def stored_results(out: pathlib.Path) -> list[dict]:
-    """What results.json holds, as `collect` returns it."""
+def stored_results(out: pathlib.Path) -> dict[tuple[str, int], dict]:
+    """What results.json holds, by row and seed."""
     file = out / "results.json"
-    return json.loads(file.read_text()) if file.exists() else []
+    results = json.loads(file.read_text()) if file.exists() else []
+    return {(result["row"], result["seed"]): result for result in results}
 
 
 def collect(out: pathlib.Path) -> list[dict]:
@@ -46,7 +47,7 @@ def collect(out: pathlib.Path) -> list[dict]:
                     result |= {name: numbers["top1"], "num_videos": numbers["num_videos"]}
             if result.keys() & MEASURES.keys():
                 found.append(result)
-    merged = {(result["row"], result["seed"]): dict(result) for result in stored_results(out)}
+    merged = stored_results(out)
     for result in found:
         merged.setdefault((result["row"], result["seed"]), {}).update(result)
     return list(merged.values())
