@@ -128,6 +128,11 @@ def _check_sizes(config: ConfigDict) -> None:
         raise ConfigError(
             f"config.data.size={data.size} must be a multiple of 8, the side of a motion cell"
         )
+    if data.host_crop_size < data.size:
+        raise ConfigError(
+            f"config.data.host_crop_size={data.host_crop_size} is smaller than config.data.size="
+            f"{data.size}: frames would be shrunk, then enlarged; raise config.data.host_crop_size"
+        )
     clip = (data.clip_frames, data.size, data.size)
     if any(side % part for side, part in zip(clip, tubelet, strict=True)):
         raise ConfigError(

@@ -19,11 +19,11 @@ from mgm_jax.data.loader import ClipBatches
 from mgm_jax.data.manifest import Manifest, make_manifest
 from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import ConfigError, MgmError, NonFiniteLossError
-from mgm_jax.evaluation.detections import DetectionReporter
 from mgm_jax.evaluation.full_evaluation import make_reporter, write_evaluation
-from mgm_jax.evaluation.periodic import AccuracyReporter, PictureReporter
+from mgm_jax.evaluation.periodic import AccuracyReporter, DetectionReporter, PictureReporter
 from mgm_jax.evaluation.videos import Videos, open_videos
 from mgm_jax.io import AnyPath, make_path, replacing
+from mgm_jax.models import vit
 from mgm_jax.training import consistency, sharding
 from mgm_jax.training import metrics as metrics_lib
 from mgm_jax.training.checkpoints import Checkpoints
@@ -91,9 +91,14 @@ def _train(
         reporter = make_reporter(config, mesh, task.predict_fn, videos)
     recover(folder / "checkpoints")
     checkpoints = Checkpoints(
-        folder / "checkpoints", keep=config.checkpoints_kept, scored=config.task != "pretrain"
+        folder / "checkpoints",
+        keep=config.checkpoints_kept,
+        scored=config.task != "pretrain",
+        scored_on=reporter.scored_on,
     )
-    state, data_state = _start_or_resume(config, checkpoints, task, abstract, manifest)
+    state, data_state = _start_or_resume(
+        config, checkpoints, task, abstract, manifest, videos.evaluated
+    )
     if state.step > counts.total_steps:
         raise ConfigError(
             f"the run in {folder} has done {state.step} steps, more than the {counts.total_steps} "
@@ -206,9 +211,10 @@ def _start_or_resume(
     task: Task,
     abstract: TrainState,
     manifest: Manifest,
+    evaluated: VideoSource | None,
 ) -> tuple[TrainState, dict[str, Any] | None]:
     if checkpoints.latest_step() is not None:
-        consistency.check_checkpoint(checkpoints, config, manifest)
+        consistency.check_checkpoint(checkpoints, config, manifest, evaluated)
         state, data_state = checkpoints.restore(abstract)
         if jax.process_index():
             # The saved counts are sums over all processes; the first one carries them on.
@@ -225,6 +231,8 @@ def _start_or_resume(
             names,
             positions=config.model.positions,
             tubelet=tuple(config.model.tubelet),
+            size=config.data.size,
+            norm_pix_loss=config.get("norm_pix_loss"),
         )
         logging.info("%s", report)
         state = state.replace(params=jax.tree.map(jax.device_put, params, shardings.params))
@@ -248,13 +256,19 @@ def _log_setup(
     total = sum(sizes.values())
     parts = [f"{n} {size / 1e6:.1f}" for n, size in sizes.items() if size > total / 100]
     data, model = config.data, config.model
+    shapes = [
+        f"{part} {shape.dim} wide, {shape.depth} deep, {shape.heads} heads"
+        for part in ("encoder", "decoder")
+        if part in model
+        for shape in [vit.transformer_config(model, part)]
+    ]
     masks = ""
     if "masking" in config:
         ratio = config_lib.mask_ratio(config.masking)
         masks = f"; masks: {config.masking.strategy}, ratio {ratio:g}"
     learning_rate = config.optimizer.base_lr * config.batch_size / 256
     for line in (
-        f"model: {model.backbone} {model.size}, {model.dtype}; {total / 1e6:.1f} million "
+        f"model: {model.backbone}, {model.dtype}; {'; '.join(shapes)}; {total / 1e6:.1f} million "
         f"parameters ({', '.join(parts)}), listed in {folder / PARAMETERS_FILE}",
         f"started from: {config.init_from or 'random parameters'}",
         f"data: {len(source)} videos, {len(source.class_names)} classes; clips of "

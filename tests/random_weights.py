@@ -55,7 +55,7 @@ def write_run(
     shapes = {"model__encoder": {"dim": 24, "depth": 2, "heads": 3}, "model__positions": "sincos"}
     if task == "pretrain":
         shapes["model__decoder"] = {"dim": 16, "depth": 1, "heads": 2}
-    config = recipe(f"demo_{task}", workdir, **shapes, **changes)
+    config = recipe(f"demo_{task}", workdir, **(shapes | changes))
     state = {
         "params": traverse_util.unflatten_dict(params, sep="/"),
         "opt_state": {"mu": jnp.ones(3)},

@@ -236,6 +236,6 @@ def test_real_people_go_through_the_evaluation(real_videos):
     found = detect(Evaluator(config, mesh, knows), config, {}, source)
     assert len(found.names) == 30
     assert found.result.mean == 1.0
-    assert found.chance() < 0.5
+    assert found.chance < 0.5
     assert found.summary()["num_boxes"] >= 30
     assert found.picture(source, "J-HMDB").shape[2] == 3

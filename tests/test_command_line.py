@@ -85,6 +85,13 @@ def test_epochs_beside_steps_are_refused(recipe, flags, named):
             command_line.check_arguments(arguments)
 
 
+def test_a_size_is_refused_where_the_recipe_sets_the_encoders_shape():
+    for recipe in ("small_finetune", "demo_pretrain:target=normalised"):
+        with pytest.raises(ConfigError, match=r"no effect .*encoder\.dim=128.* give those"):
+            command_line.check_arguments([f"--config={recipe}", "--config.model.size=B"])
+    command_line.check_arguments(["--config=ssv2_pretrain", "--config.model.size=L"])
+
+
 def test_the_recipe_may_follow_its_flag_in_a_word_of_its_own():
     file = shrunk.CONFIGS / "demo_pretrain.py"
     for words in (["--config", "demo_pretrain"], ["-config=demo_pretrain"]):

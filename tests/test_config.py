@@ -22,6 +22,7 @@ from mgm_jax.errors import ConfigError
         ("data.stride", 0),
         ("model.tubelet", (2, 16)),
         ("data.host_crop_size", 255),
+        ("data.host_crop_size", 222),
         ("data.size", 220),
         ("data.size", 232),
         ("data.clip_frames", 15),

@@ -71,6 +71,8 @@ def test_training_writes_what_the_evaluation_found(workdir, data):
     assert numbers["frame_map"] == pytest.approx(lines[-2]["eval/frame_map"])
     assert lines[-1] == {"step": lines[-2]["step"], "final/frame_map": numbers["frame_map"]}
     assert 0.1 < numbers["chance_frame_map"] < 0.6
+    assert numbers["videos"] == f"{data}[validation]"
+    assert (numbers["boxes"], numbers["spatial_views"]) == ("annotated", 2)
     with (workdir / "average_precision.csv").open() as file:
         table = list(csv.DictReader(file))
     assert [row["name"] for row in table][:2] == ["going left", "going right"]
@@ -97,6 +99,9 @@ def test_detections_take_the_place_of_the_annotated_boxes(workdir, data, tmp_pat
 
     plain = evaluate(recipe(data, mode="eval"), str(workdir), jax.devices()[:1])
     same = found("same")
+    numbers = json.loads((workdir / "evaluation.json").read_text())
+    assert numbers["boxes"] == str(tmp_path / "same.csv")
+    assert numbers["changes"] == [f"eval.detections: boxes were annotated, now {numbers['boxes']}"]
     assert same.result.mean == pytest.approx(plain.result.mean)
     np.testing.assert_allclose(same.scores[0], 0.9 * plain.scores[0], rtol=1e-4)
     # Boxes that are too wide overlap by less than a half, and those below the threshold are gone.

@@ -149,6 +149,15 @@ def test_a_resumed_finetuning_equals_an_uninterrupted_one(finetuned, tmp_path):
     assert_same_state(train(parts, str(tmp_path)), whole)
 
 
+def test_videos_that_a_run_was_trained_on_before_are_not_evaluated_on(video_folder, tmp_path):
+    changes = {"eval__holdout": 0.3, "eval__allow_overlap": False, "stop_at_step": 1}
+    config = shrunk.recipe("demo_finetune", video_folder, **changes)
+    train(config, str(tmp_path))
+    config.seed, config.stop_at_step, config.allow_config_change = 1, 2, True
+    with pytest.raises(ConfigError, match=r"step 1 was trained on \d of the \d videos to eval"):
+        train(config, str(tmp_path))
+
+
 @pytest.mark.parametrize("checkpoint", ["", "checkpoints/2"])
 def test_videos_of_pretraining_are_not_evaluated_on(checkpoint, video_folder, pretrained, tmp_path):
     changes = {"eval__holdout": 0.2, "eval__allow_overlap": False}

@@ -51,6 +51,8 @@ def write_run(
         source,
         positions=config.model.positions,
         tubelet=tuple(config.model.tubelet),
+        size=config.data.size,
+        norm_pix_loss=config.get("norm_pix_loss"),
     )
     if report.fresh or report.dropped:
         raise CheckpointError(f"{source} is not the whole model of the recipe:\n{report}")

@@ -13,7 +13,7 @@ from absl import logging
 from flax import traverse_util
 
 from mgm_jax.convert import weights as weights_lib
-from mgm_jax.convert.architecture import Architecture
+from mgm_jax.convert.weights import Weights
 from mgm_jax.errors import CheckpointError
 from mgm_jax.io import AnyPath
 
@@ -60,6 +60,8 @@ def initialise(
     class_names: Sequence[str] = (),
     positions: str = "sincos",
     tubelet: tuple[int, int, int] | None = None,
+    size: int | None = None,
+    norm_pix_loss: bool | None = None,
 ) -> tuple[dict, Report]:
     """Replaces a model's parameters by those of the source at `path` (`weights.read`).
 
@@ -72,6 +74,9 @@ def initialise(
             is not taken. Empty takes a head of the same shape.
         positions: The model's `TransformerConfig.positions`, which must be those of the source.
         tubelet: The model's, in frames and pixels, likewise; None takes one of the same volume.
+        size: Side of the model's clips in pixels, likewise for "sincos" positions, which number the
+            tokens of a frame row by row and continue with the next; None takes any.
+        norm_pix_loss: What an autoencoder predicts if the source does not say.
 
     Returns:
         The tree with float32 NumPy arrays where parameters were loaded and the given leaves
@@ -80,7 +85,7 @@ def initialise(
     Raises:
         CheckpointError: There is no model at the path, or its encoder (or decoder, if both have
             one) does not match; the message lists the parameters with both shapes, or the
-            positions or tubelets.
+            positions, tubelets or sizes.
     """
     own = traverse_util.flatten_dict(params, sep="/")
     heads = {
@@ -88,7 +93,7 @@ def initialise(
         for name, leaf in own.items()
         if re.search(r"/blocks/0/attention/q_bias$", name)
     }
-    weights = weights_lib.read(path, heads)
+    weights = weights_lib.read(path, heads, norm_pix_loss)
     other = weights.params
     both = own.keys() & other.keys()
     unfit = {name for name in both if tuple(own[name].shape) != other[name].shape}
@@ -102,6 +107,15 @@ def initialise(
         faults.append(
             f"config.model.tubelet: {theirs_of_tubelet} in the source, {tubelet} in the model"
         )
+    if size is not None and positions == "sincos":
+        if weights.size is None:
+            logging.warning(
+                "%s does not say the size of its clips; its positions fit that size only, "
+                "config.data.size=%d here",
+                *(weights.origin, size),
+            )
+        elif weights.size != size:
+            faults.append(f"config.data.size: {weights.size} in the source, {size} in the model")
     for_others = [_shapes(name, other, own) for name in sorted(heads_of_other_classes)]
     same_shape = {name for name in both - unfit if re.match(_HEAD, name)}
     known = not all(re.fullmatch(r"LABEL_\d+", name) for name in weights.class_names)
@@ -124,7 +138,7 @@ def initialise(
         if re.match(_WHOLE, name) and name.split("/")[0] in parts:
             faults.append(_shapes(name, other, own))
     if faults:
-        flags = _flags_of(weights.architecture, "decoder" in parts)
+        flags = _flags_of(weights, "decoder" in parts, size)
         raise CheckpointError(
             f"{weights.origin} ({weights.architecture}) does not fit the model:\n  "
             + "\n  ".join(faults)
@@ -142,8 +156,9 @@ def initialise(
     return traverse_util.unflatten_dict(taken, sep="/"), report
 
 
-def _flags_of(architecture: Architecture, with_decoder: bool) -> str:
-    """The flags that give a model this architecture."""
+def _flags_of(weights: Weights, with_decoder: bool, size: int | None) -> str:
+    """The flags that give a model of clips of `size` pixels the shape of the source."""
+    architecture = weights.architecture
     encoder, decoder = architecture.encoder, architecture.decoder
     values: dict[str, Any] = {}
     for part, shape in (("encoder", encoder), ("decoder", decoder if with_decoder else None)):
@@ -151,7 +166,14 @@ def _flags_of(architecture: Architecture, with_decoder: bool) -> str:
             values |= {f"{part}.{name}": getattr(shape, name) for name in ("dim", "depth", "heads")}
     values["tubelet"] = "'({},{},{})'".format(*architecture.tubelet)
     values |= {"backbone": encoder.backbone, "positions": encoder.positions}
-    return " ".join(f"--config.model.{name}={value}" for name, value in values.items())
+    values = {f"model.{name}": value for name, value in values.items()}
+    if encoder.positions == "sincos" and weights.size and size not in (None, weights.size):
+        # A host crop as much larger as with the paper's sizes, 256 and 224, and even.
+        values |= {
+            "data.size": weights.size,
+            "data.host_crop_size": 2 * round(weights.size * 256 / 224 / 2),
+        }
+    return " ".join(f"--config.{name}={value}" for name, value in values.items())
 
 
 def _shapes(name: str, other: Mapping[str, Any], own: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ class Weights:
         frames: Frames of a clip; None if unknown.
         size: Side of a clip in pixels; None if unknown.
         class_names: Classes of a classifier; empty if unknown.
-        norm_pix_loss: Whether an autoencoder predicts normalised pixels.
+        norm_pix_loss: Whether an autoencoder predicts normalised pixels, as VideoMAE's do.
         norm_pix_eps: As `config.norm_pix_eps`.
         stride: Distance of a clip's frames; None if unknown.
         sampling: As `config.data.sampling`.
@@ -55,7 +55,11 @@ class Weights:
     training: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def read(path: str | AnyPath, heads: Mapping[str, int] | None = None) -> Weights:
+def read(
+    path: str | AnyPath,
+    heads: Mapping[str, int] | None = None,
+    norm_pix_loss: bool | None = None,
+) -> Weights:
     """Reads a model, with parameters in float32.
 
     Args:
@@ -64,12 +68,14 @@ def read(path: str | AnyPath, heads: Mapping[str, int] | None = None) -> Weights
             (.safetensors, .pth, .pt, .bin) in the layout of Hugging Face or of the original.
         heads: Number of heads by part ("encoder", "decoder"), for files without config.json and
             for VideoMAE-S (`hugging_face.architecture_of`); see `architecture.heads_of`.
+        norm_pix_loss: Whether an autoencoder predicts normalised pixels, for files without
+            config.json; None for VideoMAE's default, which it does.
 
     Raises:
         CheckpointError: There is no model, or it is not a VideoMAE, or not finite; the message
             lists tensors that do not fit.
     """
-    weights = _read(hub.find_model(path), heads or {})
+    weights = _read(hub.find_model(path), heads or {}, norm_pix_loss is not False)
     for name, value in weights.params.items():
         if not np.isfinite(value).all():
             raise CheckpointError(
@@ -79,10 +85,10 @@ def read(path: str | AnyPath, heads: Mapping[str, int] | None = None) -> Weights
     return weights
 
 
-def _read(path: AnyPath, heads: Mapping[str, int]) -> Weights:
+def _read(path: AnyPath, heads: Mapping[str, int], normalised: bool) -> Weights:
     if path.is_file():
         config = path.parent / "config.json"
-        return _read_tensors(path, config if config.is_file() else None, heads)
+        return _read_tensors(path, config if config.is_file() else None, heads, normalised)
     if not path.is_dir():
         raise CheckpointError(
             f"nothing at {absolute(path)}; give the folder of a run, a Hugging Face folder, the "
@@ -94,10 +100,10 @@ def _read(path: AnyPath, heads: Mapping[str, int]) -> Weights:
         return _read_run(*found)
     deepspeed = tensors.deepspeed_file(path)
     if deepspeed is not None:
-        return _read_tensors(deepspeed, None, heads)
+        return _read_tensors(deepspeed, None, heads, normalised)
     files = [path / name for name in _TENSOR_FILES if (path / name).is_file()]
     if files and (path / "config.json").is_file():
-        return _read_tensors(files[0], path / "config.json", heads)
+        return _read_tensors(files[0], path / "config.json", heads, normalised)
     raise CheckpointError(
         f"{path} holds neither a run (config.json and checkpoints/) nor a Hugging Face model "
         f"(config.json and {' or '.join(_TENSOR_FILES)}) nor one that DeepSpeed saved"
@@ -166,6 +172,15 @@ def _predicting_rgb(weights: Weights) -> FlatParams:
     return _with_head(weights.params, _DEVIATION, _MEAN)
 
 
+def _predicting_ours(
+    params: FlatParams, architecture: Architecture, norm_pix_loss: bool
+) -> FlatParams:
+    """The opposite of `_predicting_rgb`."""
+    if architecture.decoder is None or norm_pix_loss:
+        return params
+    return _with_head(params, 1 / _DEVIATION, -_MEAN / _DEVIATION)
+
+
 def _with_head(
     params: FlatParams, scale: Float64[np.ndarray, " 3"], offset: Float64[np.ndarray, " 3"]
 ) -> FlatParams:
@@ -176,7 +191,9 @@ def _with_head(
     return params | {name: array.astype(np.float32) for name, array in head.items()}
 
 
-def _read_tensors(file: AnyPath, config_file: AnyPath | None, heads: Mapping[str, int]) -> Weights:
+def _read_tensors(
+    file: AnyPath, config_file: AnyPath | None, heads: Mapping[str, int], normalised: bool
+) -> Weights:
     layout, state = layouts.find_layout(tensors.read(file), str(file))
     config = _read_config(config_file) if config_file else {}
     if layout == "hugging_face" and "model_type" in config:
@@ -190,10 +207,8 @@ def _read_tensors(file: AnyPath, config_file: AnyPath | None, heads: Mapping[str
         architecture = hugging_face.architecture_of(config, list(state), heads, str(file.parent))
         values = hugging_face.DEFAULTS | config
         params = layouts.from_state(state, architecture, layout, str(file))
-        if architecture.decoder and not values["norm_pix_loss"]:
-            params = _with_head(params, 1 / _DEVIATION, -_MEAN / _DEVIATION)
         return Weights(
-            params,
+            _predicting_ours(params, architecture, values["norm_pix_loss"]),
             architecture,
             f"Hugging Face's {file.parent}",
             frames=values["num_frames"],
@@ -205,7 +220,12 @@ def _read_tensors(file: AnyPath, config_file: AnyPath | None, heads: Mapping[str
         )
     architecture = layouts.infer_architecture(state, layout, heads, str(file))
     params = layouts.from_state(state, architecture, layout, str(file))
-    return Weights(params, architecture, f"{file}, in the {layout} layout")
+    return Weights(
+        _predicting_ours(params, architecture, normalised),
+        architecture,
+        f"{file}, in the {layout} layout",
+        norm_pix_loss=normalised,
+    )
 
 
 def _read_config(file: AnyPath) -> dict[str, Any]:

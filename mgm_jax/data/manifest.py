@@ -1,6 +1,8 @@
 """Which videos a run uses, to notice when it goes on, or its processes work, with others."""
 
 import collections
+import hashlib
+import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -30,6 +32,12 @@ def make_manifest(source: VideoSource) -> Manifest:
         name = names[video.label] if 0 <= video.label < len(names) else ""
         rows.append([video.name, name, video.content(index in opened)])
     return {"classes": list(names), "videos": rows}
+
+
+def digest(source: VideoSource) -> str:
+    """Stands for the names and classes of a source's videos, in their order."""
+    rows = [(video.name, video.label) for video in source.facts()]
+    return hashlib.sha256(json.dumps([source.class_names, rows]).encode()).hexdigest()
 
 
 def shared_with(manifest: Manifest, videos: Sequence[VideoFacts]) -> list[tuple[str, str]]:

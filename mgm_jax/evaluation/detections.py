@@ -6,10 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from absl import logging
-from jax.sharding import Mesh
 from jaxtyping import Bool, Float32, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
@@ -25,11 +23,9 @@ from mgm_jax.evaluation import average_precision
 from mgm_jax.evaluation.average_precision import ROWS_PER_IMAGE, Result, evaluate_rows
 from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.results import NUMBERS_FILE
-from mgm_jax.evaluation.videos import Videos, evenly_spaced
 from mgm_jax.io import AnyPath, replacing
 from mgm_jax.pictures import action_boxes
 from mgm_jax.pictures.action_boxes import Example
-from mgm_jax.training.classify_step import PredictFn
 
 ROWS_FILE, TABLE_FILE, PICTURE_FILE = "detections.csv", "average_precision.csv", "boxes.png"
 
@@ -66,8 +62,13 @@ class Detections:
 
     @functools.cached_property
     def rows(self) -> BoxRows:
-        """The scored actions that AVA's evaluation counts."""
-        return self._to_rows(self.boxes, self.scores)
+        """The scored actions that AVA's evaluation counts: the first 50 of a key frame."""
+        return self._to_rows(self.boxes, self.scores, ROWS_PER_IMAGE)
+
+    @property
+    def all_rows(self) -> BoxRows:
+        """The scored actions of every box."""
+        return self._to_rows(self.boxes, self.scores, None)
 
     @functools.cached_property
     def truth_rows(self) -> BoxRows:
@@ -89,13 +90,16 @@ class Detections:
         pairs = zip(self.names, self.scores, strict=True)
         return [name for name, scores in pairs if not np.isfinite(scores).all()]
 
+    @functools.cached_property
     def chance(self) -> float:
-        """The mean average precision of the same boxes with random scores."""
+        """The mean average precision of the same boxes with random scores; nan if none counts."""
+        if np.isnan(self.result.mean):
+            return np.nan
         means = []
         for draw in range(_CHANCE_DRAWS):
             rng = np.random.default_rng(draw)
             scores = [rng.random(one.shape, np.float32) for one in self.scores]
-            rows = self._to_rows(self.boxes, scores)
+            rows = self._to_rows(self.boxes, scores, ROWS_PER_IMAGE)
             means.append(evaluate_rows(self.truth_rows, rows, self.class_names).mean)
         return float(np.mean(means))
 
@@ -103,12 +107,13 @@ class Detections:
         self,
         boxes: Sequence[Float32[np.ndarray, "_ 4"]],
         scores: Sequence[Float32[np.ndarray, "_ classes"]],
+        limit: int | None,
     ) -> BoxRows:
         evaluated = [not name.endswith(NOT_EVALUATED) for name in self.class_names]
         parts = []
         for some, values in zip(boxes, scores, strict=True):
             values = np.where(evaluated, values, -1.0)
-            order = np.argsort(-values, axis=None, kind="stable")[:ROWS_PER_IMAGE]
+            order = np.argsort(-values, axis=None, kind="stable")[:limit]
             order = order[values.flat[order] >= 0]
             box, action = np.unravel_index(order, values.shape)
             parts.append((some[box], action, values[box, action]))
@@ -133,7 +138,7 @@ class Detections:
         mean = self.result.mean
         return {
             "frame_map": None if np.isnan(mean) else mean,
-            "chance_frame_map": None if np.isnan(mean) else self.chance(),
+            "chance_frame_map": None if np.isnan(mean) else self.chance,
             "num_key_frames": len(self.names),
             "num_boxes": sum(map(len, self.boxes)),
             "num_annotated_boxes": sum(map(len, self.truth)),
@@ -221,59 +226,6 @@ def _join(
     return BoxRows(names, image, boxes.astype(float), actions, scores.astype(float), nobody)
 
 
-class DetectionReporter:
-    """Frame mAP on key frames that are not trained on, and a picture of some.
-
-    Attributes:
-        every: Steps between reports; 0 for none.
-        score: Frame mAP of the last report; None if no class is annotated.
-    """
-
-    score: float | None = None
-
-    def __init__(self, config: ConfigDict, mesh: Mesh, predict_fn: PredictFn, videos: Videos):
-        """Reads nothing yet; `videos` must have some to evaluate on."""
-        assert videos.evaluated is not None
-        self.every = config.eval.every
-        self._config, self._source = config, videos.evaluated
-        self._subset = evenly_spaced(videos.evaluated, config.eval.subset)
-        self._evaluator = Evaluator(config, mesh, predict_fn)
-
-    def report(self, variables: Mapping[str, Any], step: int) -> dict[str, Any]:
-        """Evaluates `config.eval.subset` key frames."""
-        found = detect(self._evaluator, self._config, variables, self._subset)
-        mean = found.result.mean
-        self.score = mean if np.isfinite(mean) else None
-        logging.info("step %d: %s", step, describe(found))
-        picture = found.picture(self._subset, f"step {step:,}")
-        report: dict[str, Any] = {} if self.score is None else {"eval/frame_map": mean}
-        return report if picture is None else report | {"boxes/0": picture}
-
-    def write(self, variables: Mapping[str, Any], step: int, folder: AnyPath) -> Detections:
-        """Evaluates all key frames; logs and writes the result."""
-        found = detect(self._evaluator, self._config, variables, self._source)
-        summary = found.summary()
-        logging.info(
-            "step %d: %s; %.2f %% by chance",
-            *(step, describe(found), 100 * (summary["chance_frame_map"] or np.nan)),
-        )
-        if jax.process_index() == 0:
-            texts = {
-                ROWS_FILE: write_rows(found.rows),
-                TABLE_FILE: average_precision.to_csv(found.result),
-                NUMBERS_FILE: json.dumps({"step": step, **summary}, indent=1, ensure_ascii=False),
-            }
-            picture = found.picture(self._source, f"step {step:,}")
-            if picture is not None:
-                with replacing(folder / PICTURE_FILE) as file:
-                    Image.fromarray(picture).save(file, "PNG")
-            for name, text in texts.items():
-                with replacing(folder / name) as file:
-                    file.write(text.encode())
-                logging.info("wrote %s", folder / name)
-        return found
-
-
 def describe(found: Detections) -> str:
     """One line about an evaluation."""
     unread = f", {len(found.unread)} of them unread" if found.unread else ""
@@ -281,3 +233,31 @@ def describe(found: Detections) -> str:
         f"frame mAP {100 * found.result.mean:.2f} % of {sum(map(len, found.boxes))} boxes in "
         f"{len(found.names)} key frames{unread}"
     )
+
+
+def write_detections(
+    found: Detections,
+    source: VideoSource,
+    folder: AnyPath,
+    *,
+    step: int,
+    settings: Mapping[str, Any],
+) -> list[AnyPath]:
+    """Writes an evaluation of the key frames of `source`; each file completely or not at all.
+
+    `settings` describe the evaluation, such as its boxes, as JSON types.
+    """
+    numbers = {"step": step, **settings, **found.summary()}
+    texts = {
+        ROWS_FILE: write_rows(found.rows),
+        TABLE_FILE: average_precision.to_csv(found.result),
+        NUMBERS_FILE: json.dumps(numbers, indent=1, ensure_ascii=False),
+    }
+    picture = found.picture(source, f"step {step:,}")
+    if picture is not None:
+        with replacing(folder / PICTURE_FILE) as file:
+            Image.fromarray(picture).save(file, "PNG")
+    for name, text in texts.items():
+        with replacing(folder / name) as file:
+            file.write(text.encode())
+    return [folder / name for name in texts]

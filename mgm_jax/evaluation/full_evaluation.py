@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 from mgm_jax import config as config_lib
 from mgm_jax.errors import ConfigError
 from mgm_jax.evaluation import html_report, results
-from mgm_jax.evaluation.detections import DetectionReporter, Detections
-from mgm_jax.evaluation.periodic import AccuracyReporter
+from mgm_jax.evaluation.detections import Detections, describe, write_detections
+from mgm_jax.evaluation.periodic import AccuracyReporter, DetectionReporter
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.evaluation.videos import Videos, reopen_videos
 from mgm_jax.io import AnyPath, make_path
@@ -52,8 +52,11 @@ def evaluate(
     inputs = tuple(f"data.{name}:" for name in _INPUT_VALUES)
     changes = config_lib.changes(config, config_lib.to_json(saved))
     changes = [change for change in changes if change.startswith(inputs)]
+    if config.task == "detect" and config.eval.detections != saved.eval.get("detections", ""):
+        then, now = (one.eval.get("detections") or "annotated" for one in (saved, config))
+        changes.append(f"eval.detections: boxes were {then}, now {now}")
     for change in changes:
-        logging.warning("differs from training, which may cost accuracy: config.%s", change)
+        logging.warning("differs from training, which may change accuracy: config.%s", change)
     videos = reopen_videos(config, saved, run.class_names, run.manifest)
     consistency.check_videos(videos.sources)
     reporter = make_reporter(config, run.mesh, make_predict_fn(config, run.model), videos)
@@ -84,25 +87,29 @@ def write_evaluation(
     `changes` are config values that differ from training; `config` is the one to show, by default
     that of the reporter.
     """
-    if isinstance(reporter, DetectionReporter):
-        return reporter.write(variables, step, folder)
     logging.info("evaluating all views of all videos")
-    predictions, settings = reporter.evaluate_all(variables)
+    found: Predictions | Detections
+    if isinstance(reporter, DetectionReporter):
+        found, settings = reporter.evaluate_all(variables)
+        numbers = f"{describe(found)}; {100 * found.chance:.2f} % by chance"
+    else:
+        found, settings = reporter.evaluate_all(variables)
+        numbers = (
+            f"top-1 {100 * found.accuracy(1):.2f} % of {np.count_nonzero(found.counted)} videos, "
+            f"{np.count_nonzero(~found.read)} more could not be read"
+        )
     if changes:
         settings["changes"] = list(changes)
-    logging.info(
-        "step %d: top-1 %.2f %% of %d videos, %d more could not be read; %s",
-        step,
-        100 * predictions.accuracy(1),
-        np.count_nonzero(predictions.counted),
-        np.count_nonzero(~predictions.read),
-        ", ".join(f"{name} {value}" for name, value in settings.items()),
-    )
+    described = ", ".join(f"{name} {value}" for name, value in settings.items())
+    logging.info("step %d: %s; %s", step, numbers, described)
     if jax.process_index() == 0:
-        files = results.write_results(predictions, folder, step=step, settings=settings)
-        page = html_report.write_report(
-            folder, predictions, config or reporter.config, step=step, settings=settings
-        )
-        for file in (*files, page):
+        told: dict[str, Any] = {"step": step, "settings": settings}
+        if isinstance(found, Detections):
+            files = write_detections(found, reporter.source, folder, **told)
+        else:
+            files = results.write_results(found, folder, **told)
+            page = html_report.write_report(folder, found, config or reporter.config, **told)
+            files.append(page)
+        for file in files:
             logging.info("wrote %s", file)
-    return predictions
+    return found

@@ -1,5 +1,6 @@
 """What a run reports about its model every few steps: pictures and loss, or accuracy."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,9 @@ from jax.sharding import Mesh
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
+from mgm_jax.data.manifest import digest
 from mgm_jax.errors import VideoError
+from mgm_jax.evaluation.detections import Detections, describe, detect
 from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.evaluation.validation_loss import ValidationLoss
@@ -30,9 +33,11 @@ class PictureReporter:
     Attributes:
         every: Steps between reports; 0 for none.
         score: None, since neither says which checkpoint finetunes best.
+        scored_on: None likewise.
     """
 
     score: float | None = None
+    scored_on: str | None = None
 
     def __init__(self, config: ConfigDict, model: nn.Module, videos: Videos):
         """Reads the clips.
@@ -72,6 +77,7 @@ class AccuracyReporter:
         every: Steps between reports; 0 for none.
         score: Top-1 accuracy of the last report, on the held-out videos if there are any; None if
             no video counts.
+        scored_on: Stands for the videos of the score.
         source: The videos.
     """
 
@@ -85,6 +91,7 @@ class AccuracyReporter:
         self.source, self._place = videos.evaluated, videos.place
         self._subset = evenly_spaced(self.source, config.eval.subset)
         self._held_out = videos.held_out
+        self.scored_on = digest(self._subset if self._held_out is None else self._held_out)
         self._views = {
             "temporal_views": config.eval.temporal_views,
             "spatial_views": config.eval.spatial_views,
@@ -128,3 +135,47 @@ class AccuracyReporter:
         accuracies = [predictions.accuracy(1) for predictions in heads]
         head = int(np.argmax(np.nan_to_num(accuracies)))
         return head, accuracies[head]
+
+
+class DetectionReporter:
+    """Frame mAP on key frames that are not trained on, and a picture of some.
+
+    Attributes:
+        every: Steps between reports; 0 for none.
+        score: Frame mAP of the last report; None if no class is annotated.
+        scored_on: Stands for the key frames and boxes of the score.
+        source: The key frames.
+    """
+
+    score: float | None = None
+
+    def __init__(self, config: ConfigDict, mesh: Mesh, predict_fn: PredictFn, videos: Videos):
+        """Reads nothing yet; `videos` must have some to evaluate on."""
+        assert videos.evaluated is not None
+        self.every = config.eval.every
+        self.config, self.source = config, videos.evaluated
+        self._subset = evenly_spaced(videos.evaluated, config.eval.subset)
+        self._evaluator = Evaluator(config, mesh, predict_fn)
+        names = ("detection_score", "box_margin", "spatial_views")
+        self._settings = {name: config.eval[name] for name in names} | {
+            "videos": videos.place,
+            "boxes": config.eval.detections or "annotated",
+        }
+        if config.eval.allow_overlap:
+            self._settings["allow_overlap"] = True
+        self.scored_on = digest(self._subset) + json.dumps(self._settings)
+
+    def report(self, variables: Mapping[str, Any], step: int) -> dict[str, Any]:
+        """Evaluates `config.eval.subset` key frames."""
+        found = detect(self._evaluator, self.config, variables, self._subset)
+        mean = found.result.mean
+        self.score = mean if np.isfinite(mean) else None
+        logging.info("step %d: %s", step, describe(found))
+        picture = found.picture(self._subset, f"step {step:,}")
+        report: dict[str, Any] = {} if self.score is None else {"eval/frame_map": mean}
+        return report if picture is None else report | {"boxes/0": picture}
+
+    def evaluate_all(self, variables: Mapping[str, Any]) -> tuple[Detections, dict[str, Any]]:
+        """Evaluates all key frames; also returns the settings of this evaluation."""
+        found = detect(self._evaluator, self.config, variables, self.source)
+        return found, dict(self._settings)

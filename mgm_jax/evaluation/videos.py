@@ -150,7 +150,8 @@ def reopen_videos(
             trained, _ = hold_out(trained, share, saved.seed)
         _check_disjoint(config, evaluated, trained)
     if config.task == "detect":
-        return Videos(source, evaluated=with_detections(config, evaluated, "eval"))
+        found = with_detections(config, evaluated, "eval")
+        return Videos(source, evaluated=found, place=_place(config, held_out=False))
     train, held_out = _split_for_heads(config, source)
     if held_out is not None:
         _check_classes(source, class_names, config.data.path)
@@ -184,8 +185,10 @@ def _open_key_frames(config: ConfigDict, source: VideoSource) -> Videos:
         )
     evaluated = _open_others(config, tuple(source.class_names))
     _check_disjoint(config, evaluated, source)
-    train = with_detections(config, source, "data")
-    return Videos(train, evaluated=with_detections(config, evaluated, "eval"))
+    train, evaluated = (
+        with_detections(config, one, part) for one, part in ((source, "data"), (evaluated, "eval"))
+    )
+    return Videos(train, evaluated=evaluated, place=_place(config, held_out=False))
 
 
 def _open_others(config: ConfigDict, class_names: tuple[str, ...]) -> VideoSource:

@@ -42,8 +42,16 @@ class Checkpoints:
         without_digests: Steps whose files cannot be verified, which are not used.
     """
 
-    def __init__(self, folder: AnyPath, *, keep: int = 2, scored: bool = True):
-        """Opens or creates the folder; `scored` keeps the checkpoint with the best score as well.
+    def __init__(
+        self, folder: AnyPath, *, keep: int = 2, scored: bool = True, scored_on: str | None = None
+    ):
+        """Opens or creates the folder.
+
+        Args:
+            folder: Where they are.
+            keep: How many of the newest to keep.
+            scored: Keep the checkpoint with the best score as well.
+            scored_on: What scores are measured on. Only scores on the same are compared.
 
         Raises:
             CheckpointError: The score of an earlier save is damaged.
@@ -52,18 +60,18 @@ class Checkpoints:
         # Orbax creates the folder only in processes that save.
         with io.writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        self._saving = 0
+        self._saving, self._scored_on = 0, scored_on
         complete, usable = (set(find(self.folder)) for find in (complete_steps, usable_steps))
         self.without_digests = complete - usable
         policies = [checkpoint_managers.LatestN(keep)]
         if scored:
             best = checkpoint_managers.BestN(
-                get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
+                get_metric_fn=self._rank, n=1, keep_checkpoints_without_metrics=False
             )
             policies.append(best)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
-            best_fn=_score if scored else None,
+            best_fn=self._rank if scored else None,
             async_options=ocp.AsyncOptions(
                 # Otherwise a save whose folder cannot be made waits for it for minutes.
                 create_directories_asynchronously=False,
@@ -104,10 +112,24 @@ class Checkpoints:
         return max(self._steps(), default=None)
 
     def best_step(self) -> int | None:
-        """Step of the newest complete checkpoint with the highest score; None if none has one."""
+        """Step of the newest complete checkpoint with the highest score; None if none has one.
+
+        Of scores on other videos than the newest one's, none counts.
+        """
         metrics = {step: self._manager.metrics(step) for step in self._steps()}
-        scored = [(_score(values), step) for step, values in metrics.items() if values]
-        return max(scored)[1] if scored else None
+        scored = {step: values for step, values in metrics.items() if values}
+        if not scored:
+            return None
+        newest = scored[max(scored)].get("scored_on")
+        return max(
+            (values["score"], step)
+            for step, values in scored.items()
+            if values.get("scored_on") == newest
+        )[1]
+
+    def _rank(self, metrics: Mapping[str, Any]) -> float:
+        """Orders checkpoints: by score, from 0 to 1, but those scored on other videos come last."""
+        return metrics["score"] + (metrics.get("scored_on") == self._scored_on)
 
     def _steps(self) -> set[int]:
         return set(self._manager.all_steps()) - self.without_digests
@@ -143,7 +165,9 @@ class Checkpoints:
             data=ocp.args.JsonSave(data),
             config=ocp.args.JsonSave(config_lib.to_json(config)),
         )
-        metrics = None if score is None else {"score": float(score)}
+        metrics = None
+        if score is not None:
+            metrics = {"score": float(score), "scored_on": self._scored_on}
         with self._writing():
             self._manager.save(step, args=items, metrics=metrics)
             if failure is not None:
@@ -235,7 +259,3 @@ def _item_handlers() -> dict[str, ocp.CheckpointHandler]:
         "data": ocp.JsonCheckpointHandler(),
         "config": ocp.JsonCheckpointHandler(),
     }
-
-
-def _score(metrics: Mapping[str, float]) -> float:
-    return metrics["score"]

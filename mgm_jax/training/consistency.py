@@ -55,13 +55,20 @@ def locked_workdir(folder: AnyPath) -> Iterator[None]:
         yield
 
 
-def check_checkpoint(checkpoints: Checkpoints, config: ConfigDict, videos: Manifest) -> None:
+def check_checkpoint(
+    checkpoints: Checkpoints,
+    config: ConfigDict,
+    videos: Manifest,
+    evaluated: VideoSource | None,
+) -> None:
     """Refuses to resume with other data or another config, unless `allow_config_change` is set.
 
-    Classes may never change: a classifier's head stands for those that it was trained on.
+    Classes may never change: a classifier's head stands for those that it was trained on. Videos to
+    evaluate on may not be among those of the checkpoint, unless `eval.allow_overlap` is set.
 
     Raises:
         CheckpointError: Naming every value, and the first videos and classes, that differ.
+        ConfigError: Naming the first video to evaluate on that the checkpoint was trained on.
     """
     step = checkpoints.latest_step()
     saved_config, data = checkpoints.description(step)
@@ -73,9 +80,12 @@ def check_checkpoint(checkpoints: Checkpoints, config: ConfigDict, videos: Manif
         then = dict(videos)
         if config.task != "pretrain" and classes.exists():
             then["classes"] = json.loads(classes.read_text())
-    changes += [f"data: {change}" for change in manifest.differences(then, videos)]
+    other_videos = manifest.differences(then, videos)
+    changes += [f"data: {change}" for change in other_videos]
     if not changes:
         return
+    if other_videos and config.allow_config_change:
+        _refuse_trained_on(f"the checkpoint of step {step}", then, evaluated, config)
     text = "\n  ".join(changes)
     new_classes = config.task != "pretrain" and then["classes"] != videos["classes"]
     if config.allow_config_change and not new_classes:
@@ -97,19 +107,28 @@ def check_init_from(config: ConfigDict, evaluated: VideoSource | None) -> None:
         ConfigError: There are some, and `config.eval.allow_overlap` is not set.
     """
     found = find_run(io.make_path(config.init_from)) if config.init_from else None
-    if found is None or evaluated is None or config.eval.get("allow_overlap", False):
+    if found is None:
         return
     workdir, step = found
     with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
         step = checkpoints.latest_step() if step is None else step
         _, data = checkpoints.description(step) if step is not None else ({}, {})
-    videos = data.get("videos")
-    shared = manifest.shared_with(videos, evaluated.facts()) if videos else []
+    _refuse_trained_on(
+        f"config.init_from={config.init_from}", data.get("videos"), evaluated, config
+    )
+
+
+def _refuse_trained_on(
+    what: str, videos: Manifest | None, evaluated: VideoSource | None, config: ConfigDict
+) -> None:
+    if videos is None or evaluated is None or config.eval.get("allow_overlap", False):
+        return
+    shared = manifest.shared_with(videos, evaluated.facts())
     if shared:
         raise ConfigError(
-            f"config.init_from={config.init_from} was trained on {len(shared)} of the "
-            f"{len(evaluated)} videos to evaluate on, the first is {shared[0][0]}. Hold the same "
-            "out of both, with the same --config.eval.holdout and --config.seed, or accept it with "
+            f"{what} was trained on {len(shared)} of the {len(evaluated)} videos to evaluate on, "
+            f"the first is {shared[0][0]}. Hold the same out of both, with the same "
+            "--config.eval.holdout and --config.seed, or accept it with "
             "--config.eval.allow_overlap"
         )
 

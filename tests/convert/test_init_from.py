@@ -14,6 +14,7 @@ from random_weights import (
     CLASSIFIER,
     TUBELET,
     assert_equal,
+    random_params,
     random_weights,
     timesformer,
     write_run,
@@ -130,6 +131,31 @@ def test_other_positions_are_refused(folders):
 def test_another_tubelet_of_the_same_volume_is_refused(folders):
     with pytest.raises(CheckpointError, match=r"model\.tubelet: \(2, 8, 8\) in the source, \(8"):
         initialise(fresh(CLASSIFIER), folders / "pretrained", tubelet=(8, 4, 4))
+
+
+def test_flat_positions_of_frames_of_another_size_are_refused(folders, tmp_path, caplog):
+    with pytest.raises(CheckpointError, match=r"data\.size: 16 in the source, 32 in") as refusal:
+        initialise(fresh(CLASSIFIER), folders / "pretrained", size=32)
+    assert "--config.data.size=16 --config.data.host_crop_size=18" in str(refusal.value)
+    initialise(fresh(CLASSIFIER), folders / "pretrained", size=16)
+    assert "does not say" not in caplog.text
+    weights.write_original(tmp_path / "model.safetensors", random_weights(CLASSIFIER))
+    initialise(fresh(CLASSIFIER), tmp_path / "model.safetensors", size=32)
+    assert "does not say the size of its clips" in caplog.text
+    # Positions by axis are those of the same places in smaller frames.
+    encoder = dataclasses.replace(CLASSIFIER.encoder, positions="sincos_axes")
+    by_axis = dataclasses.replace(CLASSIFIER, encoder=encoder)
+    write_run(tmp_path, random_params(by_axis), "finetune", "abcde", model__positions="sincos_axes")
+    initialise(fresh(by_axis), tmp_path, positions="sincos_axes", size=32)
+
+
+def test_a_file_of_a_model_of_plain_pixels_predicts_them_again(tmp_path):
+    file = tmp_path / "model.safetensors"
+    plain = dataclasses.replace(random_weights(AUTOENCODER), norm_pix_loss=False)
+    weights.write_original(file, plain)
+    params, _ = initialise(fresh(AUTOENCODER), file, norm_pix_loss=False)
+    for name, value in flatten(params).items():
+        np.testing.assert_allclose(value, plain.params[name], rtol=1e-5, atol=1e-6)
 
 
 def test_files_that_do_not_say_their_heads_have_the_models(tmp_path):

@@ -73,6 +73,21 @@ def test_the_newest_and_the_best_are_kept(checkpoints, tmp_path):
     assert kept == {2, 4, 5}
 
 
+def test_scores_on_other_videos_are_not_compared(checkpoints, tmp_path):
+    for step, score in enumerate((0.9, 0.2), 1):
+        save(checkpoints, step, score=score)
+    checkpoints.close()
+    others = Checkpoints(tmp_path / "checkpoints", keep=1, scored_on="others")
+    save(others, 3)
+    assert others.best_step() == 1  # None is scored on the others yet.
+    for step, score in enumerate((0.6, 0.7, 0.65), 4):
+        save(others, step, score=score)
+    assert others.best_step() == 5
+    kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
+    assert kept == {5, 6}
+    others.close()
+
+
 def test_after_a_save_that_failed_the_next_one_is_tried(checkpoints, monkeypatch, caplog):
     write, failures = checkpoints_module.write_digests, iter([OSError("passing"), None, None])
 
