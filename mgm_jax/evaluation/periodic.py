@@ -157,13 +157,12 @@ class DetectionReporter:
         self._subset = evenly_spaced(videos.evaluated, config.eval.subset)
         self._evaluator = Evaluator(config, mesh, predict_fn)
         names = ("detection_score", "box_margin", "spatial_views")
-        self._settings = {name: config.eval[name] for name in names} | {
-            "videos": videos.place,
-            "boxes": config.eval.detections or "annotated",
-        }
+        views = {name: config.eval[name] for name in names}
+        views["boxes"] = config.eval.detections or "annotated"
+        self.scored_on = digest(self._subset) + json.dumps(views)
+        self._settings = views | {"videos": videos.place}
         if config.eval.allow_overlap:
             self._settings["allow_overlap"] = True
-        self.scored_on = digest(self._subset) + json.dumps(self._settings)
 
     def report(self, variables: Mapping[str, Any], step: int) -> dict[str, Any]:
         """Evaluates `config.eval.subset` key frames."""
