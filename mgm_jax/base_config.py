@@ -74,7 +74,7 @@ def pretrain() -> ConfigDict:
     config.masking.strategy = "mgm"
     # Fraction of masked tokens: by default 0.75, and 0.9 for random_tube and random.
     config.masking.ratio = placeholder(float)
-    config.masking.jitter = 0.5  # mgm, smm: largest change of a box side per tubelet, in tokens.
+    config.masking.jitter = 0.5  # Largest change of a box side per tubelet, in tokens: mgm, smm.
     config.masking.velocity = 1.0  # smm, smm_sparse: largest move per tubelet and axis, in tokens.
     # Beyond the paper, for mgm. "window" places the box where it covers the most motion.
     config.masking.guidance = "peak"
@@ -90,12 +90,12 @@ def pretrain() -> ConfigDict:
     config.norm_pix_eps = 1e-6
 
     config.eval = ConfigDict()
-    config.eval.holdout = 0.0  # Leaves out the videos that finetuning would hold out.
-    # The loss, with fixed masks, on up to `subset` (0: all) videos held out or of this split.
+    config.eval.holdout = 0.0  # Trains without the videos that finetuning would hold out.
+    # Measures the loss, with fixed masks, on this split; by default on the videos held out.
     config.eval.split = placeholder(str)
-    config.eval.subset = 64
+    config.eval.subset = 64  # At most so many of these videos; 0 for all.
 
-    config.pictures_every = 5000  # Reconstructions in TensorBoard, and that loss; 0 for neither.
+    config.pictures_every = 5000  # Steps between reconstructions and losses of `eval`; 0 for none.
     config.num_pictures = 4
     return config
 
@@ -125,10 +125,10 @@ def _augment(config: ConfigDict) -> None:
     config.augment.rand_augment_probability = 0.5
     config.augment.erasing = 0.25  # Probability.
     config.augment.mixup = 0.8  # Parameter of the Beta distribution; 0 for none.
-    config.augment.cutmix = 1.0  # Likewise.
+    config.augment.cutmix = 1.0  # Parameter of the Beta distribution; 0 for none.
     config.augment.mix_probability = 1.0
     config.augment.cutmix_share = 0.5  # Probability of cutmix instead of mixup.
-    # Number of clips that are mixed with the same draw; VideoMAE mixes per GPU (8 videos twice).
+    # Number of clips that are mixed with the same draw; VideoMAE mixes per GPU (8 to 16 clips).
     config.augment.mix_group_size = 16
     config.augment.label_smoothing = 0.1
 
@@ -204,18 +204,18 @@ def _base(task: str) -> ConfigDict:
     config.data = ConfigDict()
     # "records" of data_prep, a "folder" of class folders of videos, or a "csv" that lists videos.
     config.data.source = "records"
-    config.data.path = ""
+    config.data.path = ""  # Folder or csv file.
     config.data.root = ""  # csv: folder that its paths are relative to; by default the csv's own.
-    config.data.split = "train"
+    config.data.split = "train"  # Or a slice, as train[:600] or train[:10%].
     config.data.clip_frames = 16
-    config.data.stride = 4
+    config.data.stride = 4  # From one sampled frame to the next, in frames.
     config.data.sampling = "dense"  # "segments": one frame from each of equal parts (TSN).
     config.data.size = 224  # Side of the model's input, pixels.
     config.data.host_crop_size = 256  # Side of the luma crop that is sent to the device, pixels.
     config.data.crop = ""  # "multi_scale", "random_resized", "random_square" or "centre".
     config.data.scales = (1.0, 0.875, 0.75, 0.66)  # multi_scale, random_square: of the short side.
     config.data.area = (0.08, 1.0)  # random_resized: fraction of the frame.
-    config.data.flip = False
+    config.data.flip = False  # Mirrors half of the clips.
     config.data.repeated_augmentation = 1  # Clips per video and step, with different crops.
     # "codec", "estimate" (block matching), "auto" (codec if possible, else estimate), "none", or
     # optical flow: "flow" from precomputed files, "raft" on the device between sampled frames.
@@ -235,7 +235,7 @@ def _base(task: str) -> ConfigDict:
     config.model.positions = "sincos"
     config.model.tubelet = (2, 16, 16)  # Frames, pixels, pixels.
     config.model.dtype = "bfloat16"  # Of the computation; parameters are float32.
-    config.model.drop_path = 0.0
+    config.model.drop_path = 0.0  # Of the last block; it rises linearly from 0.
     # "auto" takes what the processor has: "cudnn" (NVIDIA GPUs, bfloat16), "splash" (TPUs),
     # "chunked" (CPUs, many tokens) or "xla", the formula written out.
     config.model.attention = "auto"
@@ -260,13 +260,13 @@ def _base(task: str) -> ConfigDict:
 
     config.mesh = ConfigDict()
     config.mesh.data = -1  # -1: all devices that the other axes leave.
-    config.mesh.fsdp = 1
-    config.mesh.tensor = 1
+    config.mesh.fsdp = 1  # Devices that divide the batch, parameters and optimizer state.
+    config.mesh.tensor = 1  # Devices that divide attention heads and MLPs.
 
-    config.log_every = 50
+    config.log_every = 50  # Steps.
     config.tracker = "none"  # "wandb" sends the metrics to Weights & Biases too.
-    config.checkpoint_every = 1000
-    config.checkpoints_kept = 2
+    config.checkpoint_every = 1000  # Steps.
+    config.checkpoints_kept = 2  # The newest; the best is kept besides.
     config.profile_steps = (0, 0)  # First and last step to trace; (0, 0) for none.
     config.allow_config_change = False  # Resume although values differ from the checkpoint's.
     return config

@@ -111,7 +111,7 @@ def _expected(name: str, value: Any) -> str | None:
     if kind in (str, bool):
         return None if isinstance(value, kind) else {str: "text", bool: "True or False"}[kind]
     low, high = RANGES[name]
-    bounds = f"of {low:g} to {high:.10g}"
+    bounds = f"from {low:g} to {high:.10g}"
     if kind is not tuple:
         whole = "whole " * (kind is int)
         return None if _is_number(value, low, high, kind) else f"a {whole}number {bounds}"

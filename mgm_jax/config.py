@@ -10,7 +10,9 @@ from ml_collections import ConfigDict
 from mgm_jax.bounds import check_bounds
 from mgm_jax.errors import ConfigError, differences
 
-# Values that do not change the results of a run, so a resumed run may change them freely.
+# A resumed run may change these: what is logged, saved or evaluated, and how fast it runs. Only two
+# can change training itself: data.allow_damage (which clips are skipped), and mesh.* together with
+# grad_accum_steps (drop path and dropout).
 CHANGEABLE_ON_RESUME = (
     "log_every",
     "tracker",
@@ -191,8 +193,8 @@ def _check_effects(config: ConfigDict) -> None:
 def mask_ratio(masking: ConfigDict) -> float:
     """Fraction of masked tokens: `config.masking.ratio`, by default the strategy's own.
 
-    That is the paper's 0.75 (Table 5), and 0.9 for the random masks, as in VideoMAE (`random_tube`)
-    and ST-MAE (`random`).
+    That is the paper's 0.75 (Figure 3a), and 0.9 for the random masks, as in VideoMAE
+    (`random_tube`) and ST-MAE (`random`).
     """
     if masking.ratio is not None:
         return masking.ratio

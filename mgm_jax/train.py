@@ -50,7 +50,8 @@ def train(
     used by default. Returns the state after the last step.
 
     Raises:
-        ConfigError: A value that cannot work, or another run in `workdir`, or it is longer already.
+        ConfigError: A value that cannot work, or `workdir` is in use by another process, or its
+            run has done more steps than the config asks for.
         CheckpointError: A save failed, or the checkpoint in `workdir` is of other data or another
             config, or damaged.
         WriteError: `workdir` cannot be written to.

@@ -14,7 +14,7 @@ from mgm_jax import command_line
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 GUIDE = (REPOSITORY / "docs" / "own_dataset.md").read_text()
 SMALLER = (
-    " --config.num_steps=2 --config.warmup_steps=1 --config.batch_size=4 --config.model.size=Ti"
+    " --config.num_steps=2 --config.warmup_steps=1 --config.batch_size=4"
     " --config.model.encoder.depth=1 --config.data.size=48 --config.data.host_crop_size=64"
     " --config.data.num_workers=0"
 )

@@ -33,7 +33,8 @@ def training_frames(
     """Draws one clip of evenly spaced frames with a random start.
 
     As in VideoMAE's pretraining, T · stride frames follow the start, or else the video is read from
-    its first frame, and the last frame repeats. The clip starts at a multiple of `start_step`.
+    its first frame. Then its last frame repeats (in VideoMAE the last of those at the stride). The
+    clip starts at a multiple of `start_step`.
     """
     last_start = max(num_frames - clip_frames * stride, 0)
     start = start_step * rng.integers(last_start // start_step + 1)

@@ -22,7 +22,7 @@ class Block(nn.Module):
     """A pre-LayerNorm transformer block with joint attention; all activations have one dtype."""
 
     config: TransformerConfig
-    grid: tuple[int, int, int] = (1, 1, 1)  # Makes no difference, nor do positions.
+    grid: tuple[int, int, int] = (1, 1, 1)  # Unused, as `visible_ids`; other blocks need it.
 
     @nn.compact
     def __call__(
