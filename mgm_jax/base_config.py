@@ -95,7 +95,7 @@ def pretrain() -> ConfigDict:
     config.eval.split = placeholder(str)
     config.eval.subset = 64  # At most so many of these videos; 0 for all.
 
-    config.pictures_every = 5000  # Steps between reconstructions and losses of `eval`; 0 for none.
+    config.pictures_every = 5000  # Steps between reconstructions, and between losses; 0 for none.
     config.num_pictures = 4
     return config
 
@@ -235,7 +235,7 @@ def _base(task: str) -> ConfigDict:
     config.model.positions = "sincos"
     config.model.tubelet = (2, 16, 16)  # Frames, pixels, pixels.
     config.model.dtype = "bfloat16"  # Of the computation; parameters are float32.
-    config.model.drop_path = 0.0  # Of the last block; it rises linearly from 0.
+    config.model.drop_path = 0.0  # Rate of the last block; it rises linearly from 0.
     # "auto" takes what the processor has: "cudnn" (NVIDIA GPUs, bfloat16), "splash" (TPUs),
     # "chunked" (CPUs, many tokens) or "xla", the formula written out.
     config.model.attention = "auto"

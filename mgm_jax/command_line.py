@@ -11,8 +11,6 @@ from absl import flags
 from mgm_jax import config_help, recipes
 from mgm_jax.errors import ConfigError
 
-_SHAPE = ("dim", "depth", "heads")
-
 
 def parse_flags(arguments: Sequence[str]) -> list[str]:
     """Parses a command line for `app.run`; an error, or `--help`, ends the program with text.
@@ -58,11 +56,11 @@ def check_arguments(arguments: Sequence[str]) -> list[str]:
                 f"--config.{epochs} has no effect beside config.{steps} ({recipe} has "
                 f"{config.get(steps)}); give --config.{steps}"
             )
-    encoder = {n: config.get("model", {}).get("encoder", {}).get(n) for n in _SHAPE}
-    if "model.size" in given and None not in encoder.values():
+    if "model.size" in given and None not in config.model.encoder.values():
+        shape = config.model.encoder.items()
         raise ConfigError(
             f"--config.model.size has no effect on the encoder of {recipe}, which sets "
-            + ", ".join(f"config.model.encoder.{name}={value}" for name, value in encoder.items())
+            + ", ".join(f"config.model.encoder.{name}={value}" for name, value in shape)
             + "; give those"
         )
     found = f"--config={recipes.find(recipe)}"

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
-from mgm_jax.convert import init_from
+from mgm_jax.convert import architecture, init_from
 from mgm_jax.data.clips import LoadClip
 from mgm_jax.data.key_clips import LoadKeyFrames
 from mgm_jax.data.loader import ClipBatches
@@ -23,7 +23,6 @@ from mgm_jax.evaluation.full_evaluation import make_reporter, write_evaluation
 from mgm_jax.evaluation.periodic import AccuracyReporter, DetectionReporter, PictureReporter
 from mgm_jax.evaluation.videos import Videos, open_videos
 from mgm_jax.io import AnyPath, make_path, replacing
-from mgm_jax.models import vit
 from mgm_jax.training import consistency, sharding
 from mgm_jax.training import metrics as metrics_lib
 from mgm_jax.training.checkpoints import Checkpoints
@@ -256,20 +255,15 @@ def _log_setup(
     sizes = {n: sum(x.size for x in jax.tree.leaves(part)) for n, part in state.params.items()}
     total = sum(sizes.values())
     parts = [f"{n} {size / 1e6:.1f}" for n, size in sizes.items() if size > total / 100]
-    data, model = config.data, config.model
-    shapes = [
-        f"{part} {shape.dim} wide, {shape.depth} deep, {shape.heads} heads"
-        for part in ("encoder", "decoder")
-        if part in model
-        for shape in [vit.transformer_config(model, part)]
-    ]
+    data = config.data
     masks = ""
     if "masking" in config:
         ratio = config_lib.mask_ratio(config.masking)
         masks = f"; masks: {config.masking.strategy}, ratio {ratio:g}"
     learning_rate = config.optimizer.base_lr * config.batch_size / 256
     for line in (
-        f"model: {model.backbone}, {model.dtype}; {'; '.join(shapes)}; {total / 1e6:.1f} million "
+        f"model: {architecture.from_config(config, len(source.class_names))}, "
+        f"{config.model.dtype}; {total / 1e6:.1f} million "
         f"parameters ({', '.join(parts)}), listed in {folder / PARAMETERS_FILE}",
         f"started from: {config.init_from or 'random parameters'}",
         f"data: {len(source)} videos, {len(source.class_names)} classes; clips of "

@@ -92,14 +92,16 @@ def test_the_result_does_not_depend_on_batches_and_devices(workdir, data):
 
 
 def test_detections_take_the_place_of_the_annotated_boxes(workdir, data, tmp_path):
+    run = shutil.copytree(workdir, tmp_path / "run")  # Other tests read the training's evaluation.
+
     def found(name, **changes):
         file = write_detections(tmp_path / f"{name}.csv", data, **changes)
         config = recipe(data, mode="eval", eval__detections=file, eval__detection_score=0.8)
-        return evaluate(config, str(workdir), jax.devices()[:1])
+        return evaluate(config, str(run), jax.devices()[:1])
 
-    plain = evaluate(recipe(data, mode="eval"), str(workdir), jax.devices()[:1])
+    plain = evaluate(recipe(data, mode="eval"), str(run), jax.devices()[:1])
     same = found("same")
-    numbers = json.loads((workdir / "evaluation.json").read_text())
+    numbers = json.loads((run / "evaluation.json").read_text())
     assert numbers["boxes"] == str(tmp_path / "same.csv")
     assert numbers["changes"] == [f"eval.detections: boxes were annotated, now {numbers['boxes']}"]
     assert same.result.mean == pytest.approx(plain.result.mean)

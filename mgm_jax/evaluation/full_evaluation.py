@@ -88,12 +88,10 @@ def write_evaluation(
     that of the reporter.
     """
     logging.info("evaluating all views of all videos")
-    found: Predictions | Detections
-    if isinstance(reporter, DetectionReporter):
-        found, settings = reporter.evaluate_all(variables)
+    found, settings = reporter.evaluate_all(variables)
+    if isinstance(found, Detections):
         numbers = f"{describe(found)}; {100 * found.chance:.2f} % by chance"
     else:
-        found, settings = reporter.evaluate_all(variables)
         numbers = (
             f"top-1 {100 * found.accuracy(1):.2f} % of {np.count_nonzero(found.counted)} videos, "
             f"{np.count_nonzero(~found.read)} more could not be read"
@@ -103,12 +101,13 @@ def write_evaluation(
     described = ", ".join(f"{name} {value}" for name, value in settings.items())
     logging.info("step %d: %s; %s", step, numbers, described)
     if jax.process_index() == 0:
-        told: dict[str, Any] = {"step": step, "settings": settings}
         if isinstance(found, Detections):
-            files = write_detections(found, reporter.source, folder, **told)
+            files = write_detections(found, reporter.source, folder, step=step, settings=settings)
         else:
-            files = results.write_results(found, folder, **told)
-            page = html_report.write_report(folder, found, config or reporter.config, **told)
+            files = results.write_results(found, folder, step=step, settings=settings)
+            page = html_report.write_report(
+                folder, found, config or reporter.config, step=step, settings=settings
+            )
             files.append(page)
         for file in files:
             logging.info("wrote %s", file)

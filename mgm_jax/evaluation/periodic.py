@@ -88,7 +88,7 @@ class AccuracyReporter:
         assert videos.evaluated is not None
         self.every = config.eval.every
         self.config = config
-        self.source, self._place = videos.evaluated, videos.place
+        self.source = videos.evaluated
         self._subset = evenly_spaced(self.source, config.eval.subset)
         self._held_out = videos.held_out
         self.scored_on = digest(self._subset if self._held_out is None else self._held_out)
@@ -96,6 +96,7 @@ class AccuracyReporter:
             "temporal_views": config.eval.temporal_views,
             "spatial_views": config.eval.spatial_views,
         }
+        self._settings = _settings(config, videos, self._views)
         self._evaluator = Evaluator(config, mesh, predict_fn)
 
     def report(self, variables: Mapping[str, Any], step: int) -> Report:
@@ -121,9 +122,7 @@ class AccuracyReporter:
     def evaluate_all(self, variables: Mapping[str, Any]) -> tuple[Predictions, dict[str, Any]]:
         """Evaluates all views of all videos; also returns the settings of this evaluation."""
         head, held_out_top1 = self._choose_head(variables)
-        settings: dict[str, Any] = dict(self._views) | {"videos": self._place}
-        if self.config.eval.allow_overlap:
-            settings["allow_overlap"] = True
+        settings = dict(self._settings)
         if held_out_top1 is not None:
             settings |= {"head": head, "held_out_top1": held_out_top1}
         return self._evaluator.run(variables, self.source, **self._views)[head], settings
@@ -160,9 +159,7 @@ class DetectionReporter:
         views = {name: config.eval[name] for name in names}
         views["boxes"] = config.eval.detections or "annotated"
         self.scored_on = digest(self._subset) + json.dumps(views)
-        self._settings = views | {"videos": videos.place}
-        if config.eval.allow_overlap:
-            self._settings["allow_overlap"] = True
+        self._settings = _settings(config, videos, views)
 
     def report(self, variables: Mapping[str, Any], step: int) -> dict[str, Any]:
         """Evaluates `config.eval.subset` key frames."""
@@ -178,3 +175,11 @@ class DetectionReporter:
         """Evaluates all key frames; also returns the settings of this evaluation."""
         found = detect(self._evaluator, self.config, variables, self.source)
         return found, dict(self._settings)
+
+
+def _settings(config: ConfigDict, videos: Videos, views: Mapping[str, Any]) -> dict[str, Any]:
+    """What an evaluation of some views is of, as JSON types."""
+    settings = {**views, "videos": videos.place}
+    if config.eval.allow_overlap:
+        settings["allow_overlap"] = True
+    return settings

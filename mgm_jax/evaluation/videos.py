@@ -185,9 +185,8 @@ def _open_key_frames(config: ConfigDict, source: VideoSource) -> Videos:
         )
     evaluated = _open_others(config, tuple(source.class_names))
     _check_disjoint(config, evaluated, source)
-    train, evaluated = (
-        with_detections(config, one, part) for one, part in ((source, "data"), (evaluated, "eval"))
-    )
+    train = with_detections(config, source, "data")
+    evaluated = with_detections(config, evaluated, "eval")
     return Videos(train, evaluated=evaluated, place=_place(config, held_out=False))
 
 

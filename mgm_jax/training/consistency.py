@@ -125,11 +125,13 @@ def _refuse_trained_on(
         return
     shared = manifest.shared_with(videos, evaluated.facts())
     if shared:
+        accept = ", or accept it with --config.eval.allow_overlap"
         raise ConfigError(
             f"{what} was trained on {len(shared)} of the {len(evaluated)} videos to evaluate on, "
             f"the first is {shared[0][0]}. Hold the same out of both, with the same "
-            "--config.eval.holdout and --config.seed, or accept it with "
-            "--config.eval.allow_overlap"
+            "--config.eval.holdout and --config.seed"
+            + accept
+            * ("allow_overlap" in config.eval)  # Pretraining has no such value.
         )
 
 
