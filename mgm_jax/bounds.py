@@ -34,7 +34,7 @@ CHOICES = {
 }
 
 _LARGE = 2**31 - 1  # Steps are counted with 32 bits.
-_TINY = 1e-9  # In place of more than 0.
+_TINY = 1e-9  # The smallest number above 0, and the distance of the largest below 1.
 
 # Smallest, largest, and the values that they hold for; of lists, for each number.
 _RANGES: tuple[tuple[float, float, str], ...] = (
@@ -111,7 +111,9 @@ def _expected(name: str, value: Any) -> str | None:
     if kind in (str, bool):
         return None if isinstance(value, kind) else {str: "text", bool: "True or False"}[kind]
     low, high = RANGES[name]
-    bounds = f"from {low:g} to {high:.10g}"
+    lowest = "above 0" if low == _TINY else f"{low:g}"
+    highest = "below 1" if high == 1 - _TINY else f"{high:.10g}"
+    bounds = f"from {lowest} to {highest}"
     if kind is not tuple:
         whole = "whole " * (kind is int)
         return None if _is_number(value, low, high, kind) else f"a {whole}number {bounds}"

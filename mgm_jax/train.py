@@ -23,7 +23,7 @@ from mgm_jax.evaluation.full_evaluation import make_reporter, write_evaluation
 from mgm_jax.evaluation.periodic import AccuracyReporter, DetectionReporter, PictureReporter
 from mgm_jax.evaluation.videos import Videos, open_videos
 from mgm_jax.io import AnyPath, make_path, replacing
-from mgm_jax.training import consistency, sharding
+from mgm_jax.training import consistency, optimizer, sharding
 from mgm_jax.training import metrics as metrics_lib
 from mgm_jax.training.checkpoints import Checkpoints
 from mgm_jax.training.integrity import recover
@@ -225,15 +225,7 @@ def _start_or_resume(
     state = jax.jit(task.init_fn, out_shardings=shardings)()
     if config.init_from:
         names = () if config.task == "pretrain" else manifest["classes"]
-        params, report = init_from.initialise(
-            state.params,
-            config.init_from,
-            names,
-            positions=config.model.positions,
-            tubelet=tuple(config.model.tubelet),
-            size=config.data.size,
-            norm_pix_loss=config.get("norm_pix_loss"),
-        )
+        params, report = init_from.initialise(state.params, config.init_from, names, config)
         logging.info("%s", report)
         state = state.replace(params=jax.tree.map(jax.device_put, params, shardings.params))
     return state, None
@@ -260,7 +252,7 @@ def _log_setup(
     if "masking" in config:
         ratio = config_lib.mask_ratio(config.masking)
         masks = f"; masks: {config.masking.strategy}, ratio {ratio:g}"
-    learning_rate = config.optimizer.base_lr * config.batch_size / 256
+    learning_rate = optimizer.scale_rate(config.optimizer.base_lr, config.batch_size)
     for line in (
         f"model: {architecture.from_config(config, len(source.class_names))}, "
         f"{config.model.dtype}; {total / 1e6:.1f} million "

@@ -32,3 +32,21 @@ def test_nonsense_is_refused_by_the_full_name_of_its_value(name):
             config.update_from_flattened_dict({name: value})
         with pytest.raises(ConfigError, match=rf"config\.{name}\b"):
             config_lib.check_values(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("epochs", 0.0, "a number from above 0 to 1000000000"),
+        ("masking.ratio", 1.0, "a number from above 0 to below 1"),
+        ("data.size", 2.5, "a whole number from 1 to 8192"),
+        ("data.area", (0.5, 0.2), "2 numbers from 1e-06 to 1 in ascending order"),
+    ],
+)
+def test_the_message_says_what_is_allowed(name, value, expected):
+    config = shrunk.get_config("ssv2_pretrain")
+    with config.ignore_type(), config.unlocked():
+        config.update_from_flattened_dict({name: value})
+    with pytest.raises(ConfigError) as refusal:
+        config_lib.check_values(config)
+    assert f"config.{name}={value} must be {expected}" in str(refusal.value)

@@ -47,12 +47,7 @@ def write_run(
     config_lib.check_values(config)
     task = tasks.make_task(config, tuple(class_names))
     params, report = init_from.initialise(
-        jax.eval_shape(task.init_fn).params,
-        source,
-        positions=config.model.positions,
-        tubelet=tuple(config.model.tubelet),
-        size=config.data.size,
-        norm_pix_loss=config.get("norm_pix_loss"),
+        jax.eval_shape(task.init_fn).params, source, config=config
     )
     if report.fresh or report.dropped:
         raise CheckpointError(f"{source} is not the whole model of the recipe:\n{report}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from absl import logging
 from flax import traverse_util
+from ml_collections import ConfigDict
 
 from mgm_jax.convert import weights as weights_lib
 from mgm_jax.convert.weights import Weights
@@ -58,10 +59,7 @@ def initialise(
     params: Mapping[str, Any],
     path: str | AnyPath,
     class_names: Sequence[str] = (),
-    positions: str = "sincos",
-    tubelet: tuple[int, int, int] | None = None,
-    size: int | None = None,
-    norm_pix_loss: bool | None = None,
+    config: ConfigDict | None = None,
 ) -> tuple[dict, Report]:
     """Replaces a model's parameters by those of the source at `path` (`weights.read`).
 
@@ -72,11 +70,9 @@ def initialise(
         path: The source.
         class_names: Classes of the model; a head for classes of other names, or in another order,
             is not taken. Empty takes a head of the same shape.
-        positions: The model's `TransformerConfig.positions`, which must be those of the source.
-        tubelet: The model's, in frames and pixels, likewise; None takes one of the same volume.
-        size: Side of the model's clips in pixels, likewise for "sincos" positions, which number the
-            tokens of a frame row by row and continue with the next; None takes any.
-        norm_pix_loss: What an autoencoder predicts if the source does not say.
+        config: The model's recipe. Its positions and tubelet must be those of the source, and so
+            must the size of its clips with "sincos" positions, which number the tokens of a frame
+            row by row and continue with the next. None compares shapes only.
 
     Returns:
         The tree with float32 NumPy arrays where parameters were loaded and the given leaves
@@ -93,57 +89,35 @@ def initialise(
         for name, leaf in own.items()
         if re.search(r"/blocks/0/attention/q_bias$", name)
     }
-    weights = weights_lib.read(path, heads, norm_pix_loss)
+    weights = weights_lib.read(path, heads, config.get("norm_pix_loss") if config else None)
     other = weights.params
     both = own.keys() & other.keys()
     unfit = {name for name in both if tuple(own[name].shape) != other[name].shape}
-    heads_of_other_classes = {name for name in unfit if re.match(_HEAD, name)}
-    faults = [_shapes(name, other, own) for name in sorted(unfit - heads_of_other_classes)]
-    if weights.architecture.encoder.positions != positions:
-        theirs = weights.architecture.encoder.positions
-        faults.append(f"config.model.positions: {theirs} in the source, {positions} in the model")
-    theirs_of_tubelet = tuple(weights.architecture.tubelet)
-    if tubelet is not None and theirs_of_tubelet != tubelet:
-        faults.append(
-            f"config.model.tubelet: {theirs_of_tubelet} in the source, {tubelet} in the model"
-        )
-    if size is not None and positions == "sincos":
-        if weights.size is None:
-            logging.warning(
-                "%s does not say the size of its clips; its positions fit that size only, "
-                "config.data.size=%d here",
-                *(weights.origin, size),
-            )
-        elif weights.size != size:
-            faults.append(f"config.data.size: {weights.size} in the source, {size} in the model")
-    for_others = [_shapes(name, other, own) for name in sorted(heads_of_other_classes)]
-    same_shape = {name for name in both - unfit if re.match(_HEAD, name)}
-    known = not all(re.fullmatch(r"LABEL_\d+", name) for name in weights.class_names)
-    if class_names and same_shape and known and tuple(class_names) != weights.class_names:
-        unfit |= same_shape
-        of_source, of_model = (
-            ", ".join(names[:_NAMED]) for names in (weights.class_names, class_names)
-        )
-        for_others.append(f"head: {of_source}, … in the source, {of_model}, … in the model")
-    elif class_names and same_shape and not known:
-        logging.warning(
-            "%s does not name its %d classes; its head is taken as if they were those of the data "
-            "in the same order: %s, …",
-            weights.origin,
-            len(class_names),
-            ", ".join(class_names[:_NAMED]),
-        )
+    unfit_heads = {name for name in unfit if re.match(_HEAD, name)}
     parts = {name.split("/")[0] for name in own} & {name.split("/")[0] for name in other}
-    for name in sorted(own.keys() ^ other.keys()):
-        if re.match(_WHOLE, name) and name.split("/")[0] in parts:
-            faults.append(_shapes(name, other, own))
+    of_one = {
+        name
+        for name in own.keys() ^ other.keys()
+        if re.match(_WHOLE, name) and name.split("/")[0] in parts
+    }
+    faults = [_shapes(name, other, own) for name in sorted((unfit - unfit_heads) | of_one)]
+    if config is not None:
+        faults += _other_inputs(weights, config)
     if faults:
-        flags = _flags_of(weights, "decoder" in parts, size)
+        flags = _flags_of(weights, "decoder" in parts, config)
         raise CheckpointError(
             f"{weights.origin} ({weights.architecture}) does not fit the model:\n  "
             + "\n  ".join(faults)
             + f"\nGive another config.init_from, or a model of the source's shape: {flags}"
         )
+    for_others = [_shapes(name, other, own) for name in sorted(unfit_heads)]
+    fitting_heads = {name for name in both - unfit if re.match(_HEAD, name)}
+    if fitting_heads and class_names and not _same_classes(weights, class_names):
+        unfit |= fitting_heads
+        of_source, of_model = (
+            ", ".join(names[:_NAMED]) for names in (weights.class_names, class_names)
+        )
+        for_others.append(f"head: {of_source}, … in the source, {of_model}, … in the model")
     loaded = both - unfit
     taken = {name: other[name] if name in loaded else leaf for name, leaf in own.items()}
     report = Report(
@@ -156,8 +130,44 @@ def initialise(
     return traverse_util.unflatten_dict(taken, sep="/"), report
 
 
-def _flags_of(weights: Weights, with_decoder: bool, size: int | None) -> str:
-    """The flags that give a model of clips of `size` pixels the shape of the source."""
+def _other_inputs(weights: Weights, config: ConfigDict) -> list[str]:
+    """How the clips and positions of a config differ from the source's, where no shape tells."""
+    theirs, model = weights.architecture, config.model
+    values: dict[str, tuple[Any, Any]] = {
+        "model.positions": (theirs.encoder.positions, model.positions),
+        "model.tubelet": (tuple(theirs.tubelet), tuple(model.tubelet)),
+    }
+    if model.positions == "sincos" and weights.size is None:
+        logging.warning(
+            "%s does not say the size of its clips; its positions fit that size only, "
+            "config.data.size=%d here",
+            *(weights.origin, config.data.size),
+        )
+    elif model.positions == "sincos":
+        values["data.size"] = (weights.size, config.data.size)
+    return [
+        f"config.{name}: {source} in the source, {own} in the model"
+        for name, (source, own) in values.items()
+        if source != own
+    ]
+
+
+def _same_classes(weights: Weights, class_names: Sequence[str]) -> bool:
+    """Whether a head of the same shape is for these classes; if it has no names, it is."""
+    if not all(re.fullmatch(r"LABEL_\d+", name) for name in weights.class_names):
+        return tuple(class_names) == weights.class_names
+    logging.warning(
+        "%s does not name its %d classes; its head is taken as if they were those of the data "
+        "in the same order: %s, …",
+        weights.origin,
+        len(class_names),
+        ", ".join(class_names[:_NAMED]),
+    )
+    return True
+
+
+def _flags_of(weights: Weights, with_decoder: bool, config: ConfigDict | None) -> str:
+    """The flags that give a model the shape of the source, and its clips their size."""
     architecture = weights.architecture
     encoder, decoder = architecture.encoder, architecture.decoder
     values: dict[str, Any] = {}
@@ -167,11 +177,12 @@ def _flags_of(weights: Weights, with_decoder: bool, size: int | None) -> str:
     values["tubelet"] = "'({},{},{})'".format(*architecture.tubelet)
     values |= {"backbone": encoder.backbone, "positions": encoder.positions}
     values = {f"model.{name}": value for name, value in values.items()}
-    if encoder.positions == "sincos" and weights.size and size not in (None, weights.size):
+    size = None if config is None or weights.size == config.data.size else weights.size
+    if encoder.positions == "sincos" and size is not None:
         # A host crop as much larger as with the paper's sizes, 256 and 224, and even.
         values |= {
-            "data.size": weights.size,
-            "data.host_crop_size": 2 * round(weights.size * 256 / 224 / 2),
+            "data.size": size,
+            "data.host_crop_size": 2 * round(size * 256 / 224 / 2),
         }
     return " ".join(f"--config.{name}={value}" for name, value in values.items())
 

@@ -247,11 +247,14 @@ def write_detections(
 
     `settings` describe the evaluation, such as its boxes, as JSON types.
     """
+    # Of an earlier evaluation, whose other files are replaced.
+    for name in (NUMBERS_FILE, PICTURE_FILE):
+        (folder / name).unlink(missing_ok=True)
     numbers = {"step": step, **settings, **found.summary()}
     texts = {
         ROWS_FILE: write_rows(found.rows),
         TABLE_FILE: average_precision.to_csv(found.result),
-        NUMBERS_FILE: json.dumps(numbers, indent=1, ensure_ascii=False),
+        NUMBERS_FILE: json.dumps(numbers, indent=1, ensure_ascii=False),  # Last: the rest is there.
     }
     picture = found.picture(source, f"step {step:,}")
     if picture is not None:

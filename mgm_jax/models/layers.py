@@ -38,8 +38,6 @@ def uniform_init(fan_in: int) -> nn.initializers.Initializer:
 # flax computes the statistics in float32 for every dtype.
 LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-6)
 
-BACKBONES = ("vit", "timesformer_divided", "timesformer_joint")
-
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 
 from mgm_jax.preprocessing import erasing, mixing, rand_augment, rgb
 from mgm_jax.training import grad_accumulation, losses
-from mgm_jax.training.state import Batch, StepFn, TrainState
+from mgm_jax.training.state import Batch, StepFn, TrainState, clip_keys
 
 PredictFn = Callable[[Mapping[str, Any], Batch], dict[str, Array]]
 
@@ -124,8 +124,7 @@ def augment_clips(config: Any, batch: Batch, key: Key[Array, ""]) -> Float[Array
     The augmentation of a clip depends on the key and its `index`, not on its place in the batch.
     """
     augment = config.augment
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
-    ops_keys, erase_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+    ops_keys, erase_keys = jax.vmap(jax.random.split, out_axes=1)(clip_keys(key, batch))
     if augment.rand_augment_layers:
         clips = rand_augment.rand_augment(
             ops_keys,

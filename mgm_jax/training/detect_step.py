@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Float32, Key
 from mgm_jax.preprocessing import colour_jitter, rgb
 from mgm_jax.training import grad_accumulation
 from mgm_jax.training.classify_step import PredictFn
-from mgm_jax.training.state import Batch, StepFn, TrainState
+from mgm_jax.training.state import Batch, StepFn, TrainState, clip_keys
 
 KEY_FRAME_FIELDS = (
     *("index", "valid", "box_valid", "box_seen", "key_boxes", "scores", "num_boxes"),
@@ -32,9 +32,11 @@ def make_detect_step(
 
     def step_fn(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         colour_key, dropout_key = jax.random.split(state.step_key())
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(colour_key, batch["index"])
-        clips = rgb.batch_to_rgb(batch, size=config.data.size)
-        clips = colour_jitter.colour_jitter(keys, clips, config.augment.colour_jitter)
+        clips = colour_jitter.colour_jitter(
+            clip_keys(colour_key, batch),
+            rgb.batch_to_rgb(batch, size=config.data.size),
+            config.augment.colour_jitter,
+        )
         counted = batch["box_valid"] & batch["valid"][:, None]
         rows = (rgb.normalise(clips), batch["boxes"], batch["actions"], counted)
         boxes_per_clip = counted.sum(axis=1).astype(jnp.float32)

@@ -34,6 +34,11 @@ def make_schedule(
     return schedule
 
 
+def scale_rate(rate: float, global_batch: int) -> float:
+    """The learning rate for `global_batch` videos per step; recipes give that for 256 of them."""
+    return rate * global_batch / 256
+
+
 def weight_decay_mask(params: PyTree) -> PyTree[bool]:
     """True for parameters with weight decay: not 1-D ones, biases, LayerNorm scales, mask tokens.
 
@@ -78,18 +83,16 @@ def make_optimizer(
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optimizer of a recipe (Tables 5 and 6: AdamW with a cosine schedule), and its schedule.
 
-    Learning rates scale with the batch: base_lr · global_batch / 256, and likewise the minimum.
-    `global_batch` is the number of videos per step over all hosts, without the copies that repeated
-    augmentation makes. `total_steps` includes the warm-up. `multipliers` are factors on the update
-    of each parameter, weight decay included.
+    Learning rates scale with the batch (`scale_rate`). `global_batch` is the number of videos per
+    step over all hosts, without the copies that repeated augmentation makes. `total_steps` includes
+    the warm-up. `multipliers` are factors on the update of each parameter, weight decay included.
     """
-    scale = global_batch / 256
     schedule = make_schedule(
-        config.base_lr * scale,
-        config.min_lr * scale,
+        scale_rate(config.base_lr, global_batch),
+        scale_rate(config.min_lr, global_batch),
         total_steps,
         warmup_steps,
-        config.warmup_lr * scale,
+        scale_rate(config.warmup_lr, global_batch),
     )
     optimizer = optax.adamw(
         schedule,

@@ -17,7 +17,7 @@ from mgm_jax.models import patches as patches_lib
 from mgm_jax.models.layers import without_kernels
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import grad_accumulation, losses
-from mgm_jax.training.state import Batch, StepFn, TrainState
+from mgm_jax.training.state import Batch, StepFn, TrainState, clip_keys
 
 MaskFn = Callable[[Batch, Key[Array, ""]], Bool[Array, "b t h w"]]
 MotionFn = Callable[[Batch], tuple[Float[Array, "b T mh mw 2"], Bool[Array, "b T"]]]
@@ -52,8 +52,7 @@ def make_guided_mask_fn(config: Any, grid: tuple[int, int, int]) -> MaskFn:
         vectors, valid = motion_fn(batch)
         guiding = motion_maps.compensate_camera(vectors, valid, config.masking.camera_compensation)
         magnitude = motion_maps.magnitude_per_tubelet(guiding, valid, tubelet_frames)
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
-        return draw_masks(keys, magnitude)
+        return draw_masks(clip_keys(key, batch), magnitude)
 
     return mask_fn
 

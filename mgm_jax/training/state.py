@@ -84,6 +84,11 @@ def _is_schedule(state: Any) -> bool:
     return isinstance(state, optax.ScaleByScheduleState)
 
 
+def clip_keys(key: Key[Array, ""], batch: Batch) -> Key[Array, " b"]:
+    """A random key for each clip, from its `index`: the same wherever the clip is in a batch."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
+
+
 StepFn = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Float[Array, ""]]]]
 """A pure training step: `(state, batch) -> (state, metrics)`."""
 

@@ -55,6 +55,14 @@ def fresh(architecture):
     return traverse_util.unflatten_dict(flat, sep="/")
 
 
+def recipe(**model):
+    """A recipe whose clips are those of the models here, with other values of `config.model`."""
+    config = base_config.pretrain()
+    config.data.size = 16
+    config.model.update({"tubelet": TUBELET} | model)
+    return config
+
+
 def flatten(tree):
     return traverse_util.flatten_dict(tree, sep="/")
 
@@ -125,35 +133,42 @@ def test_learned_positions_of_other_clips_are_refused(tmp_path):
 
 def test_other_positions_are_refused(folders):
     with pytest.raises(CheckpointError, match=r"model\.positions: sincos in the source"):
-        initialise(fresh(CLASSIFIER), folders / "pretrained", positions="sincos_axes")
+        initialise(
+            fresh(CLASSIFIER), folders / "pretrained", config=recipe(positions="sincos_axes")
+        )
 
 
 def test_another_tubelet_of_the_same_volume_is_refused(folders):
     with pytest.raises(CheckpointError, match=r"model\.tubelet: \(2, 8, 8\) in the source, \(8"):
-        initialise(fresh(CLASSIFIER), folders / "pretrained", tubelet=(8, 4, 4))
+        initialise(fresh(CLASSIFIER), folders / "pretrained", config=recipe(tubelet=(8, 4, 4)))
 
 
 def test_flat_positions_of_frames_of_another_size_are_refused(folders, tmp_path, caplog):
+    larger = recipe()
+    larger.data.size = 32
     with pytest.raises(CheckpointError, match=r"data\.size: 16 in the source, 32 in") as refusal:
-        initialise(fresh(CLASSIFIER), folders / "pretrained", size=32)
+        initialise(fresh(CLASSIFIER), folders / "pretrained", config=larger)
     assert "--config.data.size=16 --config.data.host_crop_size=18" in str(refusal.value)
-    initialise(fresh(CLASSIFIER), folders / "pretrained", size=16)
+    initialise(fresh(CLASSIFIER), folders / "pretrained", config=recipe())
     assert "does not say" not in caplog.text
     weights.write_original(tmp_path / "model.safetensors", random_weights(CLASSIFIER))
-    initialise(fresh(CLASSIFIER), tmp_path / "model.safetensors", size=32)
+    initialise(fresh(CLASSIFIER), tmp_path / "model.safetensors", config=larger)
     assert "does not say the size of its clips" in caplog.text
     # Positions by axis are those of the same places in smaller frames.
     encoder = dataclasses.replace(CLASSIFIER.encoder, positions="sincos_axes")
     by_axis = dataclasses.replace(CLASSIFIER, encoder=encoder)
     write_run(tmp_path, random_params(by_axis), "finetune", "abcde", model__positions="sincos_axes")
-    initialise(fresh(by_axis), tmp_path, positions="sincos_axes", size=32)
+    larger.model.positions = "sincos_axes"
+    initialise(fresh(by_axis), tmp_path, config=larger)
 
 
 def test_a_file_of_a_model_of_plain_pixels_predicts_them_again(tmp_path):
     file = tmp_path / "model.safetensors"
     plain = dataclasses.replace(random_weights(AUTOENCODER), norm_pix_loss=False)
     weights.write_original(file, plain)
-    params, _ = initialise(fresh(AUTOENCODER), file, norm_pix_loss=False)
+    config = recipe()
+    config.norm_pix_loss = False
+    params, _ = initialise(fresh(AUTOENCODER), file, config=config)
     for name, value in flatten(params).items():
         np.testing.assert_allclose(value, plain.params[name], rtol=1e-5, atol=1e-6)
 

@@ -18,10 +18,11 @@ from random_weights import (
     write_run,
 )
 
+from mgm_jax.bounds import CHOICES
 from mgm_jax.convert import layouts, weights
 from mgm_jax.convert.architecture import Architecture
 from mgm_jax.errors import CheckpointError
-from mgm_jax.models.layers import BACKBONES, TransformerConfig
+from mgm_jax.models.layers import TransformerConfig
 
 BOTH = pytest.mark.parametrize("architecture", [AUTOENCODER, CLASSIFIER])
 
@@ -41,7 +42,7 @@ def test_a_runs_parameters_are_read_without_its_optimizer(tmp_path, architecture
     assert read.origin.endswith("step 7")
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", CHOICES["model.backbone"])
 def test_only_runs_of_a_vit_are_exported(tmp_path, backbone):
     architecture = timesformer(backbone)
     params = random_params(architecture)

@@ -1,3 +1,6 @@
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import shrunk
@@ -6,6 +9,7 @@ from one_video import OneVideo
 from data_prep import transcode
 from mgm_jax.data.key_frames import KeyFrame
 from mgm_jax.data.records import VideoRecord
+from mgm_jax.errors import WriteError
 from mgm_jax.evaluation import detections
 from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.training.detect_step import KEY_FRAME_FIELDS
@@ -43,13 +47,17 @@ def source():
     return Eight(VideoRecord(data, "film_0001", -1, key=key))
 
 
-def first_scores(source, score, **changes):
+def detect(source, score, **changes):
     config = shrunk.recipe("demo_detect", "unused", **changes)
     config.data.update(max_boxes=8, size=64, host_crop_size=96)
     config.eval.update(spatial_views=3)
     found = detections.detect(FakeEvaluator(score), config, {}, source)
     assert found.unread == []
-    return found.scores[0][:, 0]
+    return found
+
+
+def first_scores(source, score, **changes):
+    return detect(source, score, **changes).scores[0][:, 0]
 
 
 def test_a_box_has_the_score_of_the_view_that_shows_most_of_it(source):
@@ -63,3 +71,19 @@ def test_boxes_are_widened_for_the_model(source):
 
     widths = first_scores(source, width, eval__box_margin=(0.5, 0.0))
     np.testing.assert_allclose(widths[3], 1.5 * 16 / 96, atol=1e-4)
+
+
+def test_nothing_of_an_earlier_evaluation_stays(source, tmp_path):
+    found = detect(source, lambda one: one["box_seen"])
+    detections.write_detections(found, source, tmp_path, step=1, settings={})
+    assert (tmp_path / "boxes.png").exists()
+    none = dataclasses.replace(found, boxes=[found.boxes[0][:0]], scores=[found.scores[0][:0]])
+    detections.write_detections(none, source, tmp_path, step=2, settings={})
+    numbers = json.loads((tmp_path / "evaluation.json").read_text())
+    assert (numbers["step"], numbers["num_boxes"]) == (2, 0)
+    assert not (tmp_path / "boxes.png").exists()
+    (tmp_path / "detections.csv").unlink()
+    (tmp_path / "detections.csv").mkdir()
+    with pytest.raises(WriteError):
+        detections.write_detections(found, source, tmp_path, step=3, settings={})
+    assert not (tmp_path / "evaluation.json").exists()

@@ -22,8 +22,8 @@ from tiny_models import (
     shapes,
 )
 
+from mgm_jax.bounds import CHOICES
 from mgm_jax.models import classifier, vit
-from mgm_jax.models.layers import BACKBONES
 
 HEADS = 3
 
@@ -87,7 +87,7 @@ def test_logits_are_head_of_norm_of_mean_of_tokens(dtype, tolerance):
         np.testing.assert_allclose(found, true, rtol=0, atol=tolerance * np.abs(true).max())
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", CHOICES["model.backbone"])
 def test_the_encoder_of_pretraining_fits(backbone):
     pretrained = flat(shapes(autoencoder(backbone=backbone), clips(), *ids())["encoder"])
     finetuned = flat(shapes(classifier_of(backbone=backbone), clips())["encoder"])

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tiny_models import GRID, TUBELET, autoencoder, clips, ids, random_params
 
+from mgm_jax.bounds import CHOICES
 from mgm_jax.models import patches as patches_lib
-from mgm_jax.models.layers import BACKBONES, TransformerConfig
+from mgm_jax.models.layers import TransformerConfig
 from mgm_jax.training import losses
 
 
@@ -28,7 +29,7 @@ def test_predictions_follow_the_order_of_the_masked_ids_alone():
     np.testing.assert_allclose(permuted, predictions[:, order], atol=1e-4)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", CHOICES["model.backbone"])
 def test_masked_pixels_have_no_influence(backbone):
     _, predict, variables = make(backbone=backbone)
     visible, masked = ids()
