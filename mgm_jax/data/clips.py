@@ -23,8 +23,8 @@ ERROR_BYTES = 512
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipLoader:
-    """What training and testing have in common.
+class LoadTransform:
+    """The Grain transform from an item to its clips: what training and testing have in common.
 
     A video that cannot be read gives zeros of the same shapes, with `valid` false and the reason in
     `error`, so everything else in the batch stays the same.
@@ -124,7 +124,7 @@ class ClipLoader:
 
 
 @dataclasses.dataclass(frozen=True)
-class LoadClip(ClipLoader):
+class LoadClip(LoadTransform):
     """Reads training clips: random frames and crops.
 
     Attributes:
@@ -185,7 +185,7 @@ class LoadClip(ClipLoader):
 
 
 @dataclasses.dataclass(frozen=True)
-class LoadViews(ClipLoader):
+class LoadViews(LoadTransform):
     """Reads the views of videos for testing, the same ones every time.
 
     The copies are the spatial views: crops along the frame's long side.

@@ -1,6 +1,6 @@
 """Clips around key frames, with the boxes of people in pixels of the clip.
 
-Besides the fields of `clips.ClipLoader.random_map`, and with its leading axis of copies, for at
+Besides the fields of `clips.LoadTransform.random_map`, and with its leading axis of copies, for at
 most k boxes: boxes float32 `[k, 4]` (pixels of the clip, inside it), box_valid bool `[k]` (there is
 such a box, and some of it is in the clip), box_seen float32 `[k]` (the share of its area that is in
 the clip), actions float32 `[k, classes]`, key_boxes float32 `[k, 4]` (fractions of the frame),
@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from mgm_jax.data import crops, key_frames
 from mgm_jax.data.boxes import check_boxes, crop_boxes
 from mgm_jax.data.clip_reader import read_clips
-from mgm_jax.data.clips import ClipLoader, LoadClip, LoadViews
+from mgm_jax.data.clips import LoadClip, LoadTransform, LoadViews
 from mgm_jax.data.decoding import Video
 from mgm_jax.data.film import FilmPart
 from mgm_jax.data.key_frames import KeyFrame
@@ -25,7 +25,7 @@ from mgm_jax.errors import VideoError
 
 
 @dataclasses.dataclass(frozen=True)
-class _AroundKeyFrames(ClipLoader):
+class _AroundKeyFrames(LoadTransform):
     """What training and testing have in common; a clip has room for `max_boxes`."""
 
     max_boxes: int = 1

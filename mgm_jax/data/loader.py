@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import ConfigDict
 
-from mgm_jax.data.clips import ClipLoader, error_message
+from mgm_jax.data.clips import LoadTransform, error_message
 from mgm_jax.data.workers import ReadsInProgress, death_of_worker, set_up_worker
 from mgm_jax.errors import ConfigError, ReadTimeoutError, TooManySkippedError, WorkerError
 
@@ -44,7 +44,7 @@ def _own(clips: grain.MapDataset, rows: Sequence[int], global_batch: int, number
 
 
 def _load_recorded(
-    load: ClipLoader, reads: ReadsInProgress, element: tuple[int, int], rng: np.random.Generator
+    load: LoadTransform, reads: ReadsInProgress, element: tuple[int, int], rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     with reads.reading(element[1]):
         return load.random_map(element, rng)
@@ -81,7 +81,7 @@ class ClipBatches:
 
     def __init__(
         self,
-        load: ClipLoader,
+        load: LoadTransform,
         *,
         global_batch: int,
         num_batches: int,
@@ -146,7 +146,7 @@ class ClipBatches:
         self._other_children: frozenset[Any] | None = None  # Known when the workers start.
 
     @classmethod
-    def from_config(cls, config: ConfigDict, load: ClipLoader, **settings: Any) -> "ClipBatches":
+    def from_config(cls, config: ConfigDict, load: LoadTransform, **settings: Any) -> "ClipBatches":
         """Batches with the workers, the timeout and the tolerance of a run's config.data."""
         names = ("num_workers", "max_bad_fraction", "read_timeout")
         return cls(load, **({name: config[name] for name in names} | settings))

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from mgm_jax.data.clip_reader import ReadSpec
-from mgm_jax.data.clips import ClipLoader, LoadViews
+from mgm_jax.data.clips import LoadTransform, LoadViews
 from mgm_jax.data.loader import ClipBatches, check_skipped
 from mgm_jax.data.records import UNLABELLED, VideoSource
 from mgm_jax.evaluation.predictions import Predictions
@@ -43,7 +43,7 @@ class Evaluator:
             out_shardings=NamedSharding(mesh, PartitionSpec()),
         )
 
-    def batches(self, loader: ClipLoader) -> ClipBatches:
+    def batches(self, loader: LoadTransform) -> ClipBatches:
         """Every item of a loader once, in order; the last batch is filled up with invalid ones.
 
         It is for `check_read` to judge whether too many could not be read.
