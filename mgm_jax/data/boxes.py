@@ -19,7 +19,7 @@ from jaxtyping import Float, Float32
 from ml_collections import ConfigDict
 
 from mgm_jax.data.records import VideoRecord, VideoSource
-from mgm_jax.data.sources import VIDEO_SUFFIXES, make_source
+from mgm_jax.data.sources import VIDEO_SUFFIXES, open_source
 from mgm_jax.data.subsets import SubsetSource
 from mgm_jax.errors import ConfigError, VideoError
 
@@ -56,7 +56,7 @@ def open_with_boxes(config: ConfigDict, boxes: str | None = None) -> VideoSource
     Raises:
         ConfigError: No such videos or boxes, or the boxes are of other videos.
     """
-    source = make_source(config.source, config.path, config.split, config.root)
+    source = open_source(config)
     return BoxedSource(source, read_jhmdb_boxes(boxes)) if boxes else source
 
 

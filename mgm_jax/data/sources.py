@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
 from absl import logging
+from ml_collections import ConfigDict
 
 from mgm_jax.data.class_names import name_classes, splits_among
 from mgm_jax.data.csv_lists import read_list
@@ -235,3 +236,26 @@ def make_source(kind: str, path: str, split: str, root: str = "") -> VideoSource
     name, bounds = parse_split(split)
     source = SOURCES[kind](path, name, root)
     return source if bounds is None else take_slice(source, bounds, split)
+
+
+def open_source(data: ConfigDict) -> VideoSource:
+    """Opens the videos that a run's `config.data` names; see `make_source`.
+
+    Raises:
+        ConfigError: As `make_source`, or the data has no splits and `data.split` names another one
+            than its default, `train`.
+    """
+    name, _ = parse_split(data.split)
+    source = make_source(data.source, data.path, data.split, data.root)
+    if name not in ("", "train") and not _has_splits(data.source, data.path):
+        raise ConfigError(
+            f"config.data.split={data.split}: {data.path} has no splits, so all its videos would "
+            "be taken; leave the split out, or list the videos in a csv file with a column 'split'"
+        )
+    return source
+
+
+def _has_splits(kind: str, path: str) -> bool:
+    if kind == "csv":
+        return any(video.split for video in read_list(path, "config.data.path")[0])
+    return kind == "records"

@@ -12,7 +12,7 @@ from mgm_jax.data.class_names import splits_among
 from mgm_jax.data.identity import shared_videos
 from mgm_jax.data.manifest import Manifest, differences, make_manifest, shared_with
 from mgm_jax.data.records import UNLABELLED, VideoSource
-from mgm_jax.data.sources import make_source
+from mgm_jax.data.sources import make_source, open_source
 from mgm_jax.data.subsets import SubsetSource
 from mgm_jax.errors import ConfigError, printable
 from mgm_jax.evaluation.hold_out import hold_out
@@ -62,7 +62,7 @@ def open_videos(config: ConfigDict) -> Videos:
         ConfigError: There are no such videos, a video to train on has no class, evaluated videos
             have other classes, or some of them are trained on.
     """
-    source = _open(config.data)
+    source = open_source(config.data)
     evaluated: VideoSource
     if config.task == "pretrain":
         if config.eval.holdout:
@@ -127,7 +127,7 @@ def reopen_videos(
     config.seed = saved.seed
     if config.task == "linear_probe":
         config.probe.held_out = saved.probe.held_out
-    source = _open(config.data)
+    source = open_source(config.data)
     same_split = config.eval.split == saved.eval.split
     again = share and same_split and all(config.eval[name] is None for name in _PLACES)
     evaluated: VideoSource
@@ -141,7 +141,7 @@ def reopen_videos(
     if manifest and not config.eval.get("allow_overlap", False):
         _refuse_shared(evaluated, shared_with(manifest, evaluated.facts()))
     try:  # What is there now includes what a probe held out to choose its head.
-        trained = _open(saved.data)
+        trained = open_source(saved.data)
     except ConfigError as error:
         if not manifest:
             logging.warning("the evaluated videos are not compared with the training's: %s", error)
@@ -171,10 +171,6 @@ def _place(config: ConfigDict, held_out: bool) -> str:
     if held_out:
         return printable(f"held out of {data.path}[{data.split}]")
     return printable(f"{data.path if own.path is None else own.path}[{own.split}]")
-
-
-def _open(data: ConfigDict) -> VideoSource:
-    return make_source(data.source, data.path, data.split, data.root)
 
 
 def _open_key_frames(config: ConfigDict, source: VideoSource) -> Videos:

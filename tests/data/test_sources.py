@@ -3,8 +3,9 @@ import pytest
 from data_prep.datasets import read_dataset
 from data_prep.entries import DatasetOptions
 from data_prep.files import VideoFiles
+from mgm_jax import base_config
 from mgm_jax.data.records import UNLABELLED
-from mgm_jax.data.sources import CsvSource, FolderSource, find_videos, make_source
+from mgm_jax.data.sources import CsvSource, FolderSource, find_videos, make_source, open_source
 from mgm_jax.errors import ConfigError
 
 
@@ -50,6 +51,25 @@ def test_bad_paths_are_named(tmp_path):
     for given in ({"path": "gs://bucket/videos"}, {"path": ".", "root": "gs://bucket/videos"}):
         with pytest.raises(ConfigError, match="gcloud storage rsync -r gs://bucket/videos"):
             make_source("csv", split="train", **given)
+
+
+def test_a_split_of_data_without_splits_is_refused(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4")
+    with_splits, without = tmp_path / "with.csv", tmp_path / "without.csv"
+    with_splits.write_text("path,split\na.mp4,train\nb.mp4,test\n")
+    without.write_text("path\na.mp4\nb.mp4\n")
+
+    def count(kind, path, split):
+        data = base_config.pretrain().data
+        data.update(source=kind, path=str(path), split=split)
+        return len(open_source(data))
+
+    for kind, path in (("folder", tmp_path), ("csv", without)):
+        assert (count(kind, path, "train"), count(kind, path, "train[:50%]")) == (2, 1)
+        for split in ("test", "test[:50%]"):
+            with pytest.raises(ConfigError, match=r"config\.data\.split=test.* has no splits"):
+                count(kind, path, split)
+    assert count("csv", with_splits, "test") == 1
 
 
 def write_csv(folder, text):
