@@ -15,7 +15,7 @@ Expected: the paper names no result on AVA. VideoMAE's code for AVA, whose value
 leaves open, states a frame mAP of 26.7 % for its ViT-B pretrained on K400, and 31.8 % finetuned
 there as well. Not reproduced here.
 Cost: about 1.1 TFLOP per clip (ViT-B, three times VideoMAE's 2 x 180 G multiply-adds), so the run
-is 7.0 EFLOP: 4.9 hours of an accelerator that sustains 400 TFLOP/s.
+is 6.8 EFLOP: 4.7 hours of an accelerator that sustains 400 TFLOP/s.
 """
 
 from ml_collections import ConfigDict

@@ -3,8 +3,8 @@
     python -m mgm_jax.main --config=configs/demo_finetune.py \
         --config.init_from=runs/demo --config.data.path=runs/demo_data --workdir=runs/demo_finetune
 
-`configs/demo_pretrain.py` makes `runs/demo_data` and `runs/demo`. Without `config.init_from` it
-trains from scratch.
+The commands in `configs/demo_pretrain.py` make `runs/demo_data` and `runs/demo`. Without
+`config.init_from` it trains from scratch.
 
 With 50 labels a class, from the pretraining that pays (seven minutes on one core; what it reaches:
 docs/results.md):
@@ -14,7 +14,7 @@ docs/results.md):
         --config.data.size=32 --workdir=runs/demo_few_labels
 
 Partial domain adaptation in miniature (Table 3 is the real one): finetuned on coloured clips of 12
-classes, evaluated on grey negatives of 6 of them, which it has never seen.
+classes, evaluated on grey negatives of 6 of these classes; it is trained on no such clip.
 
     python -m data_prep.demo --domain_shift --num_train=600 --out=runs/adaptation_data
     python -m mgm_jax.main --config=configs/demo_finetune.py \

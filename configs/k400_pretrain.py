@@ -12,7 +12,8 @@ Expected (paper, ViT-B, after finetuning on Kinetics-400): 80.3 / 80.8 / 81.2 / 
 400 / 800 / 1200 / 1600 epochs; at 200 epochs 78.6, and 78.2 from MiniKinetics-200 (Table 4d). Not
 reproduced here.
 Cost: about 0.34 TFLOP per clip (ViT-B, counted by the compiler), so 800 epochs are
-65 EFLOP: 45 hours of an accelerator that sustains 400 TFLOP/s; 200 on MiniKinetics-200 are 5.4.
+65 EFLOP: 45 hours of an accelerator that sustains 400 TFLOP/s; 200 epochs on MiniKinetics-200 are
+5.4 EFLOP.
 """
 
 from ml_collections import ConfigDict

@@ -1,8 +1,8 @@
 """Data preparation: everything that runs once, before training.
 
 Turns downloaded videos and annotation files into a tensorflow-datasets folder of encoded clips.
-Imports `mgm_jax.data` (video decoding), `mgm_jax.errors` and `mgm_jax.io`; nothing in `mgm_jax`
-imports this package.
+Imports `mgm_jax.data` (video decoding), `mgm_jax.errors`, `mgm_jax.io` and `mgm_jax.program`;
+nothing in `mgm_jax` imports this package.
 
 Commands:
     prepare       videos and annotations to a dataset

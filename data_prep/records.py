@@ -6,7 +6,7 @@ Layout of a dataset folder, which `tfds.builder_from_directory(folder)` opens:
     features.json                      fields of a record (`record_features`)
     label.labels.txt                   class names, one per line, in the order of the labels
     metadata.json                      class names, and how the dataset was made
-    videos.json                        id, label, file and group of each record
+    videos.json                        id, label and fingerprint of each video; its group if known
     NAME-SPLIT.array_record-NNNNN      records, in the order in which they were given
 """
 

@@ -288,7 +288,7 @@ def _classification(task: str) -> ConfigDict:
     config.eval.temporal_views = 5
     config.eval.spatial_views = 3
     config.eval.batch_size = 16  # Temporal views of videos per step.
-    # During training one view of some videos is evaluated; at the end, all views of all videos.
+    # In training one view of a subset is evaluated (detection: all views); at the end, all of all.
     config.eval.every = 1000
     config.eval.subset = 1000
     config.eval.checkpoint = "last"  # mode=eval: or "best", by the accuracy on the subset.
