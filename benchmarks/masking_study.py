@@ -56,15 +56,23 @@ def run(rows: Sequence[Row], seeds: int, out: pathlib.Path, data: str, extra: Se
 def _run_missing(folder: pathlib.Path, stages: Mapping[str, Sequence[str]]) -> int:
     for name, command in stages.items():
         done, log = folder / f"{name}.done", folder / f"{name}.log"
+        made_by = "\n".join(command[1:])
         if done.exists():
-            continue
+            if done.read_text() == made_by:
+                continue
+            logging.error(
+                "%s in %s was made by another command:\n%s\nnot by\n%s\nGive another --out, or "
+                "remove that folder",
+                *(name, folder, done.read_text(), made_by),
+            )
+            return 1
         logging.info("%s: %s", folder.name, name)
         with log.open("a") as file:
             status = subprocess.run(command, stdout=file, stderr=file).returncode
         if status:
             logging.error("exit %d: see %s", status, log)
             return status
-        done.touch()
+        done.write_text(made_by)
     return 0
 
 

@@ -58,19 +58,21 @@ def accuracies(results: Sequence[Mapping], row: str, measure: str) -> dict[int, 
     return {r["seed"]: r[measure] for r in results if r["row"] == row and measure in r}
 
 
-def cell(values: Sequence[float]) -> str:
-    """Mean ± standard error, in percent."""
+def cell(values: Sequence[float], seeds: int) -> str:
+    """Mean ± standard error, in percent; how many values there are if not one for each seed."""
     if not values:
         return ""
     mean, error = mean_and_error(np.array(values))
-    return f"{100 * mean:.1f}" + (f" ± {100 * error:.1f}" if len(values) > 1 else "")
+    text = f"{100 * mean:.1f}" + (f" ± {100 * error:.1f}" if len(values) > 1 else "")
+    return text if len(values) == seeds else f"{text} ({len(values)})"
 
 
 def table(results: Sequence[Mapping]) -> str:
     """The results as Markdown: means over seeds ± their standard error.
 
-    Differences are taken seed by seed, in percentage points. The loss is that of the
-    row's own masks, the same for all seeds, on validation clips: lower for masks that hide less.
+    Differences are taken seed by seed, in percentage points. In brackets is the number of seeds
+    where it is not that of the row. The loss is that of the row's own masks on validation clips:
+    lower for masks that hide less. Each seed draws its masks and clips.
     """
     columns = ["", "", "seeds"]
     for measure, name in MEASURES.items():
@@ -78,14 +80,15 @@ def table(results: Sequence[Mapping]) -> str:
     columns.append("loss")
     lines = [columns, ["---"] * len(columns)]
     for row in ROWS:
-        cells = [row.name, row.part, ""]
-        for measure in MEASURES:
-            own = accuracies(results, row.name, measure)
-            cells.append(cell(list(own.values())))
+        measured = {measure: accuracies(results, row.name, measure) for measure in MEASURES}
+        seeds = max(map(len, measured.values()))
+        cells = [row.name, row.part, str(seeds or "")]
+        for measure, own in measured.items():
+            cells.append(cell(list(own.values()), seeds))
             for base in BASELINES[measure]:
                 other = accuracies(results, base, measure) if base != row.name else {}
-                cells.append(cell([own[s] - other[s] for s in sorted(own.keys() & other.keys())]))
-            cells[2] = cells[2] or str(len(own) or "")
+                both = sorted(own.keys() & other.keys())
+                cells.append(cell([own[seed] - other[seed] for seed in both], seeds))
         losses = list(accuracies(results, row.name, "loss").values())
         cells.append(f"{np.mean(losses):.3f}" if losses else "")
         if cells[2]:

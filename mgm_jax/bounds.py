@@ -73,11 +73,14 @@ _RANGES: tuple[tuple[float, float, str], ...] = (
 )
 RANGES = {name: (low, high) for low, high, names in _RANGES for name in names.split()}
 
-# Not every task has every value.
-_DEFAULTS = (
-    *(base_config.pretrain(), base_config.finetune()),
-    *(base_config.linear_probe(), detect_config.detect()),
-)
+DEFAULTS = {
+    "pretrain": base_config.pretrain(),
+    "finetune": base_config.finetune(),
+    "linear_probe": base_config.linear_probe(),
+    "detect": detect_config.detect(),
+}
+"""The values that a task has, with their defaults."""
+
 _ANY_LENGTH = ("data.scales", "probe.learning_rate_factors")
 _ASCENDING = ("data.area", "profile_steps")
 
@@ -102,7 +105,7 @@ def _expected(name: str, value: Any) -> str | None:
     """What a value may be, in words; None if it is."""
     kind: Any = None
     defaults = []
-    for config in _DEFAULTS:
+    for config in DEFAULTS.values():
         with contextlib.suppress(KeyError, AttributeError):
             kind = config_path.get_type(name, config)
             defaults.append(config_path.get_value(name, config))

@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mgm_jax.bounds import check_bounds
+from mgm_jax.bounds import DEFAULTS, check_bounds
 from mgm_jax.errors import ConfigError, differences
 
 # A resumed run may change these: what is logged, saved or evaluated, and how fast it runs. Only two
@@ -76,7 +76,15 @@ def check_values(config: ConfigDict) -> None:
     Raises:
         ConfigError: Names the value and what it may be.
     """
-    check_bounds(dict(flatten(config)))
+    values = dict(flatten(config))
+    check_bounds(values)
+    lacking = sorted(dict(flatten(DEFAULTS[config.task])).keys() - values.keys())
+    lacking = [name for name in lacking if not name.startswith("eval.")]  # See _check_effects.
+    if lacking:
+        raise ConfigError(
+            f"config.task={config.task} needs config.{lacking[0]}, which this recipe lacks; take a "
+            "recipe of that task"
+        )
     if config.task == "linear_probe" and config.grad_accum_steps > 1:
         raise ConfigError(
             f"config.grad_accum_steps={config.grad_accum_steps} is not supported by linear probes, "
@@ -95,6 +103,13 @@ def check_values(config: ConfigDict) -> None:
             f"config.model.positions={config.model.positions} is for config.model.backbone=vit; "
             f"{config.model.backbone} learns its positions; set --config.model.positions=sincos"
         )
+    rates = config.optimizer
+    for name in ("min_lr", "warmup_lr"):
+        if rates[name] > rates.base_lr:
+            raise ConfigError(
+                f"config.optimizer.{name}={rates[name]:g} is above config.optimizer.base_lr="
+                f"{rates.base_lr:g}, the learning rate's peak; lower it as well"
+            )
     _check_motion(config)
     _check_sizes(config)
     _check_effects(config)

@@ -32,6 +32,7 @@ from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.evaluation.results import NUMBERS_FILE
 from mgm_jax.io import AnyPath
+from mgm_jax.models import vit
 from mgm_jax.preprocessing import rgb
 from mgm_jax.training import sharding, tasks
 from mgm_jax.training.classify_step import PredictFn, make_predict_fn
@@ -225,16 +226,24 @@ def chosen_head(run: Run, workdir: AnyPath) -> int:
 
 def _make_features_fn(run: Run) -> PredictFn:
     """As `make_predict_fn`, with the features of views in place of probabilities."""
-    size, apply = run.config.data.size, run.model.apply
+    model: Any = run.model
 
     def pooled(model: Any, clips: Array) -> Array:
         if hasattr(model, "features"):
             return model.features(clips)
         return model.encoder(clips).astype(jnp.float32).mean(axis=1)
 
+    def features_of(variables: Mapping[str, Any], clips: Array) -> Array:
+        if run.config.task != "pretrain":
+            return model.apply(variables, clips, method=pooled)
+        # By itself, since a model of another program may have no decoder.
+        encoder: Any = vit.Encoder(model.encoder_config, model.grid, model.tubelet)
+        tokens = encoder.apply({"params": variables["params"]["encoder"]}, clips)
+        return tokens.astype(jnp.float32).mean(axis=1)
+
     def features_fn(variables: Mapping[str, Any], batch: Mapping[str, Array]) -> dict[str, Array]:
-        clips = rgb.normalise(rgb.batch_to_rgb(batch, size=size))
-        features: Any = apply(variables, clips, method=pooled)
+        clips = rgb.normalise(rgb.batch_to_rgb(batch, size=run.config.data.size))
+        features = features_of(variables, clips)
         rows = {name: batch[name] for name in ("index", "valid", "label")}
         return {"probabilities": features[None], **rows}
 

@@ -64,7 +64,7 @@ def train(
     mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
     sharding.check_batch(mesh, config.batch_size, config.grad_accum_steps)
     videos = open_videos(config)
-    consistency.check_init_from(config, videos.evaluated)
+    consistency.check_init_from(config.init_from, config, videos.evaluated)
     counts = count_steps(config, len(videos.train))
     task = make_task(config, videos.train.class_names, counts.total_steps, counts.warmup_steps)
     abstract = abstract_state(task.init_fn, mesh)

@@ -98,7 +98,8 @@ def main(_: Sequence[str]) -> None:
     data_flags = {"source": _SOURCE, "path": _PATH, "root": _ROOT, "split": _SPLIT}
     given = {name: flag.value for name, flag in data_flags.items()}
     config.data.update({name: value for name, value in given.items() if value is not None})
-    config.num_pictures = _NUM_CLIPS.value
+    with config.unlocked():  # Recipes of other tasks than pretraining have none.
+        config.num_pictures = _NUM_CLIPS.value
     if _BLOCK.present and not _ATTENTION.value:
         raise ConfigError("--block has no effect without --attention")
     if _STRATEGIES.value and (_LEAKY.value or _ATTENTION.value):

@@ -142,3 +142,28 @@ def test_what_is_no_longer_computed_is_refused_by_name(name, value):
     saved["data"][name] = value
     with pytest.raises(ConfigError, match=f"config.data.{name}.*version"):
         config_lib.upgrade(saved)
+
+
+@pytest.mark.parametrize("name", ["min_lr", "warmup_lr"])
+def test_a_learning_rate_above_its_peak_is_refused(name):
+    config = base_config.pretrain()
+    config.optimizer[name] = 2 * config.optimizer.base_lr
+    with pytest.raises(ConfigError, match=rf"{name}=0\.0003 is above .*base_lr=0\.00015"):
+        config_lib.check_values(config)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "task", "lacking"),
+    [
+        ("pretrain", "finetune", "augment.cutmix"),
+        ("finetune", "linear_probe", "probe.batch_norm"),
+        ("linear_probe", "finetune", "augment.cutmix"),
+        ("finetune", "detect", "augment.colour_jitter"),
+        ("finetune", "pretrain", "masking.camera_compensation"),
+    ],
+)
+def test_a_recipe_of_another_task_is_refused(recipe, task, lacking):
+    config = getattr(base_config, recipe)()
+    config.task = task
+    with pytest.raises(ConfigError, match=rf"config\.task={task} needs config\.{lacking}"):
+        config_lib.check_values(config)

@@ -167,6 +167,21 @@ def test_videos_of_pretraining_are_not_evaluated_on(checkpoint, video_folder, pr
         train(config, str(tmp_path))
 
 
+def test_videos_that_any_earlier_run_was_trained_on_are_not_evaluated_on(
+    finetuned, videos, pretrained, tmp_path
+):
+    config, folder, _ = finetuned
+    config = config.copy_and_resolve_references()
+    config.eval.allow_overlap = False
+    with pytest.raises(ConfigError, match=r"init_from=\S+ was trained on 4 of the 4 videos"):
+        evaluate(config, str(folder))
+    config = shrunk.recipe("demo_finetune", "", init_from=str(folder), **videos)
+    config.eval.allow_overlap = False
+    started = rf"init_from={folder}, which started from {pretrained}, was trained on 4 of the 4"
+    with pytest.raises(ConfigError, match=started):
+        train(config, str(tmp_path))
+
+
 def test_what_cannot_be_evaluated_is_refused(videos, pretrained, tmp_path):
     config = shrunk.recipe("demo_finetune", "", mode="eval", **videos)
     with pytest.raises(CheckpointError, match="--workdir"):

@@ -1,11 +1,13 @@
 """Trained models in Python: from runs and from exported folders."""
 
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from random_weights import AUTOENCODER, CLASSIFIER, random_params, random_weights, write_run
+from safetensors.numpy import load_file, save_file
 
 from mgm_jax import load_classifier
 from mgm_jax.convert import weights
@@ -70,6 +72,16 @@ def test_a_pretraining_run_encodes(tmp_path, files):
     write_run(tmp_path / "run", random_params(AUTOENCODER), **SHAPE)
     model = load_classifier(tmp_path / "run")
     assert model.encode(files).vectors.std() > 0
+
+
+def test_an_encoder_alone_encodes_as_the_whole_model(tmp_path, files):
+    weights.write_hugging_face(tmp_path / "whole", random_weights(AUTOENCODER))
+    shutil.copytree(tmp_path / "whole", tmp_path / "encoder")
+    file, prefix = tmp_path / "encoder" / "model.safetensors", "videomae."
+    tensors = {n: value for n, value in load_file(file).items() if n.startswith(prefix)}
+    save_file({name.removeprefix(prefix): value for name, value in tensors.items()}, file)
+    whole, alone = (load_classifier(tmp_path / name) for name in ("whole", "encoder"))
+    np.testing.assert_array_equal(alone.encode(files).vectors, whole.encode(files).vectors)
 
 
 def test_what_is_no_model_is_refused(tmp_path):

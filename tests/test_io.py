@@ -23,6 +23,12 @@ from mgm_jax import io; io.make_path('gs://bucket/run')
     assert "pip install -r requirements-gcs.txt" in ended.stderr
 
 
+def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert io.make_path("~/run") == tmp_path / "run"
+    assert io.make_path("runs/~run").parts == ("runs", "~run")
+
+
 @pytest.fixture(params=["disk", "bucket"])
 def folder(request, tmp_path):
     if request.param == "disk":

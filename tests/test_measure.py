@@ -66,6 +66,9 @@ def test_motion_that_is_not_there_is_named(video_folder):
         measure.measure(recipe(video_folder), source, ["mgm"], ["flow"])
     with pytest.raises(ConfigError, match=r"--motions=median.*'none'"):
         measure.measure(recipe(video_folder, data__motion="none"), source, ["mgm"], ["median"])
+    config = shrunk.recipe("demo_finetune", video_folder)
+    with pytest.raises(ConfigError, match=r"config\.task=finetune masks nothing"):
+        measure.measure(config, source, ["mgm"], ["codec"])
 
 
 @pytest.mark.slow

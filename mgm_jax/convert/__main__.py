@@ -85,6 +85,11 @@ def convert(
         raise ConfigError("--to=run needs a recipe (--config), and only --to=run takes one")
     weights = weights_lib.read(source, heads)
     logging.info("read %s: %s", weights.origin, weights.architecture)
+    for part, number in (heads or {}).items():
+        shape = getattr(weights.architecture, part)
+        if shape is None or shape.heads != number:
+            own = f"{shape.heads} heads in its {part}" if shape else f"no {part}"
+            raise ConfigError(f"--{part}_heads={number}: {weights.origin} has {own}")
     num_classes = weights.architecture.num_classes or 0
     if class_names and len(class_names) != num_classes:
         raise ConfigError(f"--classes: {len(class_names)} class names for {num_classes} classes")

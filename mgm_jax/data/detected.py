@@ -54,6 +54,13 @@ class DetectedSource(SubsetSource):
                 "%s: %d of %d boxes have a score below %g and are left out (detection_score)",
                 *(flag, unsure, len(rows.scores), score),
             )
+        others = sorted(self._boxes.keys() - set(names))
+        if others:
+            logging.warning(
+                "%s: %d key frames with boxes are not in the data, such as %s. Their boxes are "
+                "left out; in AVA's evaluation they are wrong, unless the key frame is excluded",
+                *(flag, len(others), others[0]),
+            )
         counts = [(len(self._boxes.get(name, ())), name) for name in names]
         most, name = max(counts)
         if most > (max_boxes or most):

@@ -7,7 +7,8 @@
 prints the average precision of each action and their mean, by the rules of ActivityNet's
 `get_ava_performance`, which were read, not copied:
 
-- Only the actions of the list, and the key frames of the annotations, count; not excluded ones.
+- Only the actions of the list count, and no excluded key frames. What is found in a key frame that
+  nobody is annotated in is wrong.
 - Of the scored actions of a key frame, the 50 with the highest scores count.
 - In the order of the scores, each takes the annotated box of its action with the largest overlap.
   It is right if their intersection over union is at least 0.5 and nobody took the box before.
@@ -87,8 +88,10 @@ def evaluate_rows(
     counted = ~np.isin(truth.images, list(left_out))
     truth = choose(truth, evaluated[truth.actions] & counted[truth.image])
     found = leading(choose(found, evaluated[found.actions]))
-    known = {name: n for n, name in enumerate(truth.images) if counted[n]}
-    place = np.array([known.get(name, -1) for name in found.images], np.int64)
+    unknown = dict.fromkeys(found.images, len(truth.images))  # Nobody is annotated there.
+    places = unknown | dict.fromkeys(left_out, -1)
+    places |= {name: n for n, name in enumerate(truth.images) if counted[n]}
+    place = np.array([places[name] for name in found.images], np.int64)
     solid = (found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1)
     found = choose(found, (place[found.image] >= 0) & solid)
     precisions = np.full(len(class_names), np.nan)
@@ -187,6 +190,9 @@ def run(truth: str, found: str, actions: str, excluded: str | None = None) -> Re
             f"{annotated.images[0]}, but others, such as {scored.images[0]}; give files of one set"
         )
     print(f"{len(missing)} of {len(counted)} annotated key frames have no scored action")
+    others = set(scored.images) - counted - set(left_out)
+    if others:
+        print(f"{len(others)} key frames that nobody is annotated in have some, which are wrong")
     return evaluate_rows(annotated, scored, names, left_out)
 
 

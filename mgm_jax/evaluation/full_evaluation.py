@@ -58,6 +58,7 @@ def evaluate(
     for change in changes:
         logging.warning("differs from training, which may change accuracy: config.%s", change)
     videos = reopen_videos(config, saved, run.class_names, run.manifest)
+    consistency.check_init_from(saved.get("init_from", ""), config, videos.evaluated)
     consistency.check_videos(videos.sources)
     reporter = make_reporter(config, run.mesh, make_predict_fn(config, run.model), videos)
     described = saved.copy_and_resolve_references()  # What was trained, and how it is evaluated.

@@ -35,8 +35,13 @@ def with_strategy(config: ConfigDict, name: str) -> ConfigDict:
     """A copy of the config with another strategy, e.g. `mgm+window`, and the same mask ratio.
 
     Raises:
-        ConfigError: A word is unknown, or the strategy is not `mgm` and has words.
+        ConfigError: A word is unknown, or the strategy is not `mgm` and has words, or the config is
+            of a task without masks.
     """
+    if "masking" not in config:
+        raise ConfigError(
+            f"config.task={config.task} masks nothing; give a recipe of pretraining with --config"
+        )
     strategy, *words = name.split("+")
     if words and strategy != "mgm":
         raise ConfigError(f"--strategies={name}: {'+'.join(words)} changes mgm alone")

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import orbax.checkpoint as ocp
 from absl import logging
 from ml_collections import ConfigDict
@@ -192,10 +193,20 @@ class Checkpoints:
         Raises:
             CheckpointError: The arrays do not fit the model.
         """
-        restored = self._restore(
-            self.latest_step(), state=_arrays(abstract_state), data=ocp.args.JsonRestore()
-        )
-        return restored["state"], restored["data"]
+        step, read = self.latest_step(), ocp.args.JsonRestore()
+        try:
+            restored = self._restore(step, state=_arrays(abstract_state), data=read)
+            return restored["state"], restored["data"]
+        except CheckpointError as error:
+            # With clip_norm, earlier versions kept the optimizer's state behind an empty one.
+            nested = (optax.EmptyState(), abstract_state.opt_state)
+            nested_state = _arrays(abstract_state.replace(opt_state=nested))
+            try:
+                restored = self._restore(step, state=nested_state, data=read)
+            except CheckpointError:
+                raise error from None
+            state = restored["state"]
+            return state.replace(opt_state=state.opt_state[1]), restored["data"]
 
     def restore_variables(self, step: int, abstract_variables: Mapping[str, Any]) -> dict[str, Any]:
         """Reads the model's variables without the optimizer's state, which is twice their size.

@@ -100,22 +100,29 @@ def check_checkpoint(
     )
 
 
-def check_init_from(config: ConfigDict, evaluated: VideoSource | None) -> None:
-    """Refuses to start from a run that was trained on videos that this one is evaluated on.
+def check_init_from(init_from: str, config: ConfigDict, evaluated: VideoSource | None) -> None:
+    """Refuses to evaluate on videos that a run was trained on from which this one started.
+
+    `init_from` is what this one started from. What that run started from counts as well, and so on,
+    as far as the folders are still there.
 
     Raises:
-        ConfigError: There are some, and `config.eval.allow_overlap` is not set.
+        ConfigError: There are such videos, and `config.eval.allow_overlap` is not set.
     """
-    found = find_run(io.make_path(config.init_from)) if config.init_from else None
-    if found is None:
-        return
-    workdir, step = found
-    with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
-        step = checkpoints.latest_step() if step is None else step
-        _, data = checkpoints.description(step) if step is not None else ({}, {})
-    _refuse_trained_on(
-        f"config.init_from={config.init_from}", data.get("videos"), evaluated, config
-    )
+    what, seen = f"config.init_from={init_from}", set[str]()
+    while init_from and init_from not in seen:
+        seen.add(init_from)
+        found = find_run(io.make_path(init_from))
+        if found is None:
+            logging.info("%s says not which videos it saw; they are not compared", what)
+            return
+        workdir, step = found
+        with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
+            step = checkpoints.latest_step() if step is None else step
+            saved, data = checkpoints.description(step) if step is not None else ({}, {})
+        _refuse_trained_on(what, data.get("videos"), evaluated, config)
+        init_from = saved.get("init_from", "")
+        what += f", which started from {init_from},"
 
 
 def _refuse_trained_on(

@@ -108,5 +108,20 @@ def make_optimizer(
         )
         optimizer = optax.chain(optimizer, scale_updates)
     if config.clip_norm is not None:
-        optimizer = optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
+        optimizer = _clipped(optimizer, config.clip_norm)
     return optimizer, schedule
+
+
+def _clipped(
+    optimizer: optax.GradientTransformation, max_norm: float
+) -> optax.GradientTransformation:
+    """Clips gradients first; the state is the optimizer's, so a run may resume with or without."""
+    clip = optax.clip_by_global_norm(max_norm)
+
+    def update(
+        gradients: PyTree, state: optax.OptState, params: PyTree | None = None
+    ) -> tuple[PyTree, optax.OptState]:
+        clipped, _ = clip.update(gradients, optax.EmptyState())
+        return optimizer.update(clipped, state, params)
+
+    return optax.GradientTransformation(optimizer.init, update)

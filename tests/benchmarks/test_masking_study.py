@@ -45,6 +45,14 @@ def test_what_is_reported_is_not_trained_again(tmp_path, monkeypatch):
     assert masking_study.run([MGM], 2, tmp_path, "data", []) == 1
 
 
+def test_what_another_command_made_is_not_taken_for_this_ones(tmp_path, monkeypatch, caplog):
+    for number, status in ((1, 0), (1, 0), (2, 1)):
+        stages = {"finetune": ["env", f"STEPS={number}", "true"]}
+        monkeypatch.setattr(masking_study, "commands", lambda *_, stages=stages: stages)
+        assert masking_study.run([SCRATCH], 1, tmp_path, "data", []) == status
+    assert "STEPS=1\ntrue\nnot by\nSTEPS=2" in caplog.text
+
+
 def test_a_row_may_be_measured_in_its_own_way(tmp_path):
     stages = study_rows.commands(SCRATCH, 0, tmp_path, "data", [])
     assert list(stages) == ["finetune", "finetune_longer"]
@@ -82,6 +90,9 @@ def test_means_have_standard_errors_and_differences_are_paired():
         lines[3] == "| mgm 0.5 | Table 4e | 2 | 55.0 ± 5.0 | 25.0 ± 5.0 |  |  |  |  |  |  | 1.100 |"
     )
     assert study_report.figure(results).axes
+    del results[3]["finetune"]
+    results[2]["linear_probe"] = results[3]["linear_probe"] = 0.25
+    assert "| 2 | 50.0 (1) | 30.0 (1) |" in study_report.table(results)
 
 
 def test_the_short_form_and_the_baselines_are_rows():

@@ -12,7 +12,7 @@ RESULTS = json.loads((ROOT / "docs" / "masking_study" / "results.json").read_tex
 
 def stated(row, measure):
     values = accuracies(RESULTS, row, measure)
-    return cell(list(values.values())), len(values)
+    return cell(list(values.values()), len(values)), len(values)
 
 
 def test_the_table_in_results_md():

@@ -58,11 +58,13 @@ def test_classes_without_annotations_and_left_out_ones_are_not_in_the_mean():
     assert np.isnan(ap.evaluate_rows(rows(), rows(), ONE).mean)
 
 
-def test_key_frames_are_apart_and_unknown_ones_do_not_count():
+def test_key_frames_are_apart_and_what_is_found_where_nobody_is_annotated_is_wrong():
     images = ("a_0902", "b_0902", "a_0903")
     truth = rows((LEFT, 1.0), (LEFT, 1.0, 0, 1), images=images[:2])
     found = rows((LEFT, 0.9, 0, 2), (LEFT, 0.8, 0, 1), (LEFT, 0.7), images=images)
     result = ap.evaluate_rows(truth, found, ONE)
+    assert (result.mean, result.num_found.tolist()) == (pytest.approx(2 / 3), [3])
+    result = ap.evaluate_rows(truth, found, ONE, ["a_0903"])
     assert (result.mean, result.num_found.tolist()) == (1.0, [2])
 
 
@@ -87,6 +89,7 @@ def ava(folder, **texts):
             "1j20qq1JyX4,902,0.01,0.12,0.71,0.98,14,0.9\n"
             "1j20qq1JyX4,902,0.01,0.12,0.71,0.98,1,0.8\n"
             "1j20qq1JyX4,0905,0.2,0.0,1.0,1.0,1,0.7\n"
+            "1j20qq1JyX4,0907,0.2,0.0,1.0,1.0,14,0.1\n"
         ),
         "excluded": "1j20qq1JyX4,0906\n",
     } | texts
@@ -98,7 +101,9 @@ def ava(folder, **texts):
 def test_files_of_the_published_form(tmp_path, capsys):
     *files, excluded = ava(tmp_path)
     result = ap.run(*files, excluded)
-    assert "0 of 2" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "0 of 2" in printed
+    assert "1 key frames that nobody is annotated in" in printed
     assert [row["name"] for row in result.per_class()] == ["bend/bow", "walk"]
     np.testing.assert_allclose(result.precisions[[0, 13]], [0.5, 1])
     np.testing.assert_allclose(ap.run(*files).precisions[0], 0.25)

@@ -4,6 +4,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import shrunk
 from jax.sharding import NamedSharding, PartitionSpec
@@ -12,6 +13,7 @@ from mgm_jax.errors import CheckpointError
 from mgm_jax.training import checkpoints as checkpoints_module
 from mgm_jax.training import sharding
 from mgm_jax.training.checkpoints import Checkpoints
+from mgm_jax.training.optimizer import make_optimizer
 from mgm_jax.training.state import TrainState
 
 KERNEL = jnp.arange(32.0).reshape(8, 4)
@@ -122,3 +124,18 @@ def test_another_shape_is_refused_with_the_step_and_the_folder(checkpoints):
     ):
         with pytest.raises(CheckpointError, match=r"step 5 in .*checkpoints"):
             restore(other)
+
+
+def test_clipping_may_begin_when_a_run_resumes(checkpoints):
+    settings = shrunk.get_config("ssv2_pretrain").optimizer
+    plain, _ = make_optimizer(settings, 10, 0, 256)
+    settings.clip_norm = 1.0
+    clipped, _ = make_optimizer(settings, 10, 0, 256)
+    earlier = optax.chain(optax.clip_by_global_norm(1.0), plain)  # As versions before this one.
+    for step, optimizer in ((1, plain), (2, earlier), (3, clipped)):
+        state = STATE.replace(opt_state=optimizer.init(STATE.params))
+        save(checkpoints, step, state)
+        wanted = STATE.replace(opt_state=clipped.init(STATE.params))
+        restored, data = checkpoints.restore(abstract(wanted))
+        jax.tree.map(np.testing.assert_array_equal, restored, wanted)
+        assert data == DATA
