@@ -35,6 +35,7 @@ from mgm_jax.io import locked
 REPORT = "report.json"
 _PROBLEMS_LOGGED = 20
 _FINGERPRINTS = 256
+_NAMED = 3
 
 
 def _work_folder(out: pathlib.Path) -> pathlib.Path:
@@ -51,6 +52,11 @@ def is_complete(out: pathlib.Path, request: Mapping[str, Any]) -> bool:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out: {out} is a file; name a folder for the dataset")
     if not out.is_dir() or not any(out.iterdir()):
+        if out.is_symlink() or out.is_mount():
+            raise ConfigError(
+                f"--out: {out} is a link or a mounted disk, which a complete dataset cannot "
+                f"replace; name a folder below it, such as {out / 'dataset'}"
+            )
         return False
     try:
         found = json.loads((out / "metadata.json").read_text())["request"]
@@ -104,10 +110,18 @@ def _check_videos(out: pathlib.Path, listing: Listing, videos: str) -> int:
     for number, (key, entry) in enumerate(sorted(listed.items())):
         path = pathlib.Path(videos, entry.file or "")
         content = stored[key][2] if key in stored else ""
-        if number % step == 0 and path.is_file():
-            content = fingerprint(path)
+        if path.is_file():
+            size = str(path.stat().st_size)
+            if number % step == 0:
+                content = fingerprint(path)
+            elif content.partition("-")[0] != size:
+                content = size
         now.append(["/".join(key), _class_name(listing.class_names, entry.label), content])
     message = f"{out} was made of other videos"
+    if _renumbered(metadata["class_names"], listing):
+        names = (metadata["class_names"], listing.class_names)
+        then_, now_ = (", ".join(some[:_NAMED]) for some in names)
+        _refuse(message, [f"the numbers or names of its classes: {then_}, …, and now {now_}, …"])
     if then != now:
         found = {"classes": [], "videos": then}, {"classes": [], "videos": now}
         _refuse(message, manifest.differences(*found))
@@ -117,6 +131,15 @@ def _check_videos(out: pathlib.Path, listing: Listing, videos: str) -> int:
     if metadata.get("key_frames", digest := _digest_of_key_frames(listing)) != digest:
         _refuse(message, ["the boxes or actions of its key frames"])
     return len(left_out)
+
+
+def _renumbered(then: Sequence[str], listing: Listing) -> bool:
+    """Whether classes have other numbers than before; some may be gone with their videos."""
+    now = listing.class_names
+    if listing.has_key_frames or set(then) <= set(now):
+        return tuple(then) != now
+    shared = set(then) & set(now)
+    return [name for name in then if name in shared] != [name for name in now if name in shared]
 
 
 def _digest_of_key_frames(listing: Listing) -> str:

@@ -28,6 +28,7 @@ from tensorflow_datasets.core.dataset_info import DatasetIdentity
 from data_prep.entries import UNLABELLED
 from mgm_jax.data.records import VIDEOS_FILE, check_label_file
 from mgm_jax.errors import ConfigError
+from mgm_jax.io import writing
 
 ListedRecord = tuple[str, int, str] | tuple[str, int, str, str]
 """Id, label, fingerprint (`mgm_jax.data.identity`) of the file of a record, and group if known."""
@@ -114,6 +115,16 @@ class ShardSize:
     num_bytes: int
 
 
+@contextlib.contextmanager
+def _writing(path: pathlib.Path) -> Iterator[None]:
+    """As `io.writing`; ArrayRecord raises RuntimeError if the disk is full."""
+    with writing(path):
+        try:
+            yield
+        except RuntimeError as error:
+            raise OSError(str(error)) from error
+
+
 def write_records_file(
     path: pathlib.Path,
     features: tfds.features.FeaturesDict,
@@ -124,6 +135,7 @@ def write_records_file(
 
     Raises:
         ValueError: A record has a label of no class; the message names it and its split.
+        WriteError: The disk is full or faulty.
     """
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
     num_classes = features["label"].num_classes
@@ -143,11 +155,13 @@ def write_records_file(
                 example = serializer.get_tf_example(features.encode_example(record))
                 # Otherwise the order of the fields differs from process to process.
                 serialized = example.SerializeToString(deterministic=True)
-                writer.write(serialized)
+                with _writing(path):
+                    writer.write(serialized)
                 num_records += 1
                 num_bytes += len(serialized)
         finally:
-            writer.close()
+            with _writing(path):
+                writer.close()
     return ShardSize(num_records, num_bytes)
 
 

@@ -26,6 +26,7 @@ from data_prep.conversion import Conversion
 from data_prep.entries import UNREADABLE, Entry, Listing, Problem, annotation_problems
 from data_prep.processes import isolated_process, process_pool
 from mgm_jax.errors import MgmError
+from mgm_jax.io import writing
 
 Convert = Callable[[str, Entry], Conversion]
 """Makes the video of an entry, whose file is below a folder; can be pickled."""
@@ -127,6 +128,9 @@ def write_shard(shard: Shard, isolate: bool = False) -> None:
 
     With `isolate` they are converted in a child process, so that a video that crashes the decoder
     becomes unreadable.
+
+    Raises:
+        WriteError: The disk is full or faulty.
     """
     problems: list[Problem] = []
     videos: list[records.ListedRecord] = []
@@ -142,7 +146,7 @@ def write_shard(shard: Shard, isolate: bool = False) -> None:
         "problems": [dataclasses.asdict(problem) for problem in problems],
         "videos": videos,
     }
-    with records.atomic_write(shard.result_path) as new:
+    with writing(shard.result_path), records.atomic_write(shard.result_path) as new:
         new.write_text(json.dumps(result))
 
 

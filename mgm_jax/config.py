@@ -133,6 +133,11 @@ def _check_motion(config: ConfigDict) -> None:
             "config.data.flow_weights is empty: config.data.motion=raft needs torchvision's "
             "raft_small weights as an .npz file; mgm_jax/flow/weights.py says how to make it"
         )
+    if data.motion == "raft" and (data.size < 64 or data.clip_frames < 2):
+        raise ConfigError(
+            f"config.data.motion=raft needs clips of 2 frames of 64 pixels or more, not "
+            f"{data.clip_frames} of {data.size} (config.data.clip_frames, config.data.size)"
+        )
 
 
 def _check_sizes(config: ConfigDict) -> None:

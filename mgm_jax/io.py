@@ -147,7 +147,8 @@ def cure(error: BaseException, place: AnyPath) -> str:
         if isinstance(causes, TimeoutError) or "imed out" in str(causes):
             number = errno.ETIMEDOUT
         for names, text in _CURES.items():
-            if errno.errorcode.get(number) in names.split():
+            said = (os.strerror(getattr(errno, name)) in str(causes) for name in names.split())
+            if errno.errorcode.get(number) in names.split() or any(said):
                 return text
         causes = causes.__cause__ or causes.__context__
     return "The message above says why"
@@ -215,7 +216,7 @@ def replacing(path: AnyPath) -> Iterator[BinaryIO]:
         yield content
         path.write_bytes(content.getvalue())
         return
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    part = path.with_name(f".{uuid.uuid4().hex}")  # Its name may have the longest length already.
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

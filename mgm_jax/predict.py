@@ -88,7 +88,8 @@ def predict_boxes(run: Run, films: Sequence[str], boxes: str, out: str | None) -
     print(to_text(found, NUM_SHOWN), flush=True)
     if out:
         with replacing(make_path(out)) as file:
-            file.write(write_rows(found.all_rows).encode())
+            # Names of films may be in any encoding, and are written as they are.
+            file.write(write_rows(found.all_rows).encode(errors="surrogateescape"))
         logging.info("wrote %s", out)
     if found.errors:
         reasons = "\n  ".join(found.errors.values())

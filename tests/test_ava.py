@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import command_line
 import encoded
@@ -182,16 +183,20 @@ def test_predict_reads_the_film_itself(ava, workdir, tmp_path):
     prepared = detect(evaluator, config, run.variables, source)
     for left, right in zip(found.scores, prepared.scores, strict=False):
         np.testing.assert_allclose(left, right, atol=0.01)
-    # The command writes them in AVA's form and says what it could not read.
-    flags = (f"--checkpoint={workdir}", film, f"--out={tmp_path / 'out.csv'}")
+    # The command writes them in AVA's form and says what it could not read; names may be odd.
+    odd = tmp_path / "caf\udce9.mp4"
+    odd.symlink_to(film)
+    boxes.write_bytes(boxes.read_bytes().replace(FILM.encode(), os.fsencode(odd.stem)))
+    flags = (f"--checkpoint={workdir}", str(odd), f"--out={tmp_path / 'out.csv'}")
     done = command_line.run("mgm_jax.predict", *flags, f"--boxes={boxes}")
     assert done.returncode == 1
     assert "error: 1 key frames could not be read" in done.stderr
+    assert "caf\\udce9_0002\n" in done.stdout
     assert "watch (a person)" in done.stdout
-    with (tmp_path / "out.csv").open() as file:
+    with (tmp_path / "out.csv").open(errors="surrogateescape") as file:
         rows = list(csv.reader(file))
     assert len(rows) == 2 * len(ACTIONS)
-    assert rows[0][:6] == [FILM, "0002", *(f"{float(edge):.5f}" for edge in LEFT.split(","))]
+    assert rows[0][:6] == [odd.stem, "0002", *(f"{float(edge):.5f}" for edge in LEFT.split(","))]
     wrong = command_line.run("mgm_jax.predict", *flags)
     assert "error: --boxes=: " in wrong.stderr
 

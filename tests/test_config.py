@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 from mgm_jax import base_config, detect_config
 from mgm_jax import config as config_lib
 from mgm_jax.errors import ConfigError
+from mgm_jax.flow import raft
 
 
 @pytest.mark.parametrize(
@@ -167,3 +168,14 @@ def test_a_recipe_of_another_task_is_refused(recipe, task, lacking):
     config.task = task
     with pytest.raises(ConfigError, match=rf"config\.task={task} needs config\.{lacking}"):
         config_lib.check_values(config)
+
+
+def test_clips_that_raft_cannot_compare_are_refused():
+    config = base_config.pretrain()
+    config.data.update(motion="raft", flow_weights="raft.npz", size=raft.SMALLEST_SIDE)
+    config_lib.check_values(config)
+    for name, value in (("size", raft.SMALLEST_SIDE - 16), ("clip_frames", 1)):
+        changed = config.copy_and_resolve_references()
+        changed.data[name] = value
+        with pytest.raises(ConfigError, match=r"motion=raft needs clips of 2 frames of 64 pixels"):
+            config_lib.check_values(changed)

@@ -1,5 +1,6 @@
 """One module per dataset: reads its annotation files and finds its videos, as a `Listing`."""
 
+import csv
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -47,7 +48,15 @@ def read_dataset(dataset: str, videos: VideoFiles, options: DatasetOptions) -> L
     """
     if dataset not in DATASETS:
         raise ConfigError(f"--dataset: {dataset!r} is not one of {', '.join(DATASETS)}")
-    listing = DATASETS[dataset](videos, options)
+    try:
+        listing = DATASETS[dataset](videos, options)
+    except ConfigError:
+        raise
+    except (ValueError, LookupError, TypeError, csv.Error) as error:
+        raise ConfigError(
+            f"--annotations: a file of {options.annotations} is not as {dataset} publishes it "
+            f"({type(error).__name__}: {error}); it may be damaged, or of another set: get it again"
+        ) from error
     expected = NUM_CLASSES.get(dataset, len(listing.class_names))
     if len(listing.class_names) != expected:
         raise ConfigError(

@@ -46,6 +46,11 @@ def key_frame_name(video: str, second: int) -> str:
     return f"{video}_{second:04d}"
 
 
+def film_of(key_frame: str) -> str:
+    """The film of a key frame's id."""
+    return key_frame.rpartition("_")[0]
+
+
 def read_rows(
     file: str | os.PathLike, flag: str, kind: Kind, num_actions: int | None = None
 ) -> BoxRows:

@@ -154,7 +154,8 @@ def _text_files(path: str | os.PathLike) -> Iterator[tuple[str, str]]:
     try:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
-                if name.endswith(".txt"):
-                    yield name.rpartition("/")[2], archive.read(name).decode()
+                file = name.rpartition("/")[2]
+                if file.endswith(".txt") and file[0] != ".":  # As macOS adds.
+                    yield file, archive.read(name).decode(errors="replace")
     except (OSError, zipfile.BadZipFile) as error:
         raise ConfigError(f"--boxes: {path} is not a readable zip file ({error})") from error

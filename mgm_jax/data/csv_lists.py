@@ -66,7 +66,7 @@ def read_list(file: str | os.PathLike, flag: str) -> tuple[list[ListedVideo], tu
     lines = [(n, line) for n, line in enumerate(io.StringIO(text, None), 1) if line.strip()]
     if not lines:
         raise ConfigError(f"{where} is empty; list at least one video")
-    delimiter, columns = _header(lines[0][1])
+    delimiter, columns = _header(lines[0][1], where)
     if "path" not in columns and all(_BEFORE_NUMBER.search(line) for _, line in lines):
         columns, found = ["path", "label_id"], list(_read_numbered(lines, where))
     else:
@@ -91,9 +91,12 @@ def read_list(file: str | os.PathLike, flag: str) -> tuple[list[ListedVideo], tu
     return videos, class_names
 
 
-def _header(line: str) -> tuple[str, list[str]]:
+def _header(line: str, where: str) -> tuple[str, list[str]]:
     """The delimiter of a list, and the names of its columns."""
-    found = {d: next(csv.reader([line], delimiter=d, skipinitialspace=True)) for d in ",;\t"}
+    try:
+        found = {d: next(csv.reader([line], delimiter=d, skipinitialspace=True)) for d in ",;\t"}
+    except csv.Error as error:
+        raise ConfigError(f"{where}, line 1: {error}; give a csv file") from error
     delimiter = max(found, key=lambda d: len(found[d]))
     return delimiter, [name.strip() for name in found[delimiter]]
 

@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 from absl import logging
 
-from mgm_jax.data.ava_files import BoxRows, read_rows
+from mgm_jax.data.ava_files import BoxRows, film_of, read_rows
 from mgm_jax.data.records import VideoRecord, VideoSource
 from mgm_jax.data.subsets import SubsetSource
 from mgm_jax.errors import ConfigError, VideoError
@@ -38,8 +38,8 @@ class DetectedSource(SubsetSource):
         super().__init__(source, np.arange(len(source)))
         rows = read_rows(file, flag, "detections")
         names = [facts.name for facts in source.facts()]
-        known = {_film(name) for name in rows.images}
-        missing = sorted({_film(name) for name in names} - known)
+        known = {film_of(name) for name in rows.images}
+        missing = sorted({film_of(name) for name in names} - known)
         if missing:
             raise ConfigError(
                 f"{flag}: {file} has no detections in {len(missing)} of the films, among them "
@@ -82,10 +82,6 @@ class DetectedSource(SubsetSource):
         found = self._boxes.get(record.video_id, np.zeros((0, 5), np.float32))
         key = dataclasses.replace(record.key, detected=found[:, :4], scores=found[:, 4])
         return dataclasses.replace(record, key=key)
-
-
-def _film(name: str) -> str:
-    return name.rpartition("_")[0]
 
 
 def _by_image(rows: BoxRows, score: float) -> dict[str, np.ndarray]:

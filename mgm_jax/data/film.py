@@ -139,7 +139,7 @@ class FilmKeyFrames:
     def describe(self, index: int) -> str:
         """Film and second."""
         film, second = self._moments[index]
-        return f"{self._films[film]} at second {second}"
+        return printable(f"{self._films[film]} at second {second}")
 
     def facts(self) -> list[VideoFacts]:
         """Their names."""

@@ -18,6 +18,7 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 from jaxtyping import Float32
 
+from mgm_jax.data.ava_files import film_of
 from mgm_jax.data.identity import VideoFacts, group_of
 from mgm_jax.data.key_frames import KeyFrame
 from mgm_jax.errors import ConfigError, VideoError, printable
@@ -116,6 +117,7 @@ class RecordSource:
         self._records = ShardedRecords([str(file) for file in info.filepaths], info.shard_lengths)
         self.class_names = tuple(builder.info.features["label"].names)
         check_label_file(folder, self.class_names)
+        self._of_films = "key_frame" in builder.info.features
 
     def __len__(self) -> int:
         return len(self._records)
@@ -149,9 +151,10 @@ class RecordSource:
         return f"{self._name} record {index}"
 
     def facts(self) -> list[VideoFacts]:
-        """What the list of the data set says."""
+        """What the list of the data set says; the clips around a film's key frames are a group."""
+        default_group = film_of if self._of_films else group_of
         return [
-            VideoFacts(name, label, group[0] if group else group_of(name), fingerprint=of_file)
+            VideoFacts(name, label, group[0] if group else default_group(name), fingerprint=of_file)
             for name, label, of_file, *group in read_listed_videos(self._folder)[self._split]
         ]
 

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from mgm_jax.data.ava_files import read_rows
 from mgm_jax.data.detected import DetectedSource
 from mgm_jax.data.film import FilmKeyFrames
+from mgm_jax.errors import printable
 from mgm_jax.evaluation.detections import Detections, detect
 from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.training.runs import Run
@@ -42,7 +43,7 @@ def to_text(found: Detections, shown: int) -> str:
     """Each key frame's boxes and the most probable actions of each, one a line."""
     lines = []
     for name, boxes, scores in zip(found.names, found.boxes, found.scores, strict=True):
-        lines += [name] if len(boxes) else []
+        lines += [printable(name)] if len(boxes) else []
         for box, row in zip(boxes, scores, strict=True):
             lines.append(f"  box {' '.join(f'{edge:.3f}' for edge in box)}")
             for action in np.argsort(-row, kind="stable")[:shown]:

@@ -60,7 +60,7 @@ def test_other_files_are_named(tmp_path, name, text):
 
 
 def test_files_without_boxes_are_named(tmp_path):
-    write_zip(tmp_path / "empty.zip", {})
+    write_zip(tmp_path / "empty.zip", {"__MACOSX/a/._walk_a_00001": b"\xa3"})
     (tmp_path / "a.zip").write_bytes(b"no zip")
     for file in ("empty.zip", "a.zip", "missing.zip"):
         with pytest.raises(ConfigError, match=file):

@@ -102,6 +102,7 @@ def test_training_and_preparation_read_the_same(tmp_path, text, videos, classes)
         ("a.mp4 16 2\n", "line 1 has more than a path and a number"),
         ("a.mp4 2000000000\n", "from 0 to 100000"),
         (b"\xff\xfep\0a\0t\0h\0", "not UTF-8 text"),
+        ('[{"path": "' + "x" * 200_000 + '"}]', "line 1: field larger than .*; give a csv file"),
     ],
 )
 def test_what_cannot_be_understood_is_named(tmp_path, text, message):

@@ -66,3 +66,41 @@ def test_a_dataset_of_other_videos_or_classes_is_refused(tmp_path, one_video, ru
     (videos / "2.mp4").write_bytes(one_video + b"longer")
     with pytest.raises(ConfigError, match=r"made of other videos .*other content: .*2.mp4"):
         prepare(rows)
+
+
+def test_classes_of_other_numbers_are_refused(tmp_path, one_video, run):
+    videos, table = tmp_path / "videos", tmp_path / "list.csv"
+    videos.mkdir()
+
+    def prepare(**numbers):
+        for name in numbers:
+            (videos / f"{name}.mp4").write_bytes(one_video)
+        lines = "".join(f"{name}.mp4,{name},{number}\n" for name, number in numbers.items())
+        table.write_text(f"path,label,label_id\n{lines}")
+        return run(videos, tmp_path / "out", "csv", table)
+
+    assert prepare(a=0, b=1, c=2)
+    assert prepare(a=0, b=1, c=2) is None
+    assert prepare(b=0, c=1) is None  # Videos that are gone do not matter.
+    for other in ({"a": 1, "b": 0, "c": 2}, {"c": 0, "b": 1}):
+        with pytest.raises(ConfigError, match=r"numbers or names of its classes: a, b, c"):
+            prepare(**other)
+
+
+def test_every_file_is_compared_by_its_size(tmp_path, one_video, run, monkeypatch):
+    videos = tmp_path / "videos"
+    (videos / "a").mkdir(parents=True)
+    for number in range(4):
+        (videos / "a" / f"{number}.mp4").write_bytes(one_video)
+    monkeypatch.setattr(output, "_FINGERPRINTS", 2)
+    run(videos, tmp_path / "out")
+    (videos / "a" / "1.mp4").write_bytes(one_video + b"longer")
+    with pytest.raises(ConfigError, match=r"other content: .*1\.mp4"):
+        run(videos, tmp_path / "out")
+
+
+def test_a_link_to_an_empty_folder_is_refused_before_the_work(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    with pytest.raises(ConfigError, match=rf"is a link .*, such as {tmp_path}/out/dataset"):
+        output.is_complete(tmp_path / "out", REQUEST)

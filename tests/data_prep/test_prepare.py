@@ -118,11 +118,19 @@ def test_ava(tmp_path, run):
     np.testing.assert_allclose(row["key_boxes"], boxes, rtol=1e-6)
     np.testing.assert_array_equal(np.argwhere(row["key_actions"]), [[0, 8], [0, 79], [1, 11]])
     np.testing.assert_array_equal(row["key_person_ids"], [1, 0])
+    (facts,) = RecordSource(str(tmp_path / "out"), "train").facts()
+    assert facts.group == "-5KQ66BBWC4"  # Clips around other seconds of the film overlap.
     names = tfds.builder_from_directory(tmp_path / "out").info.features["label"].names
     assert (len(names), names[79]) == (80, "action 80")
     kinds = {problem["video_id"]: problem["kind"] for problem in report["problems"]}
     assert kinds == {"-5KQ66BBWC4_0902": "unreadable", "1j20qq1JyX4_0902": "missing"}
     assert run(tmp_path / "trainval", tmp_path / "out", "ava", annotations) is None
+    file = annotations / "ava_action_list_v2.2_for_activitynet_2019.pbtxt"
+    named = file.read_text()
+    file.write_text(named + 'item {\n  name: "swim"\n  id: 80\n}\n')
+    with pytest.raises(ConfigError, match=r"numbers or names of its classes"):
+        run(tmp_path / "trainval", tmp_path / "out", "ava", annotations)
+    file.write_text(named)
     (annotations / "ava_val_v2.2.csv").write_text("1j20qq1JyX4,0902,0.0,0.1,0.2,0.3,13,4\n")
     with pytest.raises(ConfigError, match=r"made of other videos \(the boxes or actions"):
         run(tmp_path / "trainval", tmp_path / "out", "ava", annotations)

@@ -1,4 +1,5 @@
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import tensorflow_datasets as tfds
 
 from data_prep.entries import UNLABELLED
 from data_prep.records import check_names
-from mgm_jax.errors import ConfigError
+from mgm_jax.errors import ConfigError, WriteError
 
 CLASSES = ("moving something left", "turning something clockwise")
 
@@ -77,6 +78,18 @@ def test_a_label_of_no_class_is_named_and_leaves_nothing(tmp_path):
     rows = [record(0), record(1, label=2)]
     with pytest.raises(ValueError, match="record 'clip é 1' of split 'train': label 2"):
         rendered.write_records(tmp_path / "set", CLASSES, {"train": rows})
+    assert files(tmp_path / "set") == []
+
+
+def test_a_full_disk_is_named_with_what_helps_and_leaves_nothing(tmp_path):
+    rows = [record(number, video=bytes(1000_000)) for number in range(3)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1500_000, hard))
+    try:
+        with pytest.raises(WriteError, match=r"train\.array_record-00000 cannot .*Free space"):
+            rendered.write_records(tmp_path / "set", CLASSES, {"train": rows})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert files(tmp_path / "set") == []
 
 

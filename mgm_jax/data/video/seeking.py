@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import av
 
-from mgm_jax.data.video.packets import demultiplex
+from mgm_jax.data.video.packets import ALWAYS_REORDER, demultiplex
 from mgm_jax.errors import VideoError
 
 _MARGIN = 10.0
 """If a seek ends too late: how many seconds earlier the next one goes."""
+
+_CONVERT = "convert it to mkv or mp4"
 
 
 def frames_from(
@@ -25,9 +27,19 @@ def frames_from(
     tried from further back.
 
     Raises:
-        VideoError: The frames have no time stamps.
+        VideoError: The frames have no time stamps, or those of an AVI with B-frames, which do not
+            say when a frame is shown.
         av.FFmpegError: A packet cannot be decoded.
     """
+    context = stream.codec_context
+    if (
+        container.format.name == "avi"
+        and context.reorder_depth > 0
+        and context.name not in ALWAYS_REORDER
+    ):
+        raise VideoError(
+            f"{name}: an AVI with B-frames does not say when each is shown; {_CONVERT}"
+        )
     first, seconds = None, max(seconds, 0.0)
     for start in (seconds, seconds - _MARGIN, -_MARGIN):
         frames = _frames_after_seek(container, stream, start, name)
@@ -48,10 +60,13 @@ def _frames_after_seek(
         container.seek(target, stream=stream)
     except av.FFmpegError:  # Some formats refuse what is before the first frame.
         container.seek(first, stream=stream)
-    damaged = False
+    damaged, last = False, -math.inf
     for packet in demultiplex(container, stream):
         for frame in packet.decode():
             damaged = frame.is_corrupt or (damaged and not frame.key_frame)
             if frame.pts is None:
-                raise VideoError(f"{name}: its frames have no time stamps; convert it")
+                raise VideoError(f"{name}: its frames have no time stamps; {_CONVERT}")
+            if frame.pts < last:
+                raise VideoError(f"{name}: the time stamps of its frames decrease; {_CONVERT}")
+            last = frame.pts
             yield float((frame.pts - first) * unit), frame, damaged

@@ -45,7 +45,8 @@ def test_films_of_one_name_are_refused():
 
 def test_a_film_that_cannot_be_sought_before_its_start(tmp_path):
     path = tmp_path / "film.avi"
-    path.write_bytes(encoded.encode(encoded.moving_square(FPS), container="avi", options=OPTIONS))
+    options = OPTIONS | {"bf": "0"}
+    path.write_bytes(encoded.encode(encoded.moving_square(FPS), container="avi", options=options))
     with av.open(str(path)) as container:
         frames = frames_from(container, container.streams.video[0], -1.0, "film")
         assert len(list(frames)) == FPS
@@ -68,3 +69,16 @@ def test_damaged_frames_of_a_film_are_refused(tmp_path):
         with pytest.raises(VideoError, match=rf"around second {second:g} are damaged"):
             read(part(second))
         assert read(part(second, allow_damage=True)).luma.any()
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"), [("libx264", encoded.B_FRAMES), ("mpeg4", {"bf": "2"})]
+)
+def test_an_avi_with_b_frames_is_refused_since_it_has_no_times(tmp_path, codec, options):
+    frames = encoded.moving_square(4 * FPS)
+    for container in ("matroska", "avi"):
+        path = tmp_path / f"film.{container}"
+        path.write_bytes(encoded.encode(frames, codec, container, options=options))
+    assert FilmPart(str(tmp_path / "film.matroska"), "film", 2.0, 8).num_frames > 16
+    with pytest.raises(VideoError, match=r"film: an AVI with B-frames .*; convert it to mkv"):
+        FilmPart(str(tmp_path / "film.avi"), "film", 2.0, 8)

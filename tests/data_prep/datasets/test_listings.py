@@ -247,6 +247,27 @@ def test_files_of_equal_names_are_reported(lay_out, tmp_path):
     assert f"two/{name}" in problem.reason
 
 
+@pytest.mark.parametrize(
+    ("dataset", "files"),
+    [
+        ("ssv2", dict.fromkeys(("labels", "train", "validation"), "<html>")),
+        ("ssv2", {"labels": "{}", "train": '[{"id": "1"}]', "validation": "[]"}),
+        ("ucf101", {"classInd.txt": "version https://git-lfs.github.com/spec/v1"}),
+        ("hmdb51", {"wave_test_split1.txt": "a.avi\n"}),
+    ],
+)
+def test_damaged_annotation_files_are_named(lay_out, tmp_path, dataset, files):
+    folder = tmp_path / "annotations"
+    folder.mkdir()
+    for name, text in files.items():
+        suffix = "" if "." in name else ".json"
+        (folder / f"{name}{suffix}").write_text(text)
+    for name in ("trainlist01.txt", "testlist01.txt") if dataset == "ucf101" else ():
+        (folder / name).touch()
+    with pytest.raises(ConfigError, match=rf"annotations is not as {dataset} publishes it"):
+        read(dataset, lay_out("a.avi"), folder)
+
+
 def test_unknown_datasets_and_absent_annotations_are_named(lay_out, tmp_path):
     videos = lay_out("a.mp4")
     with pytest.raises(ConfigError, match=r"'ucf11' is not one of ssv2, .*ucf101"):
