@@ -56,9 +56,9 @@ def run(rows: Sequence[Row], seeds: int, out: pathlib.Path, data: str, extra: Se
 def _run_missing(folder: pathlib.Path, stages: Mapping[str, Sequence[str]]) -> int:
     for name, command in stages.items():
         done, log = folder / f"{name}.done", folder / f"{name}.log"
-        made_by = "\n".join(command[1:])
+        made_by = "\n".join(command[1:]).replace(str(folder), "")
         if done.exists():
-            if done.read_text() == made_by:
+            if done.read_text() in ("", made_by):  # Earlier versions left it empty.
                 continue
             logging.error(
                 "%s in %s was made by another command:\n%s\nnot by\n%s\nGive another --out, or "

@@ -59,7 +59,7 @@ def accuracies(results: Sequence[Mapping], row: str, measure: str) -> dict[int, 
 
 
 def cell(values: Sequence[float], seeds: int) -> str:
-    """Mean ± standard error, in percent; how many values there are if not one for each seed."""
+    """Mean ± standard error, in percent; how many values it is of, if not one for each seed."""
     if not values:
         return ""
     mean, error = mean_and_error(np.array(values))
@@ -70,9 +70,9 @@ def cell(values: Sequence[float], seeds: int) -> str:
 def table(results: Sequence[Mapping]) -> str:
     """The results as Markdown: means over seeds ± their standard error.
 
-    Differences are taken seed by seed, in percentage points. In brackets is the number of seeds
-    where it is not that of the row. The loss is that of the row's own masks on validation clips:
-    lower for masks that hide less. Each seed draws its masks and clips.
+    Differences are taken seed by seed, in percentage points. A number in brackets is how many seeds
+    a mean is of, if fewer than the row's. The loss is that of the row's own masks on validation
+    clips, lower for masks that hide less; each seed draws its masks and clips.
     """
     columns = ["", "", "seeds"]
     for measure, name in MEASURES.items():

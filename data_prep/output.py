@@ -15,6 +15,7 @@ import collections
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import pathlib
 import shutil
@@ -35,7 +36,6 @@ from mgm_jax.io import locked
 REPORT = "report.json"
 _PROBLEMS_LOGGED = 20
 _FINGERPRINTS = 256
-_NAMED = 3
 
 
 def _work_folder(out: pathlib.Path) -> pathlib.Path:
@@ -119,9 +119,9 @@ def _check_videos(out: pathlib.Path, listing: Listing, videos: str) -> int:
         now.append(["/".join(key), _class_name(listing.class_names, entry.label), content])
     message = f"{out} was made of other videos"
     if _renumbered(metadata["class_names"], listing):
-        names = (metadata["class_names"], listing.class_names)
-        then_, now_ = (", ".join(some[:_NAMED]) for some in names)
-        _refuse(message, [f"the numbers or names of its classes: {then_}, …, and now {now_}, …"])
+        pairs = itertools.zip_longest(metadata["class_names"], listing.class_names)
+        number, (old, new) = next((n, p) for n, p in enumerate(pairs) if p[0] != p[1])
+        _refuse(message, [f"class {number} was {old!r} and is now {new!r}"])
     if then != now:
         found = {"classes": [], "videos": then}, {"classes": [], "videos": now}
         _refuse(message, manifest.differences(*found))

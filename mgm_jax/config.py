@@ -79,7 +79,7 @@ def check_values(config: ConfigDict) -> None:
     values = dict(flatten(config))
     check_bounds(values)
     lacking = sorted(dict(flatten(DEFAULTS[config.task])).keys() - values.keys())
-    lacking = [name for name in lacking if not name.startswith("eval.")]  # See _check_effects.
+    lacking = [name for name in lacking if not name.startswith("eval.")]  # Runs of 0.1.0 have none.
     if lacking:
         raise ConfigError(
             f"config.task={config.task} needs config.{lacking[0]}, which this recipe lacks; take a "
@@ -105,10 +105,11 @@ def check_values(config: ConfigDict) -> None:
         )
     rates = config.optimizer
     for name in ("min_lr", "warmup_lr"):
-        if rates[name] > rates.base_lr:
+        if config.mode == "train" and rates[name] > rates.base_lr:
             raise ConfigError(
                 f"config.optimizer.{name}={rates[name]:g} is above config.optimizer.base_lr="
-                f"{rates.base_lr:g}, the learning rate's peak; lower it as well"
+                f"{rates.base_lr:g}, the learning rate's peak; set config.optimizer.{name} to at "
+                "most that"
             )
     _check_motion(config)
     _check_sizes(config)
@@ -133,6 +134,7 @@ def _check_motion(config: ConfigDict) -> None:
             "config.data.flow_weights is empty: config.data.motion=raft needs torchvision's "
             "raft_small weights as an .npz file; mgm_jax/flow/weights.py says how to make it"
         )
+    # RAFT's smallest side is flow.raft.SMALLEST_SIDE.
     if data.motion == "raft" and (data.size < 64 or data.clip_frames < 2):
         raise ConfigError(
             f"config.data.motion=raft needs clips of 2 frames of 64 pixels or more, not "

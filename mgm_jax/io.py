@@ -69,7 +69,8 @@ def make_path(place: str | AnyPath) -> AnyPath:
                 f"{address}: give a folder, or gs://BUCKET/PATH; mount other storage first "
                 "(docs/launching.md)"
             )
-        return pathlib.Path(place).expanduser()  # In --flag=~/runs bash leaves ~ as it is.
+        # In --flag=~/runs bash leaves ~ as it is.
+        return pathlib.Path(os.path.expanduser(place))
     _open_bucket(address.removeprefix(BUCKET_PREFIX).partition("/")[0])
     return epath.Path(address)
 

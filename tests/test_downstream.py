@@ -11,9 +11,11 @@ import pytest
 import shrunk
 from shrunk import assert_same_state, logged
 
+from mgm_jax.data.sources import FolderSource
 from mgm_jax.errors import CheckpointError, ConfigError
 from mgm_jax.evaluation.full_evaluation import evaluate
 from mgm_jax.train import train
+from mgm_jax.training import consistency
 from mgm_jax.training.runs import load_run
 
 pytestmark = pytest.mark.slow
@@ -177,9 +179,18 @@ def test_videos_that_any_earlier_run_was_trained_on_are_not_evaluated_on(
         evaluate(config, str(folder))
     config = shrunk.recipe("demo_finetune", "", init_from=str(folder), **videos)
     config.eval.allow_overlap = False
-    started = rf"init_from={folder}, which started from {pretrained}, was trained on 4 of the 4"
-    with pytest.raises(ConfigError, match=started):
+    with pytest.raises(ConfigError, match=rf"{pretrained}, to which .*={folder} goes back, was"):
         train(config, str(tmp_path))
+
+
+def test_an_earlier_run_that_is_gone_is_no_obstacle(finetuned, tmp_path, caplog):
+    config = finetuned[0].copy_and_resolve_references()
+    config.eval.allow_overlap = False
+    with caplog.at_level(logging.INFO, "absl"):
+        for gone in (str(tmp_path / "gone"), "gs://gone/run"):
+            consistency.check_init_from(gone, config, FolderSource(config.data.root))
+    assert "gone does not say which videos it saw" in caplog.text
+    assert "gs://gone/run cannot be read" in caplog.text
 
 
 def test_what_cannot_be_evaluated_is_refused(videos, pretrained, tmp_path):

@@ -52,7 +52,7 @@ def read_dataset(dataset: str, videos: VideoFiles, options: DatasetOptions) -> L
         listing = DATASETS[dataset](videos, options)
     except ConfigError:
         raise
-    except (ValueError, LookupError, TypeError, csv.Error) as error:
+    except (AttributeError, ValueError, LookupError, TypeError, csv.Error) as error:
         raise ConfigError(
             f"--annotations: a file of {options.annotations} is not as {dataset} publishes it "
             f"({type(error).__name__}: {error}); it may be damaged, or of another set: get it again"

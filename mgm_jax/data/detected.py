@@ -56,9 +56,9 @@ class DetectedSource(SubsetSource):
             )
         others = sorted(self._boxes.keys() - set(names))
         if others:
-            logging.warning(
-                "%s: %d key frames with boxes are not in the data, such as %s. Their boxes are "
-                "left out; in AVA's evaluation they are wrong, unless the key frame is excluded",
+            logging.info(
+                "%s: %d key frames with boxes are not in the data, such as %s, and are left out. "
+                "AVA's own evaluation counts boxes where nobody is annotated as wrong",
                 *(flag, len(others), others[0]),
             )
         counts = [(len(self._boxes.get(name, ())), name) for name in names]

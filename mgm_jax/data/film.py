@@ -35,7 +35,7 @@ class FilmPart:
         fps: Frames per second of the film.
 
     Raises:
-        VideoError: Not a video, without time stamps, or it has no frame there.
+        VideoError: Not a video, without usable time stamps, or it has no frame there.
     """
 
     def __init__(

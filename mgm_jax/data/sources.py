@@ -250,7 +250,8 @@ def open_source(data: ConfigDict) -> VideoSource:
     if name not in ("", "train") and not _has_splits(data.source, data.path):
         raise ConfigError(
             f"config.data.split={data.split}: {data.path} has no splits, so all its videos would "
-            "be taken; leave the split out, or list the videos in a csv file with a column 'split'"
+            "be taken; leave the split out (to resume, with --config.allow_config_change), or list "
+            "the videos in a csv file with a column 'split'"
         )
     return source
 

@@ -192,7 +192,7 @@ def run(truth: str, found: str, actions: str, excluded: str | None = None) -> Re
     print(f"{len(missing)} of {len(counted)} annotated key frames have no scored action")
     others = set(scored.images) - counted - set(left_out)
     if others:
-        print(f"{len(others)} key frames that nobody is annotated in have some, which are wrong")
+        print(f"{len(others)} key frames without annotations have some, which count as wrong")
     return evaluate_rows(annotated, scored, names, left_out)
 
 

@@ -23,7 +23,7 @@ from mgm_jax.evaluation import average_precision
 from mgm_jax.evaluation.average_precision import ROWS_PER_IMAGE, Result, evaluate_rows
 from mgm_jax.evaluation.evaluator import Evaluator
 from mgm_jax.evaluation.results import NUMBERS_FILE
-from mgm_jax.io import AnyPath, replacing
+from mgm_jax.io import AnyPath, replacing, writing
 from mgm_jax.pictures import action_boxes
 from mgm_jax.pictures.action_boxes import Example
 
@@ -248,8 +248,9 @@ def write_detections(
     `settings` describe the evaluation, such as its boxes, as JSON types.
     """
     # Of an earlier evaluation, whose other files are replaced.
-    for name in (NUMBERS_FILE, PICTURE_FILE):
-        (folder / name).unlink(missing_ok=True)
+    with writing(folder):
+        for name in (NUMBERS_FILE, PICTURE_FILE):
+            (folder / name).unlink(missing_ok=True)
     numbers = {"step": step, **settings, **found.summary()}
     texts = {
         ROWS_FILE: write_rows(found.rows),

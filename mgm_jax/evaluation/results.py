@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mgm_jax.evaluation.predictions import Predictions
-from mgm_jax.io import AnyPath, replacing, write_arrays
+from mgm_jax.io import AnyPath, replacing, write_arrays, writing
 
 NUMBERS_FILE = "evaluation.json"
 TABLE_FILE = "predictions.csv"
@@ -31,7 +31,8 @@ def write_results(
     `predictions.npz` (all probabilities).
     """
     files = [folder / name for name in (NUMBERS_FILE, TABLE_FILE, ARRAYS_FILE)]
-    files[0].unlink(missing_ok=True)  # Of an earlier evaluation, whose other files are replaced.
+    with writing(folder):  # Of an earlier evaluation, whose other files are replaced.
+        files[0].unlink(missing_ok=True)
     _write_text(files[1], _table(predictions))
     write_arrays(
         files[2],

@@ -141,7 +141,8 @@ def reopen_videos(
     if manifest and not config.eval.get("allow_overlap", False):
         _refuse_shared(evaluated, shared_with(manifest, evaluated.facts()))
     try:  # What is there now includes what a probe held out to choose its head.
-        trained = open_source(saved.data)
+        then = saved.data
+        trained = make_source(then.source, then.path, then.split, then.root)
     except ConfigError as error:
         if not manifest:
             logging.warning("the evaluated videos are not compared with the training's: %s", error)

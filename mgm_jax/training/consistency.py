@@ -104,25 +104,32 @@ def check_init_from(init_from: str, config: ConfigDict, evaluated: VideoSource |
     """Refuses to evaluate on videos that a run was trained on from which this one started.
 
     `init_from` is what this one started from. What that run started from counts as well, and so on,
-    as far as the folders are still there.
+    as far as the folders can be read.
 
     Raises:
         ConfigError: There are such videos, and `config.eval.allow_overlap` is not set.
     """
-    what, seen = f"config.init_from={init_from}", set[str]()
+    first, seen = f"config.init_from={init_from}", set[str]()
     while init_from and init_from not in seen:
+        name = f"{init_from}, to which {first} goes back," if seen else first
         seen.add(init_from)
-        found = find_run(io.make_path(init_from))
-        if found is None:
-            logging.info("%s says not which videos it saw; they are not compared", what)
+        try:
+            found = find_run(io.make_path(init_from))
+            saved, data = _describe(*found) if found else ({}, {})
+        except (MgmError, OSError) as error:  # Gone since, damaged, or closed to this user.
+            logging.warning("%s cannot be read, and its videos are not compared: %s", name, error)
             return
-        workdir, step = found
-        with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
-            step = checkpoints.latest_step() if step is None else step
-            saved, data = checkpoints.description(step) if step is not None else ({}, {})
-        _refuse_trained_on(what, data.get("videos"), evaluated, config)
+        if not data.get("videos"):
+            logging.info("%s does not say which videos it saw; they are not compared", name)
+        _refuse_trained_on(name, data.get("videos"), evaluated, config)
         init_from = saved.get("init_from", "")
-        what += f", which started from {init_from},"
+
+
+def _describe(workdir: AnyPath, step: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The config of a run's checkpoint, the last by default, and its position in the data."""
+    with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
+        step = checkpoints.latest_step() if step is None else step
+        return checkpoints.description(step) if step is not None else ({}, {})
 
 
 def _refuse_trained_on(

@@ -51,6 +51,8 @@ def test_what_another_command_made_is_not_taken_for_this_ones(tmp_path, monkeypa
         monkeypatch.setattr(masking_study, "commands", lambda *_, stages=stages: stages)
         assert masking_study.run([SCRATCH], 1, tmp_path, "data", []) == status
     assert "STEPS=1\ntrue\nnot by\nSTEPS=2" in caplog.text
+    (study_rows.folder_of(tmp_path, SCRATCH, 0) / "finetune.done").write_text("")
+    assert masking_study.run([SCRATCH], 1, tmp_path, "data", []) == 0
 
 
 def test_a_row_may_be_measured_in_its_own_way(tmp_path):

@@ -82,8 +82,8 @@ def test_classes_of_other_numbers_are_refused(tmp_path, one_video, run):
     assert prepare(a=0, b=1, c=2)
     assert prepare(a=0, b=1, c=2) is None
     assert prepare(b=0, c=1) is None  # Videos that are gone do not matter.
-    for other in ({"a": 1, "b": 0, "c": 2}, {"c": 0, "b": 1}):
-        with pytest.raises(ConfigError, match=r"numbers or names of its classes: a, b, c"):
+    for other, now in (({"a": 1, "b": 0, "c": 2}, "b"), ({"c": 0, "b": 1}, "c")):
+        with pytest.raises(ConfigError, match=rf"class 0 was 'a' and is now '{now}'"):
             prepare(**other)
 
 

@@ -128,7 +128,7 @@ def test_ava(tmp_path, run):
     file = annotations / "ava_action_list_v2.2_for_activitynet_2019.pbtxt"
     named = file.read_text()
     file.write_text(named + 'item {\n  name: "swim"\n  id: 80\n}\n')
-    with pytest.raises(ConfigError, match=r"numbers or names of its classes"):
+    with pytest.raises(ConfigError, match=r"class 79 was 'action 80.*' and is now 'swim'"):
         run(tmp_path / "trainval", tmp_path / "out", "ava", annotations)
     file.write_text(named)
     (annotations / "ava_val_v2.2.csv").write_text("1j20qq1JyX4,0902,0.0,0.1,0.2,0.3,13,4\n")

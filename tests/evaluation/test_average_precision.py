@@ -103,7 +103,7 @@ def test_files_of_the_published_form(tmp_path, capsys):
     result = ap.run(*files, excluded)
     printed = capsys.readouterr().out
     assert "0 of 2" in printed
-    assert "1 key frames that nobody is annotated in" in printed
+    assert "1 key frames without annotations" in printed
     assert [row["name"] for row in result.per_class()] == ["bend/bow", "walk"]
     np.testing.assert_allclose(result.precisions[[0, 13]], [0.5, 1])
     np.testing.assert_allclose(ap.run(*files).precisions[0], 0.25)

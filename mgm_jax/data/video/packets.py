@@ -25,7 +25,7 @@ from mgm_jax.data.video.shown_frames import Holds, packet_reader
 from mgm_jax.errors import VideoError
 
 # These decoders announce reordering for every file, even one without B-frames.
-ALWAYS_REORDER = frozenset({"mpeg1video", "mpeg2video"})
+_ALWAYS_REORDER = frozenset({"mpeg1video", "mpeg2video"})
 
 # Decision: as many frames may be missing at the end of a file before it counts as damaged.
 TOLERATED_MISSING_FRAMES = 2
@@ -203,7 +203,7 @@ def index_packets(
     # An edit list hides frames that others still need as references.
     shown = [not (none or p.is_discard) for none, p in zip(empty, packets, strict=True)]
     times = [packet.pts for packet in packets]
-    reorders = stream.codec_context.reorder_depth > 0 and codec not in ALWAYS_REORDER
+    reorders = stream.codec_context.reorder_depth > 0 and codec not in _ALWAYS_REORDER
     is_h264 = codec == "h264"
     one_each = Holds.UNSURE not in held
     if is_h264 and allows_fields(extradata, nal_length_size):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import av
 
-from mgm_jax.data.video.packets import ALWAYS_REORDER, demultiplex
+from mgm_jax.data.video.packets import demultiplex
 from mgm_jax.errors import VideoError
 
 _MARGIN = 10.0
@@ -27,16 +27,11 @@ def frames_from(
     tried from further back.
 
     Raises:
-        VideoError: The frames have no time stamps, or those of an AVI with B-frames, which do not
-            say when a frame is shown.
+        VideoError: The frames have no time stamps, or ones that decrease, or those of an AVI with
+            B-frames, which do not say when a frame is shown.
         av.FFmpegError: A packet cannot be decoded.
     """
-    context = stream.codec_context
-    if (
-        container.format.name == "avi"
-        and context.reorder_depth > 0
-        and context.name not in ALWAYS_REORDER
-    ):
+    if container.format.name == "avi" and stream.codec_context.reorder_depth > 0:
         raise VideoError(
             f"{name}: an AVI with B-frames does not say when each is shown; {_CONVERT}"
         )
@@ -46,8 +41,13 @@ def frames_from(
         first = next(frames, None)
         if first is not None and first[0] <= seconds:
             break
-    if first is not None:
-        yield from (frame for frame in itertools.chain([first], frames) if frame[0] >= seconds)
+    last = -math.inf
+    for found in itertools.chain([first] if first else [], frames):
+        if found[0] >= seconds:
+            if found[0] < last:
+                raise VideoError(f"{name}: the time stamps of its frames decrease; {_CONVERT}")
+            last = found[0]
+            yield found
 
 
 def _frames_after_seek(
@@ -60,13 +60,10 @@ def _frames_after_seek(
         container.seek(target, stream=stream)
     except av.FFmpegError:  # Some formats refuse what is before the first frame.
         container.seek(first, stream=stream)
-    damaged, last = False, -math.inf
+    damaged = False
     for packet in demultiplex(container, stream):
         for frame in packet.decode():
             damaged = frame.is_corrupt or (damaged and not frame.key_frame)
             if frame.pts is None:
                 raise VideoError(f"{name}: its frames have no time stamps; {_CONVERT}")
-            if frame.pts < last:
-                raise VideoError(f"{name}: the time stamps of its frames decrease; {_CONVERT}")
-            last = frame.pts
             yield float((frame.pts - first) * unit), frame, damaged

@@ -252,6 +252,7 @@ def test_files_of_equal_names_are_reported(lay_out, tmp_path):
     [
         ("ssv2", dict.fromkeys(("labels", "train", "validation"), "<html>")),
         ("ssv2", {"labels": "{}", "train": '[{"id": "1"}]', "validation": "[]"}),
+        ("ssv2", {"labels": "[]", "train": "[]", "validation": "[]"}),
         ("ucf101", {"classInd.txt": "version https://git-lfs.github.com/spec/v1"}),
         ("hmdb51", {"wave_test_split1.txt": "a.avi\n"}),
     ],
