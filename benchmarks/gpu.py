@@ -28,7 +28,7 @@ from absl import flags, logging
 
 from benchmarks import train_step
 from benchmarks.study_rows import BUDGETS, config_flags
-from benchmarks.timing import print_table
+from benchmarks.timing import median_seconds, print_table
 from benchmarks.train_step import COMPILED, EAGER, MATMUL, OURS, Setting
 from mgm_jax.errors import ConfigError
 from mgm_jax.program import run_program
@@ -79,8 +79,10 @@ def largest_batch(
         except RuntimeError as failure:
             error = str(failure)[:500]
             logging.warning("%d clips: %s", clips, error)
-            continue
-        return setting, seconds, peak
+            if not re.search("RESOURCE_EXHAUSTED|out of memory", str(failure)):
+                break
+        else:
+            return setting, seconds, peak
     return error
 
 
@@ -111,7 +113,9 @@ def run_tests(plan: Plan) -> dict[str, Any]:
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "tests/test_gpu.py"]
     platforms = os.environ | {"JAX_PLATFORMS": "cpu" if plan.rehearse else "cuda,cpu"}
     done = subprocess.run(command, capture_output=True, text=True, env=platforms)
-    return {"exit": done.returncode, "summary": done.stdout.strip().splitlines()[-1:]}
+    if done.returncode:
+        raise RuntimeError(done.stdout[-2000:])
+    return {"summary": done.stdout.strip().splitlines()[-1:]}
 
 
 def run_steps(plan: Plan, size: str) -> list[dict[str, Any]]:
@@ -148,20 +152,9 @@ def run_shares(plan: Plan) -> dict[str, float]:
         "rgb": jax.jit(lambda batch, key: rgb.batch_to_rgb(batch, size=config.data.size)),
         "masks": jax.jit(pretrain_step.make_guided_mask_fn(config, grid)),
     }
-    seconds = {name: _median_seconds(lambda fn=fn: fn(batch, key)) for name, fn in parts.items()}
+    seconds = {name: median_seconds(lambda fn=fn: fn(batch, key)) for name, fn in parts.items()}
     step = train_step.measure([OURS], setting, rounds=5)[OURS][0]
     return {"clips": setting.clips, "step": step, **seconds}
-
-
-def _median_seconds(function: Callable[[], Any], rounds: int = 10) -> float:
-    import jax
-
-    seconds = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        jax.block_until_ready(function())
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
 
 
 def run_training(plan: Plan) -> dict[str, float]:
@@ -249,7 +242,7 @@ def run(plan: Plan, stages: Sequence[str]) -> dict[str, Any]:
             f"{file} holds results of {results['device']}, and this is {device}; give another --out"
         )
     for stage in stages:
-        if stage in results:
+        if stage in results and not _failed(results[stage]):
             continue
         start = time.monotonic()
         try:
@@ -260,6 +253,10 @@ def run(plan: Plan, stages: Sequence[str]) -> dict[str, Any]:
         results |= {stage: found, f"{stage} took": f"{time.monotonic() - start:.0f} s"}
         file.write_text(json.dumps(results, indent=1) + "\n")
     return results
+
+
+def _failed(found: Any) -> bool:
+    return isinstance(found, list) and any("error" in row for row in found)
 
 
 def step_rows(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
@@ -279,6 +276,7 @@ def step_rows(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 def main(_: Sequence[str]) -> None:
     """Runs the stages, and prints the rows."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # Processes share the GPU.
+    os.environ.setdefault("XLA_CLIENT_MEM_FRACTION", "0.95")  # PyTorch may use all of it.
     values = flags.FLAGS
     plan = Plan(pathlib.Path(values.out), values.videos, values.rehearse)
     results = run(plan, values.stages)
@@ -288,8 +286,8 @@ def main(_: Sequence[str]) -> None:
     print_table(header, rows, results["device"])
     for stage in ("tests", "shares", "training", "study"):
         print(f"\n{stage}: {json.dumps(results.get(stage, 'failed'))}")
-    if missing := [stage for stage in values.stages if stage not in results]:
-        sys.exit(f"error: {', '.join(missing)} failed; the log says why")
+    if failed := [s for s in values.stages if s not in results or _failed(results[s])]:
+        sys.exit(f"error: {', '.join(failed)} failed; the log says why")
 
 
 if __name__ == "__main__":

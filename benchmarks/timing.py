@@ -4,8 +4,9 @@ import datetime
 import os
 import platform
 import statistics
+import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _Name = TypeVar("_Name", bound=Hashable)
 
@@ -36,3 +37,15 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], device: st
     rule = ["---", *["--:"] * (len(header) - 1)]
     for cells in (header, rule, *rows):
         print(f"| {' | '.join(cells)} |")
+
+
+def median_seconds(function: Callable[[], Any], rounds: int = 10) -> float:
+    """Median over the calls of a function that computes on a device, after one more."""
+    import jax
+
+    seconds = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        jax.block_until_ready(function())
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:])

@@ -38,6 +38,7 @@ from data_prep.entries import UNLABELLED, Entry, KeyFrame, Listing
 from data_prep.shards import write_shards
 from mgm_jax.data.identity import fingerprint
 from mgm_jax.errors import ConfigError
+from mgm_jax.io import local_path
 from mgm_jax.program import run_program
 
 FPS = 25.0
@@ -137,7 +138,7 @@ def make_demo(
             # As in UCF101, so that clips of equal looks stay together where some are held out.
             entries.append(Entry(f"{split}_g{group:04d}_{label:02d}", split, label, str(number)))
     return output.build(
-        pathlib.Path(out).absolute(),
+        local_path(out, "--out"),
         request,
         Listing(
             "motion_demo",

@@ -9,7 +9,6 @@ If it is interrupted, the same command resumes it, and the dataset becomes the s
 import collections
 import functools
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from data_prep.entries import DatasetOptions
 from data_prep.files import VideoFiles
 from data_prep.shards import write_shards
 from mgm_jax.errors import ConfigError, printable
-from mgm_jax.io import check_utf8
+from mgm_jax.io import local_path
 from mgm_jax.program import run_program
 
 
@@ -54,8 +53,7 @@ def prepare(
             f"--workers={workers} must be at least 0, --records_per_shard={records_per_shard} at "
             "least 1"
         )
-    check_utf8(out)
-    out = pathlib.Path(out).absolute()
+    out = local_path(out, "--out")
     files = VideoFiles(videos)
     listing = read_dataset(dataset, files, options)
     records.check_names(listing.name, {entry.split for entry in listing.entries})

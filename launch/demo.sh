@@ -19,7 +19,7 @@ pretrain() {
 pretrain --config.stop_at_step=$((steps / 2)) "$@"
 echo "stopped half way; resuming from the checkpoint"
 pretrain "$@"
-python -m mgm_jax.visualize --workdir="$workdir" --split=validation --leaky
+python -m mgm_jax.visualize --workdir="$workdir" --split=validation
 
 cat <<END
 

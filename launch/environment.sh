@@ -39,12 +39,21 @@ install_requirements() {
   done
 }
 
-if [ ! -x "$environment/bin/python" ]; then
+# One that was interrupted while it was made, or whose interpreter is gone, is made anew.
+if [ ! -x "$environment/bin/python" ] || [ -e "$environment.incomplete" ]; then
   python=$(find_python) || return 1
+  mkdir -p "$environment" && touch "$environment.incomplete" || return 1
   # Debian's python may have venv without ensurepip; then use the system's pip.
-  "$python" -m venv "$environment" >/dev/null 2>&1 ||
+  "$python" -m venv --clear "$environment" >/dev/null 2>&1 ||
     { "$python" -m venv --clear --without-pip "$environment" &&
       "$python" -m pip --python "$environment/bin/python" install --quiet pip; } || return 1
+  rm "$environment.incomplete"
+fi
+if [ -n "${PYTHON:-}" ] && version='import sys; print(*sys.version_info[:2])' &&
+  [ "$("$PYTHON" -c "$version")" != "$("$environment/bin/python" -c "$version")" ]; then
+  echo "error: $environment is of another Python than PYTHON=$PYTHON; remove it, or set" \
+    "MGM_ENVIRONMENT to another folder" >&2
+  return 1
 fi
 # shellcheck disable=SC2086  # lists of files
 install_requirements ${REQUIREMENTS:-requirements.txt} ${EXTRA_REQUIREMENTS:-} || return 1

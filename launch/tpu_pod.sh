@@ -161,6 +161,14 @@ follow() {
 
 train() {
   local crashes=0 deleted="somebody deleted the slice; the same command makes a new one and resumes"
+  local state=$remote/runs/pod running
+  if is_training; then
+    running=$(on_workers 0 "cat $state/arguments" 2>/dev/null) || true
+    [ -z "$running" ] || [ "$running" = "$(printf '%q ' "$@")" ] ||
+      fail "another training runs: $running; $0 stop ends it"
+  elif [ -z "$dry_run" ] && [ "$(slice_state)" = READY ]; then
+    on_workers all "rm -f $state/stopped" || true # Of an earlier run.
+  fi
   while :; do
     if ! is_training; then
       ensure_slice

@@ -4,7 +4,7 @@
 #   launch/tpu_worker.sh ACTION [arguments of mgm_jax.main]
 #
 #   install   create or update the environment
-#   start     start training in the background, unless it runs
+#   start     start training in the background, unless it runs or `stop` came first
 #   follow    show the log until training ends, then print its exit code
 #   status    print "training" or "idle"
 #   end       make training save a checkpoint and end
@@ -34,7 +34,12 @@ install() {
 start() {
   ! training || return 0
   mkdir -p "$state_folder"
-  rm -f "$state_folder"/{exit_code,pid,stopped}
+  rm -f "$state_folder"/{exit_code,pid}
+  if [ -e "$state_folder/stopped" ]; then # While the workers were prepared.
+    echo 75 >"$state_folder/exit_code"
+    return 0
+  fi
+  printf '%q ' "$@" >"$state_folder/arguments"
   setsid bash "$here/launch/tpu_worker.sh" supervise "$@" \
     </dev/null >>"$state_folder/log" 2>&1 &
   until training || [ -e "$state_folder/exit_code" ]; do sleep 0.1; done

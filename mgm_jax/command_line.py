@@ -46,8 +46,8 @@ def check_arguments(arguments: Sequence[str]) -> list[str]:
     if recipe is None:
         return arguments
     config = recipes.load(recipe)
-    values = (one for one in arguments if one.startswith("--config."))
-    given = [value.removeprefix("--config.").partition("=")[0] for value in values]
+    values = (one for one in arguments if re.match("--(no)?config[.]", one))
+    given = [value.partition("config.")[2].partition("=")[0] for value in values]
     for name in given:
         recipes.check_name(recipe, config, name)
     for epochs, steps in (("epochs", "num_steps"), ("warmup_epochs", "warmup_steps")):
@@ -93,7 +93,9 @@ def help_text(arguments: Sequence[str]) -> str:
 
 def _in_one_form(arguments: Sequence[str]) -> list[str]:
     """Flags with two dashes, and the recipe in the same word as its flag."""
-    words = [re.sub(r"^--?(?=[a-z])", "--", argument) for argument in arguments]
+    end = arguments.index("--") if "--" in arguments else len(arguments)  # What follows is no flag.
+    words = [re.sub(r"^--?(?=[a-z])", "--", argument) for argument in arguments[:end]]
+    words += arguments[end:]
     for place in reversed(range(len(words) - 1)):
         if words[place] == "--config":
             words[place : place + 2] = [f"--config={words[place + 1]}"]

@@ -193,11 +193,8 @@ def _check_effects(config: ConfigDict) -> None:
                 f"config.{name}={value} has no effect with config.{because}={values[because]}; "
                 f"leave it out, or change config.{because}"
             )
-    if strategy in _GUIDED and config.data.motion == "none":
-        raise ConfigError(
-            f"config.masking.strategy={strategy} needs motion, and config.data.motion=none reads "
-            "none; set it to auto"
-        )
+    if "masking" in config:
+        check_guided(config)
     heads = len(config.probe.learning_rate_factors) if config.task == "linear_probe" else 1
     if heads > 1 and config.optimizer.clip_norm is not None:
         raise ConfigError(
@@ -209,6 +206,20 @@ def _check_effects(config: ConfigDict) -> None:
         raise ConfigError(
             f"config.eval.holdout={measured.holdout} and config.eval.split={measured.split} both "
             "say what to measure the loss on; leave one out"
+        )
+
+
+def check_guided(config: ConfigDict) -> None:
+    """Refuses masks that follow motion where none is read.
+
+    Raises:
+        ConfigError: Names both values.
+    """
+    strategy = config.masking.strategy
+    if strategy in _GUIDED and config.data.motion == "none":
+        raise ConfigError(
+            f"config.masking.strategy={strategy} needs motion, and config.data.motion=none reads "
+            "none; set it to auto"
         )
 
 

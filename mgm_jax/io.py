@@ -64,7 +64,7 @@ def make_path(place: str | AnyPath) -> AnyPath:
     address = str(place)
     if not address.startswith(BUCKET_PREFIX):
         check_utf8(address)
-        if "://" in address:
+        if re.match(r"[a-z][a-z0-9+.-]+:/", address):  # pathlib makes gs:/ of gs://.
             raise ConfigError(
                 f"{address}: give a folder, or gs://BUCKET/PATH; mount other storage first "
                 "(docs/launching.md)"
@@ -96,6 +96,18 @@ def _open_bucket(bucket: str) -> None:
             f"gs://{bucket} cannot be opened ({error}); the bucket must exist, and this machine's "
             "account needs the roles storage.objectUser and storage.legacyBucketReader on it"
         ) from error
+
+
+def local_path(place: str | os.PathLike, flag: str) -> pathlib.Path:
+    """The absolute path of a file or folder on a disk.
+
+    Raises:
+        ConfigError: It is in a bucket; names the flag.
+    """
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(place)):
+        raise ConfigError(f"{flag}={place}: give a folder on a disk, and copy it to a bucket then")
+    check_utf8(place)
+    return pathlib.Path(os.path.expanduser(place)).absolute()
 
 
 def in_bucket(path: AnyPath) -> bool:

@@ -16,6 +16,7 @@ import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
+from mgm_jax.errors import ConfigError
 from mgm_jax.program import run_program
 from mgm_jax.training import distributed, preemption
 from mgm_jax.training.memory import out_of_memory_explained
@@ -31,6 +32,8 @@ def main(_: Sequence[str]) -> None:
 
     SIGTERM and SIGUSR1 end the program with `preemption.EXIT_CODE`.
     """
+    if not _WORKDIR.value:
+        raise ConfigError("--workdir is empty; name the folder of the run")
     # Only now, so that a mistake on the command line is told at once.
     from mgm_jax.evaluation.full_evaluation import evaluate
     from mgm_jax.train import train

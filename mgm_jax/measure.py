@@ -16,7 +16,6 @@ compute the flow first with `mgm_jax.flow.precompute` and set `--config.data.flo
 import collections
 import dataclasses
 import itertools
-import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
@@ -30,6 +29,7 @@ from mgm_jax.data.boxes import open_with_boxes
 from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread
 from mgm_jax.data.records import VideoSource
 from mgm_jax.errors import ConfigError, VideoError
+from mgm_jax.io import local_path, writing
 from mgm_jax.masking import statistics, variants
 from mgm_jax.pictures.gallery import guiding_motion, make_mask_fns
 from mgm_jax.program import run_program
@@ -202,14 +202,18 @@ def main(_: Sequence[str]) -> None:
     """Measures what the flags ask for."""
     values = flags.FLAGS
     distributed.use_compile_cache()
-    config, out = values.config, pathlib.Path(values.out)
+    config, out = values.config, local_path(values.out, "--out")
     strategies = variants.all_strategies(values.strategies)
+    for name, given in (("strategies", strategies), ("motions", values.motions)):
+        if not given:
+            raise ConfigError(f"--{name} is empty; name some")
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     source = open_with_boxes(config.data, values.boxes)
     measures = measure(
         config, source, strategies, values.motions, values.num_clips, values.num_draws
     )
     table = to_markdown(measures)
-    out.mkdir(parents=True, exist_ok=True)
     (out / "measures.md").write_text(table)
     print(table)
     logging.info("wrote %s", out)

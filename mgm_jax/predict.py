@@ -23,7 +23,7 @@ from absl import flags, logging
 
 from mgm_jax.data.ava_files import write_rows
 from mgm_jax.data.sources import find_videos
-from mgm_jax.errors import ConfigError
+from mgm_jax.errors import ConfigError, printable
 from mgm_jax.evaluation.films import detect_in_films, to_text
 from mgm_jax.evaluation.predictions import Predictions
 from mgm_jax.inference import Features, load_classifier
@@ -91,9 +91,11 @@ def predict_boxes(run: Run, films: Sequence[str], boxes: str, out: str | None) -
             # Names of films may be in any encoding, and are written as they are.
             file.write(write_rows(found.all_rows).encode(errors="surrogateescape"))
         logging.info("wrote %s", out)
-    if found.errors:
-        reasons = "\n  ".join(found.errors.values())
-        sys.exit(f"error: {len(found.errors)} key frames could not be read:\n  {reasons}")
+    failed = [*found.errors.values()]
+    failed += [f"{printable(name)}: {_NOT_FINITE}" for name in found.not_finite]
+    if failed:
+        reasons = "\n  ".join(failed)
+        sys.exit(f"error: {len(failed)} key frames could not be read or scored:\n  {reasons}")
 
 
 def _define_flags() -> None:

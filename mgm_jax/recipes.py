@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import inspect
 import pathlib
 import runpy
 
@@ -68,6 +69,8 @@ def load(recipe: str) -> ConfigDict:
     get_config = runpy.run_path(path).get("get_config")
     if get_config is None:
         raise ConfigError(f"--config={recipe}: {path} has no function get_config; is it a recipe?")
+    if argument and not inspect.signature(get_config).parameters:
+        raise ConfigError(f"--config={recipe}: this recipe takes no argument")
     try:
         return get_config(argument) if argument else get_config()
     except ConfigError as error:

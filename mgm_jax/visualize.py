@@ -38,7 +38,9 @@ from mgm_jax.training.runs import load_run, read_config
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe; the run's own by default.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the pictures; WORKDIR/pictures by default.")
-_NUM_CLIPS = flags.DEFINE_integer("num_clips", 4, "Clips to show, evenly spaced over the videos.")
+_NUM_CLIPS = flags.DEFINE_integer(
+    "num_clips", 4, "Clips to show, evenly spaced over the videos.", lower_bound=1
+)
 _LEAKY = flags.DEFINE_bool("leaky", False, "Add a row with the target's mean and variance.")
 _ATTENTION = flags.DEFINE_list(
     "attention", [], "Show the attention of this token: TUBELET,ROW,COLUMN or 'centre'."
@@ -82,7 +84,7 @@ def draw_run(
     source = open_with_boxes(config.data, boxes)
     if attention:
         pictures = gallery.attention_pictures(run, source, attention, block)
-        return f"attention_step{run.step:07d}", pictures
+        return f"attention_step{run.step:07d}_block{block}_{'_'.join(attention)}", pictures
     clips = gallery.Gallery(config, run.model, source)
     return f"step{run.step:07d}", clips.pictures(run.params, run.step, leaky=leaky)
 
@@ -104,8 +106,11 @@ def main(_: Sequence[str]) -> None:
         raise ConfigError("--block has no effect without --attention")
     if _STRATEGIES.value and (_LEAKY.value or _ATTENTION.value):
         raise ConfigError("--strategies draws masks alone; leave out --leaky and --attention")
-    if _LEAKY.value and _ATTENTION.value:
-        raise ConfigError("--leaky has no effect with --attention")
+    if _LEAKY.value and (_ATTENTION.value or not config.get("norm_pix_loss")):
+        raise ConfigError(
+            "--leaky has no effect with --attention, nor on models that predict plain pixels "
+            "(config.norm_pix_loss=False)"
+        )
     if _CONFIG.value:
         config_lib.check_values(config)
     if _STRATEGIES.value:

@@ -190,7 +190,7 @@ def test_predict_reads_the_film_itself(ava, workdir, tmp_path):
     flags = (f"--checkpoint={workdir}", str(odd), f"--out={tmp_path / 'out.csv'}")
     done = command_line.run("mgm_jax.predict", *flags, f"--boxes={boxes}")
     assert done.returncode == 1
-    assert "error: 1 key frames could not be read" in done.stderr
+    assert "error: 1 key frames could not be read or scored" in done.stderr
     assert "caf\\udce9_0002\n" in done.stdout
     assert "watch (a person)" in done.stdout
     with (tmp_path / "out.csv").open(errors="surrogateescape") as file:

@@ -63,8 +63,9 @@ def test_a_misspelt_value_is_refused_with_the_near_one(typed, meant):
     typed = f"--config.{typed}"
     with pytest.raises(ConfigError, match=rf"did you mean --config\.{meant}\?$"):
         command_line.check_arguments(["--config=demo_pretrain", "--workdir=unused", typed])
-    with pytest.raises(ConfigError, match="--help lists them"):
-        command_line.check_arguments(["--config=demo_pretrain", "--config.xyzzy=1"])
+    for wrong in ("--config.xyzzy=1", "--noconfig.xyzzy"):
+        with pytest.raises(ConfigError, match="--help lists them"):
+            command_line.check_arguments(["--config=demo_pretrain", wrong])
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,17 @@ def test_the_recipe_may_follow_its_flag_in_a_word_of_its_own():
         assert command_line.check_arguments(words) == [f"--config={file}"]
 
 
+def test_files_that_look_like_flags_are_left_alone_after_two_dashes():
+    words = ["-which=last", "--", "-x.mp4"]
+    assert command_line.check_arguments(words) == ["--which=last", "--", "-x.mp4"]
+
+
+def test_a_recipe_without_argument_takes_none(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    with pytest.raises(ConfigError, match="this recipe takes no argument"):
+        recipes.load(f"{tmp_path}/mine.py:mask=smm")
+
+
 @pytest.mark.parametrize("recipe", shrunk.RECIPES)
 def test_help_describes_the_values_of_every_recipe(recipe):
     text = config_help.describe(shrunk.get_config(recipe))
@@ -127,6 +139,8 @@ def test_commands_help_and_refuse_without_a_traceback():
     values = commands.run("mgm_jax.main", "--config=ssv2_pretrain", "--help").stdout
     assert "--config.masking.ratio=  float" in values
     assert "Fraction of masked tokens" in values
+    empty = commands.run("mgm_jax.main", "--config=demo_pretrain", "--workdir=")
+    assert "error: --workdir is empty" in empty.stderr
     refused = {
         "mgm_jax.main": ["--config=demo_pretrain", "--workdir=x"],
         "mgm_jax.visualize": ["--workdir=x"],

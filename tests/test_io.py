@@ -13,6 +13,8 @@ from mgm_jax.errors import ConfigError, WriteError
 def test_addresses_that_cannot_be_opened_are_named_with_the_cure(bucket):
     with pytest.raises(ConfigError, match=r"s3://bucket/run: .*gs://"):
         io.make_path("s3://bucket/run")
+    with pytest.raises(ConfigError, match=r"gs:/bucket/run: .*gs://"):
+        io.make_path("gs:/bucket/run")
     with pytest.raises(ConfigError, match=r"gs://missing cannot be opened .*legacyBucketReader"):
         io.make_path("gs://missing/run")
     without_gcsfs = """
@@ -28,6 +30,13 @@ def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
     assert io.make_path("~/run") == tmp_path / "run"
     for other in ("~no_such_user", "runs/~run"):
         assert str(io.make_path(other)) == other
+
+
+def test_a_bucket_is_refused_where_a_disk_is_needed(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert io.local_path("~/data", "--out") == tmp_path / "data"
+    with pytest.raises(ConfigError, match="--out=gs://bucket/data: give a folder on a disk"):
+        io.local_path("gs://bucket/data", "--out")
 
 
 def test_a_file_of_the_longest_name_is_replaced(tmp_path):

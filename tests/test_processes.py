@@ -42,8 +42,8 @@ def free_port():
 class Job:
     """Processes of `mgm_jax.main`, each with its share of four devices."""
 
-    def __init__(self, config_file, workdir, processes, *arguments, of_last=(), **config):
-        """`of_last` are further arguments of the last process."""
+    def __init__(self, config_file, workdir, processes, *arguments, of_last=(), homes=(), **config):
+        """`of_last` are further arguments of the last process, `homes` the home folder of each."""
         self.workdir, port = workdir, free_port()
         flags = f"--xla_force_host_platform_device_count={4 // processes} {XLA_FLAGS}"
         self.processes = []
@@ -63,7 +63,9 @@ class Job:
                         *(of_last if number == processes - 1 else ()),
                     ],
                     cwd=REPOSITORY,
-                    env=os.environ | {"XLA_FLAGS": flags},
+                    env=os.environ
+                    | {"XLA_FLAGS": flags}
+                    | ({"HOME": str(homes[number])} if homes else {}),
                     stderr=subprocess.PIPE,
                     text=True,
                     start_new_session=True,
@@ -211,6 +213,23 @@ def test_processes_that_differ_all_end_with_the_differences(
         assert "process 1:" in text
         assert found in text
     assert not (tmp_path / "run").exists()
+
+
+def test_an_error_in_one_process_ends_all(config_file, tmp_path):
+    nowhere = "--config.data.path=/nowhere"
+    job = Job(f"{config_file}:demo_pretrain", tmp_path, 2, "--peer_timeout=10", of_last=(nowhere,))
+    codes, said = job.end()
+    assert codes == [-signal.SIGABRT, 1], said
+    assert "no folder at /nowhere" in said[1]
+
+
+def test_a_folder_of_one_process_alone_is_refused(config_file, tmp_path):
+    homes = [tmp_path / name for name in ("one", "other")]
+    for home in homes:
+        home.mkdir()
+    codes, said = Job(f"{config_file}:demo_pretrain", "~/run", 2, homes=homes).end()
+    assert codes == [1, 1], said
+    assert all("process 1 does not see the folder of process 0" in text for text in said)
 
 
 def test_a_full_disk_stops_with_the_older_checkpoint_kept(config_file, video_folder, tmp_path):

@@ -69,7 +69,7 @@ def test_reconstructions_of_the_last_checkpoint(run, tmp_path):
 @pytest.mark.slow
 def test_the_attention_of_a_pretraining_run(run, tmp_path):
     files = draw(read_config(run), run, tmp_path, attention=["1", "0", "3"])
-    assert [file.name for file in files] == names_of("attention_step0000000")
+    assert [file.name for file in files] == names_of("attention_step0000000_block-1_1_0_3")
     sheet = np.asarray(Image.open(files[0]))
     assert (sheet == overlays.QUERY).all(axis=-1).sum() > 20
 
@@ -110,8 +110,15 @@ def test_masks_need_no_checkpoint_and_show_the_boxes_of_records(tmp_path):
     (sheet,) = write_pictures(tmp_path, "masks", pictures)
     yellow = (np.asarray(Image.open(sheet)) == overlays.BOX).all(axis=-1)
     assert yellow.sum() > 200
+    write_pictures(tmp_path, "masks", [np.zeros((2, 2, 3), np.uint8)] * 2)
+    assert len(list(tmp_path.glob("masks_clip*.png"))) == 2
+    write_pictures(tmp_path, "masks", [np.zeros((2, 2, 3), np.uint8)])
+    assert list(tmp_path.glob("masks_clip*.png")) == [sheet]  # None of other videos stays.
     with pytest.raises(ConfigError, match="random_tub"):
         next(mask_pictures(config, source, ["random_tub"]))
+    config.data.motion = "none"
+    with pytest.raises(ConfigError, match=r"masking\.strategy=mgm needs motion"):
+        next(mask_pictures(config, source, ["random", "mgm"]))
 
 
 def test_sheets_show_the_motion_that_guides_the_masks(video_folder):

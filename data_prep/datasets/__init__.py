@@ -48,6 +48,12 @@ def read_dataset(dataset: str, videos: VideoFiles, options: DatasetOptions) -> L
     """
     if dataset not in DATASETS:
         raise ConfigError(f"--dataset: {dataset!r} is not one of {', '.join(DATASETS)}")
+    for flag, value, default, heeded in (
+        ("split_number", options.split_number, 1, dataset in ("ucf101", "hmdb51")),
+        ("annotations", options.annotations, None, dataset != "folder"),
+    ):
+        if value != default and not heeded:
+            raise ConfigError(f"--{flag}={value} has no effect with --dataset={dataset}")
     try:
         listing = DATASETS[dataset](videos, options)
     except ConfigError:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -24,6 +25,7 @@ from mgm_jax.data.clip_reader import ReadSpec, blank_clips
 from mgm_jax.data.key_clips import blank_boxes
 from mgm_jax.data.loader import HOST_FIELDS
 from mgm_jax.errors import ConfigError, DoesNotFitError
+from mgm_jax.models import vit
 from mgm_jax.training import sharding
 from mgm_jax.training.memory import what_helps
 from mgm_jax.training.state import TrainState, abstract_state
@@ -79,6 +81,14 @@ def check(config: ConfigDict, topology: str) -> CompiledStep:
     mesh = sharding.make_mesh(config.mesh.to_dict(), devices)
     sharding.check_batch(mesh, config.batch_size, config.grad_accum_steps)
     task = make_task(config, _CLASSES)
+    for part in ("encoder", "decoder") if config.task == "pretrain" else ("encoder",):
+        heads = vit.transformer_config(config.model, part).heads
+        if heads % mesh.shape["tensor"]:
+            logging.warning(
+                "config.mesh.tensor=%d does not divide the %d heads of the %s: every chip of the "
+                "axis computes all of its attention, which compute and step time leave out",
+                *(mesh.shape["tensor"], heads, part),
+            )
     state = abstract_state(task.init_fn, mesh)
     batch = abstract_batch(config, mesh)
     if (needed := _chip_bytes(state) + _chip_bytes(batch)) > chip.memory:

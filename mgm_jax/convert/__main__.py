@@ -93,6 +93,8 @@ def convert(
     num_classes = weights.architecture.num_classes or 0
     if class_names and len(class_names) != num_classes:
         raise ConfigError(f"--classes: {len(class_names)} class names for {num_classes} classes")
+    if class_names and to == "original":
+        raise ConfigError("--classes has no effect with --to=original, whose files name no classes")
     class_names = tuple(class_names) or weights.class_names
     if config is not None:
         _compare(weights, config, heads or {})

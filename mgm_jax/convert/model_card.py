@@ -58,15 +58,20 @@ def _recipe(run: Run) -> str:
 
 def _choice(frames: int, stride: int | str | None) -> list[str]:
     """The lines that choose a clip as one test view (`data.sampling`); without stride, segments."""
+    looped = [f"if len(frames) < {frames}:", f"    clip = (frames * {frames})[:{frames}]", "else:"]
     if stride is None:
         return [
-            f"places = [int((i + 0.5) * len(frames) / {frames}) for i in range({frames})]",
-            "clip = [frames[place] for place in places]",
+            *looped,
+            f"    places = [int((i + 0.5) * len(frames) / {frames}) for i in range({frames})]",
+            "    clip = [frames[place] for place in places]",
         ]
+    if stride == "STRIDE":
+        looped.insert(0, "# STRIDE, the frames from one sampled frame to the next, is not known.")
     return [
-        f"frames = frames[::{stride}]",
-        f"first = max(len(frames) - {frames}, 0) // 2",
-        f"clip = frames[first : first + {frames}]",
+        *looped,
+        f"    frames = frames[::{stride}]",
+        f"    first = max(len(frames) - {frames}, 0) // 2",
+        f"    clip = [frames[min(first + i, len(frames) - 1)] for i in range({frames})]",
     ]
 
 

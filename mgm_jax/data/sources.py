@@ -212,8 +212,10 @@ SOURCES: dict[str, Callable[[str, str, str], VideoSource]] = {
 }
 
 
-def make_source(kind: str, path: str, split: str, root: str = "") -> VideoSource:
-    """Opens the videos that `config.data` names.
+def make_source(
+    kind: str, path: str, split: str, root: str = "", flags: str = "config.data"
+) -> VideoSource:
+    """Opens the videos that `config.data` names, or the values that begin with `flags`.
 
     `kind` is `records` (prepared by data_prep), `folder` (of video files; it has no splits) or
     `csv` (a list of video files). `split` may be a slice, as `train[:600]` or `train[:10%]`. For
@@ -233,9 +235,12 @@ def make_source(kind: str, path: str, split: str, root: str = "") -> VideoSource
                 f"config.data.{name}={place}: videos are read from a disk of this host; copy the "
                 f"data to it first (gcloud storage rsync -r {place} DIR) and give that folder"
             )
-    name, bounds = parse_split(split)
-    source = SOURCES[kind](path, name, root)
-    return source if bounds is None else take_slice(source, bounds, split)
+    try:
+        name, bounds = parse_split(split)
+        source = SOURCES[kind](path, name, root)
+        return source if bounds is None else take_slice(source, bounds, split)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("config.data.", f"{flags}.")) from error
 
 
 def open_source(data: ConfigDict) -> VideoSource:
@@ -247,7 +252,7 @@ def open_source(data: ConfigDict) -> VideoSource:
     """
     name, _ = parse_split(data.split)
     source = make_source(data.source, data.path, data.split, data.root)
-    if name not in ("", "train") and not _has_splits(data.source, data.path):
+    if name not in ("", "train") and not has_splits(data.source, data.path):
         raise ConfigError(
             f"config.data.split={data.split}: {data.path} has no splits, so all its videos would "
             "be taken; leave the split out (to resume, with --config.allow_config_change), or list "
@@ -256,7 +261,8 @@ def open_source(data: ConfigDict) -> VideoSource:
     return source
 
 
-def _has_splits(kind: str, path: str) -> bool:
+def has_splits(kind: str, path: str) -> bool:
+    """Whether the videos at a path, which can be opened, are divided into splits."""
     if kind == "csv":
         return any(video.split for video in read_list(path, "config.data.path")[0])
     return kind == "records"

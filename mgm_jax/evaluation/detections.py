@@ -67,8 +67,8 @@ class Detections:
 
     @property
     def all_rows(self) -> BoxRows:
-        """The scored actions of every box."""
-        return self._to_rows(self.boxes, self.scores, None)
+        """The scored actions of every box, evaluated or not."""
+        return self._to_rows(self.boxes, self.scores, None, np.ones(len(self.class_names), bool))
 
     @functools.cached_property
     def truth_rows(self) -> BoxRows:
@@ -108,11 +108,14 @@ class Detections:
         boxes: Sequence[Float32[np.ndarray, "_ 4"]],
         scores: Sequence[Float32[np.ndarray, "_ classes"]],
         limit: int | None,
+        chosen: Bool[np.ndarray, " classes"] | None = None,
     ) -> BoxRows:
-        evaluated = [not name.endswith(NOT_EVALUATED) for name in self.class_names]
+        """A row for each box and chosen class, by default those that are evaluated."""
+        if chosen is None:
+            chosen = np.array([not name.endswith(NOT_EVALUATED) for name in self.class_names])
         parts = []
         for some, values in zip(boxes, scores, strict=True):
-            values = np.where(evaluated, values, -1.0)
+            values = np.where(chosen, values, -1.0)
             order = np.argsort(-values, axis=None, kind="stable")[:limit]
             order = order[values.flat[order] >= 0]
             box, action = np.unravel_index(order, values.shape)

@@ -63,7 +63,8 @@ img { max-width: 100%; height: auto }
 $not_counted
 <h2>Curves</h2>
 $curves
-<p class="faint">Train accuracy is of augmented clips, eval accuracy of one view per video.</p>
+<p class="faint">Train accuracy is of augmented clips, eval accuracy of one view per video. With
+several heads, train loss and accuracy are means over all, eval accuracy is of the chosen one.</p>
 <h2>Confusion matrix</h2>
 $confusion
 <div class="pair">

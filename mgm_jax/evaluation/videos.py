@@ -12,7 +12,7 @@ from mgm_jax.data.class_names import splits_among
 from mgm_jax.data.identity import shared_videos
 from mgm_jax.data.manifest import Manifest, differences, make_manifest, shared_with
 from mgm_jax.data.records import UNLABELLED, VideoSource
-from mgm_jax.data.sources import make_source, open_source
+from mgm_jax.data.sources import has_splits, make_source, open_source
 from mgm_jax.data.subsets import SubsetSource
 from mgm_jax.errors import ConfigError, printable
 from mgm_jax.evaluation.hold_out import hold_out
@@ -170,8 +170,13 @@ def reopen_videos(
 def _place(config: ConfigDict, held_out: bool) -> str:
     data, own = config.data, config.eval
     if held_out:
-        return printable(f"held out of {data.path}[{data.split}]")
-    return printable(f"{data.path if own.path is None else own.path}[{own.split}]")
+        return printable(f"held out of {_named(data.source, data.path, data.split)}")
+    source, path = (data[n] if own[n] is None else own[n] for n in ("source", "path"))
+    return printable(_named(source, path, own.split))
+
+
+def _named(kind: str, path: str, split: str) -> str:
+    return f"{path}[{split}]" if has_splits(kind, path) or "[" in split else path
 
 
 def _open_key_frames(config: ConfigDict, source: VideoSource) -> Videos:
@@ -193,12 +198,18 @@ def _open_others(config: ConfigDict, class_names: tuple[str, ...]) -> VideoSourc
         name: config.data[name] if config.eval[name] is None else config.eval[name]
         for name in _PLACES
     }
-    source = make_source(chosen["source"], chosen["path"], config.eval.split, chosen["root"])
+    kind, path, split = chosen["source"], chosen["path"], config.eval.split
+    source = make_source(kind, path, split, chosen["root"], flags="config.eval")
+    if split not in ("train", "validation", "test") and not has_splits(kind, path):
+        raise ConfigError(
+            f"config.eval.split={split}: {path} has no splits; leave it out, and name other videos "
+            "with --config.eval.path"
+        )
     names = tuple(source.class_names)
     if names == tuple(map(str, range(len(names)))) == class_names[: len(names)]:
         # Classes that are numbers alone: a list may lack the last ones.
         source.class_names = class_names
-    _check_classes(source, class_names, chosen["path"])
+    _check_classes(source, class_names, path)
     return source
 
 

@@ -25,6 +25,7 @@ from mgm_jax.data.sources import SOURCES, make_source
 from mgm_jax.errors import ConfigError, VideoError, reading_video
 from mgm_jax.flow import estimators, raft
 from mgm_jax.flow.weights import HOW_TO_GET
+from mgm_jax.io import local_path
 from mgm_jax.program import run_program
 
 METHODS = ("raft_small", "dis")
@@ -79,6 +80,9 @@ def write_flow_of_videos(
 def _make_method(values: flags.FlagValues) -> tuple[estimators.FlowFn, dict[str, Any]]:
     settings = {"method": values.method, "short_side": values.short_side}
     if values.method == "dis":
+        for name in ("weights", "num_flow_updates"):
+            if flags.FLAGS[name].present:
+                raise ConfigError(f"--{name}={values[name].value} has no effect with --method=dis")
         return estimators.make_dis_flow(), settings | {"preset": "medium"}
     if not values.weights:
         raise ConfigError(
@@ -94,10 +98,14 @@ def _make_method(values: flags.FlagValues) -> tuple[estimators.FlowFn, dict[str,
 def main(_: Sequence[str]) -> None:
     """Computes the flow as the flags say; exits with code 1 if a video failed."""
     values = flags.FLAGS
-    source = make_source(values.source, values.videos, values.split, values.root)
+    out = local_path(values.out, "--out")
+    try:
+        source = make_source(values.source, values.videos, values.split, values.root)
+    except ConfigError as error:
+        raise ConfigError(f"--videos={values.videos} --split={values.split}: {error}") from error
     flow, settings = _make_method(values)
-    flow_files.check_settings(values.out, settings)
-    failures = write_flow_of_videos(source, values.out, flow, short_side=values.short_side)
+    flow_files.check_settings(out, settings)
+    failures = write_flow_of_videos(source, out, flow, short_side=values.short_side)
     if failures:
         sys.exit(f"error: {len(failures)} videos failed:\n  " + "\n  ".join(failures))
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 
-from mgm_jax.config import mask_ratio
+from mgm_jax.config import check_guided, mask_ratio
 from mgm_jax.data.centre_clips import CentreClip, CentreClips, spread, stack
 from mgm_jax.data.records import VideoSource
 from mgm_jax.io import AnyPath, replacing
@@ -56,12 +56,17 @@ def read_clips(config: ConfigDict, source: VideoSource) -> list[CentreClip]:
 
 
 def write_pictures(folder: AnyPath, name: str, pictures: Iterable[Picture]) -> list[AnyPath]:
-    """Writes pictures to the files `NAME_clip0.png`, `NAME_clip1.png` and so on."""
+    """Writes pictures to the files `NAME_clip0.png`, `NAME_clip1.png` and so on.
+
+    Earlier ones of that name are removed, since they may be of other videos.
+    """
     written = []
     for number, picture in enumerate(pictures):
         written.append(folder / f"{name}_clip{number}.png")
         with replacing(written[-1]) as file:
             Image.fromarray(picture).save(file, "PNG")
+    for old in set(folder.glob(f"{name}_clip*.png")) - set(written):
+        old.unlink()
     return written
 
 
@@ -103,6 +108,8 @@ def mask_pictures(
         ConfigError: There is no such strategy.
         VideoError: None of the videos can be read.
     """
+    for name in strategies:
+        check_guided(variants.with_strategy(config, name))
     mask_fns = make_mask_fns(config, strategies)
     to_rgb = jax.jit(functools.partial(rgb.batch_to_rgb, size=config.data.size))
     keys = jax.random.key(config.seed)[None]

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,7 +40,7 @@ def locked_workdir(folder: AnyPath) -> Iterator[None]:
     """Keeps other runs out of a run's folder; all processes call it, the first one locks.
 
     Raises:
-        ConfigError: Another run is at work there.
+        ConfigError: Another run is at work there, or not all processes see the same folder.
         WriteError: The folder cannot be written to.
     """
     with contextlib.ExitStack() as held:
@@ -52,7 +53,27 @@ def locked_workdir(folder: AnyPath) -> Iterator[None]:
         message = sharding.broadcast_text("" if failure is None else str(failure))
         if message:
             raise failure or ConfigError(message)
+        _check_shared(folder)
         yield
+
+
+def _check_shared(folder: AnyPath) -> None:
+    """Refuses a folder on the disk of each host: a checkpoint would be in parts nobody can read."""
+    if jax.process_count() == 1 or io.in_bucket(folder):
+        return
+    sign = folder / f".seen_by_all_{uuid.uuid4().hex}"
+    if jax.process_index() == 0:
+        with io.writing(folder):
+            sign.touch()
+    sign = folder / sharding.broadcast_text(sign.name)
+    seen = sharding.gather_texts("yes" if sign.exists() else "")
+    if jax.process_index() == 0:
+        sign.unlink(missing_ok=True)
+    if not all(seen):
+        raise ConfigError(
+            f"--workdir={folder}: process {seen.index('')} does not see the folder of process 0; "
+            "give one on a shared file system, or gs://BUCKET/PATH"
+        )
 
 
 def check_checkpoint(

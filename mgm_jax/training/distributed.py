@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -65,6 +66,7 @@ def initialise_distributed() -> None:
             **given,
             local_device_ids=_all_gpus_of_node(),
             heartbeat_timeout_seconds=_PEER_TIMEOUT.value,
+            shutdown_timeout_seconds=_PEER_TIMEOUT.value,
         )
     except ValueError as error:
         missing = [name for name, value in given.items() if value is None]
@@ -93,6 +95,9 @@ def wait_for_peer_error() -> Iterator[None]:
 
     JAX then names that process and ends this one with SIGABRT. Without the wait, when a process
     dies, each of the others fails in some collective, with its own message and exit code.
+
+    After an error of another kind this process ends with exit code 1, although the others, which
+    may not have failed, do not leave with it; those then end as after a death.
     """
     try:
         yield
@@ -106,4 +111,11 @@ def wait_for_peer_error() -> Iterator[None]:
                 error,
             )
             time.sleep(2 * _PEER_TIMEOUT.value)
+        raise
+    except Exception:
+        if jax.process_count() > 1:
+            # JAX waits for the others at exit. If they fail as well, they come in time.
+            timer = threading.Timer(_PEER_TIMEOUT.value / 2, os._exit, (1,))
+            timer.daemon = True
+            timer.start()
         raise

@@ -72,9 +72,12 @@ def find_damage(folder: AnyPath, step: int, *, contents: bool = True) -> str | N
         return f"{missing[0]} is missing"
     if added := sorted(files - listed.keys()):
         return f"{DIGESTS_FILE} does not list {added[0]}"
-    for name, digest in _digests(checkpoint, listed if contents else ()):
-        if digest != listed[name]:
-            return f"{name} has changed since it was written"
+    try:
+        for name, digest in _digests(checkpoint, listed if contents else ()):
+            if digest != listed[name]:
+                return f"{name} has changed since it was written"
+    except OSError as error:
+        return f"a file cannot be read ({error})"
     return None
 
 

@@ -17,7 +17,8 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
-from mgm_jax.io import AnyPath, in_bucket, replacing, upload, writing
+from mgm_jax.errors import WriteError
+from mgm_jax.io import AnyPath, cure, in_bucket, replacing, upload, writing
 from mgm_jax.training.wandb_run import WandbRun
 
 # Objects of a bucket cannot grow, so each upload writes the whole files again. To limit the cost,
@@ -65,7 +66,7 @@ class Writer:
         self._tensorboard = _import_tensorboard()
         self._workdir, self._upload_at = workdir, 0.0
         self._staging = tempfile.TemporaryDirectory() if in_bucket(workdir) else None
-        folder = pathlib.Path(self._staging.name) if self._staging else workdir
+        self._folder = folder = pathlib.Path(self._staging.name) if self._staging else workdir
         written, path = workdir / "metrics.jsonl", folder / "metrics.jsonl"
         if written.exists():
             kept = [
@@ -75,7 +76,7 @@ class Writer:
             ]
             with replacing(path) as file:
                 file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
-        with writing(workdir):
+        with writing(folder):
             (folder / "tensorboard").mkdir(parents=True, exist_ok=True)
             self._file = path.open("a")
             # Its SummaryWriter loses errors in a thread, and then waits for it forever.
@@ -94,7 +95,7 @@ class Writer:
             return
         numbers = {n: value for n, value in values.items() if not isinstance(value, np.ndarray)}
         summary = self._tensorboard.summary
-        with writing(self._workdir):
+        with writing(self._folder):
             if numbers:
                 self._file.write(json.dumps({"step": step, **numbers}) + "\n")
             for name, value in values.items():
@@ -111,13 +112,16 @@ class Writer:
         """Makes everything written readable; call it before a checkpoint that resumes from here."""
         if not self._active:
             return
-        with writing(self._workdir):
+        with writing(self._folder):
             self._file.flush()
             self._events.flush()
             os.stat(self._file.name)  # Writing to a deleted file is no error.
         if self._staging is not None:
             start = time.monotonic()
-            upload(pathlib.Path(self._staging.name), self._workdir)
+            try:
+                self._upload()
+            except WriteError as error:  # What failed may pass; checkpoints matter more.
+                logging.warning("%s It is tried again later.", error)
             end = time.monotonic()
             self._upload_at = end + max(_UPLOAD_SECONDS, (end - start) / _UPLOAD_FRACTION)
 
@@ -125,13 +129,22 @@ class Writer:
         """Closes the files."""
         if not self._active:
             return
-        with writing(self._workdir), self._file:
+        with writing(self._folder), self._file:
             self._events.close()
         if self._staging is not None:
-            upload(pathlib.Path(self._staging.name), self._workdir)
+            self._upload()
             self._staging.cleanup()
         if self._wandb is not None:
             self._wandb.close()
+
+    def _upload(self) -> None:
+        try:
+            upload(self._folder, self._workdir)
+        except Exception as error:  # Those of gcsfs have no class of their own.
+            raise WriteError(
+                f"the metrics in {self._workdir} cannot be written ({error}). "
+                f"{cure(error, self._workdir)}."
+            ) from error
 
     def _add_event(self, step: int, **content: Any) -> None:
         event = self._tensorboard.proto.event_pb2.Event

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from mgm_jax import config as config_lib
@@ -36,7 +37,8 @@ class WandbRun:
         import wandb
 
         file = workdir / ID_FILE
-        if not file.exists():
+        resumes = file.exists()
+        if not resumes:
             with replacing(file) as new:
                 new.write(uuid.uuid4().hex.encode())
         self._wandb = wandb
@@ -53,6 +55,11 @@ class WandbRun:
             raise ConfigError(
                 f"config.tracker=wandb: {error}. Run wandb login, or set WANDB_MODE=offline"
             ) from error
+        if resumes and self._run.offline:
+            logging.warning(
+                "wandb sync of a resumed run's offline parts keeps the last part only; "
+                "metrics.jsonl has all"
+            )
         # Steps that a resumed run repeats would be refused as steps of wandb's own.
         self._run.define_metric("*", step_metric="step")
 

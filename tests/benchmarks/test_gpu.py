@@ -19,6 +19,15 @@ def test_the_largest_batch_that_fits_is_taken(monkeypatch):
     found, seconds, peak = gpu.largest_batch(gpu.OURS, setting, gpu.BATCHES)
     assert (found.clips, seconds, peak) == (64, 0.5, 2**30)
     assert gpu.largest_batch(gpu.OURS, setting, (256, 128)) == "mgm_jax: out of memory"
+    tried = []
+
+    def fail(_, setting, rounds):
+        tried.append(setting.clips)
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(gpu.train_step, "measure", fail)
+    assert gpu.largest_batch(gpu.OURS, setting, gpu.BATCHES) == "no compiler"
+    assert tried == [256]
 
 
 def measure(names, *_, **__):
@@ -53,6 +62,15 @@ def test_stages_are_rehearsed_written_and_not_run_again(tmp_path, monkeypatch):
     assert 0 <= results["training"]["waiting"] <= 1
     monkeypatch.setattr(gpu, "STAGES", {})
     assert gpu.run(plan, stages) == results
+
+
+def test_a_stage_with_a_step_that_failed_is_run_again(tmp_path, monkeypatch):
+    found = [[{"error": "no compiler"}], [{"clips": 1}]]
+    monkeypatch.setattr(gpu, "STAGES", {"steps_B": lambda plan: found.pop(0)})
+    plan = gpu.Plan(tmp_path, "", rehearse=True)
+    assert gpu.run(plan, ["steps_B"])["steps_B"] == [{"error": "no compiler"}]
+    for _ in range(2):
+        assert gpu.run(plan, ["steps_B"])["steps_B"] == [{"clips": 1}]
 
 
 def test_results_of_two_machines_are_not_mixed(tmp_path, monkeypatch):

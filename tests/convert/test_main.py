@@ -118,6 +118,7 @@ def test_the_command_converts_there_and_back(tmp_path):
     [
         ({"to": "run"}, "--config"),
         ({"to": "original", "class_names": ("a",)}, "1 class names"),
+        ({"to": "original", "class_names": ("a", "b", "c")}, "--classes has no effect"),
         ({"to": "original", "heads": {"encoder": 4}}, "encoder_heads=4: .* 2 heads in its encoder"),
         ({"to": "original", "heads": {"decoder": 2}}, "decoder_heads=2: .* has no decoder"),
     ],

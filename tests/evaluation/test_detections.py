@@ -7,7 +7,7 @@ import shrunk
 from one_video import OneVideo
 
 from data_prep import transcode
-from mgm_jax.data.key_frames import KeyFrame
+from mgm_jax.data.key_frames import NOT_EVALUATED, KeyFrame
 from mgm_jax.data.records import VideoRecord
 from mgm_jax.errors import WriteError
 from mgm_jax.evaluation import detections
@@ -87,3 +87,11 @@ def test_nothing_of_an_earlier_evaluation_stays(source, tmp_path):
     with pytest.raises(WriteError):
         detections.write_detections(found, source, tmp_path, step=3, settings={})
     assert not (tmp_path / "evaluation.json").exists()
+
+
+def test_all_rows_have_the_actions_that_are_not_evaluated_too(source):
+    found = detect(source, lambda one: one["box_seen"])
+    names = (f"a{NOT_EVALUATED}", *found.class_names[1:])
+    found = dataclasses.replace(found, class_names=names)
+    assert set(found.rows.actions) == set(range(1, 8))
+    assert set(found.all_rows.actions) == set(range(8))

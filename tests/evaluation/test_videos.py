@@ -232,3 +232,17 @@ def test_a_numbered_list_may_lack_the_last_classes(video_folder, tmp_path):
     config = recipe(tmp_path / "train.csv", data__source="csv", data__root=str(video_folder))
     config.eval.path = str(tmp_path / "test.csv")
     assert open_videos(config).evaluated.class_names == ("0", "1")
+
+
+def test_folders_have_no_splits_to_name(places):
+    config = recipe(places / "copied", eval__path=str(places / "others"))
+    assert open_videos(config).place == str(places / "others")
+    config.eval.split = "nonsense"
+    with pytest.raises(ConfigError, match=r"eval\.split=nonsense: .*others has no splits"):
+        open_videos(config)
+
+
+def test_a_refusal_names_the_flag_of_the_evaluation(places):
+    config = recipe(places / "copied", eval__path=str(places / "nowhere"))
+    with pytest.raises(ConfigError, match=r"^config\.eval\.path"):
+        open_videos(config)

@@ -128,6 +128,8 @@ def test_stop_saves_and_a_second_run_joins_what_trains(machine):
     os.killpg(first.pid, signal.SIGKILL)  # With what follows the log, if it has begun already.
     first.communicate()
     assert machine.launch(SCRIPT, "status", *SLICE)[1] == "READY\ntraining\n"
+    code, said = machine.launch(SCRIPT, "run", *SLICE, *TRAINING, "--config.seed=1")
+    assert (code, "another training runs: " in said) == (1, True), said
     second = machine.start(SCRIPT, "log", *SLICE)
     assert machine.launch(SCRIPT, "stop", *SLICE)[0] == 0
     assert "saved" in second.communicate(timeout=30)[0]
@@ -150,6 +152,17 @@ def test_run_neither_resumes_what_was_stopped_nor_makes_a_deleted_slice_anew(com
         True,
     )
     assert actions(machine).count("create") == 1
+    assert len(machine.calls(MAIN)) == 1
+
+
+def test_stop_while_the_workers_are_prepared_keeps_training_from_starting(machine):
+    machine.training_ends(0)
+    assert machine.launch(SCRIPT, "create", *SLICE, *KIND)[0] == 0
+    stop = "bash mgm_jax_code/launch/tpu_worker.sh stop"  # As `tpu_pod.sh stop` runs meanwhile.
+    code, said = machine.launch(SCRIPT, "run", *SLICE, f"--setup={stop}", *TRAINING)
+    assert (code, "the same command resumes" in said) == (75, True), said
+    assert not machine.calls(MAIN)
+    assert machine.launch(SCRIPT, "run", *SLICE, *TRAINING)[0] == 0
     assert len(machine.calls(MAIN)) == 1
 
 

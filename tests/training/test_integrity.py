@@ -1,3 +1,5 @@
+import errno
+import hashlib
 import logging
 import shutil
 import subprocess
@@ -142,3 +144,18 @@ def test_in_a_bucket_torn_saves_and_damage_are_found_and_the_checkpoint_before_i
     state, data = checkpoints.restore(abstract())
     assert (int(state.step), data) == (5, DATA)
     checkpoints.close()
+
+
+def test_a_file_that_cannot_be_read_is_damage(written, tmp_path, monkeypatch, caplog):
+    folder = shutil.copytree(written, tmp_path / "checkpoints")
+    read = hashlib.file_digest
+
+    def file_digest(file, algorithm):
+        if "/5/" in file.name:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(file, algorithm)
+
+    monkeypatch.setattr(hashlib, "file_digest", file_digest)
+    recover(folder)
+    assert {path.name for path in folder.iterdir()} == {"2", "5.damaged"}
+    assert "step 5: a file cannot be read ([Errno 5] Input/output error)" in caplog.text

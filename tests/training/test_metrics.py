@@ -144,3 +144,18 @@ def test_the_memory_of_a_device_is_in_gib_and_a_cpu_tells_none(monkeypatch):
     gpu = SimpleNamespace(memory_stats=lambda: {"peak_bytes_in_use": 3 * 2**30})
     monkeypatch.setattr(metrics.jax, "local_devices", lambda: [gpu])
     assert metrics.device_memory() == {"device/peak_memory_gib": 3.0}
+
+
+def test_an_upload_that_fails_is_tried_again_and_an_error_at_the_end_only(
+    bucket, monkeypatch, caplog
+):
+    def fail(*_):
+        raise Exception("503: the bucket is gone")
+
+    writer = metrics.Writer(io.make_path(f"{bucket}/gone"), CONFIG)
+    monkeypatch.setattr(metrics, "upload", fail)
+    writer.write(1, {"train/loss": 1.0})
+    writer.flush()
+    assert "(503: the bucket is gone)" in caplog.text
+    with pytest.raises(WriteError, match=r"gone cannot be written \(503.*reach the bucket"):
+        writer.close()

@@ -25,13 +25,17 @@ def test_without_wandb_the_tracker_is_refused_with_the_cure(config, monkeypatch)
 
 
 @pytest.mark.slow
-def test_an_offline_run_holds_the_metrics_and_resumes_under_its_id(config, tmp_path, monkeypatch):
+def test_an_offline_run_holds_the_metrics_and_resumes_under_its_id(
+    config, tmp_path, monkeypatch, caplog
+):
     monkeypatch.setenv("WANDB_MODE", "offline")
     for step in (1, 2):
+        assert "keeps the last part only" not in caplog.text
         writer = metrics.Writer(tmp_path, config, from_step=step - 1)
         picture = np.zeros((4, 6, 3), np.uint8)
         writer.write(step, {"train/loss": step / 2, "reconstruction/0": picture})
         writer.close()
+    assert "keeps the last part only" in caplog.text
     name = (tmp_path / "wandb_id").read_text()
     files = sorted((tmp_path / "wandb").glob(f"offline-run-*/run-{name}.wandb"))
     deadline = time.monotonic() + 60  # Its own process writes them.

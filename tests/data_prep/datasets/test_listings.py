@@ -281,3 +281,12 @@ def test_unknown_datasets_and_absent_annotations_are_named(lay_out, tmp_path):
             read(dataset, videos, tmp_path / "nowhere")
         with pytest.raises(ConfigError, match=r"--annotations: .*videos"):
             read(dataset, videos, tmp_path / "videos")
+
+
+def test_flags_without_effect_are_refused(lay_out, tmp_path):
+    videos = lay_out("a/1.mp4")
+    with pytest.raises(ConfigError, match=r"--annotations=labels\.csv has no effect"):
+        read("folder", videos, "labels.csv")
+    options = DatasetOptions(str(tmp_path), split_number=2)
+    with pytest.raises(ConfigError, match="--split_number=2 has no effect with --dataset=ucf14"):
+        read_dataset("ucf14_hmdb7", videos, options)
