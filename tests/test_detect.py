@@ -180,7 +180,8 @@ def test_a_detector_starts_from_the_encoder_of_a_run(task, model, data, tmp_path
     config = recipe(data, init_from=str(tmp_path / "start"), eval__every=0, stop_at_step=1)
     config.model.encoder.update(dim=24, depth=2, heads=3)
     config.model.positions = "sincos"
-    config.optimizer.base_lr, config.warmup_steps = 0.0, 0
+    config.optimizer.update(base_lr=0.0, min_lr=0.0)
+    config.warmup_steps = 0
     state = train(config, str(tmp_path / "detect"), jax.devices()[:1])
     kernel = state.params["encoder"]["blocks"]["0"]["mlp"]["fc1"]["kernel"]
     np.testing.assert_array_equal(kernel, start["encoder/blocks/0/mlp/fc1/kernel"])
