@@ -288,7 +288,7 @@ def _classification(task: str) -> ConfigDict:
     config.eval.temporal_views = 5
     config.eval.spatial_views = 3
     config.eval.batch_size = 16  # Temporal views of videos per step.
-    # In training one view of a subset is evaluated (detection: all views); at the end, all of all.
+    # During training: one view (detection: all) of a subset. At the end: all views of all videos.
     config.eval.every = 1000
     config.eval.subset = 1000
     config.eval.checkpoint = "last"  # mode=eval: or "best", by the accuracy on the subset.

@@ -228,15 +228,10 @@ def _make_features_fn(run: Run) -> PredictFn:
     """As `make_predict_fn`, with the features of views in place of probabilities."""
     model: Any = run.model
 
-    def pooled(model: Any, clips: Array) -> Array:
-        if hasattr(model, "features"):
-            return model.features(clips)
-        return model.encoder(clips).astype(jnp.float32).mean(axis=1)
-
     def features_of(variables: Mapping[str, Any], clips: Array) -> Array:
-        if run.config.task != "pretrain":
-            return model.apply(variables, clips, method=pooled)
-        # By itself, since a model of another program may have no decoder.
+        if hasattr(model, "features"):
+            return model.apply(variables, clips, method="features")
+        # Without the rest of the model, since one of another program may have no decoder.
         encoder: Any = vit.Encoder(model.encoder_config, model.grid, model.tubelet)
         tokens = encoder.apply({"params": variables["params"]["encoder"]}, clips)
         return tokens.astype(jnp.float32).mean(axis=1)

@@ -30,6 +30,7 @@ from mgm_jax.errors import ConfigError, MgmError, WriteError, printable
 AnyPath: TypeAlias = pathlib.Path | epath.Path
 
 BUCKET_PREFIX = "gs://"
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # One slash, as pathlib makes gs:/ of gs://.
 
 _CURES = {
     "ENOSPC EDQUOT EFBIG": "Free space there, or copy the folder to a disk with room and give that",
@@ -64,7 +65,7 @@ def make_path(place: str | AnyPath) -> AnyPath:
     address = str(place)
     if not address.startswith(BUCKET_PREFIX):
         check_utf8(address)
-        if re.match(r"[a-z][a-z0-9+.-]+:/", address):  # pathlib makes gs:/ of gs://.
+        if _ADDRESS.match(address):
             raise ConfigError(
                 f"{address}: give a folder, or gs://BUCKET/PATH; mount other storage first "
                 "(docs/launching.md)"
@@ -104,10 +105,9 @@ def local_path(place: str | os.PathLike, flag: str) -> pathlib.Path:
     Raises:
         ConfigError: It is in a bucket; names the flag.
     """
-    if re.match(r"[a-z][a-z0-9+.-]+:/", str(place)):
+    if _ADDRESS.match(str(place)):
         raise ConfigError(f"{flag}={place}: give a folder on a disk, and copy it to a bucket then")
-    check_utf8(place)
-    return pathlib.Path(os.path.expanduser(place)).absolute()
+    return pathlib.Path(make_path(place)).absolute()
 
 
 def in_bucket(path: AnyPath) -> bool:

@@ -96,8 +96,8 @@ def wait_for_peer_error() -> Iterator[None]:
     JAX then names that process and ends this one with SIGABRT. Without the wait, when a process
     dies, each of the others fails in some collective, with its own message and exit code.
 
-    After an error of another kind this process ends with exit code 1, although the others, which
-    may not have failed, do not leave with it; those then end as after a death.
+    After any other error this process ends with exit code 1 without waiting for the others, which
+    then end as if it had died.
     """
     try:
         yield
