@@ -4,7 +4,10 @@ import dataclasses
 import itertools
 import math
 import os
+from collections.abc import Iterable
 from typing import Any
+
+import av
 
 from data_prep import transcode
 from data_prep.entries import LOST_FRAMES, UNREADABLE, Entry, Problem
@@ -103,9 +106,12 @@ def _encode(
                 reason = f"it has no frame around second {seconds:g}; get the whole film"
             raise VideoError(f"{name}: no frame can be decoded: {reason or 'it has none'}")
         scaler = Downscaler(first, settings.short_side, name)
+        scaled: Iterable[av.VideoFrame] = map(scaler.scale, itertools.chain([first], decoded))
+        if entry.key_frame is not None:
+            scaled = list(scaled)  # Their rate is known when all are read.
         fps = frames.fps if math.isfinite(frames.fps) and frames.fps > 0 else _DEFAULT_FPS
         video = transcode.encode_planes(
-            map(scaler.scale, itertools.chain([first], decoded)),
+            scaled,
             scaler.size,
             fps,
             profile,

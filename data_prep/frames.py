@@ -12,7 +12,7 @@ from mgm_jax.data.video.containers import check_complete, open_demuxer
 from mgm_jax.data.video.decoder import decode_packets
 from mgm_jax.data.video.packets import index_packets
 from mgm_jax.data.video.planes import FrameLayout, PlaneReader, Window, is_full_range
-from mgm_jax.data.video.seeking import frames_from
+from mgm_jax.data.video.seeking import frames_from, steady_rate
 from mgm_jax.errors import VideoError
 
 
@@ -101,7 +101,7 @@ class SegmentFrames(_OpenVideo):
     """The frames of a long file from second `start` to before second `end`; a context manager.
 
     Attributes:
-        fps: Frames per second, on average over the file.
+        fps: Frames per second of the segment; before `read`, on average over the file.
         stats: Complete after `read`.
         times: Seconds of each decoded frame, from the start of the video.
 
@@ -134,6 +134,7 @@ class SegmentFrames(_OpenVideo):
             self.stats.error = f"the decoder says after second {second:g}: {error.strerror}"
         self.stats.expected = self.stats.decoded
         if math.isfinite(self.fps):
+            self.fps = steady_rate(self.times, self.fps)
             # Depending on where the segment starts, it has one frame more or less.
             expected = math.floor((self._end - self._start) * self.fps) - 1
             self.stats.expected = max(self.stats.decoded, expected)

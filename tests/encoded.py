@@ -155,6 +155,17 @@ def swapped_times() -> bytes:
     return remux(encode(moving_square(14), options=B_FRAMES), "mp4", swap)
 
 
+def slow_then_fast() -> bytes:
+    """Four seconds at 10 frames per second, then four at 25, which the file is said to have."""
+
+    def times(number: int, packet: av.Packet) -> av.Packet:
+        packet.pts = packet.dts = number * 100 if number < 40 else 4000 + (number - 40) * 40
+        packet.time_base = Fraction(1, 1000)
+        return packet
+
+    return remux(encode(moving_square(24) * 5 + moving_square(20)), "matroska", times)
+
+
 def decode_all(source: bytes | pathlib.Path) -> list[av.VideoFrame]:
     """Every frame, one after the other, as the decoder gives them."""
     file = io.BytesIO(source) if isinstance(source, bytes) else str(source)

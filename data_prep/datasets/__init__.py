@@ -16,7 +16,7 @@ from data_prep.datasets import (
     ssv2,
     ucf101,
 )
-from data_prep.entries import DatasetOptions, Listing
+from data_prep.entries import UNLABELLED, DatasetOptions, Entry, Listing
 from data_prep.files import VideoFiles
 from mgm_jax.data.class_names import name_classes
 from mgm_jax.errors import ConfigError, printable
@@ -56,6 +56,8 @@ def read_dataset(dataset: str, videos: VideoFiles, options: DatasetOptions) -> L
             raise ConfigError(f"--{flag}={value} has no effect with --dataset={dataset}")
     try:
         listing = DATASETS[dataset](videos, options)
+        for entry in listing.entries:
+            _check_entry(entry, len(listing.class_names))
     except ConfigError:
         raise
     except (AttributeError, ValueError, LookupError, TypeError, csv.Error) as error:
@@ -89,3 +91,13 @@ def read_dataset(dataset: str, videos: VideoFiles, options: DatasetOptions) -> L
             )
         seen.add(entry.video_id)
     return listing
+
+
+def _check_entry(entry: Entry, num_classes: int) -> None:
+    if not isinstance(entry.video_id, str):
+        raise ValueError(f"the name {entry.video_id!r} of a video is no text")
+    if type(entry.label) is not int or not UNLABELLED <= entry.label < num_classes:
+        raise ValueError(
+            f"{entry.video_id} has the label {entry.label!r}; classes are numbered 0 to "
+            f"{num_classes - 1}"
+        )

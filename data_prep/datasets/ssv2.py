@@ -21,6 +21,8 @@ def read(videos: VideoFiles, options: DatasetOptions) -> Listing:
     files = AnnotationFiles(options.annotations, "from the Something-Something V2 download page")
     labels_file = files.get("something-something-v2-labels.json", "labels.json")
     labels = {name: int(label) for name, label in _load(labels_file).items()}
+    if sorted(labels.values()) != list(range(len(labels))):
+        raise ValueError(f"the classes of {labels_file.name} are not numbered from 0 on")
     finder = VideoFinder(videos)
     entries = []
     for split, names in _FILES.items():

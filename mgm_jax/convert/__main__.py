@@ -151,8 +151,8 @@ def _define_flags() -> None:
     flags.DEFINE_enum("to", None, ["hugging_face", "original", "run"], "Form.", required=True)
     config_flags.DEFINE_config_file("config", None, "--to=run: its recipe.")
     flags.DEFINE_string("classes", None, "JSON file: list of class names, if the source has none.")
-    flags.DEFINE_integer("encoder_heads", None, "Attention heads, if not stored.")
-    flags.DEFINE_integer("decoder_heads", None, "Attention heads, if not stored.")
+    for part in ("encoder", "decoder"):
+        flags.DEFINE_integer(f"{part}_heads", None, "Attention heads, if not stored.", 1)
 
 
 def _read_classes(file: str) -> list[str]:

@@ -31,6 +31,13 @@ def find_model(source: str | AnyPath) -> AnyPath:
     try:
         for choices in _FILES:
             file = make_path(_first_of(name, choices))
+        for optional in _OPTIONAL:
+            try:
+                _first_of(name, (optional,))
+            except errors.LocalEntryNotFoundError:
+                logging.warning("%s: %s is not in the cache, and not to be fetched", name, optional)
+            except errors.EntryNotFoundError:
+                logging.info("%s has no %s", name, optional)
     except (OSError, errors.EntryNotFoundError, errors.HfHubHTTPError) as error:
         raise CheckpointError(
             f"{name} is no file or folder here, and cannot be taken from the Hugging Face Hub "
@@ -38,11 +45,6 @@ def find_model(source: str | AnyPath) -> AnyPath:
             f"  hf download {name} --local-dir DIR\n"
             "(after `hf auth login` if it is not public), bring DIR here, and give that instead"
         ) from error
-    for optional in _OPTIONAL:
-        try:
-            _first_of(name, (optional,))
-        except (OSError, errors.EntryNotFoundError, errors.HfHubHTTPError):
-            logging.info("%s has no %s", name, optional)
     logging.info("%s is in %s", name, file.parent)
     return file.parent
 

@@ -115,8 +115,12 @@ def _read_torch(path: AnyPath) -> dict[str, np.ndarray]:
             f"{path} holds no state dict, neither directly nor under the key "
             f"{' or '.join(map(repr, _STATE_KEYS))}"
         )
-    return {
-        # numpy has no bfloat16.
-        name: (value.float() if value.dtype == torch.bfloat16 else value).numpy()
-        for name, value in state.items()
-    }
+    try:
+        return {name: _array(value, torch) for name, value in state.items()}
+    except (NotImplementedError, RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{path} holds tensors without usable values: {error}") from error
+
+
+def _array(tensor: Any, torch: Any) -> np.ndarray:
+    # numpy has no bfloat16.
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()

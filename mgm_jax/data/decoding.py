@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from mgm_jax.data.clip_builder import ClipBuilder, DecodedClip, MotionSource
+from mgm_jax.data.motion.block_matching import BLOCK
 from mgm_jax.data.video.decoder import EXPORTING_CODECS, FrameDecoder, UnexpectedFrameError
 from mgm_jax.data.video.planes import FrameLayout, Orientation, Window
 from mgm_jax.errors import VideoError
@@ -90,6 +91,12 @@ class Video(FrameDecoder):
         def decode(source: MotionSource) -> ClipBuilder:
             wanted, needed = sorted(set(numbers)), set[int]()
             if source == "estimate":
+                if min(self.height, self.width) < BLOCK:
+                    raise VideoError(
+                        f"{self.name}: its frames are {self.width}x{self.height} pixels, and "
+                        f"motion is estimated in blocks of {BLOCK}; leave it out, or set motion to "
+                        "'none'"
+                    )
                 needed = {number - 1 for number in wanted}
             elif source == "codec" and self.index.timed:
                 keys = self.index.key_frames.keys() & wanted

@@ -16,7 +16,7 @@ from mgm_jax.data.records import UNLABELLED, VideoRecord
 from mgm_jax.data.video.containers import GET_AGAIN, open_demuxer
 from mgm_jax.data.video.decoder import BIDIRECTIONAL_PICTURES
 from mgm_jax.data.video.planes import FrameLayout, Window
-from mgm_jax.data.video.seeking import frames_from
+from mgm_jax.data.video.seeking import frames_from, steady_rate
 from mgm_jax.errors import ConfigError, VideoError, printable
 
 
@@ -32,7 +32,7 @@ class FilmPart:
 
     Attributes:
         key: Number of the frame nearest to the moment.
-        fps: Frames per second of the film.
+        fps: Frames per second there.
 
     Raises:
         VideoError: Not a video, without usable time stamps, or it has no frame there.
@@ -44,26 +44,27 @@ class FilmPart:
         container, stream = open_demuxer(path, name)
         with container:
             self._codec = stream.codec_context.name
-            self.fps = float(stream.average_rate or stream.guessed_rate or FPS)
+            stated = float(stream.average_rate or stream.guessed_rate or FPS)
             # One frame more on each side: those nearest in time may lie beyond.
-            margin = reach / FPS + 1 / self.fps
+            margin = reach / FPS + 1 / stated
             low, high = seconds - margin, seconds + margin
             self._frames: list[av.VideoFrame] = []
-            distances: list[float] = []
+            times: list[float] = []
             self._damaged: list[bool] = []
             for time, frame, damaged in frames_from(container, stream, low, name):
                 if time > high:
                     break
                 self._frames.append(frame)
-                distances.append(abs(time - seconds))
+                times.append(time)
                 self._damaged.append(damaged and not allow_damage)
+        distances = [abs(time - seconds) for time in times]
         if not distances or min(distances) > 0.5:
             raise VideoError(f"{name}: it has no frame around second {seconds:g}; get all of it")
         for number in reversed(range(len(distances) - 1)):
             # Those are predicted from the frame after them too.
             if self._frames[number].pict_type in BIDIRECTIONAL_PICTURES:
                 self._damaged[number] |= self._damaged[number + 1]
-        self._name, self._seconds = name, seconds
+        self._name, self._seconds, self.fps = name, seconds, steady_rate(times, stated)
         self.key, self.num_frames = int(np.argmin(distances)), len(distances)
         self._layout = FrameLayout.of_frame(self._frames[0])
         self.height, self.width = self._layout.size

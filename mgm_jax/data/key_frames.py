@@ -70,7 +70,8 @@ def frames_around(
     """The frames of a clip around a key frame; the first and the last of the video repeat.
 
     VideoMAE's for AVA: 16 frames at stride 4 are those from 31 before the key frame to 29 after it,
-    of 25 per second. Of a video with another number `fps` they are the nearest in time.
+    of 25 per second. Of a video with another number `fps` they are the nearest in time, if its
+    frames follow each other at this rate.
     """
     first = (stride - 1) // 2 - clip_frames * stride // 2
     places = frame + (first + stride * np.arange(clip_frames)) * fps / FPS

@@ -38,9 +38,11 @@ def write_flow_of_videos(
     flow_fn: estimators.FlowFn,
     *,
     short_side: int = 256,
+    allow_damage: bool = False,
 ) -> list[str]:
     """Writes the flow of each video whose flow is not in the folder `out` yet.
 
+    `allow_damage` is that of `decoding.Video`.
     Returns one error message for each video that could not be read.
     """
     made, failures = 0, []
@@ -57,7 +59,7 @@ def write_flow_of_videos(
                 path = flow_files.flow_path(out, record.video_id)
                 if flow_files.has_flow(path, record.video):
                     continue
-                with Video(record.video, name) as video:
+                with Video(record.video, name, allow_damage) as video:
                     motion = estimators.video_flow(video, flow_fn, short_side=short_side)
         except VideoError as error:
             logging.warning("%s", error)
@@ -105,7 +107,9 @@ def main(_: Sequence[str]) -> None:
         raise ConfigError(f"--videos={values.videos} --split={values.split}: {error}") from error
     flow, settings = _make_method(values)
     flow_files.check_settings(out, settings)
-    failures = write_flow_of_videos(source, out, flow, short_side=values.short_side)
+    failures = write_flow_of_videos(
+        source, out, flow, short_side=values.short_side, allow_damage=values.allow_damage
+    )
     if failures:
         sys.exit(f"error: {len(failures)} videos failed:\n  " + "\n  ".join(failures))
 
@@ -115,6 +119,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("videos", None, "Folder of videos or of records, or a csv.", required=True)
     flags.DEFINE_enum("source", "folder", sorted(SOURCES), "What --videos holds.")
     flags.DEFINE_string("root", "", "For csv: folder that its paths are relative to.")
+    flags.DEFINE_bool("allow_damage", False, "Accept frames that FFmpeg has concealed damage in.")
     flags.DEFINE_string("split", "train", "Split of the records or of the csv.")
     flags.DEFINE_string("out", None, "Folder for the flow files.", required=True)
     flags.DEFINE_enum("method", METHODS[0], METHODS, "How the flow is estimated.")

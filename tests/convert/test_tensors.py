@@ -47,6 +47,17 @@ def test_a_wrapped_state_dict_is_read(tmp_path, torch, form):
     assert_equal(read.params, PARAMS)
 
 
+def test_parameters_are_tensors_and_those_without_values_are_refused(tmp_path, torch):
+    file = tmp_path / "model.pth"
+    torch.save({n: torch.nn.Parameter(torch.from_numpy(v)) for n, v in STATE.items()}, file)
+    read = tensors.read(file)
+    assert read.keys() == STATE.keys()
+    assert all((read[name] == value).all() for name, value in STATE.items())
+    torch.save({"a": torch.empty(3, device="meta")}, file)
+    with pytest.raises(CheckpointError, match=r"model\.pth holds tensors without usable values"):
+        tensors.read(file)
+
+
 def test_names_in_safetensors_may_be_wrapped_too(tmp_path):
     file = tmp_path / "model.safetensors"
     safetensors.numpy.save_file(prefixed("module."), file)

@@ -160,6 +160,14 @@ def test_files_without_vectors(encoder, container, options, pix_fmt):
         np.testing.assert_array_equal(np.median(inside, axis=(0, 1)), step)
 
 
+def test_motion_is_not_estimated_in_frames_smaller_than_a_block():
+    frames = [frame.reformat(width=24, height=12) for frame in encoded.moving_square(3)]
+    with Video(encoded.encode(frames, "ffv1", "matroska"), "tiny") as video:
+        assert video.read([0, 2], motion="none").luma.shape == (2, 12, 24)
+        with pytest.raises(VideoError, match=r"tiny: its frames are 24x12 .*; leave it out"):
+            video.read([0, 2])
+
+
 def test_estimation_needs_no_more_than_the_frame_before(low_delay):
     with Video(low_delay) as video:
         everything = video.read(range(26), motion="estimate")

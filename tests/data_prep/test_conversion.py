@@ -143,6 +143,15 @@ def test_clips_around_key_frames(tmp_path, profile):
     assert "second 902" in gone.problem.reason
 
 
+def test_a_key_frame_where_a_film_is_slower_than_it_says(tmp_path):
+    (tmp_path / "film.mkv").write_bytes(encoded.slow_then_fast())
+    key_frame = KeyFrame(2.0, ((0.1, 0.2, 0.5, 0.6),), ((2, 5),), (7,))
+    conversion = convert(str(tmp_path), entry("film.mkv", key_frame=key_frame), LOW_DELAY)
+    assert conversion.problem is None
+    assert conversion.facts["fps"] == pytest.approx(10)
+    assert (conversion.facts["num_frames"], conversion.facts["key_frame"]) == (30, 15)
+
+
 @pytest.mark.parametrize(
     ("values", "named"),
     [

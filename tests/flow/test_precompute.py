@@ -1,3 +1,5 @@
+import functools
+
 import command_line
 import encoded
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 from mgm_jax.data.motion import flow_files
 from mgm_jax.data.sources import FolderSource
 from mgm_jax.flow import precompute
+from tests.data.video.test_decoder import damaged
 
 COMMAND = "mgm_jax.flow.precompute"
 
@@ -39,6 +42,20 @@ def test_a_folder_is_computed_and_resumed(tmp_path):
     assert len(calls) == 5
     assert flow_files.has_flow(made[1], square_video)
     assert flow_files.has_flow(made[2], other)
+
+
+def test_damage_is_accepted_on_request(tmp_path):
+    content = encoded.encode(encoded.moving_square(40))
+    (tmp_path / "a.mp4").write_bytes(damaged(content, slice(12, 13), slice(300, 400)))
+    source = FolderSource(str(tmp_path))
+
+    def flow(clip):
+        return np.zeros((len(clip.luma) - 1, 18, 22, 2), np.float32)
+
+    write = functools.partial(precompute.write_flow_of_videos, source, tmp_path / "flow", flow)
+    (failure,) = write()
+    assert "--config.data.allow_damage" in failure
+    assert write(allow_damage=True) == []
 
 
 @pytest.mark.slow

@@ -14,7 +14,9 @@ from mgm_jax.data.video.planes import to_planar_420
 # Decision: EPZS tries the neighbours' vectors first, which gives a smoother field than plain
 # descent at the same cost. Blocks of 8 pixels would take 3 times as long and be noisier.
 _METHOD = "epzs"
-_BLOCK = 16
+BLOCK = 16
+"""Pixels of a block; smaller frames cannot be matched."""
+
 _SEARCH_RANGE = 0.1  # Of the short side, at least 32 pixels. FFmpeg's 7 lose fast motion.
 
 
@@ -38,7 +40,7 @@ def estimate(previous: av.VideoFrame, current: av.VideoFrame) -> Vectors:
         format=av.VideoFormat("yuv420p"),
         time_base=current.time_base,
     )
-    matcher = graph.add("mestimate", method=_METHOD, mb_size=str(_BLOCK), search_param=str(reach))
+    matcher = graph.add("mestimate", method=_METHOD, mb_size=str(BLOCK), search_param=str(reach))
     sink = graph.add("buffersink")
     source.link_to(matcher)
     matcher.link_to(sink)
@@ -60,8 +62,8 @@ def estimate(previous: av.VideoFrame, current: av.VideoFrame) -> Vectors:
 
 
 def _widen_last(vectors: Vectors, axis: str, extent: str, frame_extent: int) -> None:
-    uncovered = frame_extent % _BLOCK
-    last = vectors[f"dst_{axis}"] == frame_extent - uncovered - _BLOCK // 2
+    uncovered = frame_extent % BLOCK
+    last = vectors[f"dst_{axis}"] == frame_extent - uncovered - BLOCK // 2
     cells = -(-uncovered // MOTION_CELL)
     vectors[extent] += (last * cells * MOTION_CELL).astype(np.uint8)
     for point in ("dst", "src"):

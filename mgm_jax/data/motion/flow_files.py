@@ -116,7 +116,10 @@ def check_settings(out: str | os.PathLike, settings: Mapping[str, Any]) -> None:
         with io.replacing(path) as file:
             file.write(json.dumps(settings, indent=2).encode())
         return
-    stored = json.loads(path.read_text())
+    try:
+        stored = json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(f"--out: {path} is damaged ({error}); delete the folder") from error
     if stored != settings:
         raise ConfigError(
             f"--out: the flow in {out} was computed with other settings "

@@ -116,8 +116,10 @@ def to_planar_420(
     if frame.format.name in _PLANAR_420 and (height, width) == (frame.height, frame.width):
         return frame
     colours: dict[str, Any] = {"dst_colorspace": "ITU601", "dst_color_range": _LIMITED_RANGE}
-    if _is_yuv(frame):
-        colour_range = _FULL_RANGE if is_full_range(frame) else _LIMITED_RANGE
+    # FFmpeg's scaler takes grey for full range, whatever the frame says.
+    if _is_yuv(frame) or (frame.format.name == "gray" and frame.color_range == _LIMITED_RANGE):
+        limited = _is_yuv(frame) and not is_full_range(frame)
+        colour_range = _LIMITED_RANGE if limited else _FULL_RANGE
         # With the same colour space on both sides colours do not change. The frame's own may be
         # one that FFmpeg's scaler refuses.
         colours = {

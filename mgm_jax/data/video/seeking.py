@@ -3,15 +3,19 @@
 import fractions
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import av
+import numpy as np
 
 from mgm_jax.data.video.packets import demultiplex
 from mgm_jax.errors import VideoError
 
 _MARGIN = 10.0
 """If a seek ends too late: how many seconds earlier the next one goes."""
+
+_SAME_RATE = 0.05
+"""Part of a frame's duration that rounded time stamps may be off."""
 
 _CONVERT = "convert it to mkv or mp4"
 
@@ -48,6 +52,18 @@ def frames_from(
                 raise VideoError(f"{name}: the time stamps of its frames decrease; {_CONVERT}")
             last = found[0]
             yield found
+
+
+def steady_rate(times: Sequence[float], stated: float) -> float:
+    """Frames per second of successive frames, from their seconds.
+
+    It is the stated rate of the file unless most frames follow each other faster or slower, as in a
+    part of a file of variable frame rate; then it is the mean of these frames.
+    """
+    gaps = np.diff(times)
+    if not len(gaps) or not gaps.sum() or abs(np.median(gaps) * stated - 1) < _SAME_RATE:
+        return stated
+    return float(1 / gaps.mean())
 
 
 def _frames_after_seek(

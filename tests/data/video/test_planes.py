@@ -99,6 +99,14 @@ def test_rgb_and_grey_sources(pix_fmt):
     np.testing.assert_allclose(patch_centres(to_rgb(frame)), patch_centres(rgb), atol=3)
 
 
+def test_grey_of_limited_range_stays_so():
+    luma = np.linspace(16, 235, 64).astype(np.uint8)[None].repeat(48, axis=0)
+    frame = av.VideoFrame.from_ndarray(luma, format="gray")
+    frame.color_range = 1
+    np.testing.assert_allclose(to_rgb(frame)[0, [0, -1]], [[0] * 3, [255] * 3], atol=1)
+    assert encoded.stored_planes(to_planar_420(frame, (24, 64)))[0].max() == 235
+
+
 @pytest.mark.parametrize("hflip", [False, True])
 @pytest.mark.parametrize("rotation", [0, 10, 80, 90, 170, 180, -90, -100])
 def test_orientation_of_the_display_matrix(rotation, hflip):

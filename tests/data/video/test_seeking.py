@@ -7,7 +7,7 @@ import pytest
 
 from mgm_jax.data.film import FilmKeyFrames, FilmPart
 from mgm_jax.data.video.planes import Window
-from mgm_jax.data.video.seeking import frames_from
+from mgm_jax.data.video.seeking import frames_from, steady_rate
 from mgm_jax.errors import ConfigError, VideoError
 from tests.data.video.test_decoder import damaged
 
@@ -36,6 +36,28 @@ def test_all_frames_from_a_second_on_are_decoded(film, seconds):
 def test_the_key_frame_of_a_film_is_the_nearest(film):
     part = FilmPart(str(film), "film", 7.0, 8)
     assert (part.num_frames, part.key, part.fps) == (19, 9, FPS)
+
+
+@pytest.mark.parametrize(("second", "rate"), [(2.0, 10), (6.0, 25)])
+def test_a_part_of_a_film_of_variable_rate_has_its_own(tmp_path, second, rate):
+    path = tmp_path / "film.mkv"
+    path.write_bytes(encoded.slow_then_fast())
+    part = FilmPart(str(path), "film", second, 16)
+    assert part.fps == pytest.approx(rate)
+    assert part.num_frames == pytest.approx(1.28 * rate, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("times", "rate"),
+    [
+        ([0.0, 0.042, 0.083, 0.125], 23.976),  # Rounded to milliseconds.
+        ([0.0, 0.04, 0.08, 0.2, 0.24, 0.28], 25.0),  # Frames are missing.
+        ([0.0, 0.05, 0.083, 0.133, 0.167], 1 / 0.04175),  # Telecine: 2 and 3 fields in turn.
+        ([1.0], 25.0),
+    ],
+)
+def test_the_stated_rate_stands_unless_most_frames_have_another(times, rate):
+    assert steady_rate(times, round(rate, 3)) == pytest.approx(rate, rel=1e-3)
 
 
 def test_films_of_one_name_are_refused():

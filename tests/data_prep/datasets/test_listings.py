@@ -247,12 +247,25 @@ def test_files_of_equal_names_are_reported(lay_out, tmp_path):
     assert f"two/{name}" in problem.reason
 
 
+_NUMBER_AS_NAME = '[{"id": 1, "template": "a"}]'
+
+
+def _diving48(label):
+    video = f'[{{"vid_name": "a", "label": {label}}}]'
+    classes = json.dumps([[str(number)] for number in range(48)])
+    return {"Diving48_vocab": classes, "Diving48_V2_train": video, "Diving48_V2_test": "[]"}
+
+
 @pytest.mark.parametrize(
     ("dataset", "files"),
     [
         ("ssv2", dict.fromkeys(("labels", "train", "validation"), "<html>")),
         ("ssv2", {"labels": "{}", "train": '[{"id": "1"}]', "validation": "[]"}),
         ("ssv2", {"labels": "[]", "train": "[]", "validation": "[]"}),
+        ("ssv2", {"labels": '{"a": "1"}', "train": "[]", "validation": "[]"}),
+        ("ssv2", {"labels": '{"a": "0"}', "train": "[]", "validation": _NUMBER_AS_NAME}),
+        ("diving48", _diving48('"0"')),
+        ("diving48", _diving48("48")),
         ("ucf101", {"classInd.txt": "version https://git-lfs.github.com/spec/v1"}),
         ("hmdb51", {"wave_test_split1.txt": "a.avi\n"}),
     ],
