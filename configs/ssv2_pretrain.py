@@ -6,7 +6,7 @@
 The ablations of Table 4 and Figure 3 are arguments, e.g. `ssv2_pretrain.py:mask=smm,epochs=200`:
 `mask` (a strategy of Table 4e), `ratio`, `jitter`, `guidance`, `motion` (codec, estimate, flow or
 raft; Table 4b), `epochs`, `backbone` (vit, timesformer_divided or timesformer_joint; Table 4a) and
-`size` (Ti, S, B, L or H).
+`size` (Ti, S, B, L or H). Masks that ignore the motion are read faster with `motion=none`.
 
 Data: Something-Something V2 (168,913 training clips, 174 classes), prepared by `data_prep`.
 Expected (paper, ViT-B, after finetuning): 69.6 / 70.6 / 71.6 / 71.8 / 72.1 % top-1 at

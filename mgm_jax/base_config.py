@@ -74,7 +74,7 @@ def pretrain() -> ConfigDict:
     config.masking.strategy = "mgm"
     # Fraction of masked tokens: by default 0.75, and 0.9 for random_tube and random.
     config.masking.ratio = placeholder(float)
-    config.masking.jitter = 0.5  # Largest change of a box side per tubelet, in tokens: mgm, smm.
+    config.masking.jitter = 0.5  # mgm, smm, smm_sparse: how much a box side changes, in tokens.
     config.masking.velocity = 1.0  # smm, smm_sparse: largest move per tubelet and axis, in tokens.
     # Beyond the paper, for mgm. "window" places the box where it covers the most motion.
     config.masking.guidance = "peak"
@@ -128,7 +128,7 @@ def _augment(config: ConfigDict) -> None:
     config.augment.cutmix = 1.0  # Parameter of the Beta distribution; 0 for none.
     config.augment.mix_probability = 1.0
     config.augment.cutmix_share = 0.5  # Probability of cutmix instead of mixup.
-    # Number of clips that are mixed with the same draw; VideoMAE mixes per GPU (8 to 16 clips).
+    # Number of clips that are mixed with the same draw; VideoMAE mixes per GPU (4 to 32 clips).
     config.augment.mix_group_size = 16
     config.augment.label_smoothing = 0.1
 

@@ -55,7 +55,8 @@ _RANGES: tuple[tuple[float, float, str], ...] = (
     (-1, 2**20, "mesh.data mesh.fsdp mesh.tensor"),
     (1e-3, 1, "data.scales"),
     (1e-6, 1, "data.area"),
-    (0, 1, "data.max_bad_fraction optimizer.eps norm_pix_eps augment.rand_augment_probability"),
+    (0, 1, "data.max_bad_fraction augment.rand_augment_probability"),
+    (1e-30, 1, "optimizer.eps norm_pix_eps"),  # With 0 what is zero everywhere gives 0 / 0.
     (0, 1, "data.detection_score data.box_jitter eval.detection_score eval.box_margin"),
     (0.5, 1, "data.same_overlap"),
     (1, 2**10, "data.max_boxes"),

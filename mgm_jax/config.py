@@ -174,6 +174,7 @@ def _check_effects(config: ConfigDict) -> None:
     """Refuses what would be ignored, or would have another effect than its name says."""
     values = dict(flatten(config))
     strategy, detects = values.get("masking.strategy"), config.task == "detect"
+    crop, neutral = config.data.crop, DEFAULTS["pretrain"].data
     # By name: the value by default, whether another has an effect, and which name decides that.
     effects = {
         "optimizer.layer_decay": (1.0, config.task not in ("pretrain", "linear_probe"), "task"),
@@ -182,12 +183,18 @@ def _check_effects(config: ConfigDict) -> None:
         "eval.temporal_views": (1, not detects, "task"),
         "data.flow_path": ("", config.data.motion == "flow", "data.motion"),
         "data.flow_weights": ("", config.data.motion == "raft", "data.motion"),
+        "data.scales": (neutral.scales, crop in ("multi_scale", "random_square"), "data.crop"),
+        "data.area": (neutral.area, crop == "random_resized", "data.crop"),
+        "norm_pix_eps": (1e-6, values.get("norm_pix_loss"), "norm_pix_loss"),
+        "masking.jitter": (0.5, strategy in ("mgm", "smm", "smm_sparse"), "masking.strategy"),
+        "masking.velocity": (1.0, strategy in ("smm", "smm_sparse"), "masking.strategy"),
         "masking.guidance": ("peak", strategy == "mgm", "masking.strategy"),
         "masking.guide_first_tubelet": (False, strategy == "mgm", "masking.strategy"),
         "masking.camera_compensation": ("none", strategy in _GUIDED, "masking.strategy"),
     }
     for name, (default, has_effect, because) in effects.items():
         value = values.get(name, default)
+        value = tuple(value) if isinstance(value, list) else value  # Of a saved config.
         if not has_effect and value != default:
             raise ConfigError(
                 f"config.{name}={value} has no effect with config.{because}={values[because]}; "

@@ -252,6 +252,9 @@ def _log_setup(
     if "masking" in config:
         ratio = config_lib.mask_ratio(config.masking)
         masks = f"; masks: {config.masking.strategy}, ratio {ratio:g}"
+    spacing = f"stride {data.stride}"
+    if data.sampling == "segments":
+        spacing = "one from each of equal parts"
     learning_rate = optimizer.scale_rate(config.optimizer.base_lr, config.batch_size)
     for line in (
         f"model: {architecture.from_config(config, len(source.class_names))}, "
@@ -259,7 +262,7 @@ def _log_setup(
         f"parameters ({', '.join(parts)}), listed in {folder / PARAMETERS_FILE}",
         f"started from: {config.init_from or 'random parameters'}",
         f"data: {len(source)} videos, {len(source.class_names)} classes; clips of "
-        f"{data.clip_frames} frames, stride {data.stride}, {data.size} pixels{masks}",
+        f"{data.clip_frames} frames, {spacing}, {data.size} pixels{masks}",
         f"batch: {config.batch_size} videos on "
         + " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items()),
         f"schedule: {counts.total_steps} steps with {counts.warmup_steps} of warm-up, "

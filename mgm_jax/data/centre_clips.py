@@ -37,7 +37,7 @@ class CentreClips:
 
     def __init__(self, config: ConfigDict, source: VideoSource):
         load = LoadClip.from_config(config.data, source)
-        self._load = dataclasses.replace(load, crop="centre", copies=1)
+        self._load = dataclasses.replace(load, crop="centre", flip=False, copies=1)
         self._seed = config.seed
         self.source = source
         self.spec = load.spec

@@ -130,7 +130,7 @@ class LoadClip(LoadTransform):
     Attributes:
         crop: `multi_scale` (random, Table 5), `random_resized` (random, Table 6), `random_square`
             (random, of AVA) or `centre`.
-        flip: Whether half of the random crops are mirrored.
+        flip: Whether half of the crops are mirrored.
         scales: Scales of the multi-scale crop and of the random square.
         area: Smallest and largest area of the random resized crop, as a fraction of the frame.
     """
@@ -174,7 +174,7 @@ class LoadClip(LoadTransform):
 
     def _draw_crop(self, rng: np.random.Generator, height: int, width: int) -> crops.Crop:
         if self.crop == "centre":
-            return crops.centre_crop(height, width)
+            return crops.centre_crop(height, width, self.flip and bool(rng.random() < 0.5))
         if self.crop == "random_resized":
             return crops.random_resized_crop(rng, height, width, area=self.area, flip=self.flip)
         if self.crop == "random_square":

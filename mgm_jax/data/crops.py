@@ -61,7 +61,7 @@ def multi_scale_crop(
     video aligned (*decision*). With `flip`, half of the crops are mirrored.
     """
     short_side = min(height, width)
-    sides = [int(short_side * scale) for scale in scales]
+    sides = [max(1, int(short_side * scale)) for scale in scales]
     sides = [size if abs(side - size) < 3 and size <= short_side else side for side in sides]
     pairs = [
         (crop_height, crop_width)
@@ -77,11 +77,11 @@ def multi_scale_crop(
     return Crop(top - top % 2, left - left % 2, crop_height, crop_width, mirrored)
 
 
-def centre_crop(height: int, width: int) -> Crop:
+def centre_crop(height: int, width: int, flip: bool = False) -> Crop:
     """The largest central square of a frame, its offsets rounded down to even pixels."""
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    return Crop(top - top % 2, left - left % 2, side, side)
+    return Crop(top - top % 2, left - left % 2, side, side, flip)
 
 
 def random_resized_crop(
@@ -134,13 +134,14 @@ def random_square(
 def spatial_views(height: int, width: int, num_views: int) -> list[Crop]:
     """Squares of the short side's length, spread along the long side for testing.
 
-    VideoMAE's rule: three views take both ends and the middle. A single view is the centre.
+    VideoMAE's rule: three views take both ends and the middle. A single view is the centre. Offsets
+    are rounded down to even pixels (*decision*): that of a prepared video is a host crop then.
     """
     side = min(height, width)
     if num_views == 1:
         return [centre_crop(height, width)]
     free = max(height, width) - side
-    offsets = [int(view * free / (num_views - 1)) for view in range(num_views)]
+    offsets = [int(view * free / (num_views - 1)) // 2 * 2 for view in range(num_views)]
     if height > width:
         return [Crop(offset, 0, side, side) for offset in offsets]
     return [Crop(0, offset, side, side) for offset in offsets]

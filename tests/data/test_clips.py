@@ -107,6 +107,14 @@ def test_views_of_segments_are_their_starts_and_middles_or_the_middles_alone(
     assert [clip["frames"][0].tolist() for clip in clips] == expected
 
 
+def test_half_of_the_central_crops_are_mirrored_too(video_folder):
+    source = FolderSource(str(video_folder))
+    clips = LoadClip(source, SPEC, crop="centre", flip=True, copies=64)
+    drawn = clips.choose_crops(np.random.default_rng(0), 60, 80)
+    assert {dataclasses.replace(crop, flip=False) for crop in drawn} == {Crop(0, 10, 60, 60)}
+    assert 16 < sum(crop.flip for crop in drawn) < 48
+
+
 @pytest.fixture
 def flow_folder(video_folder, tmp_path):
     record = FolderSource(str(video_folder))[0]

@@ -145,10 +145,16 @@ def test_random_resized_crops_have_the_areas_and_shapes_asked_for():
 
 
 def test_three_spatial_views_take_both_ends_and_the_middle():
-    assert [crop.left for crop in spatial_views(256, 341, 3)] == [0, 42, 85]
+    assert [crop.left for crop in spatial_views(256, 341, 3)] == [0, 42, 84]
     assert [crop.top for crop in spatial_views(320, 240, 3)] == [0, 40, 80]
     assert spatial_views(240, 320, 1) == [centre_crop(240, 320)] == [Crop(0, 40, 240, 240)]
     assert centre_crop(122, 120) == Crop(0, 0, 120, 120)  # An odd offset is rounded down.
+
+
+@given(short=st.integers(8, 160).map(lambda side: 2 * side), longer=st.integers(0, 200))
+def test_views_of_prepared_videos_are_not_scaled_on_the_host(short, longer):
+    for view in spatial_views(short, short + longer, 3):
+        assert fit_host_crop(view, (short, short + longer), short)[0] == view
 
 
 @pytest.mark.parametrize("size", [(40, 300), (300, 40)])
