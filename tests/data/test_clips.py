@@ -107,6 +107,12 @@ def test_views_of_segments_are_their_starts_and_middles_or_the_middles_alone(
     assert [clip["frames"][0].tolist() for clip in clips] == expected
 
 
+def test_scales_are_those_of_the_loader(video_folder):
+    clips = LoadClip(FolderSource(str(video_folder)), SPEC, crop="multi_scale", scales=(0.75,))
+    (crop,) = clips.choose_crops(np.random.default_rng(0), 60, 80)
+    assert (crop.height, crop.width) == (45, 45)
+
+
 def test_half_of_the_central_crops_are_mirrored_too(video_folder):
     source = FolderSource(str(video_folder))
     clips = LoadClip(source, SPEC, crop="centre", flip=True, copies=64)

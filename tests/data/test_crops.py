@@ -163,6 +163,7 @@ def test_random_squares_lie_in_the_frame(size):
     drawn = [random_square(rng, *size, scales=(0.5, 1.0)) for _ in range(50)]
     for crop in drawn:
         assert_inside(crop, *size)
+    assert {(crop.height, crop.width) for crop in drawn} == {(20, 20), (40, 40)}
     assert max(crop.top + crop.left for crop in drawn) > 200
 
 

@@ -65,6 +65,15 @@ def test_a_box_has_the_score_of_the_view_that_shows_most_of_it(source):
     np.testing.assert_allclose(shown, 1.0, atol=1e-5)
 
 
+def test_a_box_that_several_views_show_whole_has_their_mean(source):
+    def views(one):
+        return np.arange(3.0)[:, None] * np.ones(one["box_seen"].shape)
+
+    # The views begin at pixel 0, 32 and 64 and are 96 wide; the boxes follow each other by 16.
+    expected = [0, 0, 0.5, 0.5, 1, 1, 1.5, 1.5]
+    np.testing.assert_allclose(first_scores(source, views), expected, atol=1e-5)
+
+
 def test_boxes_are_widened_for_the_model(source):
     def width(one):
         return (one["boxes"][..., 2] - one["boxes"][..., 0]) / 64

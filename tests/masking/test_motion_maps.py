@@ -58,6 +58,14 @@ def test_peaks_and_windows_are_the_largest(seed, levels):
         assert sums[tuple(place)] == sums.max()
 
 
+def test_windows_follow_motion_of_less_than_a_pixel():
+    magnitude = np.zeros((1, 8, 8), np.float32)
+    magnitude[0, 5:7, 1:3] = 0.3
+    size, priority = np.array([[2, 2]], np.int32), np.zeros((8, 8), np.uint32)
+    found = jax.jit(motion_maps.busiest_windows)(magnitude, priority, size)
+    np.testing.assert_array_equal(found, [[5, 1]])
+
+
 def test_window_sums_do_not_overflow():
     magnitude = np.full((1, 28, 28), 1e9, np.float32)
     magnitude[0, :5] = 0

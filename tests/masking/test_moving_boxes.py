@@ -94,7 +94,7 @@ def test_incomplete_lines_favour_no_tubelet_and_no_side():
     average = np.mean(masks, axis=0)
     np.testing.assert_allclose(average.mean(axis=(1, 2)), count / average.size, atol=0.01)
     for flipped in (average[:, ::-1], average[:, :, ::-1], average.swapaxes(1, 2)):
-        np.testing.assert_allclose(average, flipped, atol=0.08)
+        np.testing.assert_allclose(average, flipped, atol=0.03)
 
 
 @pytest.mark.parametrize(("velocity", "side"), [(0.25, 12.0), (3.0, 4.0), (5.0, 13.0)])

@@ -13,7 +13,7 @@ from tiny_models import (
     assert_close,
 )
 
-from mgm_jax.models import blocks
+from mgm_jax.models import blocks, layers
 from mgm_jax.models.layers import TransformerConfig
 
 PLAIN = TransformerConfig(8, 2, 2, drop_path=0.3)
@@ -62,17 +62,27 @@ def test_linear_layers_start_xavier_uniform_with_videomaes_fans():
 
 def test_drop_path_grows_linearly_from_zero():
     stack = blocks.Blocks(dataclasses.replace(PLAIN, depth=3, drop_path=0.9))
-    rates = {}
+    rates, keys, branches = {}, set(), []
+
+    class Noting(layers.DropPath):
+        def __call__(self, branch, y):
+            branches.append(branch)
+            return super().__call__(branch, y)
 
     def note(call, args, kwargs, context):
         if isinstance(context.module, blocks.Block):
-            rates[context.module.name] = float(args[1].rate)
-            return args[0]
+            drop_path = Noting(args[1].rate, args[1].key)
+            rates[context.module.name] = float(drop_path.rate)
+            keys.add(np.asarray(jax.random.key_data(drop_path.key)).tobytes())
+            return call(args[0], drop_path, *args[2:], **kwargs)
         return call(*args, **kwargs)
 
     with nn.intercept_methods(note):
         stack.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, some_tokens(), True)
     assert rates == {"0": 0.0, "1": pytest.approx(0.45), "2": pytest.approx(0.9)}
+    # Blocks, and the branches of one, are dropped independently.
+    assert len(keys) == 3
+    assert branches == [0, 1] * 3
 
 
 def test_remat_computes_again_and_does_not_change_gradients():

@@ -1,5 +1,6 @@
 """The transformer's configuration, and its layers against formulas written out in numpy."""
 
+import dataclasses
 import math
 
 import jax
@@ -36,6 +37,18 @@ def test_positions_by_axis_are_v_jepas():
             for i in range(22)
         ]
         np.testing.assert_allclose(table[t, h, w], expected[:dim], atol=1e-6)
+
+
+def test_positions_are_those_of_the_config():
+    grid, config = (2, 3, 4), layers.TransformerConfig(24, 1, 2)
+    tables = {
+        "sincos": layers.sincos_position_table(24, 24),
+        "sincos_axes": layers.axes_position_table(grid, 24),
+    }
+    assert (tables["sincos"] != tables["sincos_axes"]).any()
+    for positions, table in tables.items():
+        chosen = dataclasses.replace(config, positions=positions)
+        np.testing.assert_array_equal(layers.fixed_positions(chosen, grid), table)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

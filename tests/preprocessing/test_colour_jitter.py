@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mgm_jax.preprocessing import colour_jitter as module
 from mgm_jax.preprocessing.colour_jitter import colour_jitter, shift_hsv
 
 
@@ -32,3 +33,15 @@ def test_all_frames_of_a_clip_are_shifted_alike_and_clips_differ():
     np.testing.assert_array_equal(found[:, 0], found[:, 2])
     assert 0.005 < jnp.abs(found[0] - found[1]).mean() < 0.2
     assert colour_jitter(keys, same, (0.0, 0.0, 0.0)) is same
+
+
+def test_shifts_are_uniform_to_both_sides_and_independent(monkeypatch):
+    monkeypatch.setattr(module, "shift_hsv", lambda rgb, shift: jnp.zeros_like(rgb) + shift)
+    keys, reach = jax.random.split(jax.random.key(0), 1000), (20.0, 0.1, 0.2)
+    shifts = np.asarray(colour_jitter(keys, jnp.zeros((1000, 1, 1, 1, 3)), reach))[:, 0, 0, 0]
+    for share in (0.0, 0.25, 0.5, 1.0):
+        expected = (2 * share - 1) * np.array(reach)
+        np.testing.assert_allclose(
+            np.quantile(shifts, share, axis=0) / reach, expected / reach, atol=0.08
+        )
+    assert np.abs(np.corrcoef(shifts.T) - np.eye(3)).max() < 0.1

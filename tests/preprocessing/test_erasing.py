@@ -1,5 +1,7 @@
 """Random erasing: the box, the noise in it, and who is erased."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +46,11 @@ def reference_boxes(height, width, number):
         if rows < height and columns < width:
             sides.append((rows, columns))
     return np.array(sides)
+
+
+def test_area_and_aspect_are_videomaes_by_default():
+    given = inspect.signature(erasing.erase).parameters
+    assert (given["area"].default, given["aspect"].default) == (AREA, ASPECT)
 
 
 def test_boxes_are_as_large_and_as_long_as_videomaes():

@@ -1,11 +1,14 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import shrunk
 
-from mgm_jax.preprocessing import erasing, mixing, rand_augment
+from mgm_jax.preprocessing import erasing, mixing, rand_augment, rgb
 from mgm_jax.training import classify_step, tasks
+from mgm_jax.training.state import TrainState
 
 CLASSES = ("even", "odd")
 
@@ -49,6 +52,58 @@ def test_a_finetuning_step_is_pure_and_moves_every_parameter(finetuning, batch):
     np.testing.assert_allclose(first[1]["loss"], np.log(2), rtol=0.02)
 
 
+@pytest.mark.parametrize("name", ["demo_finetune", "small_linear_probe"])
+def test_clips_are_normalised_in_training_and_in_prediction(name, batch):
+    config, batch = shrunk.recipe(name, "unused", init_from="unused"), jax.device_put(batch)
+    if "augment" in config:
+        config.augment.update(rand_augment_layers=0, erasing=0.0, mixup=0.0, cutmix=0.0)
+    expected = rgb.normalise(rgb.batch_to_rgb(batch, size=config.data.size))
+    keys = jax.random.split(jax.random.key(0))
+    rows = classify_step.make_rows(config, 2, batch, *keys)
+    np.testing.assert_allclose(rows[0], expected, atol=1e-5)
+
+    class Light(nn.Module):
+        def __call__(self, clips):
+            return jnp.stack([clips.mean(axis=(1, 2, 3, 4)), jnp.zeros(len(clips))], axis=1)
+
+    found = classify_step.make_predict_fn(config, Light())({}, batch)["probabilities"]
+    np.testing.assert_allclose(found[0], jax.nn.softmax(Light()(expected)), atol=1e-5)
+
+
+def test_every_source_of_randomness_has_its_own_key_in_each_step(monkeypatch, batch):
+    config = shrunk.recipe("demo_finetune", "unused")
+    config.augment.update(rand_augment_layers=2)
+    seen, clips = [], jnp.zeros((8, 8, 32, 32, 3))
+
+    def note(key):
+        seen.append(np.asarray(jax.random.key_data(key)).tobytes())
+
+    def mix(key, clips, *_, **__):
+        note(key)
+        return clips, jnp.eye(2)[jnp.arange(8) % 2], jnp.ones(8)
+
+    class Model(nn.Module):
+        num_classes = 2
+
+        @nn.compact
+        def __call__(self, clips, train=False):
+            note(self.make_rng("dropout"))
+            return self.param("scale", nn.initializers.ones, ()) * jnp.ones((8, 2))
+
+    for module, name in ((rand_augment, "rand_augment"), (erasing, "erase")):
+        monkeypatch.setattr(module, name, lambda keys, *_, **__: note(keys) or clips)
+    monkeypatch.setattr(mixing, "mix", mix)
+    optimizer, params = optax.sgd(1.0), {"scale": jnp.float32(1)}
+    schedule = optax.constant_schedule(1.0)
+    step_fn = classify_step.make_classify_step(config, Model(), optimizer, schedule)
+    seed = jax.random.key_data(jax.random.key(0))
+    state = TrainState(jnp.int32(0), params, {}, optimizer.init(params), seed)
+    for step in range(2):
+        step_fn(state.replace(step=jnp.int32(step)), batch)
+    assert len(seen) == 8
+    assert len(set(seen)) == 8
+
+
 def test_the_augmentation_changes_with_the_step(finetuning, batch):
     _, state, step_fn = finetuning
     steps = [step_fn(state.replace(step=jnp.int32(s)), batch)[1] for s in range(3)]
@@ -76,13 +131,34 @@ def test_unreadable_and_unlabelled_clips_have_no_influence(name, batch, request)
 
 def test_a_probe_leaves_the_encoder_alone_and_counts_statistics(probing, batch):
     _, state, step_fn = probing
-    after, _ = step_fn(state, batch)
+    after, metrics = step_fn(state, batch)
+    # The mean of the heads, which begin at almost nothing.
+    np.testing.assert_allclose(metrics["loss"], np.log(2), rtol=0.1)
     assert_same(after.params["encoder"], state.params["encoder"])
     assert (after.params["heads"]["kernel"] != state.params["heads"]["kernel"]).any()
     statistics = [tree["batch_stats"]["normalise"] for tree in (state.variables, after.variables)]
     assert all((statistics[0][name] != statistics[1][name]).any() for name in ("mean", "var"))
     shapes = {leaf.shape for leaf in jax.tree.leaves(after.opt_state)}
     assert shapes <= {(), (2,), *(leaf.shape for leaf in jax.tree.leaves(state.params["heads"]))}
+
+
+def test_a_probe_keeps_its_statistics_in_a_step_that_is_not_finite(probing, batch):
+    _, state, step_fn = probing
+    bad = batch | {"yuv_to_rgb": np.full_like(batch["yuv_to_rgb"], np.nan)}
+    after, metrics = step_fn(state, bad)
+    assert not np.isfinite(metrics["loss"])
+    assert_same(after.variables, state.variables)
+
+
+def test_gradients_that_are_not_finite_change_nothing():
+    optimizer, params = optax.adam(1.0), {"scale": jnp.ones(3)}
+    seed = jax.random.key_data(jax.random.key(0))
+    state = TrainState(jnp.int32(0), params, {}, optimizer.init(params), seed)
+    gradients = {"scale": jnp.array([1.0, jnp.nan, 1.0])}
+    after, norm = state.apply_gradients(optimizer, jnp.float32(1), gradients)
+    assert not np.isfinite(norm)
+    assert_same((after.params, after.opt_state), (state.params, state.opt_state))
+    assert int(after.step) == 1
 
 
 def test_each_head_of_a_probe_learns_as_if_alone(probing, batch):

@@ -7,6 +7,7 @@ import pytest
 import shrunk
 
 from mgm_jax.aot import check
+from mgm_jax.preprocessing import rgb
 from mgm_jax.training import detect_step, sharding
 from mgm_jax.training.state import TrainState
 
@@ -34,7 +35,7 @@ def test_a_step_trains_on_jittered_colours_and_weighs_parts_by_their_boxes(monke
 
     def jitter(keys, clips, amounts):
         jitters.append((len(keys), amounts))
-        return clips
+        return clips * 0.5
 
     monkeypatch.setattr(detect_step.colour_jitter, "colour_jitter", jitter)
     config = shrunk.recipe("demo_detect", "unused", batch_size=4)
@@ -61,5 +62,9 @@ def test_a_step_trains_on_jittered_colours_and_weighs_parts_by_their_boxes(monke
         after, metrics = jax.jit(step_fn)(state, batch)
         found.append((float(metrics["loss"]), float(after.params["scale"])))
     assert found[0] == pytest.approx(found[1], rel=1e-5)
+    clips = rgb.normalise(0.5 * rgb.batch_to_rgb(batch, size=config.data.size))
+    logits = 0.3 * clips.mean(axis=(1, 2, 3, 4))[:, None, None] * jnp.ones((4, most, 5))
+    expected = detect_step.binary_cross_entropy(logits, batch["actions"], batch["box_valid"])
+    assert found[0][0] == pytest.approx(float(expected), rel=1e-5)
     assert all(modes)
     assert jitters == [(4, (20.0, 0.1, 0.2))] * 2

@@ -60,6 +60,12 @@ def test_all_kernels_and_nothing_else_decay(backbone):
     assert {"encoder/embed/kernel", "decoder/head/kernel"} <= kernels
 
 
+def test_biases_of_a_probes_heads_do_not_decay():
+    params = {"heads": {"kernel": jnp.zeros((2, 8, 5)), "bias": jnp.zeros((2, 5))}}
+    expected = {"heads": {"kernel": True, "bias": False}}
+    assert optim.weight_decay_mask(params) == expected
+
+
 def test_layer_decay_of_every_parameter_of_a_classifier():
     config = TransformerConfig(dim=8, depth=3, heads=2, backbone="timesformer_joint")
     model = classifier.Classifier(config, (2, 2, 2), 5, (2, 4, 4))

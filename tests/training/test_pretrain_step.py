@@ -90,7 +90,6 @@ def test_the_batch_may_be_computed_in_parts(parts):
     config = config.copy_and_resolve_references()
     config.grad_accum_steps = 4
     in_parts = jax.jit(tasks.make_task(config, (), total_steps=10).step_fn)
-    # The learning rate of the first step is 0.
     state = state.replace(step=jnp.int32(3))
     assert_close(in_parts(state, batch), step_fn(state, batch))
 
@@ -153,6 +152,21 @@ def test_raft_without_weights_says_where_to_get_them(video_folder, tmp_path):
     )
     with pytest.raises(CheckpointError, match=r"(?s)no RAFT-Small weights.*savez"):
         pretrain_step.make_guided_mask_fn(config, (4, 4, 4))
+
+
+def test_the_loss_of_normalised_targets_is_that_of_the_steps_own_reconstruction(parts):
+    _, _, state, _, batch = parts
+    config = shrunk.recipe("demo_pretrain", "unused", model__encoder__depth=1)
+    config.update(norm_pix_loss=True, norm_pix_eps=0.1)
+    task = tasks.make_task(config, (), total_steps=10)
+    mask_key, _ = jax.random.split(state.step_key())
+    made = jax.jit(pretrain_step.make_reconstruct_fn(config, task.model))(
+        state.params, batch, mask_key
+    )
+    pixels = patches.gather_tokens(patches.patchify(made["clips"], (2, 8, 8)), made["masked_ids"])
+    mean, deviation = pixels.mean(-1, keepdims=True), pixels.std(-1, keepdims=True, ddof=1)
+    loss = jnp.square((pixels - mean) / (deviation + 0.1) - made["predictions"]).mean()
+    np.testing.assert_allclose(loss_of(state, jax.jit(task.step_fn), batch), loss, rtol=1e-3)
 
 
 def test_the_loss_is_that_of_the_steps_own_reconstruction(parts):
