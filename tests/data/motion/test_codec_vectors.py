@@ -176,4 +176,7 @@ def test_a_scroll_is_the_motion_of_every_frame_or_it_is_not_valid(
         parts = 2 if interlaced else 1
         distance = np.rint(moved.mean(axis=-1) / step[0] * parts) / parts
         true = (np.abs(moved - distance[..., None] * step).max(axis=-1) <= 0.5) & (distance > 0)
-        np.testing.assert_array_less(0.6, true.mean(axis=(1, 2)))  # Some blocks are intra coded.
+        # Some blocks are intra coded, more or fewer by the processor that encodes.
+        still = ~moved.any(axis=-1)
+        np.testing.assert_array_less(0.4, true.mean(axis=(1, 2)))
+        np.testing.assert_array_less(0.6, (true | still).mean(axis=(1, 2)))
