@@ -187,7 +187,6 @@ def _check_effects(config: ConfigDict) -> None:
         "data.area": (neutral.area, crop == "random_resized", "data.crop"),
         "norm_pix_eps": (1e-6, values.get("norm_pix_loss"), "norm_pix_loss"),
         "masking.jitter": (0.5, strategy in ("mgm", "smm", "smm_sparse"), "masking.strategy"),
-        "masking.velocity": (1.0, strategy in ("smm", "smm_sparse"), "masking.strategy"),
         "masking.guidance": ("peak", strategy == "mgm", "masking.strategy"),
         "masking.guide_first_tubelet": (False, strategy == "mgm", "masking.strategy"),
         "masking.camera_compensation": ("none", strategy in _GUIDED, "masking.strategy"),

@@ -75,7 +75,6 @@ def test_fixed_positions_are_not_for_a_backbone_that_learns_them():
         ("finetune", {"data.flow_path": "flow"}, "data.flow_path"),
         ("pretrain", {"data.motion": "none"}, "data.motion=none"),
         ("pretrain", {"masking.strategy": "random_tube", "masking.jitter": 0.0}, "masking.jitter"),
-        ("pretrain", {"masking.velocity": 3.0}, "masking.velocity=3.0 .*strategy=mgm;"),
         ("pretrain", {"norm_pix_loss": False, "norm_pix_eps": 0.02}, "norm_pix_eps"),
         ("pretrain", {"data.area": (0.5, 1.0)}, "data.area"),
         ("finetune", {"data.scales": (1.0,)}, "data.scales"),
