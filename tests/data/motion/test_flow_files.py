@@ -61,6 +61,9 @@ def test_flow_made_in_two_ways_is_kept_apart(tmp_path):
         flow_files.check_settings(tmp_path, {"method": "dis", "short_side": 128})
     with pytest.raises(ConfigError, match="preset: 'absent' -> 'fast'"):
         flow_files.check_settings(tmp_path, {"method": "dis", "short_side": 256, "preset": "fast"})
+    (tmp_path / flow_files.SETTINGS_FILE).write_text('{"method":')
+    with pytest.raises(ConfigError, match=r"settings\.json is damaged .*; delete the folder"):
+        flow_files.check_settings(tmp_path, {"method": "dis", "short_side": 256})
 
 
 def test_the_flow_of_every_video_has_its_own_place_in_the_folder(tmp_path):
